@@ -1,0 +1,120 @@
+"""tidegate.yaml: what the cluster serves and how. Every process reads the same file; unknown keys stop the start."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.shared.classes import ServiceClass
+from services.shared.settings import WrongSettings, check
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ngram(Strict):
+    """Drafts the tokens that followed the last few when they stood earlier in the prompt or the answer."""
+
+    method: Literal["ngram"]
+    tokens: int = Field(3, ge=1, le=16, description="draft tokens a step")
+    lookup_max: int = Field(4, ge=1, le=16, description="longest run of tokens to look for")
+    lookup_min: int = Field(2, ge=1, le=16)
+
+
+class Draft(Strict):
+    """A smaller model, or an EAGLE head, drafts; it is a registry artifact of its own."""
+
+    method: Literal["draft_model", "eagle", "eagle3"]
+    model: str = Field(description="registry reference of the draft")
+    tokens: int = Field(3, ge=1, le=16, description="draft tokens a step")
+
+
+class Suffix(Strict):
+    """Drafts from a suffix tree over earlier outputs."""
+
+    method: Literal["suffix"]
+    tokens: int = Field(8, ge=1, le=32, description="draft tokens a step")
+
+
+Speculation = Annotated[Ngram | Draft | Suffix, Field(discriminator="method")]
+
+
+class VllmEngine(Strict):
+    kind: Literal["vllm"] = "vllm"
+    max_running: int = Field(32, ge=1, le=4096, description="sequences that run together")
+    context_tokens: int | None = Field(None, ge=16, description="longest prompt + answer; default: the model's own")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    kv_memory_gib: float = Field(1.0, gt=0, description="memory for the KV cache")
+    compile: bool = Field(False, description="compile the model: starts slower, runs faster")
+    step_tokens: int = Field(2048, ge=64, description="tokens that one step may compute: prefill chunks and decodes")
+    tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs that share one model")
+    tool_parser: str | None = Field(None, description="name of vLLM's parser for this model's tool calls")
+    reasoning_parser: str | None = None
+    speculation: Speculation | None = None
+
+
+class SimulatedEngine(Strict):
+    """Costs as an engine has them; the defaults are those of a small model on one GPU, in milliseconds."""
+
+    kind: Literal["simulated"] = "simulated"
+    max_running: int = Field(32, ge=1, le=4096)
+    context_tokens: int = Field(8192, ge=16)
+    kv_tokens: int = Field(65_536, ge=16)
+    block_tokens: int = Field(16, ge=1)
+    step_tokens: int = Field(2048, ge=16, description="tokens that one step may compute")
+    step_ms: float = Field(5.0, ge=0, description="cost of a step that runs one sequence")
+    sequence_ms: float = Field(0.05, ge=0, description="added for each running sequence")
+    prefill_ms: float = Field(0.02, ge=0, description="added for each prompt token that no cache holds")
+
+
+Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]
+
+
+class Pool(Strict):
+    """Workers that serve one model. Clients ask for it by `name`."""
+
+    name: Name
+    model: str = Field(description="registry reference: model, model@alias or model@version")
+    workers: int = Field(1, ge=0, le=4096, description="processes that `tidegate up` starts")
+    engine: Engine = Field(default_factory=VllmEngine)
+
+
+class ClassPolicy(Strict):
+    max_queued: int = Field(1000, ge=0, description="requests that may wait; more are refused with Retry-After")
+    max_wait_s: float = Field(60.0, gt=0, description="a request that waited this long is given up")
+
+
+class Cluster(Strict):
+    pools: tuple[Pool, ...] = Field(min_length=1)
+    classes: dict[Literal["priority", "default", "flex", "batch"], ClassPolicy] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "Cluster":
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) < len(names):
+            raise ValueError(f"pool names must differ, got {names}")
+        return self
+
+    def pool(self, name: str) -> Pool:
+        """Raises WrongSettings when there is no such pool."""
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise WrongSettings(f"pools: none is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
+
+    def policy(self, service_class: ServiceClass) -> ClassPolicy:
+        by_label: dict[str, ClassPolicy] = {**self.classes}
+        return by_label.get(service_class.label, ClassPolicy())
+
+
+def load(path: Path) -> Cluster:
+    """Raises WrongSettings naming file, key and value."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise WrongSettings(f"{path}: {error}") from None
+    return check(Cluster, document, lambda key: f"{path}: {key}")

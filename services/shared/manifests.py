@@ -1,0 +1,105 @@
+"""The checkpoint manifest: what a model version is, in JSON that people can read in the bucket.
+
+Layout of a bucket:
+
+    <model>/<version>/<file>           weights (safetensors), config, tokenizer
+    <model>/<version>/manifest.json    written last: without it the version does not exist
+    <model>/aliases/<alias>.json       {"version": ...}, moved by conditional PUT
+
+A version is the SHA-256 of its manifest without version and signature, so that the name proves the content.
+"""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+MANIFEST = "manifest.json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+
+class Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class File(Stored):
+    """One file beside the manifest. size in bytes."""
+
+    name: str
+    size: int = Field(ge=0)
+    sha256: Sha256
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not _FILE_NAME.match(name):
+            raise ValueError("a file name is letters, digits, '.', '_' and '-', without folders")
+        return name
+
+
+class Golden(Stored):
+    """A prompt and the tokens that these weights answer greedily; proves that a load worked."""
+
+    prompt_token_ids: tuple[int, ...]
+    expected_token_ids: tuple[int, ...]
+
+
+class Manifest(Stored):
+    schema_version: int = Field(1, ge=1, le=1)
+    model: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    version: Sha256
+    created: int = Field(description="Unix seconds")
+    architecture: str = Field(description="class name of the model, from its config")
+    context_tokens: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+    files: tuple[File, ...] = Field(min_length=1, max_length=4096)
+    weights_sha256: Sha256 = Field(description="over the weight files' names and digests")
+    tokenizer_sha256: Sha256 = Field(description="over the tokenizer files' names and digests")
+    source: str = Field(description="where it was imported or trained from, for people")
+    parent: Sha256 | None = Field(None, description="version it was trained from")
+    training_job: str | None = None
+    evaluation: dict[str, float] = Field(default_factory=dict)
+    golden: tuple[Golden, ...] = ()
+    signature: str | None = Field(None, description="Ed25519 over the version, base64")
+
+    def digest(self) -> str:
+        """SHA-256, hex, of the canonical JSON without version and signature."""
+        return digest_of(self.model_dump(mode="json", exclude={"version", "signature"}))
+
+    def to_json(self) -> bytes:
+        return self.model_dump_json(indent=2).encode()
+
+
+class WrongManifest(Exception):
+    """The manifest does not parse, or its version is not its digest."""
+
+
+def make(**fields: Any) -> Manifest:
+    """A manifest whose version is its digest."""
+    draft = Manifest(version="0" * 64, **fields)
+    return draft.model_copy(update={"version": draft.digest()})
+
+
+def parse(document: bytes, *, expected_version: str) -> Manifest:
+    """Raises WrongManifest unless it is well-formed and is the version that was asked for."""
+    try:
+        manifest = Manifest.model_validate_json(document)
+    except ValueError as error:
+        raise WrongManifest(f"manifest of {expected_version} does not parse: {error}") from None
+    if not manifest.version == manifest.digest() == expected_version:
+        raise WrongManifest(
+            f"manifest says it is {manifest.version}, digests to {manifest.digest()}, wanted {expected_version}"
+        )
+    return manifest
+
+
+def digest_of(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def digest_of_files(files: tuple[File, ...]) -> str:
+    return digest_of([[file.name, file.sha256] for file in sorted(files, key=lambda file: file.name)])

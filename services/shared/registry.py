@@ -1,0 +1,98 @@
+"""The model registry: versions and aliases in the object store (layout in manifests.py)."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from services.shared.manifests import MANIFEST, Manifest, parse
+from services.shared.objectstore import Missing, ObjectStore
+
+_VERSION = re.compile(r"^[0-9a-f]{64}$")
+_REFERENCE = re.compile(r"^(?P<model>[a-z0-9][a-z0-9._-]{0,62})(@(?P<which>[a-z0-9][a-z0-9._-]{0,63}))?$")
+
+DEFAULT_ALIAS = "latest"
+
+
+class UnknownVersion(Exception):
+    """The reference names nothing in the registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`model`, `model@alias` or `model@version`."""
+
+    model: str
+    which: str = DEFAULT_ALIAS
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Raises ValueError for what is not a reference."""
+        if not (match := _REFERENCE.match(text)):
+            raise ValueError(f"{text!r} is not a model reference: model, model@alias or model@version")
+        return cls(match["model"], match["which"] or DEFAULT_ALIAS)
+
+    @property
+    def is_version(self) -> bool:
+        return bool(_VERSION.match(self.which))
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.which}"
+
+
+class Registry:
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def resolve(self, reference: Reference) -> Manifest:
+        """The manifest that a reference names. Raises UnknownVersion, WrongManifest, StoreError."""
+        version = reference.which if reference.is_version else await self.alias(reference)
+        try:
+            document, _ = await self._store.get(object_name(reference.model, version, MANIFEST))
+        except Missing:
+            raise UnknownVersion(f"{reference}: no such version in the registry") from None
+        return parse(document, expected_version=version)
+
+    async def alias(self, reference: Reference) -> str:
+        """The version that an alias points to. Raises UnknownVersion."""
+        try:
+            document, _ = await self._store.get(_alias_name(reference))
+        except Missing:
+            raise UnknownVersion(f"{reference}: no such model or alias in the registry") from None
+        return str(json.loads(document)["version"])
+
+    async def move_alias(self, reference: Reference, version: str) -> None:
+        """Points an alias at a version. Raises Conflict when somebody moved it at the same time."""
+        content = json.dumps({"version": version}).encode()
+        try:
+            _, etag = await self._store.get(_alias_name(reference))
+        except Missing:
+            await self._store.put_new(_alias_name(reference), content)
+        else:
+            await self._store.put_if(_alias_name(reference), content, etag)
+
+    async def versions(self) -> AsyncIterator[Manifest]:
+        """Every complete version of every model, in the order of their names."""
+        async for name in self._store.list(""):
+            model, _, rest = name.partition("/")
+            version, _, file = rest.partition("/")
+            if file == MANIFEST:
+                yield await self.resolve(Reference(model, version))
+
+    async def aliases(self) -> dict[Reference, str]:
+        """Where every alias points."""
+        found: dict[Reference, str] = {}
+        async for name in self._store.list(""):
+            model, _, rest = name.partition("/")
+            if rest.startswith("aliases/"):
+                reference = Reference(model, rest.removeprefix("aliases/").removesuffix(".json"))
+                found[reference] = await self.alias(reference)
+        return found
+
+
+def object_name(model: str, version: str, file: str) -> str:
+    return f"{model}/{version}/{file}"
+
+
+def _alias_name(reference: Reference) -> str:
+    return f"{reference.model}/aliases/{reference.which}.json"

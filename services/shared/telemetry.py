@@ -1,0 +1,74 @@
+"""Logs as JSON lines on standard error; `/livez`, `/readyz` and `/metrics` on a port of their own."""
+
+import logging
+from collections.abc import Callable
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pythonjsonlogger.json import JsonFormatter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+Check = Callable[[], str | None]
+"""A health check: None when well, else what is wrong in a few words."""
+
+
+def configure_logging(process: str, level: str = "INFO") -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter(
+            "{levelname}{name}{message}",
+            style="{",
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger"},
+            static_fields={"process": process},
+        )
+    )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def admin_app(live: Check, ready: Check, registry: CollectorRegistry) -> Starlette:
+    """The HTTP face of a process that speaks gRPC: probes and metrics, nothing else."""
+
+    def probe(check: Check) -> Callable[[Request], Response]:
+        def answer(_: Request) -> Response:
+            trouble = check()
+            return PlainTextResponse(trouble or "ok", status_code=503 if trouble else 200)
+
+        return answer
+
+    def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[
+            Route("/livez", probe(live)),
+            Route("/readyz", probe(ready)),
+            Route("/metrics", metrics),
+        ]
+    )
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside a process that handles signals itself."""
+
+    def __init__(self, app: object, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]
+                host=host,
+                port=port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=30,
+            )
+        )
+
+    def install_signal_handlers(self) -> None: ...
