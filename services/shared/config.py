@@ -107,8 +107,8 @@ class Cluster(Strict):
         raise WrongSettings(f"pools: none is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
 
     def policy(self, service_class: ServiceClass) -> ClassPolicy:
-        by_label: dict[str, ClassPolicy] = {**self.classes}
-        return by_label.get(service_class.label, ClassPolicy())
+        named = (policy for label, policy in self.classes.items() if label == service_class.label)
+        return next(named, ClassPolicy())
 
 
 def load(path: Path) -> Cluster:

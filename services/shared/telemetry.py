@@ -1,9 +1,8 @@
-"""Logs as JSON lines on standard error; `/livez`, `/readyz` and `/metrics` on a port of their own."""
+"""Logs as JSON lines on standard error; `/livez`, `/readyz` and `/metrics` over HTTP."""
 
 import logging
 from collections.abc import Callable
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pythonjsonlogger.json import JsonFormatter
 from starlette.applications import Starlette
@@ -51,24 +50,3 @@ def admin_app(live: Check, ready: Check, registry: CollectorRegistry) -> Starlet
             Route("/metrics", metrics),
         ]
     )
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn inside a process that handles signals itself."""
-
-    def __init__(self, app: object, host: str, port: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,  # type: ignore[arg-type]
-                host=host,
-                port=port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                lifespan="off",
-                timeout_graceful_shutdown=30,
-            )
-        )
-
-    def install_signal_handlers(self) -> None: ...
