@@ -10,6 +10,9 @@ import uvloop
 
 log = logging.getLogger(__name__)
 
+CANCELLATIONS = 10
+CANCELLATION_S = 0.5
+
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs `main(stop)` until it returns; SIGTERM and SIGINT set `stop`."""
@@ -42,7 +45,11 @@ class Tasks:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancels until all have ended: a library may swallow one cancellation (redis-py does while it connects)."""
+        for _ in range(CANCELLATIONS):
+            if not self._tasks:
+                return
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(set(self._tasks), timeout=CANCELLATION_S)
+        log.error("tasks that do not end: %s", [task.get_name() for task in self._tasks])

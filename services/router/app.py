@@ -1,0 +1,156 @@
+"""The router process, put together."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from random import Random
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
+
+from services.router.attach import Attachments
+from services.router.census import Census
+from services.router.control import Control
+from services.router.dispatch import Dispatcher
+from services.router.metrics import RouterMetrics
+from services.router.queue import PoolQueue
+from services.router.settings import RouterSettings
+from services.router.store import Store
+from services.router.switchboard import Switchboard
+from services.router.upkeep import Upkeep
+from services.shared import config, rpc
+from services.shared.backoff import backoff
+from services.shared.clock import Clock, SystemClock
+from services.shared.http import HttpServer
+from services.shared.lifecycle import Tasks
+from services.shared.rpc import Context
+from services.shared.settings import split
+from services.shared.telemetry import admin_app
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1 import router_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+STORE_SILENCE_S = 5.0
+STOP_GRACE_S = 1.0
+
+
+class RouterService(router_pb2_grpc.RouterServiceServicer):
+    def __init__(self, dispatcher: Dispatcher, attachments: Attachments) -> None:
+        self._dispatcher = dispatcher
+        self._attachments = attachments
+
+    async def Dispatch(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.DispatchRequest], context: Context
+    ) -> AsyncIterator[pb.DispatchResponse]:
+        async with aclosing(self._dispatcher.serve(request_iterator, context)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def Attach(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.AttachRequest], context: Context
+    ) -> AsyncIterator[pb.AttachResponse]:
+        async with aclosing(self._attachments.serve(request_iterator, context)) as frames:
+            async for frame in frames:
+                yield frame
+
+
+class RouterApp:
+    """`address` and `http_address` are set by `start`."""
+
+    address: str
+    http_address: str
+
+    def __init__(self, settings: RouterSettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._random = random or Random()  # noqa: S311 - jitter only
+        self.router_id = f"router-{secrets.token_hex(4)}"
+        self._registry = CollectorRegistry()
+        metrics = RouterMetrics(self._registry)
+        cluster = config.load(settings.config)
+        switchboard = Switchboard(metrics)
+        census = Census()
+        self._store = Store(settings.redis_url, metrics)
+        queues = {
+            pool.name: PoolQueue(
+                pool.name,
+                self.router_id,
+                store=self._store,
+                settings=settings,
+                cluster=cluster,
+                switchboard=switchboard,
+                metrics=metrics,
+            )
+            for pool in cluster.pools
+        }
+        self._upkeep = Upkeep(
+            self.router_id,
+            queues,
+            store=self._store,
+            settings=settings,
+            switchboard=switchboard,
+            census=census,
+            metrics=metrics,
+            clock=self._clock,
+            random=self._random,
+        )
+        dispatcher = Dispatcher(
+            self.router_id, queues, settings=settings, cluster=cluster, switchboard=switchboard, census=census
+        )
+        attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)
+        self._health = health.aio.HealthServicer()
+        self._server = rpc.server(settings.tls())
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(dispatcher, attachments), self._server)
+        control = Control(queues, store=self._store, upkeep=self._upkeep, census=census)
+        router_pb2_grpc.add_ControlServiceServicer_to_server(control, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        host, port = split(settings.http_listen)
+        self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), host, port)
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Waits for Redis. Raises WrongSettings for one that may not be used, RuntimeError for a taken address."""
+        self.http_address = await self._http.start()
+        await self._wait_for_store()
+        self._tasks.start(self._store.run(), "store")
+        await self._upkeep.take_census()
+        self._tasks.start(self._upkeep.keep_leases(), "leases")
+        self._tasks.start(self._upkeep.empty_outbox(), "outbox")
+        self._tasks.start(self._upkeep.keep_census(), "census")
+        host, _ = split(self._settings.listen)
+        self.address = f"{host}:{rpc.bind(self._server, self._settings.listen, self._settings.tls())}"
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        log.info("router is up", extra={"router": self.router_id, "address": self.address})
+
+    async def _wait_for_store(self) -> None:
+        for delay in backoff(self._random):
+            try:
+                await self._store.check()
+                return
+            except (RedisError, OSError) as error:
+                log.warning("waiting for Redis", extra={"why": str(error)})
+                await self._clock.sleep(delay)
+
+    def _not_ready(self) -> str | None:
+        silence = self._clock.monotonic() - self._upkeep.last_success
+        return f"Redis has not answered for {silence:.0f} s" if silence > STORE_SILENCE_S else None
+
+    async def stop(self) -> None:
+        """Gateways and workers move to another replica; nothing of theirs is lost."""
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(STOP_GRACE_S)
+        await self._tasks.stop()
+        await self._store.close()
+        await self._http.stop()
+
+
+async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
+    app = RouterApp(settings)
+    await app.start()
+    await stop.wait()
+    await app.stop()

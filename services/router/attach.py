@@ -1,0 +1,123 @@
+"""The Attach stream: a worker's heartbeats in, the request to drain out."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import grpc
+
+from services.router.queue import PoolQueue
+from services.router.scripts import WorkerReport
+from services.router.settings import RouterSettings
+from services.router.store import StoreUnavailable
+from services.router.switchboard import AttachedWorker, Switchboard
+from services.shared.rpc import Context
+from tidegate.router.v1 import router_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+_STATES = {
+    pb.WORKER_STATE_LOADING: "loading",
+    pb.WORKER_STATE_READY: "ready",
+    pb.WORKER_STATE_DRAINING: "draining",
+    pb.WORKER_STATE_STUCK: "stuck",
+}
+
+
+class Attachments:
+    def __init__(
+        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, switchboard: Switchboard
+    ) -> None:
+        self._router_id = router_id
+        self._queues = queues
+        self._settings = settings
+        self._switchboard = switchboard
+
+    async def serve(
+        self, requests: AsyncIterator[pb.AttachRequest], context: Context
+    ) -> AsyncGenerator[pb.AttachResponse, None]:
+        first = await anext(aiter(requests), None)
+        if first is None or (queue := await self._admit(first.heartbeat, context)) is None:
+            return
+        worker = AttachedWorker(first.heartbeat.worker_id, first.heartbeat.epoch, first.heartbeat.pool)
+        self._switchboard.attach(worker)
+        log.info("worker attached", extra={"worker": worker.worker_id, "pool": worker.pool})
+        listener = asyncio.create_task(self._listen(worker, queue, requests, context))
+        listener.add_done_callback(lambda _: worker.end())
+        try:
+            yield self._welcome()
+            while frame := await worker.outgoing.get():
+                yield frame
+        finally:
+            listener.cancel()
+            self._switchboard.detach(worker)
+            await self._detach(worker, queue)
+
+    async def _admit(self, heartbeat: pb.Heartbeat, context: Context) -> PoolQueue | None:
+        if not heartbeat.worker_id or not heartbeat.epoch or not heartbeat.capacity.slots:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a heartbeat with worker id, epoch and slots"
+            )
+        queue = self._queues.get(heartbeat.pool)
+        if queue is None:
+            known = ", ".join(self._queues)
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"pool {heartbeat.pool!r} is not in tidegate.yaml (it has: {known})",
+            )
+        await self._report(queue, heartbeat, context)
+        return queue
+
+    def _welcome(self) -> pb.AttachResponse:
+        return pb.AttachResponse(
+            welcome=pb.AttachWelcome(
+                router_id=self._router_id,
+                heartbeat_interval_ms=self._settings.heartbeat_ms,
+                lease_ms=self._settings.worker_lease_ms,
+            )
+        )
+
+    async def _listen(
+        self, worker: AttachedWorker, queue: PoolQueue, requests: AsyncIterator[pb.AttachRequest], context: Context
+    ) -> None:
+        async for request in requests:
+            match request.WhichOneof("frame"):
+                case "heartbeat":
+                    await self._report(queue, request.heartbeat, context)
+                case "goodbye":
+                    log.info("worker leaves", extra={"worker": worker.worker_id, "why": request.goodbye.reason})
+                    worker.said_goodbye = True
+                    return
+
+    async def _report(self, queue: PoolQueue, heartbeat: pb.Heartbeat, context: Context) -> None:
+        """While Redis is away the worker stays attached; its next heartbeat tells all again."""
+        try:
+            accepted = await queue.heartbeat(_report_of(heartbeat))
+        except StoreUnavailable:
+            log.warning("heartbeat not stored", extra={"worker": heartbeat.worker_id})
+            return
+        if not accepted:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"worker {heartbeat.worker_id} has been started anew: epoch {heartbeat.epoch} is over",
+            )
+
+    async def _detach(self, worker: AttachedWorker, queue: PoolQueue) -> None:
+        log.info("worker detached", extra={"worker": worker.worker_id, "goodbye": worker.said_goodbye})
+        try:
+            await queue.detach(worker.worker_id, worker.epoch, goodbye=worker.said_goodbye)
+        except StoreUnavailable:
+            log.warning("detach not stored; the lease will end it", extra={"worker": worker.worker_id})
+
+
+def _report_of(heartbeat: pb.Heartbeat) -> WorkerReport:
+    return WorkerReport(
+        worker_id=heartbeat.worker_id,
+        epoch=heartbeat.epoch,
+        state=_STATES.get(heartbeat.state, "unknown"),
+        slots=heartbeat.capacity.slots,
+        kv_tokens=heartbeat.capacity.kv_tokens,
+        model_version=heartbeat.model_version,
+        address=heartbeat.address,
+        heartbeat=heartbeat.SerializeToString(),
+    )

@@ -1,0 +1,139 @@
+"""The Dispatch stream: a gateway's submissions in, grants and refusals out."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import grpc
+
+from services.router import frames
+from services.router.census import Census
+from services.router.queue import PoolQueue
+from services.router.scripts import Submission
+from services.router.settings import RouterSettings
+from services.router.store import StoreUnavailable
+from services.router.switchboard import GatewaySession, Switchboard
+from services.shared.classes import ServiceClass
+from services.shared.config import Cluster
+from services.shared.rpc import Context
+from tidegate.router.v1 import router_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+MAX_UNDERWAY = 4096
+FINISH_RETRY_S = 0.25
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        router_id: str,
+        queues: dict[str, PoolQueue],
+        *,
+        settings: RouterSettings,
+        cluster: Cluster,
+        switchboard: Switchboard,
+        census: Census,
+    ) -> None:
+        self._router_id = router_id
+        self._queues = queues
+        self._settings = settings
+        self._cluster = cluster
+        self._switchboard = switchboard
+        self._census = census
+
+    async def serve(
+        self, requests: AsyncIterator[pb.DispatchRequest], context: Context
+    ) -> AsyncGenerator[pb.DispatchResponse, None]:
+        session = await self._open(requests, context)
+        self._switchboard.connect(session)
+        session.send(self._welcome())
+        session.send(pb.DispatchResponse(catalog=self._census.catalog))
+        reader = asyncio.create_task(self._read(session, requests), name=f"dispatch {session.gateway_id}")
+        reader.add_done_callback(lambda _: session.drop("the gateway left"))
+        try:
+            while frame := await session.outgoing.get():
+                yield frame
+        finally:
+            reader.cancel()
+            self._switchboard.disconnect(session)
+        log.info("gateway stream ended", extra={"gateway": session.gateway_id, "why": session.dropped})
+        if not reader.done():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, session.dropped)
+
+    async def _open(self, requests: AsyncIterator[pb.DispatchRequest], context: Context) -> GatewaySession:
+        first = await anext(aiter(requests), None)
+        if first is None or not first.hello.session_id:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a hello with a session id")
+        hello = first.hello
+        try:
+            for queue in self._queues.values():
+                await queue.open_session(hello.session_id)
+        except StoreUnavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
+        log.info("gateway connected", extra={"gateway": hello.gateway_id})
+        return GatewaySession(hello.session_id, hello.gateway_id)
+
+    def _welcome(self) -> pb.DispatchResponse:
+        welcome = pb.DispatchWelcome(router_id=self._router_id, session_lease_ms=self._settings.session_lease_ms)
+        return pb.DispatchResponse(welcome=welcome)
+
+    async def _read(self, session: GatewaySession, requests: AsyncIterator[pb.DispatchRequest]) -> None:
+        """Starts the work of each frame without waiting for the last one's; tasks start in order, so calls do too."""
+        room = asyncio.Semaphore(MAX_UNDERWAY)
+        async with asyncio.TaskGroup() as underway:
+            async for request in requests:
+                await room.acquire()
+                task = underway.create_task(self._handle(session, request))
+                task.add_done_callback(lambda _: room.release())
+
+    async def _handle(self, session: GatewaySession, request: pb.DispatchRequest) -> None:
+        match request.WhichOneof("frame"):
+            case "submit":
+                await self._submit(session, request.submit)
+            case "finish":
+                await self._finish(request.finish)
+            case other:
+                session.drop(f"unexpected frame {other}")
+
+    async def _submit(self, session: GatewaySession, submit: pb.Submit) -> None:
+        queue = self._queues.get(submit.pool)
+        if queue is None:
+            session.send(frames.reject(submit.request_id, submit.attempt, "unknown_pool"))
+            return
+        submission = self._submission(session.session_id, submit)
+        try:
+            session.send(frames.answer(submission, await queue.submit(submission)))
+        except StoreUnavailable:
+            session.send(frames.reject(submit.request_id, submit.attempt, "store_unavailable"))
+
+    async def _finish(self, finish: pb.Finish) -> None:
+        """Tries until Redis has heard it: a lost Finish would keep a slot taken for as long as the gateway lives."""
+        queue = self._queues.get(finish.pool)
+        while queue is not None:
+            try:
+                await queue.finish(finish.request_id, finish.attempt)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(FINISH_RETRY_S)
+
+    def _submission(self, session_id: str, submit: pb.Submit) -> Submission:
+        service_class = _service_class(submit.service_class)
+        max_wait_ms = int(self._cluster.policy(service_class).max_wait_s * 1000)
+        return Submission(
+            session=session_id,
+            request_id=submit.request_id,
+            attempt=submit.attempt,
+            service_class=service_class,
+            kv_tokens=submit.cost.prompt_tokens + submit.cost.completion_tokens,
+            give_up_after_ms=min(submit.timeout_ms or max_wait_ms, max_wait_ms),
+            at_head=submit.at_head,
+            excluded_workers=tuple(submit.excluded_workers),
+            model_version=submit.model_version,
+            running_on=submit.placement.worker_id,
+            running_epoch=submit.placement.worker_epoch,
+        )
+
+
+def _service_class(value: pb.ServiceClass.ValueType) -> ServiceClass:
+    return ServiceClass.DEFAULT if value == pb.SERVICE_CLASS_UNSPECIFIED else ServiceClass.of_proto(value)

@@ -1,0 +1,18 @@
+-- A worker's stream to its router ended: grant it nothing more, and let its lease run out soon unless it comes back.
+--
+-- Guarantee: does nothing when the worker has moved to another replica or was started anew meanwhile.
+--
+-- ARGV  1 router id   2 worker id   3 epoch   4 grace, ms (0: it said goodbye)
+-- Returns {1 if it was ours else 0, events}
+local ROUTER = ARGV[1]
+-- @include keys
+-- @include now
+local key = WORKER .. ARGV[2]
+local router, epoch = unpack(redis.call('HMGET', key, 'router', 'epoch'))
+if router ~= ROUTER or epoch ~= ARGV[3] then
+  return { 0, {} }
+end
+redis.call('HSET', key, 'state', 'detached')
+redis.call('ZADD', WORKERS, 'LT', now + ARGV[4], ARGV[2])
+redis.call('ZREM', FREE, ARGV[2])
+return { 1, {} }

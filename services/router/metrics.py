@@ -1,0 +1,32 @@
+"""What a router counts (names in docs/architecture.md)."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+_ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
+
+
+class RouterMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.answers = Counter(
+            "tidegate_router_answers_total", "Answers to Submit", ["pool", "service_class", "answer"], registry=registry
+        )
+        self.waits = Histogram(
+            "tidegate_router_wait_seconds",
+            "Time from Submit to grant",
+            ["pool", "service_class"],
+            buckets=_WAIT_S,
+            registry=registry,
+        )
+        self.events = Counter("tidegate_router_events_total", "Events delivered", ["kind"], registry=registry)
+        self.reaped = Counter(
+            "tidegate_router_reaped_total", "Things ended by time", ["pool", "kind"], registry=registry
+        )
+        self.queued = Gauge("llm_queue_size", "Requests that wait", ["pool", "service_class"], registry=registry)
+        self.workers = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
+        self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
+        self.gateways = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
+        self.scripts = Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry)
+        self.round_trips = Histogram(
+            "tidegate_router_redis_seconds", "Round trips to Redis", buckets=_ROUND_TRIP_S, registry=registry
+        )

@@ -1,0 +1,105 @@
+"""The shared queue of one pool as this replica uses it: a method is a script call; events go to the switchboard."""
+
+from collections.abc import Sequence
+
+from services.router.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
+from services.router.keys import PoolKeys
+from services.router.metrics import RouterMetrics
+from services.router.scripts import PoolScripts, Submission, WorkerReport
+from services.router.settings import RouterSettings
+from services.router.store import Store
+from services.router.switchboard import Switchboard
+from services.shared.config import Cluster
+
+REAP_LIMIT = 64
+
+
+class PoolQueue:
+    """Every method raises StoreUnavailable when Redis does not answer; every one is safe to repeat."""
+
+    def __init__(
+        self,
+        pool: str,
+        router_id: str,
+        *,
+        store: Store,
+        settings: RouterSettings,
+        cluster: Cluster,
+        switchboard: Switchboard,
+        metrics: RouterMetrics,
+    ) -> None:
+        self.pool = pool
+        self.keys = PoolKeys(pool)
+        self._scripts = PoolScripts(self.keys, router_id)
+        self._store = store
+        self._settings = settings
+        self._cluster = cluster
+        self._switchboard = switchboard
+        self._metrics = metrics
+
+    async def submit(self, submission: Submission) -> Answer:
+        policy = self._cluster.policy(submission.service_class)
+        call = self._scripts.submit(
+            submission,
+            lease_ms=self._settings.session_lease_ms,
+            cap=policy.max_queued,
+            no_worker_grace_ms=self._settings.no_worker_grace_ms,
+        )
+        reply, events = await self._store.call(call)
+        answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)
+        self._metrics.answers.labels(self.pool, submission.service_class.label, _label(answer)).inc()
+        # The script reports the request's own grant as an event too; the answer stands for both.
+        self._deliver(events, besides=submission.request_id)
+        return answer
+
+    async def finish(self, request_id: str, attempt: int) -> bool:
+        """False when there was nothing to end."""
+        ended, events = await self._store.call(self._scripts.finish(request_id, attempt))
+        self._deliver(events)
+        return bool(ended)
+
+    async def heartbeat(self, report: WorkerReport) -> bool:
+        """False when the worker's epoch is an old one."""
+        call = self._scripts.heartbeat(report, lease_ms=self._settings.worker_lease_ms)
+        accepted, events = await self._store.call(call)
+        self._deliver(events)
+        return bool(accepted)
+
+    async def detach(self, worker_id: str, epoch: int, *, goodbye: bool) -> None:
+        grace_ms = 0 if goodbye else self._settings.detach_grace_ms
+        await self._store.call(self._scripts.detach(worker_id, epoch, grace_ms=grace_ms))
+
+    async def open_session(self, session_id: str) -> None:
+        await self._store.call(self._scripts.renew([session_id], lease_ms=self._settings.session_lease_ms, create=True))
+
+    async def renew(self, session_ids: list[str]) -> list[str]:
+        """Ids of the sessions that Redis does not know."""
+        call = self._scripts.renew(session_ids, lease_ms=self._settings.session_lease_ms)
+        return [unknown.decode() for unknown in await self._store.call(call)]
+
+    async def reap(self) -> None:
+        counts, events = await self._store.call(self._scripts.reap(limit=REAP_LIMIT))
+        for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
+            self._metrics.reaped.labels(self.pool, kind).inc(count)
+        self._deliver(events)
+
+    def _deliver(self, events: Sequence[bytes], besides: str = "") -> None:
+        for document in events:
+            event = decode_event(document)
+            if isinstance(event, Granted):
+                waits = self._metrics.waits.labels(self.pool, event.service_class.label)
+                waits.observe(event.waited_ms / 1000)
+            if getattr(event, "request_id", None) != besides:
+                self._switchboard.deliver(event)
+
+
+def _label(answer: Answer) -> str:
+    match answer:
+        case Granted():
+            return "granted"
+        case Queued():
+            return "queued"
+        case Revoked():
+            return "revoked"
+        case Refused():
+            return answer.kind

@@ -1,0 +1,116 @@
+"""Who is connected to this replica: gateway sessions and workers, and how to reach each."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from services.router.events import DrainAsked, Event, Expired, Granted, Revoked
+from services.router.frames import expired, grant, revoke
+from services.router.metrics import RouterMetrics
+from tidegate.router.v1 import router_pb2 as pb
+
+MAX_OUTGOING = 10_000
+
+
+@dataclass(slots=True)
+class GatewaySession:
+    """One gateway's Dispatch stream."""
+
+    session_id: str
+    gateway_id: str
+    outgoing: asyncio.Queue[pb.DispatchResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_OUTGOING))
+    dropped: str = ""
+
+    def send(self, frame: pb.DispatchResponse) -> None:
+        """A gateway that does not read loses its stream; it reconnects and is told the state anew."""
+        try:
+            self.outgoing.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.drop(f"{MAX_OUTGOING} frames are waiting to be read")
+
+    def drop(self, why: str) -> None:
+        """Ends the stream after what is queued now is thrown away."""
+        self.dropped = self.dropped or why
+        while not self.outgoing.empty():
+            self.outgoing.get_nowait()
+        self.outgoing.put_nowait(None)
+
+
+@dataclass(slots=True)
+class AttachedWorker:
+    """One worker's Attach stream."""
+
+    worker_id: str
+    epoch: int
+    pool: str
+    said_goodbye: bool = False
+    # One Drain and the end are all that is ever sent.
+    outgoing: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(2))
+
+    def drain(self, timeout_ms: int) -> None:
+        """Asking again while one waits to be read changes nothing."""
+        if self.outgoing.empty():
+            self.outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
+
+    def end(self) -> None:
+        self.outgoing.put_nowait(None)
+
+
+class Switchboard:
+    def __init__(self, metrics: RouterMetrics) -> None:
+        self._metrics = metrics
+        self._sessions: dict[str, GatewaySession] = {}
+        self._workers: dict[str, AttachedWorker] = {}
+
+    @property
+    def session_ids(self) -> list[str]:
+        return list(self._sessions)
+
+    def connect(self, session: GatewaySession) -> None:
+        """The newest stream of a session is the one that counts."""
+        if older := self._sessions.get(session.session_id):
+            older.drop("the session connected again")
+        self._sessions[session.session_id] = session
+        self._metrics.gateways.set(len(self._sessions))
+
+    def disconnect(self, session: GatewaySession) -> None:
+        if self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
+        self._metrics.gateways.set(len(self._sessions))
+
+    def attach(self, worker: AttachedWorker) -> None:
+        self._workers[worker.worker_id] = worker
+
+    def detach(self, worker: AttachedWorker) -> None:
+        if self._workers.get(worker.worker_id) is worker:
+            del self._workers[worker.worker_id]
+
+    def drop(self, session_ids: list[str], why: str) -> None:
+        """Makes gateways connect again and submit what they hold."""
+        for session_id in session_ids:
+            if session := self._sessions.get(session_id):
+                session.drop(why)
+
+    def broadcast(self, frame: pb.DispatchResponse) -> None:
+        for session in self._sessions.values():
+            session.send(frame)
+
+    def deliver(self, event: Event) -> None:
+        """Events for whoever has left are dropped: their lease decides what becomes of their work."""
+        self._metrics.events.labels(type(event).__name__.lower()).inc()
+        match event:
+            case DrainAsked():
+                if worker := self._workers.get(event.worker_id):
+                    worker.drain(event.timeout_ms)
+            case Granted() | Revoked() | Expired():
+                if session := self._sessions.get(event.session):
+                    session.send(_frame(event))
+
+
+def _frame(event: Granted | Revoked | Expired) -> pb.DispatchResponse:
+    match event:
+        case Granted():
+            return grant(event)
+        case Revoked():
+            return revoke(event)
+        case Expired():
+            return expired(event)

@@ -1,0 +1,121 @@
+"""A gateway and a worker as the router sees them: its two streams, driven by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+
+from services.shared.rpc import channel
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import RouterServiceStub
+
+_ids = count(1)
+
+
+class Gateway:
+    """Frames that the router sent wait in `inbox`, but for the catalog, which is kept."""
+
+    def __init__(self, stream: object) -> None:
+        self._stream = stream
+        self.inbox: asyncio.Queue[pb.DispatchResponse] = asyncio.Queue()
+        self.catalog = pb.Catalog()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for frame in self._stream:  # type: ignore[attr-defined]
+            if frame.WhichOneof("frame") == "catalog":
+                self.catalog = frame.catalog
+            else:
+                self.inbox.put_nowait(frame)
+
+    async def send(self, frame: pb.DispatchRequest) -> None:
+        await self._stream.write(frame)  # type: ignore[attr-defined]
+
+    async def submit(self, request_id: str, service_class: str = "default", attempt: int = 1, **fields: object) -> None:
+        submit = pb.Submit(
+            request_id=request_id,
+            attempt=attempt,
+            pool=str(fields.pop("pool", "tide")),
+            service_class=pb.ServiceClass.Value(f"SERVICE_CLASS_{service_class.upper()}"),
+            **fields,  # type: ignore[arg-type]
+        )
+        await self.send(pb.DispatchRequest(submit=submit))
+
+    async def finish(self, request_id: str, attempt: int = 1) -> None:
+        finish = pb.Finish(request_id=request_id, attempt=attempt, pool="tide", outcome=pb.OUTCOME_COMPLETED)
+        await self.send(pb.DispatchRequest(finish=finish))
+
+    async def next(self, kind: str) -> object:
+        """The next frame, which must be of this kind."""
+        frame = await asyncio.wait_for(self.inbox.get(), 5)
+        assert frame.WhichOneof("frame") == kind, frame
+        return getattr(frame, kind)
+
+    async def granted(self) -> str:
+        """The request id of the next frame, which must be a grant."""
+        grant = await self.next("grant")
+        assert isinstance(grant, pb.Grant)
+        return grant.request_id
+
+    async def closed(self) -> None:
+        await asyncio.wait([self._reader], timeout=5)
+        assert self._reader.done()
+        self._reader.exception()
+
+
+@asynccontextmanager
+async def gateway(address: str, session_id: str | None = None) -> AsyncIterator[Gateway]:
+    async with channel(address) as connection:
+        peer = Gateway(RouterServiceStub(connection).Dispatch())
+        hello = pb.DispatchHello(gateway_id="test", session_id=session_id or f"session-{next(_ids)}")
+        await peer.send(pb.DispatchRequest(hello=hello))
+        await peer.next("welcome")
+        yield peer
+        peer._reader.cancel()
+
+
+class Worker:
+    def __init__(self, stream: object, heartbeat: pb.Heartbeat, interval_s: float) -> None:
+        self._stream = stream
+        self.heartbeat = heartbeat
+        self._beats = asyncio.create_task(self._beat(interval_s))
+
+    async def _beat(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            await self.beat()
+
+    async def beat(self) -> None:
+        await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]
+
+    async def goodbye(self) -> None:
+        self._beats.cancel()
+        await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
+
+    async def read(self) -> pb.AttachResponse:
+        return await asyncio.wait_for(self._stream.read(), 5)  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        self._beats.cancel()
+
+
+@asynccontextmanager
+async def worker(
+    address: str, worker_id: str = "w1", *, slots: int = 1, epoch: int = 1, kv_tokens: int = 1_000_000
+) -> AsyncIterator[Worker]:
+    heartbeat = pb.Heartbeat(
+        worker_id=worker_id,
+        epoch=epoch,
+        pool="tide",
+        address=f"{worker_id}:1",
+        state=pb.WORKER_STATE_READY,
+        model_version="v1",
+        context_tokens=4096,
+        capacity=pb.Capacity(slots=slots, kv_tokens=kv_tokens),
+    )
+    async with channel(address) as connection:
+        peer = Worker(RouterServiceStub(connection).Attach(), heartbeat, 0.1)
+        await peer.beat()
+        assert (await peer.read()).HasField("welcome")
+        yield peer
+        peer.stop()
