@@ -1,0 +1,36 @@
+"""Internal gRPC with mutual TLS: who has no certificate of the cluster's authority is not heard."""
+
+from pathlib import Path
+
+import grpc
+import pytest
+
+from services.router.app import RouterApp
+from services.router.settings import RouterSettings
+from services.shared.rpc import Tls, channel
+from tests.support.tls import Authority
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+
+
+async def pools(address: str, tls: Tls | None) -> pb.ListPoolsResponse:
+    async with channel(address, tls) as connection:
+        return await ControlServiceStub(connection).ListPools(pb.ListPoolsRequest(), timeout=2)
+
+
+async def test_only_peers_of_the_same_authority_are_served(settings: RouterSettings, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own = authority.issue("router")
+    files = {"tls_certificate": own.certificate, "tls_key": own.key, "tls_authority": own.authority}
+    router = RouterApp(settings.model_copy(update=files))
+    await router.start()
+    try:
+        answer = await pools(router.address, authority.issue("gateway"))
+        assert [pool.pool.name for pool in answer.pools] == ["tide"]
+        stranger = Authority(tmp_path, "elsewhere").issue("stranger")
+        for keys in (None, stranger, stranger.model_copy(update={"authority": own.authority})):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await pools(router.address, keys)
+            assert refused.value.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    finally:
+        await router.stop()

@@ -1,0 +1,223 @@
+"""A router and a worker that keep the wire contracts and do as a test tells them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from services.shared import rpc
+from tidegate.router.v1 import router_pb2, router_pb2_grpc
+from tidegate.worker.v1 import worker_pb2, worker_pb2_grpc
+
+MODEL = "tiny-chat"
+VERSION = "v-0123456789ab"
+CONTEXT_TOKENS = 4096
+
+
+def word(choice: int, index: int) -> str:
+    """The text of every token is known, so that a lost, repeated or foreign one shows."""
+    return f"c{choice}t{index} "
+
+
+def text(tokens: int, choice: int = 0) -> str:
+    return "".join(word(choice, index) for index in range(tokens))
+
+
+@dataclass
+class Behaviour:
+    """What a worker does with each request."""
+
+    tokens: int = 5
+    refuse: "worker_pb2.FailureKind.ValueType | None" = None
+    # Says nothing more after this many tokens a choice.
+    hang_after: int | None = None
+    reported_epoch: int | None = None
+    delta: Callable[[worker_pb2.Delta], None] = lambda delta: None
+
+
+class FakeServer:
+    """A gRPC server on a free port of this machine."""
+
+    def __init__(self) -> None:
+        self._server = rpc.server()
+        self.address = ""
+
+    async def start(self) -> None:
+        self.address = f"127.0.0.1:{rpc.bind(self._server, '127.0.0.1:0')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """At once, as a killed process would leave its peers."""
+        await self._server.stop(None)
+
+
+class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
+    def __init__(self, worker_id: str = "worker-1", epoch: int = 7) -> None:
+        super().__init__()
+        self.worker_id, self.epoch = worker_id, epoch
+        self.behaviour = Behaviour()
+        self.starts: list[worker_pb2.Start] = []
+        self.cancels: list[worker_pb2.Cancel] = []
+        self.hellos: list[worker_pb2.Hello] = []
+        self.sent_tokens: dict[str, int] = {}
+        self._credit: dict[int, asyncio.Semaphore] = {}
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(self, self._server)
+
+    async def Serve(self, requests: AsyncIterator[worker_pb2.ServeRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        running: dict[int, asyncio.Task[None]] = {}
+        try:
+            async for request in requests:
+                match request.WhichOneof("frame"):
+                    case "hello":
+                        await self._greet(request.hello, context)
+                    case "start":
+                        start = request.start
+                        self.starts.append(start)
+                        self._credit[start.stream_id] = asyncio.Semaphore(start.credit_tokens or 2**31)
+                        running[start.stream_id] = asyncio.create_task(self._generate(start, context))
+                    case "cancel":
+                        self.cancels.append(request.cancel)
+                        running[request.cancel.stream_id].cancel()
+                    case "credit":
+                        for _ in range(request.credit.tokens):
+                            self._credit[request.credit.stream_id].release()
+        finally:
+            for task in running.values():
+                task.cancel()
+
+    async def _greet(self, hello: worker_pb2.Hello, context: Any) -> None:
+        self.hellos.append(hello)
+        if hello.worker_epoch not in (0, self.epoch):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "another epoch")
+
+    async def _generate(self, start: worker_pb2.Start, context: Any) -> None:
+        name: dict[str, Any] = {"stream_id": start.stream_id, "attempt": start.attempt}
+        behaviour = self.behaviour
+        if behaviour.refuse is not None:
+            failure = worker_pb2.Failure(kind=behaviour.refuse, message="refused by the test")
+            await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
+            return
+        started = worker_pb2.Started(**name, model_version=VERSION, prompt_tokens=11, cached_tokens=4)
+        await self._write(context, started=[started])
+        limit = start.sampling.max_tokens if start.sampling.HasField("max_tokens") else behaviour.tokens
+        tokens, choices = min(limit, behaviour.tokens), start.sampling.n or 1
+        for index in range(tokens):
+            if index == behaviour.hang_after:
+                return
+            await self._step(start, context, index, last=index == tokens - 1)
+        usage = worker_pb2.Usage(prompt_tokens=11, cached_tokens=4, completion_tokens=tokens * choices)
+        await self._write(context, ended=[worker_pb2.Ended(**name, usage=usage)])
+
+    async def _step(self, start: worker_pb2.Start, context: Any, index: int, *, last: bool) -> None:
+        deltas = []
+        for choice in range(start.sampling.n or 1):
+            await self._credit[start.stream_id].acquire()
+            delta = worker_pb2.Delta(
+                stream_id=start.stream_id,
+                attempt=start.attempt,
+                choice=choice,
+                text=word(choice, index),
+                token_ids=[1000 * choice + index],
+                finish_reason=worker_pb2.FINISH_REASON_STOP if last else worker_pb2.FINISH_REASON_UNSPECIFIED,
+            )
+            self.behaviour.delta(delta)
+            deltas.append(delta)
+        await self._write(context, deltas=deltas)
+        self.sent_tokens[start.request_id] = self.sent_tokens.get(start.request_id, 0) + len(deltas)
+
+    async def _write(self, context: Any, **frames: Any) -> None:
+        epoch = self.behaviour.reported_epoch or self.epoch
+        await context.write(worker_pb2.ServeResponse(worker_epoch=epoch, **frames))
+
+
+@dataclass
+class Session:
+    outgoing: asyncio.Queue[router_pb2.DispatchResponse] = field(default_factory=asyncio.Queue)
+
+    def send(self, **frame: Any) -> None:
+        self.outgoing.put_nowait(router_pb2.DispatchResponse(**frame))
+
+
+class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
+    """Grants to the first worker that a request does not exclude; `holding` queues instead."""
+
+    def __init__(self, *workers: FakeWorker) -> None:
+        super().__init__()
+        self.workers = workers
+        self.holding = False
+        self.reject: router_pb2.Reject | None = None
+        self.hellos: list[router_pb2.DispatchHello] = []
+        self.submits: list[router_pb2.Submit] = []
+        self.finishes: list[router_pb2.Finish] = []
+        self.session = Session()
+        router_pb2_grpc.add_RouterServiceServicer_to_server(self, self._server)
+
+    async def Dispatch(self, requests: AsyncIterator[router_pb2.DispatchRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        self.session = session = Session()
+        reader = asyncio.create_task(self._read(requests, session))
+        try:
+            while not reader.done():
+                sending = asyncio.create_task(session.outgoing.get())
+                await asyncio.wait({reader, sending}, return_when=asyncio.FIRST_COMPLETED)
+                if not sending.done():
+                    sending.cancel()
+                    return
+                await context.write(sending.result())
+        finally:
+            reader.cancel()
+
+    def revoke(self, submit: router_pb2.Submit) -> None:
+        reason = router_pb2.REVOKE_REASON_WORKER_STUCK
+        frame = router_pb2.Revoke(request_id=submit.request_id, attempt=submit.attempt, reason=reason)
+        self.session.send(revoke=frame)
+
+    async def _read(self, requests: AsyncIterator[router_pb2.DispatchRequest], session: Session) -> None:
+        async for request in requests:
+            match request.WhichOneof("frame"):
+                case "hello":
+                    self.hellos.append(request.hello)
+                    session.send(welcome=router_pb2.DispatchWelcome(router_id="router", session_lease_ms=10_000))
+                    session.send(catalog=self._catalog())
+                case "submit":
+                    self.submits.append(request.submit)
+                    self._answer(request.submit, session)
+                case "finish":
+                    self.finishes.append(request.finish)
+
+    def _answer(self, submit: router_pb2.Submit, session: Session) -> None:
+        name: dict[str, Any] = {"request_id": submit.request_id, "attempt": submit.attempt}
+        free = [worker for worker in self.workers if worker.worker_id not in submit.excluded_workers]
+        if self.reject:
+            session.send(reject=router_pb2.Reject(**name, reason=self.reject.reason, retry_after_ms=1500))
+        elif submit.HasField("placement"):
+            return
+        elif self.holding:
+            session.send(queued=router_pb2.Queued(**name, position=0, expected_wait_ms=1000))
+        elif not free:
+            session.send(reject=router_pb2.Reject(**name, reason=router_pb2.REJECT_REASON_NO_WORKERS))
+        else:
+            session.send(grant=_grant(name, free[0], submit.service_class))
+
+    def _catalog(self) -> router_pb2.Catalog:
+        pool = router_pb2.Pool(
+            name=MODEL,
+            context_tokens=CONTEXT_TOKENS,
+            model_versions=[VERSION],
+            created=1_700_000_000,
+            ready_workers=len(self.workers),
+        )
+        return router_pb2.Catalog(pools=[pool])
+
+
+def _grant(name: dict[str, Any], worker: FakeWorker, service_class: Any) -> router_pb2.Grant:
+    return router_pb2.Grant(
+        **name,
+        worker_id=worker.worker_id,
+        worker_address=worker.address,
+        worker_epoch=worker.epoch,
+        model_version=VERSION,
+        queue_wait_ms=3,
+        service_class=service_class,
+    )
