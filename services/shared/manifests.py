@@ -6,7 +6,8 @@ Layout of a bucket:
     <model>/<version>/manifest.json    written last: without it the version does not exist
     <model>/aliases/<alias>.json       {"version": ...}, moved by conditional PUT
 
-A version is the SHA-256 of its manifest without version and signature, so that the name proves the content.
+A version is the SHA-256 of its manifest without version, signature and time of making, so that the name proves the
+content and the same content published twice is one version.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 MANIFEST = "manifest.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Stored(BaseModel):
@@ -36,7 +37,7 @@ class File(Stored):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if not _FILE_NAME.match(name):
+        if not _FILE_NAME.fullmatch(name):
             raise ValueError("a file name is letters, digits, '.', '_' and '-', without folders")
         return name
 
@@ -67,8 +68,8 @@ class Manifest(Stored):
     signature: str | None = Field(None, description="Ed25519 over the version, base64")
 
     def digest(self) -> str:
-        """SHA-256, hex, of the canonical JSON without version and signature."""
-        return digest_of(self.model_dump(mode="json", exclude={"version", "signature"}))
+        """SHA-256, hex, of the canonical JSON without version, signature and time of making."""
+        return digest_of(self.model_dump(mode="json", exclude={"version", "signature", "created"}))
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=2).encode()

@@ -122,4 +122,5 @@ def _named(error: Exception, name: str) -> StoreError:
         return Missing(name)
     if isinstance(error, (AlreadyExistsError, PreconditionError)):
         return Conflict(name)
-    return StoreError(f"{name}: {error}")
+    # What follows the first line is the library's own state, for its developers.
+    return StoreError(f"{name}: {str(error).partition(chr(10))[0]}")

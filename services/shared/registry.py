@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from services.shared.manifests import MANIFEST, Manifest, parse
 from services.shared.objectstore import Missing, ObjectStore
 
-_VERSION = re.compile(r"^[0-9a-f]{64}$")
-_REFERENCE = re.compile(r"^(?P<model>[a-z0-9][a-z0-9._-]{0,62})(@(?P<which>[a-z0-9][a-z0-9._-]{0,63}))?$")
+_VERSION = re.compile(r"[0-9a-f]{64}")
+_REFERENCE = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]{0,62})(@(?P<which>[a-z0-9][a-z0-9._-]{0,63}))?")
 
 DEFAULT_ALIAS = "latest"
 
@@ -28,13 +28,13 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> "Reference":
         """Raises ValueError for what is not a reference."""
-        if not (match := _REFERENCE.match(text)):
+        if not (match := _REFERENCE.fullmatch(text)):
             raise ValueError(f"{text!r} is not a model reference: model, model@alias or model@version")
         return cls(match["model"], match["which"] or DEFAULT_ALIAS)
 
     @property
     def is_version(self) -> bool:
-        return bool(_VERSION.match(self.which))
+        return bool(_VERSION.fullmatch(self.which))
 
     def __str__(self) -> str:
         return f"{self.model}@{self.which}"

@@ -42,10 +42,11 @@ class FakeServer:
 
     def __init__(self) -> None:
         self._server = rpc.server()
+        self.listen = "127.0.0.1:0"
         self.address = ""
 
     async def start(self) -> None:
-        self.address = f"127.0.0.1:{rpc.bind(self._server, '127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{rpc.bind(self._server, self.listen)}"
         await self._server.start()
 
     async def stop(self) -> None:
@@ -63,6 +64,7 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
         self.hellos: list[worker_pb2.Hello] = []
         self.sent_tokens: dict[str, int] = {}
         self._credit: dict[int, asyncio.Semaphore] = {}
+        self._turn = asyncio.Lock()
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(self, self._server)
 
     async def Serve(self, requests: AsyncIterator[worker_pb2.ServeRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
@@ -129,7 +131,8 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
 
     async def _write(self, context: Any, **frames: Any) -> None:
         epoch = self.behaviour.reported_epoch or self.epoch
-        await context.write(worker_pb2.ServeResponse(worker_epoch=epoch, **frames))
+        async with self._turn:
+            await context.write(worker_pb2.ServeResponse(worker_epoch=epoch, **frames))
 
 
 @dataclass
@@ -167,6 +170,14 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
                 await context.write(sending.result())
         finally:
             reader.cancel()
+
+    async def Attach(self, requests: AsyncIterator[router_pb2.AttachRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this router knows its workers from the test")
+
+    def grant(self, submit: router_pb2.Submit) -> None:
+        """The turn of a request that was held has come."""
+        name = {"request_id": submit.request_id, "attempt": submit.attempt}
+        self.session.send(grant=_grant(name, self.workers[0], submit.service_class))
 
     def revoke(self, submit: router_pb2.Submit) -> None:
         reason = router_pb2.REVOKE_REASON_WORKER_STUCK

@@ -1,0 +1,66 @@
+"""One bidirectional gRPC stream, read and written at once until either side leaves it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from services.gateway.outbox import Outbox, OutboxFull
+
+log = logging.getLogger(__name__)
+
+
+class StreamEnded(Exception):
+    """The peer closed the stream, or it broke; the message says how."""
+
+
+async def converse(call: Any, outbox: Outbox[Any], take: Callable[[Any], None]) -> None:
+    """Writes what comes into the outbox and hands each frame read to `take`. Always ends by raising StreamEnded."""
+    work: list[asyncio.Task[None]] = [
+        asyncio.create_task(_read(call, take), name="read frames"),
+        asyncio.create_task(outbox.pump(call.write), name="write frames"),
+        asyncio.create_task(outbox.overflow(), name="watch for overflow"),
+    ]
+    try:
+        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        call.cancel()
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+    raise StreamEnded(_reason(done))
+
+
+async def read_one(call: Any, timeout_s: float) -> Any:
+    """The next frame. Raises StreamEnded when there is none within `timeout_s` seconds."""
+    try:
+        frame = await asyncio.wait_for(call.read(), timeout_s)
+    except grpc.aio.AioRpcError as error:
+        raise StreamEnded(_status(error)) from None
+    except TimeoutError:
+        raise StreamEnded(f"no answer within {timeout_s} s") from None
+    if frame is grpc.aio.EOF:
+        raise StreamEnded("closed by the peer")
+    return frame
+
+
+async def _read(call: Any, take: Callable[[Any], None]) -> None:
+    while (frame := await call.read()) is not grpc.aio.EOF:
+        take(frame)
+    raise StreamEnded("closed by the peer")
+
+
+def _reason(done: set[asyncio.Task[None]]) -> str:
+    errors = [error for task in done if not task.cancelled() and (error := task.exception())]
+    for error in errors:
+        if isinstance(error, grpc.aio.AioRpcError):
+            return _status(error)
+        if not isinstance(error, StreamEnded | OutboxFull | asyncio.InvalidStateError):
+            log.error("a frame could not be handled", exc_info=error)
+    return str(errors[0]) if errors else "closed by the peer"
+
+
+def _status(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details()}"

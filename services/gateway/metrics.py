@@ -1,0 +1,42 @@
+"""What the gateway counts. Label values come from the catalog, the code and the status table, never from clients."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
+TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+QUEUE_WAIT_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
+
+UNKNOWN_MODEL = "unknown"
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.requests = Counter(
+            "llm_requests_total", "Requests that were answered, by final status", ["model", "status"], registry=registry
+        )
+        self.latency = Histogram(
+            "llm_request_latency_seconds", "From request to last byte", ["model"], buckets=LATENCY_S, registry=registry
+        )
+        self.tokens = Counter("llm_tokens_generated_total", "Tokens generated", ["model"], registry=registry)
+        self.open_requests = Gauge(
+            "tidegate_gateway_open_requests", "Requests accepted and not yet answered", registry=registry
+        )
+        self.ttft = Histogram(
+            "tidegate_gateway_ttft_seconds", "Time to first token", ["model"], buckets=TTFT_S, registry=registry
+        )
+        self.queue_wait = Histogram(
+            "tidegate_gateway_queue_wait_seconds",
+            "Time that the router held a request before its grant",
+            ["service_class"],
+            buckets=QUEUE_WAIT_S,
+            registry=registry,
+        )
+        self.retries = Counter(
+            "tidegate_gateway_retries_total", "Attempts given to another worker", ["reason"], registry=registry
+        )
+
+    def answered(self, model: str, status: int, seconds: float) -> None:
+        """model: an id of the catalog, or UNKNOWN_MODEL."""
+        self.requests.labels(model, str(status)).inc()
+        self.latency.labels(model).observe(seconds)

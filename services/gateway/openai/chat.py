@@ -1,0 +1,67 @@
+"""Body of POST /v1/chat/completions."""
+
+from typing import Annotated, Literal, Self
+
+import orjson
+from pydantic import Field, model_validator
+
+from services.gateway.openai.fields import Tokens
+from services.gateway.openai.messages import Messages, check_tool_calls
+from services.gateway.openai.sampling import SamplingRequest
+from services.gateway.openai.structure import ResponseFormat, format_into
+from services.gateway.openai.tools import NamedTool, ToolChoice, Tools, check_choice
+from tidegate.worker.v1 import worker_pb2
+
+
+class ChatCompletionRequest(SamplingRequest):
+    messages: Messages
+    max_completion_tokens: Tokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    # Accepted at the one value that means what Tidegate does anyway.
+    modalities: list[Literal["text"]] | None = None
+    store: Literal[False] | None = None
+
+    @property
+    def token_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @model_validator(mode="after")
+    def _chat_fields_agree(self) -> Self:
+        check_tool_calls(self.messages)
+        check_choice(self.tools, self.tool_choice)
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs: needs logprobs to be true")
+        if self.response_format and self.structured_outputs:
+            raise ValueError("structured_outputs: cannot be given together with response_format")
+        return self
+
+    def sampling(self) -> worker_pb2.Sampling:
+        sampling = super().sampling()
+        if self.logprobs:
+            sampling.top_logprobs = self.top_logprobs or 0
+        if self.response_format:
+            format_into(sampling, self.response_format)
+        return sampling
+
+    def worker_prompt(self) -> worker_pb2.ChatPrompt:
+        messages = [message.model_dump(exclude_none=True) for message in self.messages]
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        return worker_pb2.ChatPrompt(
+            messages_json=orjson.dumps(messages),
+            tools_json=orjson.dumps(tools) if tools else b"",
+            tool_choice_json=self._tool_choice_json(),
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            reasoning_effort=self.reasoning_effort or "",
+        )
+
+    def _tool_choice_json(self) -> bytes:
+        if self.tool_choice is None:
+            return b""
+        choice = self.tool_choice
+        return orjson.dumps(choice.model_dump() if isinstance(choice, NamedTool) else choice)

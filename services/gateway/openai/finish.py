@@ -1,0 +1,26 @@
+"""Why a choice ended, and what was used, in OpenAI's words."""
+
+from typing import Any
+
+from tidegate.worker.v1 import worker_pb2
+
+FINISH_REASONS: dict[int, str | None] = {
+    worker_pb2.FINISH_REASON_UNSPECIFIED: None,
+    worker_pb2.FINISH_REASON_STOP: "stop",
+    worker_pb2.FINISH_REASON_LENGTH: "length",
+    worker_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
+    worker_pb2.FINISH_REASON_CONTENT_FILTER: "content_filter",
+}
+
+
+def usage(used: worker_pb2.Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens,
+        "total_tokens": used.prompt_tokens + used.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": used.reasoning_tokens,
+            "accepted_prediction_tokens": used.accepted_draft_tokens,
+        },
+    }

@@ -1,0 +1,63 @@
+"""pydantic's findings in OpenAI's words: which parameter, what is wrong with it."""
+
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from services.shared.errors import InvalidRequest
+
+R = TypeVar("R", bound=BaseModel)
+_WORDS = {"model_type": "must be an object", "dict_type": "must be an object", "list_type": "must be an array"}
+_NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.DOTALL)
+
+
+def check(kind: type[R], document: dict[str, Any]) -> R:
+    """The one validator, for REST and gRPC. Raises InvalidRequest naming the parameter most at fault."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        raise _explain(max(problems, key=lambda problem: _rank(problem, document)), document) from None
+
+
+def _rank(problem: Any, document: Any) -> tuple[int, bool]:
+    """Of the branches of a union, the one that got furthest into the value was meant; a wrong tag explains the rest."""
+    return len(_path(problem, document)), problem["type"] == "literal_error"
+
+
+def _path(problem: Any, document: Any) -> list[str | int]:
+    """The location without the names that pydantic gives to branches of unions."""
+    found: list[str | int] = []
+    missing = problem["type"] == "missing"
+    for position, step in enumerate(problem["loc"]):
+        if _leads_on(document, step):
+            document = document[step]
+        elif not (missing and position == len(problem["loc"]) - 1):
+            continue
+        found.append(step)
+    return found
+
+
+def _leads_on(value: Any, step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
+
+
+def _explain(problem: Any, document: dict[str, Any]) -> InvalidRequest:
+    param = _param(_path(problem, document))
+    if problem["type"] == "missing":
+        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if problem["type"] == "extra_forbidden":
+        return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+    said = _WORDS.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error" and (named := _NAMED.match(said)):
+        param = ".".join(filter(None, (param, named[1])))
+        said = named[2]
+    return InvalidRequest(f"Invalid value for '{param}': {said}.", param=param or None, code="invalid_value")
+
+
+def _param(path: list[str | int]) -> str:
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step[:64]}" for step in path)
+    return text.removeprefix(".")

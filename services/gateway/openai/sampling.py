@@ -1,0 +1,97 @@
+"""The sampling fields that chat completions and completions share, and their form on the wire to workers."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from services.gateway.openai.fields import (
+    MAX_CHOICES,
+    LogitBias,
+    Metadata,
+    ModelName,
+    Penalty,
+    Request,
+    Seed,
+    Stop,
+    TokenId,
+    Tokens,
+)
+from services.gateway.openai.structure import StructuredOutputs, structure_into
+from tidegate.worker.v1 import worker_pb2
+
+ServiceTier = Literal["auto", "default", "flex", "priority"]
+
+
+class StreamOptions(Request):
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class SamplingRequest(Request):
+    model: ModelName
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: LogitBias | None = None
+    user: Annotated[str, Field(max_length=512)] | None = None
+    metadata: Metadata | None = None
+    service_tier: ServiceTier | None = None
+    # Beyond OpenAI, under the names that vLLM's clients use.
+    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @property
+    def token_limit(self) -> int | None:
+        """Most tokens that a choice may have; None: whatever fits."""
+        return self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def include_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options: is only allowed when stream is true")
+        if self.min_tokens and self.token_limit and self.min_tokens > self.token_limit:
+            raise ValueError("min_tokens: must not be greater than max_tokens")
+        return self
+
+    def sampling(self) -> worker_pb2.Sampling:
+        """What the engine is told; absent stays absent, so that the model's own defaults hold."""
+        sampling = worker_pb2.Sampling(
+            max_tokens=self.token_limit,
+            min_tokens=self.min_tokens or 0,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+            seed=self.seed,
+            n=self.choices,
+            stop=self.stop or (),
+            stop_token_ids=self.stop_token_ids or (),
+            ignore_eos=bool(self.ignore_eos),
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty,
+            logit_bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
+        )
+        if self.structured_outputs:
+            structure_into(sampling, self.structured_outputs)
+        return sampling

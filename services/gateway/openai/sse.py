@@ -1,0 +1,158 @@
+"""Server-sent events of a streamed answer.
+
+Almost every event differs from the one before only in a few characters of text, so all the rest of it is built once
+for the stream and the text is put between. Events that carry more (tool calls, log probabilities, a finish reason)
+are built whole.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from services.gateway.openai import logprobs
+from services.gateway.openai.finish import FINISH_REASONS, usage
+from tidegate.worker.v1 import worker_pb2
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(document: Any) -> bytes:
+    return b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all events of one answer have in common. The fingerprint is short: every event carries it."""
+
+    id: str
+    created: int
+    model: str
+    service_tier: str
+    version: str
+
+    def fields(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "service_tier": self.service_tier,
+            "system_fingerprint": f"fp_{self.version[:12]}",
+        }
+
+
+class Stream(Protocol):
+    """A streamed answer as bytes: opened once, then deltas as they come, closed once."""
+
+    def open(self) -> bytes: ...
+    def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes: ...
+    def close(self, used: worker_pb2.Usage) -> bytes: ...
+
+
+class _Events:
+    """Events of one kind for one answer; `usage` is null in all of them but the last, when it was asked for."""
+
+    def __init__(self, head: Head, kind: str, include_usage: bool) -> None:
+        self._fields = head.fields(kind)
+        self._include_usage = include_usage
+        self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+
+    def of_choice(self, choice: dict[str, Any]) -> bytes:
+        return event({**self._fields, "choices": [choice], **self._usage})
+
+    def around_text(self, choice: dict[str, Any]) -> tuple[bytes, bytes]:
+        """The event's bytes before and after the JSON string that stands in the place of the text "@"."""
+        before, _, after = self.of_choice(choice).rpartition(b'"@"')
+        return before, after
+
+    def last(self, used: worker_pb2.Usage) -> bytes:
+        if not self._include_usage:
+            return DONE
+        return event({**self._fields, "choices": [], "usage": usage(used)}) + DONE
+
+
+class ChatStream:
+    def __init__(self, head: Head, choices: int, include_usage: bool) -> None:
+        self._events = _Events(head, "chat.completion.chunk", include_usage)
+        self._choices = choices
+        self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
+
+    def open(self) -> bytes:
+        first = {"role": "assistant", "content": ""}
+        return b"".join(self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices))
+
+    def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        return b"".join([self._frame(delta) for delta in deltas])
+
+    def close(self, used: worker_pb2.Usage) -> bytes:
+        return self._events.last(used)
+
+    def _frame(self, delta: worker_pb2.Delta) -> bytes:
+        if delta.finish_reason or delta.tool_calls or delta.reasoning or delta.logprobs:
+            return self._whole(delta)
+        if not delta.text:
+            return b""
+        before, after = self._text[delta.choice]
+        return before + orjson.dumps(delta.text) + after
+
+    def _whole(self, delta: worker_pb2.Delta) -> bytes:
+        choice = _chat_choice(delta.choice, chat_delta(delta))
+        choice["logprobs"] = logprobs.chat(delta.logprobs)
+        choice["finish_reason"] = FINISH_REASONS[delta.finish_reason]
+        return self._events.of_choice(choice)
+
+
+def _chat_choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def chat_delta(delta: worker_pb2.Delta) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    if delta.text:
+        shown["content"] = delta.text
+    if delta.reasoning:
+        shown["reasoning_content"] = delta.reasoning
+    if delta.tool_calls:
+        shown["tool_calls"] = [_tool_call(call) for call in delta.tool_calls]
+    return shown
+
+
+def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
+    """Id, type and name come with a call's first delta only."""
+    function = {"arguments": call.arguments}
+    if not call.id:
+        return {"index": call.index, "function": function}
+    return {"index": call.index, "id": call.id, "type": "function", "function": {"name": call.name, **function}}
+
+
+class CompletionStream:
+    def __init__(self, head: Head, choices: int, include_usage: bool) -> None:
+        self._events = _Events(head, "text_completion", include_usage)
+        self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
+        self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
+
+    def open(self) -> bytes:
+        return b""
+
+    def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        return b"".join([self._frame(delta) for delta in deltas])
+
+    def close(self, used: worker_pb2.Usage) -> bytes:
+        return self._events.last(used)
+
+    def _frame(self, delta: worker_pb2.Delta) -> bytes:
+        if delta.finish_reason or delta.logprobs:
+            choice = _text_choice(delta.choice, delta.text)
+            choice["logprobs"] = self._logprobs[delta.choice].take(delta.logprobs)
+            choice["finish_reason"] = FINISH_REASONS[delta.finish_reason]
+            return self._events.of_choice(choice)
+        if not delta.text:
+            return b""
+        before, after = self._text[delta.choice]
+        return before + orjson.dumps(delta.text) + after
+
+
+def _text_choice(index: int, text: str) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": None}

@@ -1,0 +1,30 @@
+"""What is noted about one HTTP request while it passes through: for headers, metrics and logs."""
+
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from services.gateway.keys import Caller
+from services.gateway.metrics import UNKNOWN_MODEL
+
+_KEY = "tidegate.exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`status` may differ from the one that was sent: a stream can fail after its first byte."""
+
+    request_id: str
+    started: float
+    caller: Caller | None = None
+    model: str = UNKNOWN_MODEL
+    version: str = "none"
+    status: int = 0
+
+    def attach(self, scope: Scope) -> None:
+        scope[_KEY] = self
+
+    @staticmethod
+    def of(scope: Scope) -> "Exchange":
+        exchange: Exchange = scope[_KEY]
+        return exchange

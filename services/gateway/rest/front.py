@@ -1,0 +1,84 @@
+"""The outermost layer: names every request, lets in only who has a key, and counts what came of it."""
+
+import ipaddress
+import logging
+from random import Random
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.keys import Keys
+from services.gateway.metrics import Metrics
+from services.gateway.rest.errors import error_response
+from services.gateway.rest.exchange import Exchange
+from services.shared.clock import Clock
+from services.shared.errors import InternalError, TidegateError
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+LOOPBACK_PATHS = frozenset({"/metrics"})
+
+
+class Front:
+    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics, clock: Clock, random: Random) -> None:
+        self._app, self._keys, self._metrics = app, keys, metrics
+        self._clock, self._random = clock, random
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(f"{self._random.getrandbits(128):032x}", self._clock.monotonic())
+        exchange.attach(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_headers(exchange)]
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, send_with_headers)
+        except Exception:
+            # The framework has answered 500 in OpenAI's shape already and raised again for us to log.
+            log.exception("request failed", extra={"request_id": exchange.request_id})
+            if not exchange.status:
+                await error_response(InternalError())(scope, receive, send_with_headers)
+        finally:
+            self._count(scope, exchange)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if not _is_open(scope):
+                Exchange.of(scope).caller = self._keys.authenticate(_header(scope, b"authorization"))
+        except TidegateError as error:
+            await error_response(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _count(self, scope: Scope, exchange: Exchange) -> None:
+        if scope["path"].startswith("/v1/") and scope["method"] == "POST":
+            seconds = self._clock.monotonic() - exchange.started
+            self._metrics.answered(exchange.model, exchange.status, seconds)
+
+
+def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-request-id", exchange.request_id.encode()),
+        (b"x-tidegate-model-version", exchange.version.encode("latin-1", "replace")),
+    ]
+
+
+def _is_open(scope: Scope) -> bool:
+    """Deny by default: what is not named here needs a key."""
+    path = scope["path"]
+    return path in OPEN_PATHS or (path in LOOPBACK_PATHS and _from_loopback(scope))
+
+
+def _from_loopback(scope: Scope) -> bool:
+    host, _ = scope.get("client") or ("", 0)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -1,0 +1,198 @@
+"""The gateway's one conversation with the router: asks for workers, survives the loss of any replica.
+
+What the gateway wants is held here as tickets, not in a stream. A stream that breaks is replaced by one to the next
+replica, under the same session id: finishes that may not have arrived are said again, then every open ticket.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from random import Random
+
+from services.gateway.catalog import Catalog
+from services.gateway.duplex import StreamEnded, converse, read_one
+from services.gateway.inbox import Inbox
+from services.gateway.outbox import Outbox
+from services.shared import rpc
+from services.shared.backoff import backoff
+from services.shared.clock import Clock
+from services.shared.lifecycle import Tasks
+from tidegate.router.v1 import router_pb2, router_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 5.0
+FLUSH_S = 2.0
+MAX_UNSENT = 65_536
+# Finishes this young are said again on a new stream: the old one may have died with them.
+REPEAT_FINISH_S = 30.0
+MAX_REPEATED = 65_536
+
+Key = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Ticket:
+    """Work asked for and not finished; `placement` once a worker has it."""
+
+    submit: router_pb2.Submit
+    inbox: Inbox
+    placement: router_pb2.Placement | None = None
+
+    def again(self) -> router_pb2.Submit:
+        submit = router_pb2.Submit()
+        submit.CopyFrom(self.submit)
+        if self.placement:
+            submit.placement.CopyFrom(self.placement)
+        return submit
+
+
+class RouterClient:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        gateway_id: str,
+        *,
+        clock: Clock,
+        random: Random,
+        tls: rpc.Tls | None = None,
+        patience_s: float = 5.0,
+    ) -> None:
+        """patience_s: how long requests wait for a router to come back before they are refused."""
+        self._addresses = random.sample(list(addresses), len(addresses))
+        self._hello = router_pb2.DispatchHello(gateway_id=gateway_id, session_id=f"{random.getrandbits(128):032x}")
+        self._clock, self._random, self._tls = clock, random, tls
+        self._patience_s = patience_s
+        self._tickets: dict[Key, Ticket] = {}
+        self._finished: deque[tuple[float, router_pb2.Finish]] = deque(maxlen=MAX_REPEATED)
+        self._outbox: Outbox[router_pb2.DispatchRequest] | None = None
+        self._lost_at = clock.monotonic()
+        self._tasks = Tasks()
+        self.catalog: Catalog | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._outbox is not None
+
+    async def start(self) -> None:
+        self._tasks.start(self._keep_connected(), "router connection")
+        self._tasks.start(self._lose_patience(self._lost_at), "router patience")
+
+    async def stop(self) -> None:
+        """Says what is left to say, for at most FLUSH_S seconds."""
+        give_up = self._clock.monotonic() + FLUSH_S
+        while self._outbox and not self._outbox.empty and self._clock.monotonic() < give_up:
+            await self._clock.sleep(0.01)
+        await self._tasks.stop()
+
+    def submit(self, submit: router_pb2.Submit, inbox: Inbox) -> None:
+        """Asks for a worker; the answers come into `inbox`."""
+        ticket = self._tickets[submit.request_id, submit.attempt] = Ticket(submit, inbox)
+        if self._outbox:
+            self._outbox.put(router_pb2.DispatchRequest(submit=submit))
+        elif self._clock.monotonic() - self._lost_at >= self._patience_s:
+            self._refuse(ticket)
+
+    def finish(self, finish: router_pb2.Finish) -> None:
+        self._tickets.pop((finish.request_id, finish.attempt), None)
+        self._finished.append((self._clock.monotonic(), finish))
+        if self._outbox:
+            self._outbox.put(router_pb2.DispatchRequest(finish=finish))
+
+    # ---- the connection
+
+    async def _keep_connected(self) -> None:
+        delays = backoff(self._random)
+        for address in cycle(self._addresses):
+            try:
+                await self._converse(address)
+            except StreamEnded as ended:
+                log.warning("no stream to router %s: %s", address, ended)
+            if self._outbox:
+                delays = backoff(self._random)
+                self._disconnected()
+            await self._clock.sleep(next(delays))
+
+    async def _converse(self, address: str) -> None:
+        async with rpc.channel(address, self._tls) as channel:
+            call = router_pb2_grpc.RouterServiceStub(channel).Dispatch()
+            outbox: Outbox[router_pb2.DispatchRequest] = Outbox(MAX_UNSENT)
+            outbox.put(router_pb2.DispatchRequest(hello=self._hello))
+            await self._greet(call, outbox)
+            log.info("connected to router %s", address)
+            await converse(call, outbox, self._take)
+
+    async def _greet(self, call: object, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
+        """Sends Hello; the first frame back proves that somebody is there."""
+        pump = asyncio.create_task(outbox.pump(call.write))  # type: ignore[attr-defined]
+        try:
+            first = await read_one(call, CONNECT_S)
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+        self._connected(outbox)
+        self._take(first)
+
+    def _connected(self, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
+        self._outbox = outbox
+        oldest = self._clock.monotonic() - REPEAT_FINISH_S
+        for finished_at, finish in self._finished:
+            if finished_at >= oldest:
+                outbox.put(router_pb2.DispatchRequest(finish=finish))
+        for ticket in self._tickets.values():
+            outbox.put(router_pb2.DispatchRequest(submit=ticket.again()))
+
+    def _disconnected(self) -> None:
+        self._outbox = None
+        self._lost_at = self._clock.monotonic()
+        self._tasks.start(self._lose_patience(self._lost_at), "router patience")
+
+    async def _lose_patience(self, lost_at: float) -> None:
+        await self._clock.sleep(self._patience_s)
+        if self._outbox or self._lost_at != lost_at:
+            return
+        for ticket in list(self._tickets.values()):
+            if not ticket.placement:
+                self._refuse(ticket)
+
+    def _refuse(self, ticket: Ticket) -> None:
+        request_id, attempt = ticket.submit.request_id, ticket.submit.attempt
+        self._tickets.pop((request_id, attempt), None)
+        reason = router_pb2.REJECT_REASON_STORE_UNAVAILABLE
+        ticket.inbox.put(router_pb2.Reject(request_id=request_id, attempt=attempt, reason=reason))
+
+    # ---- what the router says
+
+    def _take(self, response: router_pb2.DispatchResponse) -> None:
+        match response.WhichOneof("frame"):
+            case "grant":
+                self._granted(response.grant)
+            case "reject":
+                self._rejected(response.reject)
+            case "revoke":
+                self._pass_on(response.revoke)
+            case "yield":
+                self._pass_on(getattr(response, "yield"))
+            case "catalog":
+                self.catalog = Catalog.of_pools(response.catalog.pools)
+
+    def _granted(self, grant: router_pb2.Grant) -> None:
+        """A grant repeated after a reconnect changes nothing: its worker is at work already."""
+        ticket = self._tickets.get((grant.request_id, grant.attempt))
+        if ticket and not ticket.placement:
+            ticket.placement = router_pb2.Placement(worker_id=grant.worker_id, worker_epoch=grant.worker_epoch)
+            ticket.inbox.put(grant)
+
+    def _rejected(self, reject: router_pb2.Reject) -> None:
+        """Work that runs already goes on, whatever a replica thinks that does not know it."""
+        ticket = self._tickets.get((reject.request_id, reject.attempt))
+        if ticket and not ticket.placement:
+            del self._tickets[reject.request_id, reject.attempt]
+            ticket.inbox.put(reject)
+
+    def _pass_on(self, frame: router_pb2.Revoke | router_pb2.Yield) -> None:
+        if ticket := self._tickets.get((frame.request_id, frame.attempt)):
+            ticket.inbox.put(frame)

@@ -1,0 +1,200 @@
+"""A worker wired together: servers first, then the model and the engine, attached to a router all the while."""
+
+import asyncio
+import logging
+import os
+import platform
+from random import Random, SystemRandom
+
+import grpc
+import prometheus_client
+from prometheus_client import CollectorRegistry
+
+from services.shared import config, objectstore, rpc
+from services.shared.clock import Clock, SystemClock
+from services.shared.http import HttpServer
+from services.shared.lifecycle import Tasks
+from services.shared.manifests import WrongManifest
+from services.shared.registry import Registry
+from services.shared.settings import WrongSettings, split
+from services.shared.telemetry import admin_app
+from services.worker.attach import Attachment
+from services.worker.engine.build import build_engine
+from services.worker.engine.contract import Engine, EngineDead
+from services.worker.gpu import GpuCollector
+from services.worker.health import StepWatch
+from services.worker.metrics import Metrics
+from services.worker.model import ModelSource, reference
+from services.worker.serve import WorkerService
+from services.worker.settings import WorkerSettings
+from services.worker.staging import RefusedModel, Stager
+from services.worker.status import Identity, State, Status
+from tidegate.worker.v1 import worker_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+_WATCH_S = 0.5
+_GOODBYE_S = 2.0
+_GRACE_S = 1.0
+
+
+class WorkerApp:
+    """`ended` is set when the worker has nothing more to do: drained on a router's word, or failed (`failure`)."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        engine: Engine | None = None,
+        store: objectstore.ObjectStore | None = None,
+    ) -> None:
+        """Raises WrongSettings."""
+        self._settings, self._clock, self._random = settings, clock or SystemClock(), random or SystemRandom()
+        self._pool = config.load(settings.config).pool(settings.pool)
+        reference(self._pool.model, f"pools.{self._pool.name}.model")
+        self.engine = engine or build_engine(self._pool.engine, self._clock)
+        self.status = Status(self._identity())
+        self._model_source = self._build_source(store or objectstore.connect(settings))
+        self._metrics = self._build_metrics()
+        self._attachment = self._build_attachment()
+        self._server: grpc.aio.Server | None = None
+        self._http: HttpServer | None = None
+        self._tasks = Tasks()
+        self._stopped = False
+        self.address = ""
+        self.http_address = ""
+        self.ended = asyncio.Event()
+        self.failure: str | None = None
+
+    async def start(self) -> None:
+        """Binds and attaches; the model loads behind it. Raises WrongSettings when an address is taken."""
+        try:
+            await self._bind()
+        except (OSError, RuntimeError) as error:
+            raise WrongSettings(f"TIDEGATE_LISTEN or TIDEGATE_HTTP_LISTEN: {error}") from error
+        self._attachment.address = self._settings.advertise or self.address
+        self._tasks.start(self._attachment.run(), "attach")
+        self._tasks.start(self._bring_up(), "bring-up")
+        self._tasks.start(self._watch(), "watch")
+
+    async def stop(self) -> None:
+        """Drains for `drain_s` at most, says goodbye, and stops everything. A second call does nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await self._drain()
+        await self._tasks.stop()
+        if self._server:
+            await self._server.stop(_GRACE_S)
+        await self.engine.stop()
+        self._metrics.close()
+        if self._http:
+            await self._http.stop()
+
+    def live(self) -> str | None:
+        """What is wrong with the process, or None."""
+        if self.failure or self.engine.death:
+            return self.failure or self.engine.death
+        return "the engine makes no progress" if self.status.state is State.STUCK else None
+
+    def ready(self) -> str | None:
+        if self.status.state is not State.READY:
+            return self.status.state.name.lower()
+        return None if self._attachment.router_id is not None else "attached to no router"
+
+    def _identity(self) -> Identity:
+        name = self._settings.worker_id or f"{platform.node()}-{os.getpid()}"
+        return Identity(
+            name, int(self._clock.wall() * 1e9), self._pool.name, os.getpid(), self._pool.engine.max_running
+        )
+
+    def _build_source(self, store: objectstore.ObjectStore) -> ModelSource:
+        stager = Stager(store, self._settings.cache_dir, self._clock)
+        return ModelSource(Registry(store), stager, self._clock, self._random)
+
+    def _build_metrics(self) -> Metrics:
+        """vLLM puts its metrics on the library's own registry; without it each worker has one to itself."""
+        if self._pool.engine.kind == "simulated":
+            return Metrics(CollectorRegistry(), self.engine.load)
+        return Metrics(prometheus_client.REGISTRY, self.engine.load, GpuCollector())
+
+    def _build_attachment(self) -> Attachment:
+        return Attachment(
+            self._settings.routers,
+            self.status,
+            self.engine.load,
+            self._drain_on_request,
+            clock=self._clock,
+            random=self._random,
+            tls=self._settings.tls(),
+        )
+
+    async def _bind(self) -> None:
+        tls = self._settings.tls()
+        self._server = rpc.server(tls)
+        service = WorkerService(self.engine, self.status, self._metrics, self._clock)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, self._server)
+        port = rpc.bind(self._server, self._settings.listen, tls)
+        await self._server.start()
+        self.address = f"{self._settings.listen.rpartition(':')[0]}:{port}"
+        admin = admin_app(self.live, self.ready, self._metrics.registry)
+        self._http = HttpServer(admin, *split(self._settings.http_listen))
+        self.http_address = await self._http.start()
+
+    async def _bring_up(self) -> None:
+        """From the registry to a running engine."""
+        try:
+            model = await self._model_source.fetch(self._pool)
+            log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
+            await self.engine.start(model)
+        except (RefusedModel, WrongManifest, EngineDead) as error:
+            self._fail(str(error))
+            return
+        self.status.loaded(self.engine.info)
+        log.info("ready: %s", self.engine.info)
+
+    async def _watch(self) -> None:
+        """Turns what the engine shows into the worker's state."""
+        watch = StepWatch(self._settings.stuck_after_s, self._clock.monotonic())
+        while self.failure is None:
+            await self._clock.sleep(_WATCH_S)
+            if self.engine.death:
+                self._fail(self.engine.death)
+            elif watch.stuck(self.engine.load(), self._clock.monotonic()):
+                if self.status.state is State.READY:
+                    log.error("the engine has finished no step for %s s", self._settings.stuck_after_s)
+                    self.status.enter(State.STUCK)
+            elif self.status.state is State.STUCK:
+                log.warning("the engine moves again")
+                self.status.enter(State.READY)
+
+    def _fail(self, reason: str) -> None:
+        log.error("this worker cannot go on: %s", reason)
+        self.failure = reason
+        self.status.enter(State.STUCK)
+        self.ended.set()
+
+    def _drain_on_request(self) -> None:
+        self._tasks.start(self._drain_and_end(), "drain")
+
+    async def _drain_and_end(self) -> None:
+        await self._drain()
+        self.ended.set()
+
+    async def _drain(self) -> None:
+        """Takes nothing new, lets running requests finish within `drain_s`, and says goodbye to the router."""
+        if self.failure is None:
+            self.status.enter(State.DRAINING)
+            try:
+                async with asyncio.timeout(self._settings.drain_s):
+                    await self.status.idle()
+            except TimeoutError:
+                log.warning("%d requests did not finish in time", self.status.requests)
+        self._attachment.leave()
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._attachment.left.wait()
+        except TimeoutError:
+            log.warning("left without a goodbye: no router answered")

@@ -1,0 +1,156 @@
+"""RouterService.Attach: keeps the worker known to one router at a time, and hears from it when to drain."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import cycle
+from random import Random
+
+import grpc
+
+from services.shared import rpc
+from services.shared.backoff import backoff
+from services.shared.clock import Clock
+from services.worker.engine.contract import EngineLoad
+from services.worker.status import Status
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1 import router_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+_WELCOME_S = 5.0
+# Changes closer together than this share a heartbeat.
+_COALESCE_S = 0.05
+_DEFAULT_INTERVAL_S = 1.0
+
+_Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
+
+
+class Attachment:
+    def __init__(
+        self,
+        routers: tuple[str, ...],
+        status: Status,
+        load: Callable[[], EngineLoad],
+        on_drain: Callable[[], None],
+        *,
+        clock: Clock,
+        random: Random,
+        tls: rpc.Tls | None = None,
+    ) -> None:
+        self._routers, self._status, self._load, self._on_drain = routers, status, load, on_drain
+        self._clock, self._random, self._tls = clock, random, tls
+        self._rate = _TokenRate()
+        self._leaving = asyncio.Event()
+        self.left = asyncio.Event()
+        self.address = ""
+        self.router_id: str | None = None
+
+    async def run(self) -> None:
+        """Stays attached, going from router to router, until `leave`."""
+        delays = backoff(self._random)
+        for router in cycle(self._routers):
+            try:
+                await self._session(router)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
+                log.warning("router %s: %s", router, _words(error))
+            if self._leaving.is_set():
+                self.left.set()
+                return
+            if self.router_id is not None:
+                delays = backoff(self._random)
+                self.router_id = None
+            await self._clock.sleep(next(delays))
+
+    def leave(self) -> None:
+        """Says goodbye on the open stream, after which `run` returns."""
+        self._leaving.set()
+
+    async def _session(self, router: str) -> None:
+        async with rpc.channel(router, self._tls) as channel:
+            call = router_pb2_grpc.RouterServiceStub(channel).Attach()
+            await call.write(self._heartbeat())
+            interval_s = await self._welcomed(call, router)
+            beating = asyncio.create_task(self._beat(call, interval_s), name="heartbeat")
+            try:
+                while isinstance(frame := await call.read(), pb.AttachResponse):
+                    if frame.WhichOneof("frame") == "drain":
+                        log.info("router %s asks to drain", router)
+                        self._on_drain()
+            finally:
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+                call.cancel()
+
+    async def _welcomed(self, call: _Call, router: str) -> float:
+        """Seconds between heartbeats. Raises TimeoutError, AioRpcError."""
+        async with asyncio.timeout(_WELCOME_S):
+            frame = await call.read()
+        if not isinstance(frame, pb.AttachResponse) or frame.WhichOneof("frame") != "welcome":
+            raise TimeoutError("the router did not welcome this worker")
+        self.router_id = frame.welcome.router_id
+        log.info("attached to router %s at %s", self.router_id, router)
+        return frame.welcome.heartbeat_interval_ms / 1000 or _DEFAULT_INTERVAL_S
+
+    async def _beat(self, call: _Call, interval_s: float) -> None:
+        while not self._leaving.is_set():
+            await self._clock.sleep(_COALESCE_S)
+            await self._wait_for_change(interval_s - _COALESCE_S)
+            await call.write(self._heartbeat())
+        await call.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason=self._status.state.name)))
+        await call.done_writing()
+
+    async def _wait_for_change(self, at_most_s: float) -> None:
+        """Returns when there is news, when the worker leaves, or after `at_most_s`."""
+        waits = [
+            asyncio.ensure_future(wait)
+            for wait in (self._status.changed(), self._leaving.wait(), self._clock.sleep(max(at_most_s, 0)))
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _heartbeat(self) -> pb.AttachRequest:
+        identity, info, load = self._status.identity, self._status.info, self._load()
+        heartbeat = pb.Heartbeat(
+            worker_id=identity.worker_id,
+            epoch=identity.epoch,
+            pool=identity.pool,
+            address=self.address,
+            state=pb.WorkerState.ValueType(self._status.state),
+            pid=identity.pid,
+            capacity=pb.Capacity(slots=identity.slots, kv_tokens=info.kv_tokens if info else 0),
+            load=pb.Load(
+                running=load.running,
+                waiting=load.waiting,
+                kv_tokens_used=load.kv_tokens_used,
+                engine_steps=load.steps,
+                tokens_per_second=self._rate.update(load.generated_tokens, self._clock.monotonic()),
+            ),
+        )
+        if info is not None:
+            heartbeat.model_version = info.model_version
+            heartbeat.staged_versions.append(info.model_version)
+            heartbeat.context_tokens = info.context_tokens
+        return pb.AttachRequest(heartbeat=heartbeat)
+
+
+class _TokenRate:
+    """Tokens a second, over windows of at least half a second so that bursts of heartbeats do not blur it."""
+
+    def __init__(self) -> None:
+        self._tokens, self._at, self._rate = 0, 0.0, 0.0
+
+    def update(self, tokens: int, now: float) -> float:
+        if (elapsed := now - self._at) >= 0.5:
+            self._rate = (tokens - self._tokens) / elapsed
+            self._tokens, self._at = tokens, now
+        return self._rate
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or type(error).__name__

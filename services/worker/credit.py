@@ -1,0 +1,37 @@
+"""Flow control of one request: tokens go out only as far as the gateway has made room for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from services.worker.engine.contract import Delta
+
+
+class Credit:
+    def __init__(self, tokens: int) -> None:
+        """tokens 0: no limit."""
+        self._limited = tokens > 0
+        self._tokens = tokens
+        self._more = asyncio.Event()
+
+    def add(self, tokens: int) -> None:
+        self._tokens += tokens
+        self._more.set()
+
+    async def pace(self, delta: Delta) -> AsyncIterator[Delta]:
+        """The delta, in parts where it is larger than the room there is; waits for room."""
+        while self._limited and len(delta.token_ids) > self._tokens:
+            if self._tokens:
+                head, delta = split(delta, self._tokens)
+                self._tokens = 0
+                yield head
+            self._more.clear()
+            await self._more.wait()
+        self._tokens -= len(delta.token_ids)
+        yield delta
+
+
+def split(delta: Delta, tokens: int) -> tuple[Delta, Delta]:
+    """The first `tokens` alone, then the rest with text and ending: what was not sent can still be resumed."""
+    head = Delta(delta.choice, token_ids=delta.token_ids[:tokens], logprobs=delta.logprobs[:tokens])
+    return head, replace(delta, token_ids=delta.token_ids[tokens:], logprobs=delta.logprobs[tokens:])

@@ -1,0 +1,20 @@
+"""Picks the engine that the configuration names. vLLM is imported only here, and only if it is asked for."""
+
+from services.shared.clock import Clock
+from services.shared.config import Engine as Config
+from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.worker.engine.contract import Engine
+
+
+def build_engine(config: Config, clock: Clock) -> Engine:
+    """Raises WrongSettings."""
+    if isinstance(config, SimulatedConfig):
+        from services.worker.engine.simulated.engine import SimulatedEngine
+
+        return SimulatedEngine(config, clock)
+    from services.worker.engine.vllm.environment import prepare
+
+    prepare()
+    from services.worker.engine.vllm.engine import VllmEngine
+
+    return VllmEngine(config)

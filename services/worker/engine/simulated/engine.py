@@ -1,0 +1,171 @@
+"""The simulated engine: scheduling, KV and costs of a real one, without a model (SimulatedEngine holds the costs)."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+
+from services.shared.clock import Clock
+from services.shared.config import SimulatedEngine as Config
+from services.shared.settings import WrongSettings
+from services.worker.engine.contract import (
+    Ended,
+    EngineDead,
+    EngineInfo,
+    EngineLoad,
+    EngineRequest,
+    Event,
+    Model,
+)
+from services.worker.engine.simulated.faults import Faults
+from services.worker.engine.simulated.kv import KvCache
+from services.worker.engine.simulated.prompt import limit_of, tokens_of
+from services.worker.engine.simulated.run import Run
+from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
+from services.worker.engine.simulated.tokens import VOCABULARY
+
+log = logging.getLogger(__name__)
+
+_HANG_POLL_S = 0.05
+
+
+class SimulatedEngine:
+    def __init__(self, config: Config, clock: Clock, faults: Faults | None = None) -> None:
+        """Raises WrongSettings when the KV cache could not hold one whole context."""
+        self._config, self._clock, self._faults = config, clock, faults or Faults()
+        self._kv = KvCache(config.kv_tokens, config.block_tokens)
+        if self._kv.capacity_tokens < config.context_tokens:
+            raise WrongSettings(f"engine.kv_tokens = {config.kv_tokens}: less than context_tokens")
+        self._scheduler = Scheduler(self._kv, config.max_running, config.step_tokens)
+        self._runs: dict[Sequence, Run] = {}
+        self._model: Model | None = None
+        self._loop: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        self._steps = 0
+        self._generated = 0
+        self._death: str | None = None
+
+    async def start(self, model: Model) -> None:
+        self._model = model
+        self._loop = asyncio.create_task(self._run(), name="simulated-engine")
+        self._loop.add_done_callback(self._ended)
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            architecture="Simulated",
+            model_version=self._loaded.manifest.version,
+            context_tokens=self._config.context_tokens,
+            max_running=self._config.max_running,
+            kv_tokens=self._kv.capacity_tokens,
+            vocab_size=VOCABULARY,
+        )
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(
+            running=len(self._scheduler.running),
+            waiting=len(self._scheduler.waiting),
+            kv_tokens_used=self._kv.used_tokens,
+            steps=self._steps,
+            generated_tokens=self._generated,
+        )
+
+    @property
+    def death(self) -> str | None:
+        return self._death
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+        if self._death:
+            raise EngineDead(self._death)
+        prompt = tokens_of(request.prompt)
+        run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens))
+        run.begin(self._loaded.manifest.weights_sha256)
+        if not run.answers:
+            run.end()
+        self._add(run)
+        try:
+            while True:
+                event = await run.next()
+                yield event
+                if isinstance(event, Ended):
+                    return
+        finally:
+            for sequence in list(run.answers):
+                self._forget(sequence)
+
+    async def stop(self) -> None:
+        self._die("the engine was stopped")
+        if self._loop:
+            self._loop.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._loop
+
+    @property
+    def _loaded(self) -> Model:
+        if self._model is None:
+            raise EngineDead("the engine has not started")
+        return self._model
+
+    def _add(self, run: Run) -> None:
+        for sequence in run.answers:
+            self._runs[sequence] = run
+            self._scheduler.add(sequence)
+        self._work.set()
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled() and (error := loop.exception()):
+            log.error("the simulated engine failed", exc_info=error)
+            self._die(f"the engine failed: {error}")
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        self._runs.pop(sequence, None)
+
+    async def _run(self) -> None:
+        while not self._death:
+            if not self._scheduler.has_work:
+                self._work.clear()
+                await self._work.wait()
+            await self._step()
+
+    async def _step(self) -> None:
+        shares = self._scheduler.plan()
+        if self._faults.kills([self._runs[share.sequence].prompt_text for share in shares]):
+            self._die("the engine crashed")
+            return
+        await self._clock.sleep(self._cost_s(shares))
+        while self._faults.hang:
+            await self._clock.sleep(_HANG_POLL_S)
+        self._steps += 1
+        self._finish(shares)
+
+    def _finish(self, shares: list[Share]) -> None:
+        """Hands out what the step produced."""
+        for sequence in self._scheduler.commit(shares):
+            run = self._runs[sequence]
+            run.started(sequence.cached_tokens or 0)
+            self._generated += 1
+            if run.advance(sequence).finish_reason:
+                self._forget(sequence)
+                if not run.answers:
+                    run.end()
+
+    def _cost_s(self, shares: list[Share]) -> float:
+        prefill = sum(share.prefill for share in shares)
+        cost_ms = (
+            self._config.step_ms
+            + self._config.sequence_ms * len(self._scheduler.running)
+            + self._config.prefill_ms * prefill
+        )
+        return cost_ms / 1000 * self._faults.slowdown
+
+    def _die(self, reason: str) -> None:
+        """Fails everything that runs, once."""
+        if self._death:
+            return
+        self._death = reason
+        for run in set(self._runs.values()):
+            run.fail(EngineDead(reason))
+        for sequence in list(self._runs):
+            self._forget(sequence)
+        self._work.set()

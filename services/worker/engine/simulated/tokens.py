@@ -1,0 +1,89 @@
+"""A tokenizer of made-up words, and the token that follows any prompt: both without a model.
+
+Ids 0..255 are bytes, 256 ends a sequence, the rest are words of two syllables with a space in front. Whatever the
+words do not cover is spelt in bytes, so every text survives encode and decode.
+"""
+
+import hashlib
+import itertools
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from services.worker.engine.contract import Sampling, TokenLogprob, TopLogprob
+
+_SYLLABLES = tuple(a + b for a, b in itertools.product("bdfgklmnprstvwzh", "aeio"))
+_WORDS = tuple(f" {a}{b}" for a, b in itertools.product(_SYLLABLES, repeat=2))
+_WORD_ID = {word: 257 + index for index, word in enumerate(_WORDS)}
+_PIECE = re.compile(r" [a-z]+|.", re.DOTALL)
+
+END = 256
+VOCABULARY = 257 + len(_WORDS)
+_SHORTEST, _LONGEST = 16, 256
+
+
+def encode(text: str) -> list[int]:
+    return [token for piece in _PIECE.findall(text) for token in _encode_piece(piece)]
+
+
+def _encode_piece(piece: str) -> list[int]:
+    word = _WORD_ID.get(piece)
+    return [word] if word else list(piece.encode())
+
+
+def token_bytes(token: int) -> bytes:
+    """Empty for the end. Raises IndexError outside the vocabulary."""
+    if token < END:
+        return bytes([token])
+    return b"" if token == END else _WORDS[token - 257].encode()
+
+
+def decode(tokens: Iterable[int]) -> str:
+    return b"".join(map(token_bytes, tokens)).decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The answer of one choice: token i is a pure function of weights, prompt, sampling, choice and i.
+
+    Limits (max_tokens, min_tokens, stop, n) are left out, so the same answer is cut at another place, not replaced.
+    """
+
+    weights_sha256: str
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    choice: int
+
+    @cached_property
+    def _key(self) -> bytes:
+        s = self.sampling
+        shaping = (s.temperature, s.top_p, s.top_k, s.min_p, s.seed, s.presence_penalty, s.frequency_penalty)
+        bias = sorted(s.logit_bias.items())
+        return hashlib.blake2b(
+            repr((self.weights_sha256, self.prompt, shaping, s.repetition_penalty, bias, self.choice)).encode(),
+            digest_size=32,
+        ).digest()
+
+    def _draw(self, purpose: bytes, index: int) -> int:
+        mark = hashlib.blake2b(purpose + struct.pack("<q", index), key=self._key, digest_size=8)
+        return int.from_bytes(mark.digest(), "little")
+
+    @cached_property
+    def _natural_length(self) -> int:
+        return _SHORTEST + self._draw(b"length", 0) % (_LONGEST - _SHORTEST)
+
+    def token(self, index: int) -> int:
+        ends = index >= max(self._natural_length, self.sampling.min_tokens)
+        if ends and not self.sampling.ignore_eos:
+            return END
+        return 257 + self._draw(b"token", index) % len(_WORDS)
+
+    def logprob(self, index: int) -> TokenLogprob:
+        """The chosen token is always the likeliest; the others are drawn as it is."""
+        chosen = self.token(index)
+        ranked = [chosen, *(257 + self._draw(b"top%d" % rank, index) % len(_WORDS) for rank in range(1, 21))]
+        best = -(self._draw(b"logprob", index) % 1000) / 1000
+        top = [TopLogprob(token, token_bytes(token), best - rank) for rank, token in enumerate(dict.fromkeys(ranked))]
+        return TokenLogprob(chosen, token_bytes(chosen), best, tuple(top[: self.sampling.top_logprobs]))

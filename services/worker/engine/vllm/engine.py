@@ -1,0 +1,159 @@
+"""vLLM's AsyncLLM behind our contract: its start, its end, and its requests' failures in our words."""
+
+import asyncio
+import logging
+import multiprocessing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMClientError
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from services.shared.config import VllmEngine as Config
+from services.worker.engine.contract import (
+    EngineDead,
+    EngineError,
+    EngineInfo,
+    EngineLoad,
+    EngineRequest,
+    Event,
+    Model,
+)
+from services.worker.engine.vllm import lifeline
+from services.worker.engine.vllm.answer import Answer
+from services.worker.engine.vllm.loaded import Loaded
+from services.worker.engine.vllm.options import engine_arguments
+from services.worker.engine.vllm.render import Renderer, refusal
+from services.worker.engine.vllm.stats import StepStats
+
+log = logging.getLogger(__name__)
+
+_CUT_SHORT_TRIES = 100
+_CUT_SHORT_S = 0.2
+
+
+class VllmEngine:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stats = StepStats()
+        self._building: asyncio.Future[AsyncLLM] | None = None
+        self._loaded: Loaded | None = None
+        self._death: str | None = None
+
+    async def start(self, model: Model) -> None:
+        if not lifeline.installed():
+            log.warning("vLLM's plugin %s is not installed: a killed worker would leave its engine", lifeline.NAME)
+        self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
+        try:
+            llm = await asyncio.shield(self._building)
+        except (RuntimeError, ValueError, OSError) as error:
+            self._death = f"vLLM did not start: {error}"
+            raise EngineDead(self._death) from error
+        info = _info(llm, model, self._config)
+        self._stats.kv_tokens = info.kv_tokens
+        online = _online_renderer(llm, self._config)
+        self._loaded = Loaded(llm, info, online, Renderer(online, model.manifest.model, info.context_tokens))
+
+    def _build(self, model: Model) -> AsyncLLM:
+        arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
+        return AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._alive().info
+
+    def load(self) -> EngineLoad:
+        """Sequences that vLLM has taken but not yet counted in a step are waiting ones."""
+        counted = self._stats.load()
+        unfinished = self._loaded.llm.get_num_unfinished_requests() if self._loaded else 0
+        running = min(counted.running, unfinished)
+        return replace(counted, running=running, waiting=unfinished - running)
+
+    @property
+    def death(self) -> str | None:
+        if self._death is None and self._loaded is not None and self._loaded.llm.errored:
+            self._death = "vLLM's engine process has died"
+        return self._death
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+        loaded = self._alive()
+        rendered = await loaded.renderer.render(request)
+        answer = Answer(loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)))
+        try:
+            async with aclosing(answer.events()) as events:
+                async for event in events:
+                    yield event
+        except EngineDeadError as error:
+            raise EngineDead(self.death or "vLLM's engine process has died") from error
+        except (VLLMClientError, ValueError) as error:
+            raise refusal(error) from error
+        except EngineGenerateError as error:
+            raise _cause(error) from error
+
+    async def stop(self) -> None:
+        self._death = self._death or "the engine was stopped"
+        building, self._building, self._loaded = self._building, None, None
+        if building is not None and (llm := await _built(building)) is not None:
+            if llm.output_handler is not None:
+                llm.output_handler.cancel()  # else it would report the end as a failure
+            await asyncio.to_thread(llm.shutdown)
+
+    def _alive(self) -> Loaded:
+        """Raises EngineDead."""
+        if self.death or self._loaded is None:
+            raise EngineDead(self.death or "the engine has not started")
+        return self._loaded
+
+
+async def _built(building: "asyncio.Future[AsyncLLM]") -> AsyncLLM | None:
+    """The engine, or None when it did not start. One that is still starting is cut short by ending its process."""
+    for _ in range(_CUT_SHORT_TRIES):
+        await asyncio.wait([building], timeout=_CUT_SHORT_S)
+        if building.done():
+            return None if building.exception() else building.result()
+        for child in multiprocessing.active_children():
+            if child.name.startswith("EngineCore"):
+                child.kill()
+    log.error("vLLM's start could not be cut short")
+    return None
+
+
+def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
+    model_config, cache = llm.vllm_config.model_config, llm.vllm_config.cache_config
+    kv_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
+    return EngineInfo(
+        architecture=model.manifest.architecture,
+        model_version=model.manifest.version,
+        # A request longer than the KV cache could never run.
+        context_tokens=min(model_config.max_model_len, kv_tokens),
+        max_running=config.max_running,
+        kv_tokens=kv_tokens,
+        vocab_size=model_config.get_vocab_size(),
+    )
+
+
+def _online_renderer(llm: AsyncLLM, config: Config) -> OnlineRenderer:
+    return OnlineRenderer(
+        llm.model_config,
+        llm.renderer,
+        request_logger=None,
+        chat_template=None,
+        chat_template_content_format="auto",
+        enable_auto_tools=config.tool_parser is not None,
+        tool_parser=config.tool_parser,
+        reasoning_parser=config.reasoning_parser,
+    )
+
+
+def _cause(error: Any) -> Exception:
+    """What vLLM wrapped: a ValueError is the request's fault, all else the engine's."""
+    cause = error.__cause__
+    if isinstance(cause, ValueError):
+        return refusal(cause)
+    log.error("vLLM failed to generate", exc_info=cause or error)
+    return EngineError("vLLM failed to generate")

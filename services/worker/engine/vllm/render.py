@@ -1,0 +1,115 @@
+"""Prompts to token ids with vLLM's own renderer, and the refusals that must come before the engine."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.exceptions import VLLMClientError
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import StructuredOutputsParams
+
+from services.worker.engine.contract import (
+    ChatPrompt,
+    ContextTooLong,
+    EngineRequest,
+    InvalidPrompt,
+    TextPrompt,
+    TokenPrompt,
+)
+from services.worker.engine.vllm.sampling import structured_outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """chat: the request as vLLM's parsers want to see it; None for plain completions."""
+
+    token_ids: list[int]
+    structured: StructuredOutputsParams | None
+    skip_special_tokens: bool = True
+    chat: ChatCompletionRequest | None = None
+
+
+class Renderer:
+    def __init__(self, online: OnlineRenderer, model_name: str, context_tokens: int) -> None:
+        self._online, self._model_name, self._context_tokens = online, model_name, context_tokens
+
+    async def render(self, request: EngineRequest) -> Rendered:
+        """Raises InvalidPrompt, ContextTooLong."""
+        try:
+            if isinstance(request.prompt, ChatPrompt):
+                return await self._chat(request, request.prompt)
+            return await self._completion(request, request.prompt)
+        except (VLLMClientError, ValidationError, ValueError, TypeError) as error:
+            raise self._refusal(error) from error
+
+    def limit_of(self, request: EngineRequest, prompt_tokens: int) -> int:
+        """Tokens that a choice may have. Raises InvalidPrompt, ContextTooLong."""
+        if not prompt_tokens:
+            raise InvalidPrompt("the prompt is empty", "prompt")
+        room = self._context_tokens - prompt_tokens
+        wanted = request.sampling.max_tokens
+        if room < max(1, wanted or 0):
+            raise self._too_long(f"{prompt_tokens} tokens of prompt" + (f" and {wanted} of answer" if wanted else ""))
+        limit = room if wanted is None else wanted
+        if request.sampling.min_tokens > limit:
+            raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
+        return limit
+
+    async def _chat(self, request: EngineRequest, prompt: ChatPrompt) -> Rendered:
+        chat = ChatCompletionRequest(**_chat_fields(self._model_name, request, prompt))
+        result = await self._online.render_chat(chat)
+        if not isinstance(result, tuple):
+            raise InvalidPrompt(result.error.message, result.error.param or "")
+        _, (engine_input,) = result
+        return Rendered(
+            token_ids=list(engine_input["prompt_token_ids"]),
+            # Rendering has put the grammar of forced tool calls beside what the request asked for.
+            structured=chat.extract_structured_outputs(),
+            skip_special_tokens=chat.skip_special_tokens,
+            chat=chat,
+        )
+
+    async def _completion(self, request: EngineRequest, prompt: TextPrompt | TokenPrompt) -> Rendered:
+        given = prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)
+        completion = CompletionRequest(model=self._model_name, prompt=given, max_tokens=1)
+        result = await self._online.render_completion(completion)
+        if not isinstance(result, list):
+            raise InvalidPrompt(result.error.message, result.error.param or "")
+        return Rendered(list(result[0]["prompt_token_ids"]), structured_outputs(request.sampling.structure))
+
+    def _refusal(self, error: Exception) -> InvalidPrompt:
+        """vLLM names the parameter at fault; too many prompt tokens are the context's matter."""
+        param = getattr(error, "parameter", None) or ""
+        if param in ("input_tokens", "input_text", "max_model_len", "max_total_tokens"):
+            return self._too_long("more in its prompt alone")
+        return refusal(error)
+
+    def _too_long(self, asked: str) -> ContextTooLong:
+        return ContextTooLong(
+            f"The context of this model is {self._context_tokens} tokens; the request asks for {asked}."
+        )
+
+
+def _chat_fields(model_name: str, request: EngineRequest, prompt: ChatPrompt) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "model": model_name,
+        "messages": prompt.messages,
+        "stream": True,
+        "structured_outputs": structured_outputs(request.sampling.structure),
+        "reasoning_effort": prompt.reasoning_effort,
+    }
+    if prompt.tools:
+        fields |= {"tools": prompt.tools, "parallel_tool_calls": prompt.parallel_tool_calls}
+        fields["tool_choice"] = prompt.tool_choice or "auto"
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def refusal(error: Exception) -> InvalidPrompt:
+    """The error in words for clients: its first line, without the values that vLLM adds."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return InvalidPrompt(first["msg"], ".".join(map(str, first["loc"])))
+    words = str(error.args[0]) if error.args else type(error).__name__
+    return InvalidPrompt(words.partition("\n")[0], getattr(error, "parameter", None) or "")

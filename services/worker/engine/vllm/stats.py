@@ -1,0 +1,51 @@
+"""The engine's own account of its steps, as vLLM reports it after each one."""
+
+from typing import Any
+
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from services.worker.engine.contract import EngineLoad
+
+
+class StepStats:
+    """Holds the newest figures. `logger` is what vLLM calls once for each engine."""
+
+    def __init__(self) -> None:
+        self.kv_tokens = 0
+        self._steps = 0
+        self._generated = 0
+        self._running = 0
+        self._waiting = 0
+        self._kv_usage = 0.0
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(
+            running=self._running,
+            waiting=self._waiting,
+            kv_tokens_used=round(self._kv_usage * self.kv_tokens),
+            steps=self._steps,
+            generated_tokens=self._generated,
+        )
+
+    def record(self, scheduler: Any, iteration: Any) -> None:
+        self._steps += 1
+        if scheduler is not None:
+            self._running, self._waiting = scheduler.num_running_reqs, scheduler.num_waiting_reqs
+            self._kv_usage = scheduler.kv_cache_usage
+        if iteration is not None:
+            self._generated += iteration.num_generation_tokens
+
+    def logger(self, vllm_config: Any, engine_index: int = 0) -> StatLoggerBase:
+        return _Logger(self)
+
+
+class _Logger(StatLoggerBase):  # type: ignore[misc]
+    def __init__(self, stats: StepStats) -> None:
+        self._stats = stats
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
+        self._stats.record(scheduler_stats, iteration_stats)
+
+    def log_engine_initialized(self) -> None: ...

@@ -1,0 +1,55 @@
+"""From the registry reference in tidegate.yaml to a model on local disk, however long the store takes to come up."""
+
+import logging
+from random import Random
+
+from services.shared.backoff import backoff
+from services.shared.clock import Clock
+from services.shared.config import Draft, Pool, VllmEngine
+from services.shared.objectstore import StoreError
+from services.shared.registry import Reference, Registry, UnknownVersion
+from services.shared.settings import WrongSettings
+from services.worker.engine.contract import Model
+from services.worker.staging import RefusedModel, Stager
+
+log = logging.getLogger(__name__)
+
+
+def reference(text: str, key: str) -> Reference:
+    """Raises WrongSettings naming the key."""
+    try:
+        return Reference.parse(text)
+    except ValueError as error:
+        raise WrongSettings(f"{key} = {error}") from None
+
+
+class ModelSource:
+    def __init__(self, registry: Registry, stager: Stager, clock: Clock, random: Random) -> None:
+        self._registry, self._stager, self._clock, self._random = registry, stager, clock, random
+
+    async def fetch(self, pool: Pool) -> Model:
+        """The pool's model, and its draft if it has one, on disk.
+
+        Waits for a store that does not answer and for a model that nobody has published yet, saying so in the log.
+        Raises RefusedModel, WrongManifest: waiting would not help.
+        """
+        model = await self._patiently(reference(pool.model, f"pools.{pool.name}.model"))
+        if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == "Simulated":
+            raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
+        speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
+        if isinstance(speculation, Draft):
+            draft = await self._patiently(reference(speculation.model, f"pools.{pool.name}.engine.speculation.model"))
+            return Model(model.folder, model.manifest, draft.folder)
+        return model
+
+    async def _patiently(self, wanted: Reference) -> Model:
+        for delay in backoff(self._random, first_s=0.2, cap_s=10.0):
+            try:
+                manifest = await self._registry.resolve(wanted)
+                return Model(await self._stager.stage(manifest), manifest)
+            except UnknownVersion as error:
+                log.warning("model %s: %s; looking again in %.1f s", wanted, error, delay)
+            except StoreError as error:
+                log.warning("model %s: the object store failed (%s); trying again in %.1f s", wanted, error, delay)
+            await self._clock.sleep(delay)
+        raise AssertionError("backoff never ends")

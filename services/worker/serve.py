@@ -1,0 +1,213 @@
+"""WorkerService.Serve: the requests of one gateway on one stream, each a task that carries events into the batch.
+
+The life of a request: Start is checked against the worker's state, the engine is asked, its events become frames as
+far as the gateway gives credit, and one Ended frame closes it, whatever happened. When the gateway's side of the
+stream ends, its requests are aborted.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import NoReturn
+
+import grpc
+
+from services.shared.clock import Clock
+from services.shared.lifecycle import Tasks
+from services.worker.batch import Batch, response
+from services.worker.credit import Credit
+from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
+from services.worker.metrics import Metrics
+from services.worker.status import State, Status
+from services.worker.wire import delta_frame, engine_request, failure_of, usage_frame
+from tidegate.worker.v1 import worker_pb2 as pb
+from tidegate.worker.v1 import worker_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+# The router keeps engines full, not queued; whoever sends this many times more than runs does not ask the router.
+_CROWD = 4
+
+_OUTCOMES = {
+    pb.FAILURE_KIND_UNSPECIFIED: "completed",
+    pb.FAILURE_KIND_CANCELLED: "cancelled",
+    pb.FAILURE_KIND_DEADLINE: "timed_out",
+    pb.FAILURE_KIND_ENGINE: "failed",
+}
+
+Context = grpc.aio.ServicerContext[AsyncIterator[pb.ServeRequest], AsyncIterator[pb.ServeResponse]]
+
+
+class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
+    def __init__(self, engine: Engine, status: Status, metrics: Metrics, clock: Clock) -> None:
+        self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
+
+    async def Serve(  # noqa: N802 -- gRPC names it
+        self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
+    ) -> AsyncIterator[pb.ServeResponse]:
+        await self._greet(request_iterator, context)
+        stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
+        reading = asyncio.create_task(stream.read(request_iterator), name="serve-read")
+        reading.add_done_callback(lambda _: stream.batch.close())
+        try:
+            async for frames in stream.batch.collected():
+                yield response(frames, self._status.identity.epoch, self._engine.load().steps, self._status.state)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            await stream.stop()
+
+    async def _greet(self, frames: AsyncIterator[pb.ServeRequest], context: Context) -> None:
+        first = await anext(aiter(frames), None)
+        if first is None or first.WhichOneof("frame") != "hello":
+            await _refuse(context, "the first frame of a stream is Hello")
+        epoch = self._status.identity.epoch
+        if first.hello.worker_epoch not in (0, epoch):
+            await _refuse(context, f"this worker's epoch is {epoch}, not {first.hello.worker_epoch}")
+
+
+async def _refuse(context: Context, message: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+    raise AssertionError("abort raises")
+
+
+class Request:
+    """One request that runs."""
+
+    def __init__(self, start: pb.Start) -> None:
+        self.start = start
+        self.credit = Credit(start.credit_tokens)
+        self.task: asyncio.Task[None] | None = None
+        self.stopped: pb.Failure | None = None
+
+    def stop(self, kind: pb.FailureKind.ValueType, message: str) -> None:
+        """Ends it early; the first reason counts."""
+        if self.stopped is None and self.task is not None:
+            self.stopped = pb.Failure(kind=kind, message=message)
+            self.task.cancel()
+
+
+class GatewayStream:
+    def __init__(self, engine: Engine, status: Status, metrics: Metrics, clock: Clock) -> None:
+        self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
+        self._requests: dict[int, Request] = {}
+        self._tasks = Tasks()
+        self.batch = Batch()
+
+    async def read(self, frames: AsyncIterator[pb.ServeRequest]) -> None:
+        """Takes frames until the gateway has no more, then aborts what runs."""
+        async for frame in frames:
+            match frame.WhichOneof("frame"):
+                case "start":
+                    await self._start(frame.start)
+                case "cancel":
+                    self._cancel(frame.cancel)
+                case "credit":
+                    self._add_credit(frame.credit)
+                case kind:
+                    log.warning("gateway sent a frame out of place: %s", kind)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Aborts every request and waits until the engine has let them go."""
+        await self._tasks.stop()
+
+    async def _start(self, start: pb.Start) -> None:
+        if refusal := self._refusal(start):
+            self._count(refusal)
+            await self.batch.put(_ended(start, failure=refusal))
+            return
+        request = Request(start)
+        self._requests[start.stream_id] = request
+        self._status.request_began()
+        request.task = self._tasks.start(self._run(request), f"request-{start.request_id}")
+        request.task.add_done_callback(lambda _: self._forget(request))
+        if start.timeout_ms:
+            expiry = self._tasks.start(self._expire(request), f"deadline-{start.request_id}")
+            request.task.add_done_callback(lambda _: expiry.cancel())
+
+    def _refusal(self, start: pb.Start) -> pb.Failure | None:
+        info = self._status.info
+        if self._status.state is State.DRAINING:
+            return pb.Failure(kind=pb.FAILURE_KIND_DRAINING, message="this worker is leaving")
+        if info is None or self._status.state is not State.READY:
+            return pb.Failure(kind=pb.FAILURE_KIND_ENGINE, message="this worker's engine is not ready")
+        if start.model_version not in ("", info.model_version):
+            return pb.Failure(kind=pb.FAILURE_KIND_WRONG_VERSION, message=f"this worker serves {info.model_version}")
+        if start.adapter:
+            return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message="this worker has no adapters", param="model")
+        if start.stream_id in self._requests:
+            return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message=f"stream_id {start.stream_id} is in use")
+        if self._status.requests >= _CROWD * info.max_running:
+            return pb.Failure(kind=pb.FAILURE_KIND_OVERLOADED, message="this worker has no room")
+        return None
+
+    def _forget(self, request: Request) -> None:
+        del self._requests[request.start.stream_id]
+        self._status.request_ended()
+
+    async def _expire(self, request: Request) -> None:
+        await self._clock.sleep(request.start.timeout_ms / 1000)
+        request.stop(pb.FAILURE_KIND_DEADLINE, "the deadline has passed")
+
+    def _cancel(self, cancel: pb.Cancel) -> None:
+        request = self._requests.get(cancel.stream_id)
+        if request and request.start.attempt == cancel.attempt:
+            late = cancel.reason == pb.CANCEL_REASON_DEADLINE
+            kind = pb.FAILURE_KIND_DEADLINE if late else pb.FAILURE_KIND_CANCELLED
+            request.stop(kind, pb.CancelReason.Name(cancel.reason))
+
+    def _add_credit(self, credit: pb.Credit) -> None:
+        if request := self._requests.get(credit.stream_id):
+            request.credit.add(credit.tokens)
+
+    async def _run(self, request: Request) -> None:
+        try:
+            ended = await self._generate(request)
+        except asyncio.CancelledError:
+            if request.stopped is None:
+                raise  # The gateway has left: there is nobody to tell.
+            ended = _ended(request.start, failure=request.stopped)
+        except EngineError as error:
+            if not isinstance(error, InvalidPrompt):
+                log.error("request %s failed: %s", request.start.request_id, error)
+            ended = _ended(request.start, failure=failure_of(error))
+        self._count(ended.failure)
+        await self.batch.put(ended)
+
+    async def _generate(self, request: Request) -> pb.Ended:
+        """Carries events over until the last. Raises EngineError."""
+        async with aclosing(self._engine.generate(engine_request(request.start))) as events:
+            async for event in events:
+                if ended := await self._carry(request, event):
+                    return ended
+        raise AssertionError("an engine's last event is Ended")
+
+    async def _carry(self, request: Request, event: Event) -> pb.Ended | None:
+        if isinstance(event, Delta):
+            async for part in request.credit.pace(event):
+                await self.batch.put(delta_frame(request.start, part))
+            return None
+        if isinstance(event, Started):
+            await self.batch.put(self._started(request.start, event))
+            return None
+        return pb.Ended(
+            stream_id=request.start.stream_id, attempt=request.start.attempt, usage=usage_frame(event.usage)
+        )
+
+    def _started(self, start: pb.Start, event: Started) -> pb.Started:
+        return pb.Started(
+            stream_id=start.stream_id,
+            attempt=start.attempt,
+            model_version=self._status.info.model_version if self._status.info else "",
+            prompt_tokens=event.prompt_tokens,
+            cached_tokens=event.cached_tokens,
+        )
+
+    def _count(self, failure: pb.Failure) -> None:
+        self._metrics.requests.labels(_OUTCOMES.get(failure.kind, "refused")).inc()
+
+
+def _ended(start: pb.Start, failure: pb.Failure) -> pb.Ended:
+    return pb.Ended(stream_id=start.stream_id, attempt=start.attempt, failure=failure)

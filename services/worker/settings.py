@@ -1,0 +1,18 @@
+"""What a worker process is told by its environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.shared.objectstore import StoreSettings
+from services.shared.settings import Address, Addresses, ProcessSettings
+
+
+class WorkerSettings(ProcessSettings, StoreSettings):
+    pool: str = Field(description="name of the pool in tidegate.yaml that this worker belongs to")
+    routers: Addresses = Field(description="host:port of the routers, with commas between")
+    cache_dir: Path = Field(description="folder for verified model files")
+    advertise: Address | None = Field(None, description="host:port that gateways reach this worker at")
+    worker_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
+    stuck_after_s: float = Field(30.0, gt=0, description="an engine with work and no step for so long is stuck")
+    drain_s: float = Field(30.0, ge=0, description="time that running requests get when the worker leaves")

@@ -1,0 +1,124 @@
+"""Model files from the object store to local disk: every byte checked against the manifest before anything reads it.
+
+A version's folder appears under its name only when it is whole and verified, so whatever is there can be used.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from services.shared.clock import Clock
+from services.shared.manifests import MANIFEST, File, Manifest
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import object_name
+
+log = logging.getLogger(__name__)
+
+# Formats that hold data and nothing that runs. Everything else (.bin, .pt, .pkl, .py, ...) is refused.
+_ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
+_ALLOWED_NAMES = {"LICENSE"}
+_REPORT_EVERY_S = 5.0
+
+
+class RefusedModel(Exception):
+    """The version must not be loaded, now or later. The message names the file and what is wrong with it."""
+
+
+class Stager:
+    def __init__(self, store: ObjectStore, cache: Path, clock: Clock) -> None:
+        self._store, self._cache, self._clock = store, cache, clock
+
+    async def stage(self, manifest: Manifest) -> Path:
+        """Folder with the verified files of a version. Raises RefusedModel, StoreError."""
+        check_names(manifest)
+        folder = self._cache / manifest.version
+        if folder.is_dir():
+            log.info("%s is staged already: %s", manifest.model, folder)
+            return folder
+        part = self._cache / f".part-{manifest.version}-{os.getpid()}"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            await self._fill(part, manifest)
+            _move(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return folder
+
+    async def _fill(self, part: Path, manifest: Manifest) -> None:
+        progress = _Progress(manifest, self._clock)
+        for file in manifest.files:
+            await self._fetch(part, manifest, file, progress.add)
+        check_contents(part, manifest)
+        (part / MANIFEST).write_bytes(manifest.to_json())
+        log.info("staged and verified %s@%s (%d files)", manifest.model, manifest.version, len(manifest.files))
+
+    async def _fetch(self, part: Path, manifest: Manifest, file: File, progress: Callable[[int], None]) -> None:
+        name = object_name(manifest.model, manifest.version, file.name)
+        budget = _Budget(file.size, lambda: RefusedModel(f"{name} is larger than its manifest says: {file.size} bytes"))
+
+        def arrived(count: int) -> None:
+            budget.spend(count)
+            progress(count)
+
+        digest = await self._store.download(name, part / file.name, arrived)
+        if (size := (part / file.name).stat().st_size) != file.size:
+            raise RefusedModel(f"{name} has {size} bytes, its manifest says {file.size}")
+        if digest != file.sha256:
+            raise RefusedModel(f"{name} is corrupt: its SHA-256 is {digest}, its manifest says {file.sha256}")
+
+
+def check_names(manifest: Manifest) -> None:
+    """Raises RefusedModel for files that could carry code."""
+    for file in manifest.files:
+        if PurePath(file.name).suffix not in _ALLOWED and file.name not in _ALLOWED_NAMES:
+            raise RefusedModel(f"{manifest.model}: {file.name} is not of a safe format ({', '.join(sorted(_ALLOWED))})")
+
+
+def check_contents(folder: Path, manifest: Manifest) -> None:
+    """Raises RefusedModel when a JSON file asks for code of the model's own (auto_map)."""
+    for file in manifest.files:
+        if file.name.endswith("config.json"):
+            document = json.loads((folder / file.name).read_bytes())
+            if not isinstance(document, dict) or "auto_map" in document:
+                raise RefusedModel(f"{manifest.model}: {file.name} asks for remote code (auto_map)")
+
+
+def _move(part: Path, folder: Path) -> None:
+    """Another worker on this machine may have staged the same version in the meantime; its folder is as good."""
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@dataclass(slots=True)
+class _Budget:
+    left: int
+    error: Callable[[], Exception]
+
+    def spend(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise self.error()
+
+
+class _Progress:
+    """Says in the log how far a download is, every few seconds."""
+
+    def __init__(self, manifest: Manifest, clock: Clock) -> None:
+        self._manifest, self._clock = manifest, clock
+        self._total = sum(file.size for file in manifest.files)
+        self._done = 0
+        self._reported_at = clock.monotonic()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        if (now := self._clock.monotonic()) - self._reported_at >= _REPORT_EVERY_S:
+            self._reported_at = now
+            log.info("downloading %s: %d of %d MiB", self._manifest.model, self._done >> 20, self._total >> 20)

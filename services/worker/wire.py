@@ -1,0 +1,146 @@
+"""Frames of worker.proto from and to the engine's own types."""
+
+import json
+from typing import Any
+
+from services.worker.engine.contract import (
+    ChatPrompt,
+    ContextTooLong,
+    Delta,
+    EngineError,
+    EngineRequest,
+    InvalidPrompt,
+    Prompt,
+    ResumePoint,
+    Sampling,
+    Structure,
+    TextPrompt,
+    TokenLogprob,
+    TokenPrompt,
+    Usage,
+)
+from tidegate.worker.v1 import worker_pb2 as pb
+
+_FINISH = {
+    None: pb.FINISH_REASON_UNSPECIFIED,
+    "stop": pb.FINISH_REASON_STOP,
+    "length": pb.FINISH_REASON_LENGTH,
+    "tool_calls": pb.FINISH_REASON_TOOL_CALLS,
+    "content_filter": pb.FINISH_REASON_CONTENT_FILTER,
+}
+
+
+def engine_request(start: pb.Start) -> EngineRequest:
+    """Raises InvalidPrompt."""
+    return EngineRequest(
+        request_id=f"{start.request_id}-{start.attempt}",
+        prompt=_prompt(start),
+        sampling=_sampling(start.sampling),
+        resume={p.choice: ResumePoint(tuple(p.token_ids), p.text_offset, p.finished) for p in start.resume},
+        cache_salt=start.cache_salt,
+        priority=start.priority,
+        traceparent=start.traceparent,
+    )
+
+
+def _prompt(start: pb.Start) -> Prompt:
+    kind = start.WhichOneof("prompt")
+    if kind == "chat":
+        return _chat(start.chat)
+    if kind == "text":
+        return TextPrompt(start.text)
+    if kind == "token_ids":
+        return TokenPrompt(tuple(start.token_ids.ids))
+    raise InvalidPrompt("the request has no prompt")
+
+
+def _chat(chat: pb.ChatPrompt) -> ChatPrompt:
+    return ChatPrompt(
+        messages=_json(chat.messages_json, "messages"),
+        tools=_json(chat.tools_json, "tools"),
+        tool_choice=_json(chat.tool_choice_json, "tool_choice"),
+        parallel_tool_calls=chat.parallel_tool_calls,
+        reasoning_effort=chat.reasoning_effort or None,
+    )
+
+
+def _json(document: bytes, param: str) -> Any:
+    try:
+        return json.loads(document) if document else None
+    except ValueError as error:
+        raise InvalidPrompt(f"{param} is not JSON: {error}", param) from None
+
+
+def _sampling(s: pb.Sampling) -> Sampling:
+    return Sampling(
+        max_tokens=s.max_tokens if s.HasField("max_tokens") else None,
+        min_tokens=s.min_tokens,
+        temperature=s.temperature if s.HasField("temperature") else 1.0,
+        top_p=s.top_p if s.HasField("top_p") else 1.0,
+        top_k=s.top_k,
+        min_p=s.min_p,
+        seed=s.seed if s.HasField("seed") else None,
+        n=s.n or 1,
+        stop=tuple(s.stop),
+        stop_token_ids=tuple(s.stop_token_ids),
+        ignore_eos=s.ignore_eos,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=s.frequency_penalty,
+        repetition_penalty=s.repetition_penalty if s.HasField("repetition_penalty") else 1.0,
+        logit_bias=dict(s.logit_bias),
+        top_logprobs=s.top_logprobs if s.HasField("top_logprobs") else None,
+        structure=_structure(s),
+        echo=s.echo,
+    )
+
+
+def _structure(s: pb.Sampling) -> Structure | None:
+    kind = s.WhichOneof("structure")
+    if kind is None or (kind == "json_object" and not s.json_object):
+        return None
+    return Structure(kind, "" if kind == "json_object" else getattr(s, kind))
+
+
+def delta_frame(start: pb.Start, delta: Delta) -> pb.Delta:
+    frame = pb.Delta(
+        stream_id=start.stream_id,
+        attempt=start.attempt,
+        choice=delta.choice,
+        text=delta.text,
+        token_ids=delta.token_ids,
+        reasoning=delta.reasoning,
+        finish_reason=_FINISH[delta.finish_reason],
+        stop_reason=delta.stop_reason,
+    )
+    # Rare, so they cost the common delta nothing.
+    if delta.tool_calls:
+        frame.tool_calls.extend(
+            pb.ToolCallDelta(index=c.index, id=c.id, name=c.name, arguments=c.arguments) for c in delta.tool_calls
+        )
+    if delta.logprobs:
+        frame.logprobs.extend(map(_logprob, delta.logprobs))
+    return frame
+
+
+def _logprob(entry: TokenLogprob) -> pb.TokenLogprob:
+    top = [pb.TopLogprob(token_id=t.token_id, token=t.token, logprob=t.logprob) for t in entry.top]
+    return pb.TokenLogprob(token_id=entry.token_id, token=entry.token, logprob=entry.logprob, top=top)
+
+
+def usage_frame(usage: Usage) -> pb.Usage:
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_tokens=usage.completion_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        accepted_draft_tokens=usage.accepted_draft_tokens,
+    )
+
+
+def failure_of(error: EngineError) -> pb.Failure:
+    """The one place that knows which failure an exception is on the wire."""
+    if isinstance(error, ContextTooLong):
+        return pb.Failure(kind=pb.FAILURE_KIND_CONTEXT_LENGTH, message=str(error), param=error.param)
+    if isinstance(error, InvalidPrompt):
+        return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message=str(error), param=error.param)
+    return pb.Failure(kind=pb.FAILURE_KIND_ENGINE, message=str(error))

@@ -1,0 +1,261 @@
+"""What every engine must do, run on each one: the simulated engine, and vLLM with a real model."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import prometheus_client
+import pytest
+import pytest_asyncio
+
+from services.shared.clock import SystemClock
+from services.shared.config import Ngram, VllmEngine
+from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.worker.engine.build import build_engine
+from services.worker.engine.contract import (
+    ChatPrompt,
+    ContextTooLong,
+    Delta,
+    Ended,
+    Engine,
+    EngineDead,
+    EngineRequest,
+    Event,
+    InvalidPrompt,
+    Model,
+    ResumePoint,
+    Sampling,
+    Started,
+    TextPrompt,
+    TokenPrompt,
+)
+from tests.support.wait import wait_until
+from tests.unit.worker.models import FREE, manifest_of, simulated_model
+
+# vLLM and what it imports warn of their own affairs.
+VLLM = [pytest.mark.vllm, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+CONTEXT = 512
+GREEDY = {"temperature": 0.0, "ignore_eos": True}
+PROMPT = TextPrompt("The tide comes in and the tide goes out, and the tide comes in")
+
+
+@pytest.fixture(
+    scope="module",
+    params=["simulated", pytest.param("vllm", marks=VLLM)],
+)
+def model(request: pytest.FixtureRequest) -> Model:
+    if request.param == "simulated":
+        return simulated_model()
+    folder: Path = request.getfixturevalue("smollm2_folder")
+    return Model(folder, manifest_of({"model.safetensors": b""}, model="smollm2"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(model: Model) -> AsyncIterator[Engine]:
+    """One for all tests of a kind, so each must leave it idle. float32: continuing is exact."""
+    config: SimulatedConfig | VllmEngine = SimulatedConfig.model_validate({"context_tokens": CONTEXT, **FREE})
+    if model.manifest.model == "smollm2":
+        config = VllmEngine(
+            context_tokens=CONTEXT, dtype="float32", kv_memory_gib=0.25, speculation=Ngram(method="ngram")
+        )
+    engine = build_engine(config, SystemClock())
+    await engine.start(model)
+    yield engine
+    await engine.stop()
+    assert engine.death
+    with pytest.raises(EngineDead):
+        await collect(engine, EngineRequest("late", PROMPT))
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def collect(engine: Engine, request: EngineRequest) -> list[Event]:
+    async with aclosing(engine.generate(request)) as events:
+        return [event async for event in events]
+
+
+def request(name: str, prompt: object = PROMPT, **sampling: object) -> EngineRequest:
+    return EngineRequest(name, prompt, Sampling(**(GREEDY | sampling)))  # type: ignore[arg-type]
+
+
+def tokens(events: list[Event], choice: int = 0) -> list[int]:
+    return [token for event in deltas(events, choice) for token in event.token_ids]
+
+
+def text(events: list[Event], choice: int = 0) -> str:
+    return "".join(event.text for event in deltas(events, choice))
+
+
+def deltas(events: list[Event], choice: int = 0) -> list[Delta]:
+    return [event for event in events if isinstance(event, Delta) and event.choice == choice]
+
+
+async def test_greedy_answers_are_the_same_each_time(engine: Engine) -> None:
+    first = await collect(engine, request("one", max_tokens=24))
+    second = await collect(engine, request("two", max_tokens=24))
+    assert tokens(first) == tokens(second)
+    assert text(first) == text(second) != ""
+
+
+async def test_an_answer_starts_once_and_ends_once_with_its_usage(engine: Engine) -> None:
+    events = await collect(engine, request("usage", max_tokens=9))
+    assert [type(event) for event in events if not isinstance(event, Delta)] == [Started, Ended]
+    assert isinstance(events[0], Started)
+    assert isinstance(events[-1], Ended)
+    assert events[-1].usage.completion_tokens == len(tokens(events)) == 9
+    assert events[-1].usage.prompt_tokens == events[0].prompt_tokens > 0
+    assert deltas(events)[-1].finish_reason == "length"
+
+
+async def test_a_stop_string_ends_the_answer_and_is_left_out(engine: Engine) -> None:
+    plain = text(await collect(engine, request("plain", max_tokens=24)))
+    stop = plain.split()[5]
+    stopped = await collect(engine, request("stopped", max_tokens=24, stop=(stop,)))
+    assert text(stopped) == plain[: plain.index(stop)]
+    assert (deltas(stopped)[-1].finish_reason, deltas(stopped)[-1].stop_reason) == ("stop", stop)
+
+
+async def test_every_choice_has_its_own_ending(engine: Engine) -> None:
+    events = await collect(engine, request("n", n=3, max_tokens=6, temperature=1.0, seed=7))
+    for choice in range(3):
+        assert len(tokens(events, choice)) == 6
+        assert [delta.finish_reason for delta in deltas(events, choice)].count("length") == 1
+    assert len({tuple(tokens(events, choice)) for choice in range(3)}) > 1
+
+
+async def test_log_probabilities_belong_to_the_tokens(engine: Engine) -> None:
+    events = await collect(engine, request("logprobs", max_tokens=5, top_logprobs=2))
+    entries = [entry for delta in deltas(events) for entry in delta.logprobs]
+    assert [entry.token_id for entry in entries] == tokens(events)
+    assert all(len(entry.top) == 2 and entry.logprob <= 0 for entry in entries)
+    assert b"".join(entry.token for entry in entries).decode() == text(events)
+
+
+async def test_echo_puts_the_prompt_before_the_answer(engine: Engine) -> None:
+    plain = await collect(engine, request("plain", max_tokens=4))
+    echoed = await collect(engine, request("echoed", max_tokens=4, echo=True))
+    assert text(echoed) == PROMPT.text + text(plain)
+    assert tokens(echoed) == tokens(plain)
+
+
+async def test_chat_is_rendered(engine: Engine) -> None:
+    chat = ChatPrompt([{"role": "user", "content": "What is the capital of France?"}])
+    events = await collect(engine, EngineRequest("chat", chat, Sampling(temperature=0, max_tokens=64)))
+    assert text(events)
+    if engine.info.architecture != "Simulated" and engine.info.vocab_size > 40_000:
+        assert "Paris" in text(events)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 15])
+async def test_an_answer_resumes_where_it_stopped(engine: Engine, cut: int) -> None:
+    unbroken = await collect(engine, request("unbroken", max_tokens=16))
+    whole, words = tokens(unbroken), text(unbroken)
+    before = tokens_text(unbroken, cut)
+    point = ResumePoint(tuple(whole[:cut]), len(before))
+    resumed = await collect(
+        engine,
+        EngineRequest("resumed", PROMPT, Sampling(max_tokens=16, **GREEDY), resume={0: point}),  # type: ignore[arg-type]
+    )
+    assert tokens(resumed) == whole[cut:]
+    assert before + text(resumed) == words
+    assert isinstance(resumed[-1], Ended)
+    assert resumed[-1].usage.completion_tokens == 16
+
+
+def tokens_text(events: list[Event], count: int) -> str:
+    """Text that had gone out with the deltas which hold no more than `count` tokens."""
+    out, seen = "", 0
+    for delta in deltas(events):
+        seen += len(delta.token_ids)
+        if seen > count:
+            break
+        out += delta.text
+    return out
+
+
+async def test_only_unfinished_choices_resume(engine: Engine) -> None:
+    done = {0: ResumePoint((300, 301), 8, finished=True)}
+    sampling = Sampling(n=2, max_tokens=4, **GREEDY)  # type: ignore[arg-type]
+    events = await collect(engine, EngineRequest("half", PROMPT, sampling, resume=done))
+    assert not deltas(events, 0)
+    assert len(tokens(events, 1)) == 4
+
+
+async def test_closing_early_frees_the_engine(engine: Engine) -> None:
+    async with aclosing(engine.generate(request("left", max_tokens=400))) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                break
+        assert engine.load().running == 1
+    await wait_until(lambda: engine.load().running + engine.load().waiting == 0, description="nothing runs")
+    await collect(engine, request("after", max_tokens=1))
+    await wait_until(lambda: engine.load().kv_tokens_used == 0, description="the KV cache is free")
+
+
+async def test_many_at_once_all_finish(engine: Engine) -> None:
+    requests = [request(f"many-{index}", TextPrompt(f"Number {index} is"), max_tokens=12) for index in range(40)]
+    answers = await asyncio.gather(*(collect(engine, one) for one in requests))
+    assert all(len(tokens(events)) == 12 for events in answers)
+
+
+async def test_a_repeated_prompt_is_cached_but_not_across_salts(engine: Engine) -> None:
+    long = TokenPrompt(tuple(range(300, 600)))  # vLLM's blocks on a CPU hold 128 tokens
+
+    async def cached(name: str, salt: str) -> int:
+        asked = EngineRequest(name, long, Sampling(max_tokens=1), cache_salt=salt)
+        started = (await collect(engine, asked))[0]
+        assert isinstance(started, Started)
+        return started.cached_tokens
+
+    assert await cached("first", "tenant-a") == 0
+    assert await cached("again", "tenant-a") > 0
+    assert await cached("other", "tenant-b") == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampling", "refusal"),
+    [
+        (TextPrompt("much too long " * CONTEXT), {}, ContextTooLong),
+        (TextPrompt("short"), {"max_tokens": CONTEXT}, ContextTooLong),
+        (TokenPrompt((10_000_000,)), {"max_tokens": 1}, InvalidPrompt),
+        (TokenPrompt(()), {"max_tokens": 1}, InvalidPrompt),
+        (TextPrompt("short"), {"min_tokens": 9, "max_tokens": 8}, InvalidPrompt),
+    ],
+    ids=["long prompt", "long answer", "unknown token", "no tokens", "min over max"],
+)
+async def test_bad_requests_are_refused_and_hurt_nobody(
+    engine: Engine, prompt: object, sampling: dict[str, object], refusal: type[Exception]
+) -> None:
+    with pytest.raises(refusal):
+        await collect(engine, request("bad", prompt, **sampling))
+    assert len(tokens(await collect(engine, request("good", max_tokens=2)))) == 2
+
+
+async def test_without_a_limit_the_answer_fits_the_context(engine: Engine) -> None:
+    prompt = TokenPrompt(tuple(range(300, 300 + CONTEXT - 5)))
+    assert len(tokens(await collect(engine, request("all", prompt)))) == 5
+
+
+async def test_steps_and_tokens_only_grow(engine: Engine) -> None:
+    before = engine.load()
+    await collect(engine, request("count", max_tokens=6))
+    await wait_until(
+        lambda: engine.load().generated_tokens >= before.generated_tokens + 6, description="the tokens are counted"
+    )
+    assert engine.load().steps > before.steps
+
+
+async def test_ngram_speculation_drafts(engine: Engine) -> None:
+    """vLLM only: on a text that repeats itself, drafts are made and accepted."""
+    if engine.info.vocab_size < 40_000:
+        pytest.skip("the simulated engine does not speculate")
+    await collect(engine, request("draft", TextPrompt("one two three four " * 12), max_tokens=32))
+    assert _counter("vllm:spec_decode_num_drafts_total") > 0
+    assert _counter("vllm:spec_decode_num_accepted_tokens_total") > 0
+
+
+def _counter(name: str) -> float:
+    samples = (sample for metric in prometheus_client.REGISTRY.collect() for sample in metric.samples)
+    return sum(sample.value for sample in samples if sample.name == name)

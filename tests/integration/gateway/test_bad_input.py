@@ -1,0 +1,139 @@
+"""What cannot be served is refused in OpenAI's shape on REST, and with the equal status on gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from services.gateway.rpc.call import DETAIL
+from services.shared.settings import split
+from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster
+from tests.support.fakes import MODEL
+from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
+
+CHAT = "/v1/chat/completions"
+ASK = [{"role": "user", "content": "Count."}]
+JSON = {"content-type": "application/json"}
+
+BODIES = {
+    "empty": (b"", 400, None, "invalid_json"),
+    "not JSON": (b"hello", 400, None, "invalid_json"),
+    "array": (b"[]", 400, None, "invalid_json"),
+    "NaN": (b'{"temperature": NaN}', 400, None, "invalid_json"),
+    "bad UTF-8": (b'{"model": "\xff"}', 400, None, "invalid_json"),
+    "lone surrogate": (b'{"model": "\\ud800"}', 400, None, "invalid_json"),
+    "duplicate key": (b'{"model": "a", "model": "b"}', 400, None, "invalid_json"),
+    "too deep": (b'{"a":' + b"[" * 100_000, 400, None, "invalid_json"),
+    "no model": (b"{}", 400, "model", "missing_required_parameter"),
+    "too large": (b" " * (2 * 1024 * 1024 + 1), 413, None, "request_too_large"),
+}
+
+
+def assert_openai_error(answer: Any, status: int, param: str | None, code: str) -> None:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    assert (error["param"], error["code"]) == (param, code)
+    assert answer.headers["x-request-id"]
+    assert answer.headers["x-tidegate-model-version"] == "none"
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_bodies(cluster: Cluster, name: str) -> None:
+    body, status, param, code = BODIES[name]
+    assert_openai_error(await cluster.http.post(CHAT, content=body, headers=JSON), status, param, code)
+
+
+async def test_chunked_body_too_large(cluster: Cluster) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b" " * 65_536
+
+    answer = await cluster.http.post(CHAT, content=chunks(), headers=JSON)
+    assert_openai_error(answer, 413, None, "request_too_large")
+
+
+@pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {**JSON, "content-encoding": "gzip"}])
+async def test_media(cluster: Cluster, headers: dict[str, str]) -> None:
+    answer = await cluster.http.post(CHAT, content=b"{}", headers=headers)
+    assert_openai_error(answer, 415, None, "unsupported_media_type")
+
+
+async def test_keys(cluster: Cluster) -> None:
+    for header in ("Bearer wrong", f"Basic {KEY}", "", "Bearer", f"Bearer {KEY}x", "Bearer " + "k" * 8000):
+        answer = await cluster.http.get("/v1/models", headers={"authorization": header})
+        assert_openai_error(answer, 401, None, "invalid_api_key")
+    admin = await cluster.http.get("/v1/models", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    assert admin.status_code == 200
+    unknown = await cluster.http.get("/nothing", headers={"authorization": "Bearer wrong"})
+    assert unknown.status_code == 401
+
+
+async def test_routes(cluster: Cluster) -> None:
+    assert_openai_error(await cluster.http.get("/v1/nothing"), 404, None, "unknown_url")
+    answer = await cluster.http.get(CHAT)
+    assert_openai_error(answer, 405, None, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+async def test_unknown_model(cluster: Cluster) -> None:
+    for model in ("gpt-9", "../../etc/passwd", "m" * 200):
+        answer = await cluster.http.post(CHAT, json={"model": model, "messages": ASK})
+        assert_openai_error(answer, 404, "model", "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "header", [b"x-big: " + b"a" * 20_000, b"\r\n".join(b"x-%d: 1" % n for n in range(101)), b"host: b"]
+)
+async def test_headers_are_bounded(cluster: Cluster, header: bytes) -> None:
+    reader, writer = await asyncio.open_connection(*split(cluster.gateway.http_address))
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: a\r\n" + header + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400" if header.startswith(b"host") else b"HTTP/1.1 431")
+    assert b'"code":"invalid_http"' in answer
+
+
+GRPC: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "max_tokens 0": ({"sampling": {"max_tokens": 0}}, "INVALID_ARGUMENT", "max_tokens", "invalid_value"),
+    "temperature": ({"sampling": {"temperature": float("nan")}}, "INVALID_ARGUMENT", "temperature", "invalid_value"),
+    "unknown model": ({"model": "gpt-9"}, "NOT_FOUND", "model", "model_not_found"),
+    "no messages": ({"messages": []}, "INVALID_ARGUMENT", "messages", "invalid_value"),
+    "over context": (
+        {"sampling": {"max_tokens": 10**9}}, "INVALID_ARGUMENT", "max_tokens", "context_length_exceeded"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRPC)
+async def test_grpc_and_rest_say_the_same(cluster: Cluster, name: str) -> None:
+    changes, status, param, code = GRPC[name]
+    request: dict[str, Any] = {"model": MODEL, "messages": ASK, **changes}
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    metadata = (("authorization", f"Bearer {KEY}"),)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Chat(inference_pb2.ChatRequest(**request), metadata=metadata).read()
+    assert refused.value.code() == grpc.StatusCode[status]
+    detail = _detail(refused.value)
+    assert (detail.param, detail.code) == (param, code)
+    if "nan" not in str(request):
+        document = {"model": request["model"], "messages": request["messages"], **request.get("sampling", {})}
+        answer = await cluster.http.post(CHAT, json=document)
+        assert answer.json()["error"]["message"] == detail.message == refused.value.details()
+        assert answer.json()["error"]["code"] == code
+
+
+async def test_grpc_needs_the_key(cluster: Cluster) -> None:
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.ListModels(inference_pb2.ListModelsRequest())
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert _detail(refused.value).code == "invalid_api_key"
+
+
+def _detail(error: grpc.aio.AioRpcError) -> inference_pb2.OpenAIError:
+    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
+    return inference_pb2.OpenAIError.FromString(trailing[DETAIL])

@@ -1,0 +1,70 @@
+"""Probes, metrics, the OpenAPI document, and the process itself."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster
+from tests.support.fakes import MODEL, VERSION
+
+ASK = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
+ROOT = Path(__file__).parents[3]
+
+
+async def test_probes_need_no_key_and_metrics_count(cluster: Cluster) -> None:
+    async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
+        assert (await stranger.get("/livez")).text == "ok"
+        assert (await stranger.get("/readyz")).text == "ok"
+        answer = await cluster.http.post("/v1/chat/completions", json=ASK)
+        assert answer.headers["x-tidegate-model-version"] == VERSION
+        await cluster.http.post("/v1/chat/completions", json={**ASK, "model": "made-up-by-a-client"})
+        metrics = (await stranger.get("/metrics")).text
+    assert f'llm_requests_total{{model="{MODEL}",status="200"}} 1.0' in metrics
+    assert 'llm_requests_total{model="unknown",status="404"} 1.0' in metrics
+    assert f'llm_tokens_generated_total{{model="{MODEL}"}} 5.0' in metrics
+    assert "tidegate_gateway_open_requests 0.0" in metrics
+    assert "made-up-by-a-client" not in metrics
+
+
+async def test_openapi_documents_what_is_validated(cluster: Cluster) -> None:
+    document = (await cluster.http.get("/openapi.json")).json()
+    body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    model = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    assert {"messages", "max_completion_tokens", "service_tier"} <= set(model["properties"])
+
+
+async def test_answers_do_not_wait_for_acknowledgements(cluster: Cluster) -> None:
+    """Head and body are two writes: with Nagle's algorithm each answer would take 40 ms."""
+    started = time.monotonic()
+    for _ in range(20):
+        await cluster.http.get("/livez")
+    assert time.monotonic() - started < 20 * 0.04
+
+
+async def test_process_starts_and_stops_on_sigterm(tmp_path: Path) -> None:
+    config = tmp_path / "tidegate.yaml"
+    config.write_text("pools: [{name: m, model: m}]\n")
+    environ = {
+        **os.environ,
+        "TIDEGATE_CONFIG": str(config),
+        "TIDEGATE_LISTEN": "127.0.0.1:0",
+        "TIDEGATE_HTTP_LISTEN": "127.0.0.1:0",
+        "TIDEGATE_ROUTERS": "127.0.0.1:9",
+        "TIDEGATE_API_KEY": KEY,
+        "TIDEGATE_ADMIN_KEY": ADMIN_KEY,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.gateway", env=environ, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr
+    started = await process.stderr.readuntil(b"no stream to router")
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    log = await process.stderr.read()
+    assert b"Traceback" not in log
+    assert KEY.encode() not in started + log

@@ -1,0 +1,73 @@
+"""The gateway's side of a Serve stream, held by a test."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from services.shared import rpc
+from tests.support.wait import wait_until
+from tidegate.worker.v1 import worker_pb2 as pb
+from tidegate.worker.v1 import worker_pb2_grpc
+
+
+class Gateway:
+    """Keeps everything that comes."""
+
+    def __init__(self, call: grpc.aio.StreamStreamCall[pb.ServeRequest, pb.ServeResponse]) -> None:
+        self._call = call
+        self.responses: list[pb.ServeResponse] = []
+
+    async def hello(self, epoch: int = 0) -> None:
+        await self._call.write(pb.ServeRequest(hello=pb.Hello(gateway_id="test", worker_epoch=epoch)))
+
+    async def start(
+        self, stream_id: int, text: str = "hello", sampling: pb.Sampling | None = None, **fields: Any
+    ) -> None:
+        """Attempt 1 of a request, with further fields of Start."""
+        named: dict[str, Any] = {"stream_id": stream_id, "request_id": f"r{stream_id}", "attempt": 1}
+        start = pb.Start(text=text, sampling=sampling, **named, **fields)
+        await self._call.write(pb.ServeRequest(start=start))
+
+    async def cancel(self, stream_id: int, attempt: int = 1) -> None:
+        reason = pb.CANCEL_REASON_CLIENT_LEFT
+        await self._call.write(pb.ServeRequest(cancel=pb.Cancel(stream_id=stream_id, attempt=attempt, reason=reason)))
+
+    async def credit(self, stream_id: int, tokens: int) -> None:
+        await self._call.write(pb.ServeRequest(credit=pb.Credit(stream_id=stream_id, tokens=tokens)))
+
+    async def hang_up(self) -> None:
+        await self._call.done_writing()
+
+    async def read(self) -> None:
+        async for response in self._call:
+            self.responses.append(response)
+
+    def tokens(self, stream_id: int) -> list[int]:
+        deltas = (delta for response in self.responses for delta in response.deltas if delta.stream_id == stream_id)
+        return [token for delta in deltas for token in delta.token_ids]
+
+    def ended(self, stream_id: int) -> pb.Ended | None:
+        frames = (frame for response in self.responses for frame in response.ended)
+        return next((frame for frame in frames if frame.stream_id == stream_id), None)
+
+    async def end_of(self, stream_id: int) -> pb.Ended:
+        await wait_until(lambda: self.ended(stream_id), description=f"stream {stream_id} has ended")
+        ended = self.ended(stream_id)
+        assert ended is not None
+        return ended
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Gateway]:
+    """A stream that has said Hello."""
+    async with rpc.channel(address) as channel:
+        call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
+        gateway = Gateway(call)
+        await gateway.hello()
+        reading = asyncio.create_task(gateway.read())
+        yield gateway
+        call.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

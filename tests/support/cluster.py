@@ -1,0 +1,84 @@
+"""A whole cluster, started and stopped with the command that people use."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+TIDEGATE = [sys.executable, "-m", "services.cli"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCluster:
+    """`folder` is where people would have called `tidegate up`; `.tidegate` lies in it."""
+
+    folder: Path
+    variables: dict[str, str]
+
+    @property
+    def rest(self) -> str:
+        return self.variables["OPENAI_BASE_URL"]
+
+    @property
+    def key(self) -> str:
+        return self.variables["OPENAI_API_KEY"]
+
+    @property
+    def grpc(self) -> str:
+        return self.variables["TIDEGATE_GRPC"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a shell has after `. .tidegate/local.env`."""
+        return {**os.environ, **self.variables}
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(tidegate(self.folder, "status", "--json").stdout))
+
+    def pids(self) -> list[int]:
+        return [process["pid"] for process in self.status()["processes"]]
+
+
+def tidegate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'proto/gen'}"}
+    command = [*TIDEGATE, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+
+
+def local_env(folder: Path) -> dict[str, str]:
+    lines = (folder / ".tidegate/local.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@contextmanager
+def running_cluster(folder: Path, config: str, *options: str) -> Iterator[RunningCluster]:
+    """Asserts that it starts, and that nothing of it is left afterwards."""
+    (folder / "tidegate.yaml").write_text(config)
+    started = tidegate(folder, "up", "--detach", *options)
+    assert started.returncode == 0, started.stdout + started.stderr + _logs(folder)
+    cluster = RunningCluster(folder, local_env(folder))
+    pids = cluster.pids()
+    try:
+        yield cluster
+    finally:
+        stopped = tidegate(folder, "down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in _command(process)]
+
+
+def _command(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [])
+
+
+def _logs(folder: Path) -> str:
+    files = sorted((folder / ".tidegate/logs").glob("*.log"))
+    return "".join(f"\n--- {file.name}\n{file.read_text()[-3000:]}" for file in files)

@@ -1,0 +1,29 @@
+"""A real S3 server for tests: the SeaweedFS that `tidegate up` runs, started the same way."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from services.cli.local import s3
+from services.cli.local.folder import DataFolder
+from services.cli.local.ports import Ports
+from services.cli.local.process import Launcher
+from services.cli.local.secrets import Secrets
+from services.cli.local.supervisor import Supervisor
+from services.shared.clock import SystemClock
+from services.shared.objectstore import StoreSettings
+
+
+@asynccontextmanager
+async def running_s3(folder: Path) -> AsyncIterator[StoreSettings]:
+    """Yields how to reach a fresh server; `folder` is for its files."""
+    data, secrets, ports = DataFolder.at(folder / "cluster"), Secrets.fresh(), s3.StorePorts.choose(Ports(Random()))
+    data.prepare()
+    s3.write_config(data, secrets)
+    supervisor = Supervisor(Launcher(data, {}), clock=SystemClock(), random=Random(), changed=lambda: None)
+    try:
+        await supervisor.start([s3.spec(data, ports, secrets, s3.program())])
+        yield s3.settings(ports, secrets)
+    finally:
+        await supervisor.stop()

@@ -1,0 +1,169 @@
+"""The one validator: what it refuses, which parameter it names, and what it hands on."""
+
+from typing import Any
+
+import pytest
+
+from services.gateway.openai import invalid
+from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai.completions import CompletionRequest
+from services.shared.errors import InvalidRequest
+
+USER = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+def schema(value: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": value}}}
+
+
+BAD_CHATS: list[tuple[dict[str, Any], str | None]] = [
+    ({"messages": None}, "messages"),
+    ({"messages": []}, "messages"),
+    ({"messages": [USER] * 3000}, "messages"),
+    ({"messages": [{"role": "wizard", "content": "hi"}]}, "messages[0]"),
+    ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+    ({"messages": [{"role": "user"}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": "a\x00b"}]}, "messages[0].content"),
+    ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a"}}]}]},
+        "messages[0].content[0].type",
+    ),
+    ({"messages": [{"role": "assistant"}]}, "messages[0].content"),
+    ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c1"}]}, "messages[0].tool_call_id"),
+    ({"model": ""}, "model"),
+    ({"model": "m" * 10_000}, "model"),
+    ({"model": 7}, "model"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"max_tokens": -1}, "max_tokens"),
+    ({"max_tokens": "5"}, "max_tokens"),
+    ({"max_tokens": True}, "max_tokens"),
+    ({"max_tokens": 2**40}, "max_tokens"),
+    ({"max_completion_tokens": 0}, "max_completion_tokens"),
+    ({"min_tokens": 9, "max_tokens": 8}, "min_tokens"),
+    ({"n": 0}, "n"),
+    ({"n": 1000}, "n"),
+    ({"temperature": 2.5}, "temperature"),
+    ({"temperature": float("nan")}, "temperature"),
+    ({"top_p": 0}, "top_p"),
+    ({"top_k": -1}, "top_k"),
+    ({"presence_penalty": -2.5}, "presence_penalty"),
+    ({"frequency_penalty": float("inf")}, "frequency_penalty"),
+    ({"seed": 2**63}, "seed"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+    ({"stop": ""}, "stop"),
+    ({"stop": ["x" * 1000]}, "stop[0]"),
+    ({"logit_bias": {str(token): 1 for token in range(301)}}, "logit_bias"),
+    ({"logit_bias": {"-1": 1}}, "logit_bias"),
+    ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+    ({"top_logprobs": 3}, "top_logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+    ({"service_tier": "gold"}, "service_tier"),
+    ({"tools": [TOOL] * 129}, "tools"),
+    ({"tools": [TOOL, TOOL]}, "tools"),
+    ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+    ({"chat_template": "{{ x }}"}, "chat_template"),
+    ({"kv_transfer_params": {}}, "kv_transfer_params"),
+    ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
+    ({"metadata": {"k" * 65: "v"}}, None),
+    (schema({"type": 5}), "response_format.json_schema.schema"),
+    (schema({"$ref": "https://example.com/s.json"}), "response_format.json_schema.schema"),
+    (schema({"$ref": "#/$defs/a"}), "response_format.json_schema.schema"),
+    (
+        schema({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}),
+        "response_format.json_schema.schema",
+    ),
+    (schema({"description": "x" * 70_000}), "response_format.json_schema.schema"),
+    ({"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs"),
+    ({"structured_outputs": {"regex": "a" * 5000}}, "structured_outputs.regex"),
+]
+
+
+@pytest.mark.parametrize(("changes", "param"), BAD_CHATS, ids=[next(iter(bad)) for bad, _ in BAD_CHATS])
+def test_bad_chats_name_the_parameter(changes: dict[str, Any], param: str | None) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
+    if param:
+        assert refused.value.param == param
+    assert len(refused.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [[1], [2]]}, "prompt"),
+        ({"prompt": [1, -2]}, "prompt[1]"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": "a", "best_of": 2}, "best_of"),
+        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "logprobs": 21}, "logprobs"),
+    ],
+)
+def test_bad_completions_name_the_parameter(changes: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        invalid.check(CompletionRequest, {"model": "m", **changes})
+    assert refused.value.param == param
+
+
+def test_what_is_sent_never_stands_in_the_error() -> None:
+    secret = {"role": "user", "content": {"password": "hunter2"}}
+    with pytest.raises(InvalidRequest) as refused:
+        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [secret]})
+    assert "hunter2" not in refused.value.message
+
+
+def test_sampling_reaches_the_worker_and_absent_stays_absent() -> None:
+    bare = invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER]}).sampling()
+    assert bare.n == 1
+    assert not bare.HasField("max_tokens")
+    assert not bare.HasField("temperature")
+    assert not bare.HasField("seed")
+    assert not bare.HasField("top_logprobs")
+    full = invalid.check(
+        ChatCompletionRequest,
+        {
+            "model": "m",
+            "messages": [USER],
+            "max_tokens": 9,
+            "max_completion_tokens": 7,
+            "temperature": 0,
+            "seed": -1,
+            "stop": "END",
+            "logit_bias": {"5": -100},
+            "logprobs": True,
+            **schema({"type": "object", "$defs": {"a": {}}, "properties": {"b": {"$ref": "#/$defs/a"}}}),
+        },
+    ).sampling()
+    assert (full.max_tokens, full.temperature, full.seed, list(full.stop)) == (7, 0.0, -1, ["END"])
+    assert full.logit_bias[5] == -100
+    assert full.HasField("top_logprobs")
+    assert '"$ref"' in full.json_schema
+
+
+def test_a_tool_conversation_reaches_the_template() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    messages = [
+        USER,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "x", "tool_call_id": "c1"},
+    ]
+    request = invalid.check(ChatCompletionRequest, {"model": "m", "messages": messages, "tools": [TOOL]})
+    prompt = request.worker_prompt()
+    assert prompt.messages_json.count(b'"c1"') == 2
+    assert prompt.tools_json.startswith(b'[{"type":"function"')
+    assert prompt.parallel_tool_calls
+
+
+def test_prompts_of_completions() -> None:
+    def prompt(value: Any) -> Any:
+        return invalid.check(CompletionRequest, {"model": "m", "prompt": value}).worker_prompt()
+
+    assert prompt("a") == prompt(["a"]) == "a"
+    assert list(prompt([1, 2]).ids) == list(prompt([[1, 2]]).ids) == [1, 2]

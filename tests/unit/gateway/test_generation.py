@@ -1,0 +1,57 @@
+from typing import Any
+
+import pytest
+
+from services.gateway.catalog import Catalog
+from services.gateway.cost import DEFAULT_ANSWER_TOKENS, Cost, estimate
+from services.gateway.generation import Generation, Mint, of_chat
+from services.gateway.openai import invalid
+from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.prompt_blocks import BLOCK_BYTES, MAX_BLOCKS, block_hashes
+from services.shared.classes import ServiceClass
+from services.shared.errors import ContextLengthExceeded, UnknownModel
+from tidegate.router.v1 import router_pb2
+
+CATALOG = Catalog.of_pools([router_pb2.Pool(name="m", context_tokens=100, adapters=["fr"])])
+
+
+def generation(**changes: Any) -> Generation:
+    document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **changes}
+    request = invalid.check(ChatCompletionRequest, document)
+    return of_chat(request, CATALOG, Mint("ab", 5.0, "t", 60.0))
+
+
+def test_names_classes_and_adapters() -> None:
+    asked = generation(service_tier="flex", model="m:fr", n=2, max_tokens=10)
+    assert (asked.id, asked.service_class) == ("chatcmpl-ab", ServiceClass.FLEX)
+    submit = asked.submit(2, timeout_s=1.5)
+    assert (submit.pool, submit.adapter, submit.attempt, submit.timeout_ms) == ("m", "fr", 2, 1500)
+    assert submit.cost.completion_tokens == 20
+    assert generation(service_tier="auto").service_class == ServiceClass.DEFAULT
+
+
+def test_what_cannot_fit_is_refused_at_once() -> None:
+    with pytest.raises(ContextLengthExceeded) as refused:
+        generation(max_completion_tokens=100)
+    assert refused.value.param == "max_completion_tokens"
+    assert generation(max_tokens=99).cost.completion_tokens == 99
+    with pytest.raises(UnknownModel):
+        generation(model="m:other")
+
+
+def test_cost() -> None:
+    assert estimate(9, None, 2, 8192) == Cost(3, 2 * DEFAULT_ANSWER_TOKENS)
+    assert estimate(0, 7, 1, 8192) == Cost(1, 7)
+    assert estimate(10**9, 10**9, 1, 100) == Cost(100, 100)
+
+
+def test_block_hashes_chain() -> None:
+    blocks = [bytes([n]) * BLOCK_BYTES for n in range(3)]
+    whole = block_hashes(b"".join(blocks), scope="m")
+    assert block_hashes(b"".join(blocks[:2]) + b"tail", scope="m") == whole[:2]
+    other = block_hashes(b"x" * BLOCK_BYTES + blocks[1], scope="m")
+    assert other[1] != whole[1]
+    assert block_hashes(blocks[0], scope="n") != whole[:1]
+    assert block_hashes(b"short", scope="m") == []
+    assert len(block_hashes(b"x" * BLOCK_BYTES * (MAX_BLOCKS + 9), scope="m")) == MAX_BLOCKS
+    assert all(0 <= value < 2**64 for value in whole)

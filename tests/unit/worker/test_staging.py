@@ -1,0 +1,85 @@
+"""What reaches the disk is whole, verified and harmless; everything else is refused with the reason."""
+
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from services.shared.manifests import MANIFEST, Manifest
+from services.shared.objectstore import Missing, ObjectStore
+from services.shared.registry import object_name
+from services.worker.staging import RefusedModel, Stager
+from tests.support.clock import ManualClock
+from tests.unit.worker.models import manifest_of
+
+GOOD = {"model.safetensors": b"weights" * 100, "config.json": b"{}", "tokenizer.json": b"[1]"}
+
+
+async def stager(cache: Path, manifest: Manifest, files: dict[str, bytes]) -> Stager:
+    store = ObjectStore(MemoryStore())
+    for name, content in files.items():
+        await store.put_new(object_name(manifest.model, manifest.version, name), content)
+    return Stager(store, cache, ManualClock())
+
+
+def names(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+async def test_a_good_version_is_staged_under_its_name(tmp_path: Path) -> None:
+    manifest = manifest_of(GOOD)
+    folder = await (await stager(tmp_path, manifest, GOOD)).stage(manifest)
+    assert folder == tmp_path / manifest.version
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name != MANIFEST} == GOOD
+    assert names(tmp_path) == [manifest.version]
+
+
+async def test_a_staged_version_is_not_fetched_again(tmp_path: Path) -> None:
+    manifest = manifest_of(GOOD)
+    folder = await (await stager(tmp_path, manifest, GOOD)).stage(manifest)
+    assert await (await stager(tmp_path, manifest, {})).stage(manifest) == folder
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("model.safetensors", b"weighhs" + b"weights" * 99, "is corrupt"),
+        ("model.safetensors", b"weights" * 99, "has 693 bytes"),
+        ("model.safetensors", b"weights" * 101, "larger than its manifest says"),
+    ],
+    ids=["a flipped bit", "short", "long"],
+)
+async def test_what_differs_from_the_manifest_is_refused(
+    tmp_path: Path, file: str, content: bytes, reason: str
+) -> None:
+    manifest = manifest_of(GOOD)
+    source = await stager(tmp_path, manifest, GOOD | {file: content})
+    with pytest.raises(RefusedModel, match=reason):
+        await source.stage(manifest)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model.pt", "model.pkl", "modeling_tide.py", "run.sh", "model"])
+async def test_files_that_could_carry_code_are_refused(tmp_path: Path, name: str) -> None:
+    files = GOOD | {name: b"data"}
+    manifest = manifest_of(files)
+    with pytest.raises(RefusedModel, match=name):
+        await (await stager(tmp_path, manifest, files)).stage(manifest)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", [b'{"auto_map": {"AutoModel": "x.Y"}}', b"[]"])
+async def test_configurations_that_ask_for_remote_code_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    files = GOOD | {name: content}
+    manifest = manifest_of(files)
+    with pytest.raises(RefusedModel, match=name):
+        await (await stager(tmp_path, manifest, files)).stage(manifest)
+    assert names(tmp_path) == []
+
+
+async def test_a_missing_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    manifest = manifest_of(GOOD)
+    source = await stager(tmp_path, manifest, {"config.json": b"{}"})
+    with pytest.raises(Missing):
+        await source.stage(manifest)
+    assert names(tmp_path) == []
