@@ -53,7 +53,9 @@ class Control(ControlServiceServicer):
         router = await self._store.client.hget(queue.keys.worker + event.worker_id, "router")
         if router is None:
             return False
-        await self._store.client.rpush(queue.keys.outbox + (router if isinstance(router, str) else router.decode()), encode_drain(event))
+        await self._store.client.rpush(
+            queue.keys.outbox + (router if isinstance(router, str) else router.decode()), encode_drain(event)
+        )
         return True
 
     async def _refresh(self, context: Context) -> None:

@@ -43,7 +43,7 @@ class ModelSource:
         return model
 
     async def _patiently(self, wanted: Reference) -> Model:
-        for delay in backoff(self._random, first_s=0.2, cap_s=10.0):
+        for delay in backoff(self._random, first_s=0.2, cap_s=3.0):
             try:
                 manifest = await self._registry.resolve(wanted)
                 return Model(await self._stager.stage(manifest), manifest)

@@ -1,5 +1,6 @@
 """Rules that hold for every file of the repository."""
 
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -54,3 +55,16 @@ def test_every_verb_of_the_readme_is_in_the_makefile() -> None:
     makefile = Path("Makefile").read_text()
     for verb in re.findall(r"\bmake ([a-z-]+)", Path("README.md").read_text()):
         assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"README names make {verb}"
+
+
+def test_the_map_of_modules_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend("scripts")
+    modules = importlib.import_module("modules")
+    assert modules.PAGE.read_text() == modules.page(), "run python scripts/modules.py"
+    undescribed = [
+        path
+        for room in modules.ROOMS
+        for path in Path(room).rglob("*.py")
+        if path.read_text() and not modules.first_line(path)
+    ]
+    assert not undescribed

@@ -1,0 +1,37 @@
+"""The `tidegate` command."""
+
+import sys
+
+import typer
+
+from services.cli import models, workers
+from services.cli.chat import chat
+from services.cli.down import down
+from services.cli.errors import CommandFailed
+from services.cli.logs import logs
+from services.cli.status import status
+from services.cli.up import up
+
+app = typer.Typer(
+    help="An LLM serving cluster that does not drop a token.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, down, status, chat, logs):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+app.add_typer(workers.app, name="workers")
+
+
+def main() -> None:
+    try:
+        app()
+    except CommandFailed as error:
+        sys.stderr.write(f"tidegate: {error}\n")
+        raise SystemExit(error.status) from None
+
+
+if __name__ == "__main__":
+    main()

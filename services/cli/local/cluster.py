@@ -1,0 +1,199 @@
+"""The life of a cluster on this machine: plan, start in order, run until told to stop, stop in reverse."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Coroutine, Mapping
+from random import Random
+from typing import Any
+
+import psutil
+
+from services.cli.errors import CommandFailed
+from services.cli.local import environment, redis, s3, secrets, serving, state
+from services.cli.local.blueprint import Blueprint, PortPlan, store_variables
+from services.cli.local.events import Event, Report
+from services.cli.local.folder import DataFolder, write_private
+from services.cli.local.machine import Machine
+from services.cli.local.options import UpOptions
+from services.cli.local.ports import Ports
+from services.cli.local.process import Launcher, explain, tail
+from services.cli.local.spec import HttpReady, ProcessSpec
+from services.cli.local.supervisor import Supervisor
+from services.cli.roster import ready_workers
+from services.shared.clock import Clock, SystemClock
+from services.shared.objectstore import connect
+from services.shared.registry import Reference, Registry, UnknownVersion
+from services.shared.settings import PREFIX
+from trainer.sources.pick import BUILT_IN
+
+log = logging.getLogger(__name__)
+
+_ALL_READY_LIMIT_S = 60.0
+_ASK_EVERY_S = 0.1
+
+
+async def run(
+    options: UpOptions, report: Report, stop: asyncio.Event, *, clock: Clock | None = None, random: Random | None = None
+) -> None:
+    """Until `stop` is set. Raises CommandFailed and WrongSettings when the cluster cannot start."""
+    folder = DataFolder.at(options.data_dir)
+    folder.prepare()
+    with folder.locked():
+        random = random or Random()  # noqa: S311
+        local = LocalCluster(options, plan(options, folder, random), report, clock or SystemClock(), random)
+        try:
+            await _unless(stop, local.start())
+            await stop.wait()
+        finally:
+            await local.stop()
+
+
+def plan(options: UpOptions, folder: DataFolder, random: Random) -> Blueprint:
+    """Raises WrongSettings and CommandFailed before anything is started."""
+    cluster = serving.effective(serving.configured(options.config, options.working_dir), options)
+    serving.references(cluster)
+    workers = sum(pool.workers for pool in cluster.pools)
+    ports = PortPlan.choose(Ports(random), options, workers)
+    return Blueprint(folder, cluster, secrets.keep(folder), ports, Machine.look())
+
+
+class LocalCluster:
+    def __init__(self, options: UpOptions, blueprint: Blueprint, report: Report, clock: Clock, random: Random) -> None:
+        self._options, self._blueprint, self._report, self._clock = options, blueprint, report, clock
+        self._phase: state.Phase = "starting"
+        self._launcher = Launcher(blueprint.folder, _inherited(os.environ))
+        self._supervisor = Supervisor(self._launcher, clock=clock, random=random, changed=self._save)
+        self._began = clock.monotonic()
+
+    async def start(self) -> None:
+        """Returns when requests can be served. Raises CommandFailed."""
+        blueprint = self._blueprint
+        self._write_files()
+        await self._stage(blueprint.redis_process(), blueprint.store_process())
+        # Workers spend half a minute on loading vLLM itself before they look for the model, and wait for it then.
+        providing = asyncio.create_task(self._provide_models())
+        try:
+            await self._stage(*blueprint.router_processes())
+            serving_all = self._stage(*blueprint.worker_processes(), blueprint.gateway_process())
+            await asyncio.gather(providing, serving_all)
+        finally:
+            providing.cancel()
+        await self._step("all workers take requests", self._all_workers_ready())
+        self._phase = "running"
+        self._save()
+        self._report(Event(kind="ready", detail=f"{self._clock.monotonic() - self._began:.1f}"))
+
+    async def stop(self) -> None:
+        self._phase = "stopping"
+        self._report(Event(kind="stopping"))
+        await self._supervisor.stop()
+        self._blueprint.folder.state.unlink(missing_ok=True)
+        self._report(Event(kind="stopped"))
+
+    def _write_files(self) -> None:
+        plan, folder = self._blueprint, self._blueprint.folder
+        write_private(folder.config, serving.to_yaml(plan.cluster))
+        redis.write_config(folder, plan.ports.redis, plan.secrets.redis_password)
+        s3.write_config(folder, plan.secrets)
+        environment.write(folder, environment.variables(plan.addresses, plan.secrets))
+
+    async def _stage(self, *specs: ProcessSpec) -> None:
+        for spec in specs:
+            self._report(Event(kind="begun", subject=spec.name))
+
+        def ready(spec: ProcessSpec) -> None:
+            self._report(Event(kind="done", subject=spec.name, detail=spec.address))
+
+        await self._supervisor.start(specs, ready)
+
+    async def _step(self, subject: str, work: Coroutine[Any, Any, str]) -> None:
+        """Reports around `work`, which returns what people may want to know of its result."""
+        self._report(Event(kind="begun", subject=subject))
+        self._report(Event(kind="done", subject=subject, detail=await work))
+
+    async def _provide_models(self) -> None:
+        for reference in serving.references(self._blueprint.cluster):
+            await self._provide(reference)
+
+    async def _provide(self, reference: Reference) -> None:
+        """The registry holds the model afterwards. A model that was named by path is imported on every start."""
+        named = serving.named_model(self._options.model) if self._options.model else None
+        if named and named.path and named.name == reference.model:
+            await self._step(f"model {reference.model}", self._import(str(named.path), reference))
+        elif not await self._is_known(reference):
+            if reference.model not in BUILT_IN:
+                raise CommandFailed(_unknown_model(reference))
+            await self._step(f"model {reference.model}", self._import(reference.model, reference))
+
+    async def _is_known(self, reference: Reference) -> bool:
+        try:
+            await Registry(connect(self._blueprint.store)).resolve(reference)
+        except UnknownVersion:
+            return False
+        return True
+
+    async def _import(self, source: str, reference: Reference) -> str:
+        """In a process of its own, since conversion takes much memory that only the end of a process gives back."""
+        variables = {PREFIX + name: value for name, value in store_variables(self._blueprint.store).items()}
+        argv = self._blueprint.import_argv(source, reference.model)
+        child = await self._launcher.start(ProcessSpec("import", argv, "", HttpReady(""), variables))
+        try:
+            status = await child.wait()
+        finally:
+            await child.end()
+        if status:
+            file = self._launcher.folder.log("import")
+            raise CommandFailed(f"importing {source} {explain(status)}. The end of its log, {file}:\n{tail(file)}")
+        return "imported"
+
+    async def _all_workers_ready(self) -> str:
+        wanted = {spec.name for spec in self._blueprint.worker_processes()}
+        routers = self._blueprint.addresses.routers
+        deadline = self._clock.monotonic() + _ALL_READY_LIMIT_S
+        while not wanted <= (found := await ready_workers(routers)):
+            if self._clock.monotonic() > deadline:
+                raise CommandFailed(f"the router does not count as ready: {', '.join(sorted(wanted - found))}")
+            await self._clock.sleep(_ASK_EVERY_S)
+        return f"{len(wanted)} of {len(wanted)}"
+
+    def _save(self) -> None:
+        own = psutil.Process()
+        record = state.ClusterRecord(
+            supervisor_pid=own.pid,
+            supervisor_created=own.create_time(),
+            state=self._phase,
+            addresses=self._blueprint.addresses,
+            models=tuple(pool.name for pool in self._blueprint.cluster.pools),
+            processes=self._supervisor.records(),
+        )
+        state.save(self._blueprint.folder.state, record)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` to its end, or cancels it as soon as `stop` is set."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+    try:
+        await working
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without settings that were meant for some other cluster."""
+    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+
+def _unknown_model(reference: Reference) -> str:
+    return (
+        f"the registry has no {reference}. Name a folder or .gguf file to import (--model PATH), "
+        f"or a model that needs none: {', '.join(BUILT_IN)}"
+    )

@@ -1,0 +1,40 @@
+"""The cluster's keys: made once, kept across restarts, so that clients need not be told new ones."""
+
+import secrets
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from services.cli.local.folder import DataFolder, write_private
+from services.shared.settings import WrongSettings
+
+
+class Secrets(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api_key: str
+    admin_key: str
+    redis_password: str
+    s3_access_key: str
+    s3_secret_key: str
+
+    @classmethod
+    def fresh(cls) -> Self:
+        return cls(
+            api_key=f"tg-{secrets.token_urlsafe(24)}",
+            admin_key=f"tga-{secrets.token_urlsafe(24)}",
+            redis_password=secrets.token_hex(24),
+            s3_access_key=secrets.token_hex(10),
+            s3_secret_key=secrets.token_hex(20),
+        )
+
+
+def keep(folder: DataFolder) -> Secrets:
+    """Those of the folder; makes them when there are none. Raises WrongSettings for a file that is not theirs."""
+    if not folder.secrets.exists():
+        write_private(folder.secrets, Secrets.fresh().model_dump_json(indent=2))
+    try:
+        return Secrets.model_validate_json(folder.secrets.read_bytes())
+    except ValidationError as error:
+        fields = ", ".join(str(problem["loc"][0] if problem["loc"] else "file") for problem in error.errors())
+        raise WrongSettings(f"{folder.secrets}: wrong or missing: {fields}. Remove the file to get new keys") from None

@@ -1,0 +1,201 @@
+"""A whole cluster on the simulated engine: what operators and clients see."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from openai import APIStatusError, AsyncOpenAI
+
+from tests.support.cluster import RunningCluster, tidegate
+from tests.support.wait import wait_until
+from tidegate.inference.v1 import inference_pb2 as pb
+from tidegate.inference.v1.inference_pb2_grpc import InferenceServiceStub
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+ENDLESS = {"ignore_eos": True}
+QUESTION: list[Any] = [{"role": "user", "content": "Where does the tide go?"}]
+
+
+@pytest.fixture
+async def openai(simulated: RunningCluster) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=simulated.rest, api_key=simulated.key, max_retries=0) as client:
+        yield client
+
+
+async def gauge(cluster: RunningCluster, name: str) -> float:
+    """Sum over the labels of one of the router's gauges."""
+    router = next(p for p in cluster.status()["processes"] if p["name"].startswith("router"))
+    async with httpx.AsyncClient() as http:
+        lines = (await http.get(f"http://{router['http_address']}/metrics")).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
+
+async def granted(cluster: RunningCluster, number: int) -> None:
+    async def reached() -> bool:
+        return await gauge(cluster, "tidegate_router_granted") == number
+
+    await wait_until(reached, description=f"{number} requests run")
+
+
+async def queued(cluster: RunningCluster, number: int) -> None:
+    async def reached() -> bool:
+        return await gauge(cluster, "llm_queue_size") == number
+
+    await wait_until(reached, description=f"{number} requests wait")
+
+
+async def ask(openai: AsyncOpenAI, tokens: int = 20, **fields: Any) -> str:
+    answer = await openai.chat.completions.create(model="tide", messages=QUESTION, max_tokens=tokens, **fields)
+    return answer.choices[0].message.content or ""
+
+
+def test_status_lists_processes_and_workers(simulated: RunningCluster) -> None:
+    status = simulated.status()
+    names = {process["name"] for process in status["processes"]}
+    expected = {"redis", "s3", "router-1", "router-2", "worker-1", "worker-2", "worker-3", "gateway"}
+    assert expected <= names
+    assert all(process["pid"] > 0 for process in status["processes"])
+    assert [worker["state"] for worker in status["workers"]] == ["ready"] * 3
+    assert len({worker["version"] for worker in status["workers"]}) == 1
+
+
+def test_a_second_up_says_that_one_is_running(simulated: RunningCluster) -> None:
+    again = tidegate(simulated.folder, "up", "--detach")
+    assert again.returncode != 0
+    assert "already running" in again.stderr + again.stdout
+
+
+async def test_streaming_and_whole_answers_agree(openai: AsyncOpenAI) -> None:
+    whole = await ask(openai)
+    stream = await openai.chat.completions.create(
+        model="tide", messages=QUESTION, max_tokens=20, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == whole
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == 20
+
+
+async def test_a_hundred_at_once_all_get_the_same_words(openai: AsyncOpenAI) -> None:
+    answers = await asyncio.gather(*(ask(openai, temperature=0) for _ in range(100)))
+    assert len(set(answers)) == 1
+
+
+async def test_a_later_priority_request_overtakes_when_all_slots_are_busy(
+    simulated: RunningCluster, openai: AsyncOpenAI
+) -> None:
+    order: list[str] = []
+
+    async def wait_in(tier: Any) -> None:
+        await ask(openai, 1, service_tier=tier)
+        order.append(tier)
+
+    holders = [asyncio.create_task(ask(openai, 8000, extra_body=ENDLESS)) for _ in range(12)]
+    await granted(simulated, 12)
+    waiting = [asyncio.create_task(wait_in("default")) for _ in range(20)]
+    await queued(simulated, 20)
+    waiting.append(asyncio.create_task(wait_in("priority")))
+    await queued(simulated, 21)
+    holders[0].cancel()
+    await asyncio.gather(*waiting)
+    for holder in holders:
+        holder.cancel()
+    assert order == ["priority"] + ["default"] * 20
+
+
+async def test_a_client_that_leaves_frees_its_slot(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    await granted(simulated, 0)
+    stream = await openai.chat.completions.create(
+        model="tide", messages=QUESTION, max_tokens=8000, stream=True, extra_body=ENDLESS
+    )
+    await anext(aiter(stream))
+    whole = asyncio.create_task(ask(openai, 8000, extra_body=ENDLESS))
+    await granted(simulated, 2)
+    await stream.close()
+    whole.cancel()
+    await granted(simulated, 0)
+
+
+async def test_grpc_says_what_rest_says(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    async with grpc.aio.insecure_channel(simulated.grpc) as channel:
+        request = pb.ChatRequest(
+            model="tide",
+            messages=[pb.Message(role="user", content=QUESTION[0]["content"])],
+            sampling=pb.Sampling(max_tokens=20),
+        )
+        metadata = (("authorization", f"Bearer {simulated.key}"),)
+        messages = [m async for m in InferenceServiceStub(channel).Chat(request, metadata=metadata)]
+    text = "".join(choice.content for message in messages for choice in message.choices)
+    assert text == await ask(openai)
+    assert messages[-1].usage.completion_tokens == 20
+
+
+BAD = [
+    (b"", 400, None),
+    (b"{not json", 400, None),
+    (b"[]", 400, None),
+    ({"model": "nobody", "messages": QUESTION}, 404, "NOT_FOUND"),
+    ({"model": "tide", "messages": QUESTION, "max_tokens": 0}, 400, "INVALID_ARGUMENT"),
+    ({"model": "tide", "messages": []}, 400, "INVALID_ARGUMENT"),
+    ({"model": "tide", "messages": QUESTION, "temperature": 3}, 400, "INVALID_ARGUMENT"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "grpc_status"), BAD, ids=lambda value: str(value)[:40])
+async def test_bad_input_is_refused_alike(
+    simulated: RunningCluster, body: Any, status: int, grpc_status: str | None
+) -> None:
+    headers = {"authorization": f"Bearer {simulated.key}", "content-type": "application/json"}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(f"{simulated.rest}/chat/completions", content=content, headers=headers)
+    assert answer.status_code == status
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    if grpc_status:
+        assert await grpc_refusal(simulated, body, simulated.key) == grpc_status
+
+
+async def test_a_wrong_key_is_refused_alike(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    with pytest.raises(APIStatusError) as refused:
+        await ask(openai.with_options(api_key="wrong"))
+    assert refused.value.status_code == 401
+    assert await grpc_refusal(simulated, {"model": "tide", "messages": QUESTION}, "wrong") == "UNAUTHENTICATED"
+
+
+async def grpc_refusal(cluster: RunningCluster, body: dict[str, Any], key: str) -> str:
+    sampling = {name: body[name] for name in ("max_tokens", "temperature") if name in body}
+    request = pb.ChatRequest(
+        model=body["model"],
+        messages=[pb.Message(**message) for message in body["messages"]],
+        sampling=pb.Sampling(**sampling),
+    )
+    async with grpc.aio.insecure_channel(cluster.grpc) as channel:
+        call = InferenceServiceStub(channel).Chat(request, metadata=(("authorization", f"Bearer {key}"),))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            async for _ in call:
+                pass
+    return refused.value.code().name
+
+
+async def test_a_killed_process_is_replaced_and_service_goes_on(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    for name in ("worker-1", "router-1"):
+        victim = next(p for p in simulated.status()["processes"] if p["name"] == name)
+        os.kill(victim["pid"], signal.SIGKILL)
+        answers = await asyncio.gather(*(ask(openai) for _ in range(20)))
+        assert len(set(answers)) == 1
+
+        def replaced(name: str = name, old: int = victim["pid"]) -> bool:
+            status = simulated.status()
+            process = next(p for p in status["processes"] if p["name"] == name)
+            ready = [w for w in status["workers"] if w["state"] == "ready"]
+            return process["pid"] != old and process["state"] == "running" and len(ready) == 3
+
+        await wait_until(replaced, description=f"{name} is back", timeout=30)

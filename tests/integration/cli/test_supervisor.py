@@ -1,0 +1,131 @@
+"""The supervisor over small real processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+
+from services.cli.errors import CommandFailed
+from services.cli.local.folder import DataFolder
+from services.cli.local.ports import Ports
+from services.cli.local.process import Launcher
+from services.cli.local.state import ProcessRecord
+from services.cli.local.supervisor import START_TRIES, Supervisor
+from services.shared.clock import SystemClock
+from tests.integration.cli.specs import standin
+from tests.support.wait import wait_until
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    made = DataFolder.at(tmp_path / "data")
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+async def supervisor(folder: DataFolder) -> AsyncIterator[Supervisor]:
+    made = Supervisor(Launcher(folder, {}), clock=SystemClock(), random=Random(1), changed=lambda: None)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def port() -> int:
+    return Ports(Random()).free()
+
+
+def only(supervisor: Supervisor) -> ProcessRecord:
+    (record,) = supervisor.records()
+    return record
+
+
+def in_session(leader: int) -> list[int]:
+    """Living processes of a session."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader
+    ]
+
+
+async def test_a_process_that_dies_is_started_again_and_its_log_says_why(
+    supervisor: Supervisor, folder: DataFolder, port: int
+) -> None:
+    await supervisor.start([standin(port)])
+    first = only(supervisor)
+    assert first.state == "running"
+    assert first.pid
+    os.kill(first.pid, signal.SIGKILL)
+    await wait_until(
+        lambda: only(supervisor).state == "running" and only(supervisor).restarts == 1, description="it runs again"
+    )
+    assert only(supervisor).pid != first.pid
+    assert "was killed by SIGKILL; starts again in" in folder.log("standin").read_text()
+
+
+async def test_what_a_dead_process_had_started_is_ended_with_it(supervisor: Supervisor, port: int) -> None:
+    await supervisor.start([standin(port, "parent")])
+    leader = only(supervisor).pid
+    assert leader
+    await wait_until(lambda: len(in_session(leader)) == 2, description="it has a child")
+    os.kill(leader, signal.SIGKILL)
+    await wait_until(lambda: in_session(leader) == [], description="the child is gone too")
+
+
+async def test_stop_leaves_nothing_of_a_deaf_process(supervisor: Supervisor, port: int) -> None:
+    await supervisor.start([standin(port, "deaf", stop_limit_s=0.2)])
+    leader = only(supervisor).pid
+    assert leader
+    await supervisor.stop()
+    assert in_session(leader) == []
+
+
+async def test_wrong_configuration_fails_the_start_at_once_with_its_message(supervisor: Supervisor, port: int) -> None:
+    with pytest.raises(CommandFailed, match="TIDEGATE_POOL = 'x'") as failed:
+        await supervisor.start([standin(port, "wrong")])
+    assert failed.value.status == 2
+    assert (only(supervisor).state, only(supervisor).restarts) == ("failed", 0)
+
+
+async def test_what_never_becomes_ready_is_given_up(supervisor: Supervisor, port: int) -> None:
+    with pytest.raises(CommandFailed, match="out of luck"):
+        await supervisor.start([standin(port, "dies")])
+    assert only(supervisor).restarts == START_TRIES - 1
+
+
+async def test_the_last_stage_stops_first(folder: DataFolder) -> None:
+    order: list[str] = []
+
+    def note() -> None:
+        order.extend(record.name for record in staged.records() if record.state == "stopped")
+
+    staged = Supervisor(Launcher(folder, {}), clock=SystemClock(), random=Random(1), changed=note)
+    ports = Ports(Random())
+    for name in ("first", "second"):
+        await staged.start([standin(ports.free(), name=name)])
+    await staged.stop()
+    assert order == ["second", "first"]
+    assert staged.records() == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the signal for it is Linux's")
+async def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path: Path, port: int) -> None:
+    supervised = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.cli.supervised", str(tmp_path / "data"), str(port), "deaf"),
+        cwd=REPOSITORY,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert supervised.stdout
+    child = psutil.Process(int(await supervised.stdout.readline()))
+    supervised.kill()
+    await supervised.wait()
+    await wait_until(lambda: not child.is_running(), description="the child has followed")

@@ -1,0 +1,98 @@
+"""Publishing to a real S3 server."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import MANIFEST
+from services.shared.objectstore import StoreSettings, connect
+from services.shared.registry import Reference, Registry
+from tests.support.s3 import running_s3
+from tests.support.wait import wait_until
+from trainer.publish import point
+
+IMPORT = (sys.executable, "-P", "-m", "services.cli", "models", "import")
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> AsyncIterator[StoreSettings]:
+    async with running_s3(tmp_path) as running:
+        yield running
+
+
+async def start_import(settings: StoreSettings, *arguments: str) -> asyncio.subprocess.Process:
+    variables = {f"TIDEGATE_{name.upper()}": value for name, value in settings.model_dump().items()}
+    return await asyncio.create_subprocess_exec(
+        *IMPORT,
+        *arguments,
+        "--json",
+        env={**os.environ, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def test_two_publishers_race_for_an_alias(settings: StoreSettings) -> None:
+    store = connect(settings)
+    versions = [f"{number:064x}" for number in range(8)]
+    reference = Reference("tiny")
+    await asyncio.gather(
+        *(point(store, reference, version, clock=SystemClock(), random=Random(version)) for version in versions)
+    )
+    assert await Registry(store).alias(reference) in versions
+
+
+async def test_importers_at_once_leave_whole_versions_and_one_winner(settings: StoreSettings) -> None:
+    sources = ("simulated:1", "simulated:2", "simulated:2")
+    running = [await start_import(settings, source, "--name", "tiny") for source in sources]
+    ended = await asyncio.gather(*(process.communicate() for process in running))
+    assert [process.returncode for process in running] == [0, 0, 0], ended
+    registry = Registry(connect(settings))
+    versions = {manifest.version async for manifest in registry.versions()}
+    assert len(versions) == 2
+    assert (await registry.resolve(Reference("tiny"))).version in versions
+
+
+async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, tmp_path: Path) -> None:
+    folder = big_model(tmp_path)
+    store = connect(settings)
+    killed = await start_import(settings, str(folder), "--name", "tiny")
+
+    async def has_begun() -> bool:
+        return any([name async for name in store.list("tiny/")])
+
+    await wait_until(has_begun, description="the first file is up", timeout=30)
+    killed.send_signal(signal.SIGKILL)
+    await killed.communicate()
+    names = [name async for name in store.list("tiny/")]
+    assert not [name for name in names if name.endswith(MANIFEST)], "killed too late to show anything"
+    assert [manifest async for manifest in Registry(store).versions()] == []
+
+    again = await start_import(settings, str(folder), "--name", "tiny")
+    assert await again.communicate()
+    assert again.returncode == 0
+    assert len([manifest async for manifest in Registry(store).versions()]) == 1
+
+
+def big_model(folder: Path) -> Path:
+    """Weights large enough (400 MB, sparse) that their upload takes a while after the small files are up."""
+    import struct
+
+    from trainer.sources.simulated import SimulatedModel
+
+    made = folder / "big"
+    made.mkdir()
+    SimulatedModel().prepare(made)
+    size = 400 * 1024 * 1024
+    header = b'{"weights":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
+    with (made / "model.safetensors").open("wb") as out:
+        out.write(struct.pack("<Q", len(header)) + header)
+        out.truncate(8 + len(header) + size)
+    return made

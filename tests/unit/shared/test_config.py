@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from services.shared.classes import ServiceClass
+from services.shared.config import Cluster, Ngram, Pool, VllmEngine, load
+from services.shared.settings import WrongSettings
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "tidegate.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_is_read_with_defaults(tmp_path: Path) -> None:
+    pools = "pools: [{name: a, model: a@canary, engine: {kind: vllm, speculation: {method: ngram}}}]"
+    text = f"{pools}\nclasses: {{flex: {{max_queued: 5}}}}"
+    cluster = load(written(tmp_path, text))
+    assert cluster.pool("a").engine == VllmEngine(speculation=Ngram(method="ngram"))
+    assert cluster.policy(ServiceClass.FLEX).max_queued == 5
+    assert cluster.policy(ServiceClass.BATCH).max_queued == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("", "(top level)", "None"),
+        ("pools: []", "pools", "[]"),
+        ("pools: [{name: A B, model: a}]", "pools.0.name", "'A B'"),
+        ("pools: [{name: a, model: a, wrokers: 2}]", "pools.0.wrokers", "2"),
+        ("pools: [{name: a, model: a, workers: -1}]", "pools.0.workers", "-1"),
+        ("pools: [{name: a, model: a, engine: {kind: tgi}}]", "pools.0.engine", "tgi"),
+        ("pools: [{name: a, model: a}]\nclasses: {gold: {}}", "classes.gold", "gold"),
+        ("pools: [{name: a, model: a}, {name: a, model: b}]", "names must differ", "a"),
+    ],
+)
+def test_a_wrong_file_is_told_by_file_key_and_value(tmp_path: Path, text: str, key: str, value: str) -> None:
+    file = written(tmp_path, text)
+    with pytest.raises(WrongSettings) as wrong:
+        load(file)
+    for part in (str(file), key, value):
+        assert part in str(wrong.value)
+
+
+def test_no_file_and_no_yaml_are_told_by_path(tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match=r"none\.yaml"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(WrongSettings, match=r"tidegate\.yaml"):
+        load(written(tmp_path, "pools: [unclosed"))
+
+
+def test_an_unknown_pool_names_those_there_are() -> None:
+    with pytest.raises(WrongSettings, match="there are: a, b"):
+        Cluster(pools=(Pool(name="a", model="a"), Pool(name="b", model="b"))).pool("c")

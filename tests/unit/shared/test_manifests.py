@@ -1,0 +1,67 @@
+import json
+from typing import Any
+
+import pytest
+
+from services.shared.manifests import File, Manifest, WrongManifest, digest_of_files, make, parse
+
+WEIGHTS = File(name="model.safetensors", size=3, sha256="a" * 64)
+
+
+def manifest(**changed: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "model": "tiny",
+        "created": 1,
+        "architecture": "Simulated",
+        "context_tokens": 128,
+        "vocab_size": 16,
+        "files": (WEIGHTS,),
+        "weights_sha256": "b" * 64,
+        "tokenizer_sha256": "c" * 64,
+        "source": "a test",
+    }
+    return make(**{**fields, **changed})
+
+
+def test_a_manifest_survives_its_json() -> None:
+    made = manifest(evaluation={"loss": 1.25})
+    assert parse(made.to_json(), expected_version=made.version) == made
+
+
+def test_the_version_is_the_content_and_not_the_time() -> None:
+    assert manifest(created=1).version == manifest(created=2).version
+    assert manifest().version != manifest(vocab_size=17).version
+
+
+@pytest.mark.parametrize("key", ["model", "files", "weights_sha256", "source"])
+def test_changed_content_no_longer_matches_its_version(key: str) -> None:
+    made = manifest()
+    document = json.loads(made.to_json())
+    document[key] = (
+        [{**document[key][0], "size": 4}] if key == "files" else ("d" * 60) if key in ("model", "source") else "d" * 64
+    )
+    with pytest.raises(WrongManifest, match="digests to"):
+        parse(json.dumps(document).encode(), expected_version=made.version)
+
+
+def test_another_version_than_asked_for_is_refused() -> None:
+    with pytest.raises(WrongManifest, match="wanted"):
+        parse(manifest().to_json(), expected_version="f" * 64)
+
+
+@pytest.mark.parametrize("document", [b"", b"{}", b"[]", b"\xff", b'{"schema_version": 2}'])
+def test_what_is_no_manifest_is_refused(document: bytes) -> None:
+    with pytest.raises(WrongManifest, match="does not parse"):
+        parse(document, expected_version="f" * 64)
+
+
+@pytest.mark.parametrize("name", ["../passwd", "a/b", ".hidden", "", "a" * 129, "x\n", "a\x00b"])
+def test_file_names_cannot_leave_their_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="file name"):
+        File(name=name, size=0, sha256="a" * 64)
+
+
+def test_the_digest_of_files_ignores_order_and_tells_contents() -> None:
+    other = File(name="z.safetensors", size=3, sha256="b" * 64)
+    assert digest_of_files((WEIGHTS, other)) == digest_of_files((other, WEIGHTS))
+    assert digest_of_files((WEIGHTS,)) != digest_of_files((WEIGHTS.model_copy(update={"sha256": "b" * 64}),))

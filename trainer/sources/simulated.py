@@ -1,0 +1,32 @@
+"""A made-up model for the simulated engine: real files of a few kilobytes, different for each seed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+NAME = "simulated"
+CONFIG = {
+    "architectures": ["Simulated"],
+    "model_type": "simulated",
+    "max_position_embeddings": 1_048_576,
+    "vocab_size": 32_768,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedModel:
+    seed: int = 0
+    name: str = NAME
+
+    @property
+    def origin(self) -> str:
+        return f"made up from seed {self.seed}"
+
+    def prepare(self, scratch: Path) -> Path:
+        import numpy as np
+        from safetensors.numpy import save_file
+
+        weights = np.random.default_rng(self.seed).standard_normal((16, 64), dtype=np.float32)
+        save_file({"weights": weights}, scratch / "model.safetensors")
+        (scratch / "config.json").write_text(json.dumps(CONFIG, indent=2))
+        return scratch
