@@ -1,5 +1,7 @@
 """The control service: what operators and the command line ask."""
 
+from typing import Any
+
 import grpc
 from redis.exceptions import RedisError
 
@@ -50,12 +52,10 @@ class Control(ControlServiceServicer):
 
     async def _leave_for_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
         """The worker may be attached to another replica: its outbox takes the message. False: no such worker."""
-        router = await self._store.client.hget(queue.keys.worker + event.worker_id, "router")
+        router: Any = await self._store.client.hget(queue.keys.worker + event.worker_id, "router")
         if router is None:
             return False
-        await self._store.client.rpush(
-            queue.keys.outbox + (router if isinstance(router, str) else router.decode()), encode_drain(event)
-        )
+        await self._store.client.rpush(queue.keys.outbox + router.decode(), encode_drain(event))
         return True
 
     async def _refresh(self, context: Context) -> None:
