@@ -75,6 +75,12 @@ local function enqueue()
   redis.call('ZADD', DEADLINES, deadline, request_id)
 end
 
+-- A Redis that has never seen a worker may just have lost its data: its workers get the same time to report.
+local function has_no_workers()
+  redis.call('SET', SEEN, now, 'NX')
+  return redis.call('ZCARD', WORKERS) == 0 and redis.call('GET', SEEN) + ARGV[15] < now
+end
+
 redis.call('SET', SESSION .. session, ROUTER)
 redis.call('ZADD', SESSIONS, now + ARGV[3], session)
 
@@ -94,7 +100,7 @@ end
 if ARGV[9] == '0' and redis.call('ZCARD', queue) >= tonumber(ARGV[10]) then
   return answer({ kind = 'queue_full' })
 end
-if redis.call('ZCARD', WORKERS) == 0 and tonumber(redis.call('GET', SEEN) or 0) + ARGV[15] < now then
+if has_no_workers() then
   return answer({ kind = 'no_workers' })
 end
 enqueue()

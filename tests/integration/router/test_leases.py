@@ -114,16 +114,28 @@ async def test_a_class_holds_no_more_than_its_cap(routers: Routers) -> None:
         assert reject.retry_after_ms > 0
 
 
-async def test_a_pool_without_workers_refuses_and_an_unknown_one_too(routers: Routers) -> None:
+async def test_an_unknown_pool_is_refused(routers: Routers) -> None:
     async with gateway(routers[0].address) as one:
-        await one.submit("r1")
-        reject = await one.next("reject")
-        assert isinstance(reject, pb.Reject)
-        assert reject.reason == pb.REJECT_REASON_NO_WORKERS
-        await one.submit("r2", pool="nowhere")
+        await one.submit("r1", pool="nowhere")
         reject = await one.next("reject")
         assert isinstance(reject, pb.Reject)
         assert reject.reason == pb.REJECT_REASON_UNKNOWN_POOL
+
+
+async def test_a_pool_without_workers_waits_for_one_and_then_refuses(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
+    async with gateway(routers[0].address) as one:
+        await one.submit("early")
+        await one.next("queued")
+        # As if the last worker had been heard of longer ago than the grace.
+        redis_client.set("tidegate:{tide}:seen", 1)
+        await one.submit("late")
+        reject = await one.next("reject")
+        assert isinstance(reject, pb.Reject)
+        assert (reject.request_id, reject.reason) == ("late", pb.REJECT_REASON_NO_WORKERS)
+        async with worker(routers[0].address):
+            assert await one.granted() == "early"
 
 
 async def test_finish_is_safe_to_repeat_and_only_for_its_attempt(routers: Routers) -> None:
