@@ -1,0 +1,4 @@
+from loadtests.command import main
+
+if __name__ == "__main__":
+    main()

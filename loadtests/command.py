@@ -1,0 +1,143 @@
+"""`python -m loadtests`: run a profile against a server, or compare two runs."""
+
+import asyncio
+import gc
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loadtests import compare, load, profile, tables
+from loadtests.profile import Profile
+from loadtests.report import Report
+from loadtests.target import Target, access
+from services.shared import lifecycle
+from services.shared.clock import Clock, SystemClock
+from services.shared.settings import WrongSettings, stop
+
+LOCAL_ENV = Path(".tidegate/local.env")
+REPORTS = Path("build/loadtests")
+PIPED_WIDTH = 200
+"""Nothing is cut off where no terminal sets a width."""
+
+app = typer.Typer(
+    help="Open-loop load tests of OpenAI-compatible servers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    try:
+        app()
+    except WrongSettings as error:
+        stop(error)
+    except load.CannotRun as error:
+        sys.stderr.write(f"loadtests: {error}\n")
+        raise SystemExit(1) from None
+
+
+@app.command("run")
+def run_command(
+    profile_file: Annotated[Path, typer.Argument(metavar="PROFILE.yaml")],
+    base_url: Annotated[str | None, typer.Option(envvar="OPENAI_BASE_URL", help="default: the local cluster's")] = None,
+    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="default: the local cluster's")] = None,
+    local_env: Annotated[Path, typer.Option(help="where the local cluster's address and key stand")] = LOCAL_ENV,
+    model: Annotated[str | None, typer.Option(help="default: the first that the server names")] = None,
+    duration: Annotated[float | None, typer.Option(help="seconds, instead of the profile's")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests per second, instead of the profile's")] = None,
+    seed: Annotated[int | None, typer.Option(help="instead of the profile's")] = None,
+    report: Annotated[Path | None, typer.Option(help="folder; default: a new one in build/loadtests")] = None,
+    require_goodput: Annotated[float | None, typer.Option(min=0, max=1, help="fail below this share")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="fail on any error that is no refusal")] = False,
+) -> None:
+    """Send a profile's load and report what came of it. Ctrl-C stops sending; what was measured is reported."""
+    wanted = profile.load(profile_file).with_changes(rate=rate, duration_s=duration, seed=seed)
+    clock = SystemClock()
+    target = access(base_url, api_key, local_env)
+    # Plotting takes a second to load: not before something is to be plotted, and not after it was measured in vain.
+    from loadtests import page
+
+    done = _run(wanted, target, model, clock)
+    folder = report or REPORTS / f"{wanted.name}-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%d-%H%M%S}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = done.report.write(folder), page.write(folder, done.report, done.samples)
+    _show(done.report)
+    _out().print(*files, sep="\n", markup=False)
+    if complaints := failures(done.report, require_goodput, strict=strict):
+        sys.stderr.write("".join(f"loadtests: {complaint}\n" for complaint in complaints))
+        raise typer.Exit(1)
+
+
+@app.command("compare")
+def compare_command(
+    a: Annotated[Path, typer.Argument(metavar="A", help="report.json or its folder")],
+    b: Annotated[Path, typer.Argument(metavar="B")],
+) -> None:
+    """Show two runs side by side, with ratios."""
+    first, second = Report.read(a), Report.read(b)
+    for difference in compare.differences(first, second):
+        _out().print(f"not the same: {difference}", style="yellow", markup=False)
+    _out().print(_table(compare.COLUMNS, compare.rows(first, second)))
+
+
+def failures(report: Report, required: float | None, *, strict: bool) -> list[str]:
+    """Why this run is not good enough, if it is not."""
+    share = report.total.goodput.share
+    missed = required is not None and share < required
+    return [
+        *([f"goodput is {share:.2%}, {required:.2%} is required"] if missed else []),
+        *([f"{report.unexpected} unexpected errors"] if strict and report.unexpected else []),
+    ]
+
+
+def _run(wanted: Profile, target: Target, model: str | None, clock: Clock) -> load.Run:
+    done: list[load.Run] = []
+
+    async def work(stopped: asyncio.Event) -> None:
+        done.append(await load.run(wanted, target, model, clock, Console(stderr=True, highlight=False), stopped))
+
+    # What stands now stays to the end; the collector need not look through it in the middle of a measurement.
+    gc.freeze()
+    lifecycle.run(work)
+    return done[0]
+
+
+def _show(report: Report) -> None:
+    out = _out()
+    out.print(_table(tables.SUMMARY, tables.summary_rows(report)))
+    out.print()
+    out.print(_table(tables.COLUMNS, tables.latency_rows(report)))
+    out.print()
+    for trouble in report.troubles:
+        out.print(f"{trouble.count} x {trouble.outcome}: {trouble.detail}", style="yellow", markup=False)
+    cost = report.client
+    per_event = "" if cost.cpu_us_per_event is None else f", {cost.cpu_us_per_event:.1f} us per streamed event"
+    out.print(f"client: {cost.cpu_s:.1f} s of CPU in {report.elapsed_s:.1f} s{per_event}", style="dim")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Names to the left, figures to the right; a tier's name stands where its rows begin."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    named = 2 if "measure" in columns else 1
+    for index, column in enumerate(columns):
+        table.add_column(column, no_wrap=True, justify="left" if index < named else "right")
+    before = ""
+    for row in rows:
+        table.add_row(row[0] if row[0] != before else "", *row[1:])
+        before = row[0]
+    return table
+
+
+def _out() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console

@@ -1,0 +1,68 @@
+"""How long things are: distributions of whole numbers."""
+
+import math
+from random import Random
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from loadtests.strict import Strict
+
+LONGEST = 1_000_000
+
+Length = Annotated[int, Field(ge=1, le=LONGEST)]
+
+
+class Fixed(Strict):
+    kind: Literal["fixed"] = "fixed"
+    value: Length
+
+    def draw(self, random: Random) -> int:
+        return self.value
+
+
+class Uniform(Strict):
+    """Both ends included."""
+
+    kind: Literal["uniform"] = "uniform"
+    min: Length
+    max: Length
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+    def draw(self, random: Random) -> int:
+        return random.randint(self.min, self.max)
+
+
+class Lognormal(Strict):
+    """What real prompts and answers look like: many short, few long. Drawn values are cut at min and max."""
+
+    kind: Literal["lognormal"] = "lognormal"
+    median: float = Field(ge=1, le=LONGEST)
+    sigma: float = Field(gt=0, le=5, description="standard deviation of the logarithm")
+    min: Length = 1
+    max: Length
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.min <= self.median <= self.max:
+            raise ValueError(f"wants min <= median <= max, got {self.min}, {self.median:g}, {self.max}")
+        return self
+
+    def draw(self, random: Random) -> int:
+        drawn = random.lognormvariate(math.log(self.median), self.sigma)
+        return int(min(max(round(drawn), self.min), self.max))
+
+
+def _number_is_fixed(value: Any) -> Any:
+    return {"kind": "fixed", "value": value} if isinstance(value, int) else value
+
+
+Lengths = Annotated[
+    Annotated[Fixed | Uniform | Lognormal, Field(discriminator="kind")], BeforeValidator(_number_is_fixed)
+]
+"""A plain number means: always this."""

@@ -1,0 +1,124 @@
+"""One run from profile to report: finds the model, sends the load, and adds up what came of it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from rich.console import Console
+
+from loadtests import progress
+from loadtests.client import Client
+from loadtests.connection import Connection
+from loadtests.plan import Plan
+from loadtests.profile import Profile
+from loadtests.report import ClientCost, Report, report
+from loadtests.runner import Runner, Stopwatch
+from loadtests.sample import Sample
+from loadtests.target import MODELS, Target
+from services.shared.clock import Clock
+
+ASK_TIMEOUT_S = 10.0
+
+
+class CannotRun(Exception):
+    """The server cannot be asked at all; nothing was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    report: Report
+    samples: Sequence[Sample]
+
+
+async def run(
+    profile: Profile, target: Target, model: str | None, clock: Clock, console: Console, stop: asyncio.Event
+) -> Run:
+    """Raises CannotRun. `stop` ends it early: nothing more is sent, what is under way is waited for."""
+    served = await models(target)
+    name = _chosen(model, served)
+    watch = Stopwatch(clock)
+    client = Client(target, watch.now_s, profile.timeout_s)
+    plan = Plan(profile)
+    runner = Runner(profile, target, name, client, watch)
+    started, cpu_before = clock.wall(), time.process_time()
+    watch.restart()
+    shown = asyncio.create_task(progress.show(console, profile.name, profile.duration_s, runner.tally, watch))
+    try:
+        samples = await runner.run(plan, stop)
+    finally:
+        shown.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await shown
+        client.close()
+    cost = _cost(time.process_time() - cpu_before, samples, client)
+    found = report(
+        samples, profile, cost, base_url=target.base_url, model=name, started=started, stopped_early=stop.is_set()
+    )
+    return Run(found, samples)
+
+
+def _cost(cpu_s: float, samples: Sequence[Sample], client: Client) -> ClientCost:
+    events = sum(len(sample.token_times) for sample in samples)
+    return ClientCost(
+        cpu_s=cpu_s,
+        cpu_us_per_event=1e6 * cpu_s / events if events else None,
+        connections=client.connections,
+        resent=client.resent,
+    )
+
+
+def _chosen(model: str | None, served: list[str]) -> str:
+    if model is None and not served:
+        raise CannotRun("the server serves no model yet")
+    if model is not None and served and model not in served:
+        raise CannotRun(f"--model = {model!r}: the server has {', '.join(served)}")
+    return model or served[0]
+
+
+async def models(target: Target) -> list[str]:
+    """What the server says that it serves. Raises CannotRun."""
+    whole = _Whole()
+    try:
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: Connection(time.monotonic), target.host, target.port, ssl=target.ssl()
+            )
+            try:
+                connection.send(target.get(MODELS), whole)
+                await whole.ended
+            finally:
+                connection.abort()
+    except (OSError, TimeoutError) as error:
+        raise CannotRun(f"{target.base_url} cannot be reached ({str(error) or 'no answer in time'})") from None
+    if whole.status != 200:
+        raise CannotRun(f"{target.base_url}{MODELS} answered {whole.status}: {bytes(whole.content[:300])!r}")
+    try:
+        return [str(entry["id"]) for entry in orjson.loads(whole.content)["data"]]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        raise CannotRun(f"{target.base_url}{MODELS} is not OpenAI's list: {bytes(whole.content[:300])!r}") from None
+
+
+class _Whole:
+    """A short answer, to be read at its end."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.content = bytearray()
+
+    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.status = status
+
+    def body(self, data: bytes, now_s: float) -> None:
+        self.content += data
+
+    def end(self, now_s: float) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def lost(self, now_s: float, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(ConnectionError(reason))

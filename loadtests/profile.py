@@ -1,0 +1,95 @@
+"""A load profile: one YAML that says what is asked for, when, by whom, and how fast it should be answered."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from loadtests.arrivals import Arrivals, Ramp, mean_rate
+from loadtests.lengths import Fixed, Lengths
+from loadtests.strict import Strict
+from services.shared.settings import WrongSettings, check
+
+MAX_REQUESTS = 1_000_000
+
+Milliseconds = Annotated[float, Field(gt=0)]
+TierName = Literal["auto", "default", "flex", "priority"]
+
+
+class Objectives(Strict):
+    """What a request must meet, counted from the moment it was due. Absent ones are always met."""
+
+    ttft_ms: Milliseconds | None = Field(None, description="time to first token; streamed answers only")
+    tpot_ms: Milliseconds | None = Field(None, description="time per output token; streamed answers only")
+    e2e_ms: Milliseconds | None = Field(None, description="time to the end of the answer")
+
+
+class Tier(Strict):
+    """Requests of one service tier. Lengths that are not given are the profile's."""
+
+    weight: float = Field(1.0, gt=0, description="share of the conversations, against the other tiers' weights")
+    objectives: Objectives = Objectives()
+    prompt_tokens: Lengths | None = None
+    output_tokens: Lengths | None = None
+
+
+class Prefixes(Strict):
+    """System prompts that conversations have in common."""
+
+    count: int = Field(ge=1, le=100_000, description="how many different ones there are")
+    tokens: Lengths
+    share: float = Field(1.0, ge=0, le=1, description="conversations that begin with one of them")
+    zipf: float = Field(0.0, ge=0, le=5, description="popularity of the n-th is n^-zipf; 0: all alike")
+
+
+class Chats(Strict):
+    """Conversations of several turns. Earlier turns, answers included, are scripted: load does not hang on answers."""
+
+    turns: Lengths = Fixed(value=1)
+    think_s: float = Field(5.0, ge=0, le=3600, description="from one turn's due time to the next one's, at least")
+
+
+class Profile(Strict):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    seed: int = 0
+    duration_s: float = Field(gt=0, le=86_400)
+    arrivals: Arrivals
+    tiers: dict[TierName, Tier] = Field(min_length=1)
+    prompt_tokens: Lengths = Field(description="of each turn of the user; a token is about one short word")
+    output_tokens: Lengths
+    streamed: float = Field(1.0, ge=0, le=1, description="share of the requests that are streamed")
+    prefixes: Prefixes | None = None
+    chats: Chats = Chats()
+    ignore_eos: bool = Field(
+        True, description="answers have exactly their length; false for servers that refuse the field"
+    )
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="from sending to the end of the answer")
+    max_in_flight: int = Field(512, ge=1, le=20_000)
+    send_within_s: float = Field(1.0, gt=0, le=60, description="a request not sent this long after it was due never is")
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        requests = mean_rate(self.arrivals) * self.duration_s
+        if requests > MAX_REQUESTS:
+            raise ValueError(f"rate times duration_s is {requests:.0f} requests; at most {MAX_REQUESTS} are allowed")
+        return self
+
+    def with_changes(self, *, rate: float | None, duration_s: float | None, seed: int | None) -> "Profile":
+        """What was said on the command line goes first. Raises WrongSettings."""
+        changes: dict[str, object] = {"duration_s": duration_s, "seed": seed}
+        if rate is not None:
+            if isinstance(self.arrivals, Ramp):
+                raise WrongSettings(f"--rate = {rate:g}: {self.name} ramps between two rates; change its profile")
+            changes["arrivals"] = {**self.arrivals.model_dump(), "rate": rate}
+        given = {key: value for key, value in changes.items() if value is not None}
+        return check(Profile, {**self.model_dump(), **given}, lambda key: f"--{key.removesuffix('_s')}")
+
+
+def load(path: Path) -> Profile:
+    """Raises WrongSettings naming file, key and value."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise WrongSettings(f"{path}: {error}") from None
+    return check(Profile, document, lambda key: f"{path}: {key}")
