@@ -1,7 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint proto lock bench
+.PHONY: help setup up down test check lint proto lock env images tools load demo
 UP ?=
 PYTEST ?=
+LOAD ?= loadtests/profiles/steady.yaml
 
 help:            ## show these verbs
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {gsub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +27,23 @@ check: setup     ## the fast part: lint, types, import rules, contracts, unit te
 lint: setup      ## lint, types, import rules and contracts alone
 	@scripts/check.sh
 
+demo: setup      ## teach the running model something new under load, and take it back
+	@.venv/bin/tidegate demo
+
+load: setup      ## load a running cluster and report (LOAD="loadtests/profiles/mixed.yaml --rate 30" passes options)
+	@.venv/bin/python -m loadtests run $(LOAD)
+
 proto: setup     ## generate proto/gen again from proto/tidegate
 	@scripts/proto.sh
 
 lock: setup      ## resolve and pin the dependencies again
 	@scripts/lock.sh
+
+env:             ## write .env and .secrets/ for docker compose, with fresh secrets
+	@scripts/env.sh
+
+images:          ## build the container images (TARGETS="gateway router" names some)
+	@scripts/images.sh $(TARGETS)
+
+tools: setup     ## fetch Prometheus and promtool, which some tests use (no root; needs apt)
+	@scripts/tools.sh

@@ -1,3 +1,5 @@
+"""python -m loadtests"""
+
 from loadtests.command import main
 
 if __name__ == "__main__":

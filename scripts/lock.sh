@@ -1,20 +1,55 @@
 #!/usr/bin/env bash
 # Writes requirements/*.lock again from pyproject.toml: every package pinned, every file hashed.
 # Wants uv in the virtual environment. Options of uv itself (an index, wheels on disk) may follow.
+# With --images only what the images add to the developer's sets is resolved again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export UV_CUSTOM_COMPILE_COMMAND="scripts/lock.sh"
 uv=${UV:-.venv/bin/uv}
-common=(--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet)
+common=(--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet --no-emit-package tidegate)
+universal=(--universal --python-version 3.11)
+# vLLM for CPUs wants a torchvision, torchaudio and torchcodec that are built for CUDA and break `import vllm` beside
+# a CPU torch; nothing here needs them, so they are left out. torch itself stands in torch-cpu.lock.
+no_torch=(--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec --no-emit-package torch)
 
-# Every service, the developer's tools, and vLLM for CPUs. Its torchvision, torchaudio and torchcodec are
-# built for CUDA and break `import vllm` beside a CPU torch; nothing here needs them, so they are left out.
-"$uv" pip compile pyproject.toml --universal --python-version 3.11 "${common[@]}" "$@" \
-    --extra gateway --extra router --extra worker-cpu --extra trainer --extra local --extra dev \
-    --no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec \
-    --no-emit-package torch --no-emit-package tidegate -o requirements/cpu.lock
+# Every service, the developer's tools, and vLLM for CPUs.
+lock_cpu() {
+    "$uv" pip compile pyproject.toml "${universal[@]}" "${common[@]}" "${no_torch[@]}" "$@" \
+        --extra gateway --extra router --extra worker-cpu --extra trainer --extra local --extra load --extra dev \
+        -o requirements/cpu.lock
+}
 
-# Every service and vLLM for NVIDIA GPUs (what the cuda image installs).
-"$uv" pip compile pyproject.toml --python-version 3.12 --python-platform x86_64-manylinux_2_28 "${common[@]}" "$@" \
-    --extra gateway --extra router --extra worker-gpu --extra trainer --extra local \
-    --override requirements/overrides-gpu.txt --no-emit-package tidegate -o requirements/gpu.lock
+# Every service and vLLM for NVIDIA GPUs (what the cuda images install).
+lock_gpu() {
+    "$uv" pip compile pyproject.toml --python-version 3.12 --python-platform x86_64-manylinux_2_28 "${common[@]}" "$@" \
+        --extra gateway --extra router --extra worker-gpu --extra trainer --extra local --extra postgres \
+        --override requirements/overrides-gpu.txt -o requirements/gpu.lock
+}
+
+# lock_image NAME EXTRAS -- OPTIONS: what one image installs, at the versions of cpu.lock and torch-cpu.lock.
+lock_image() {
+    local name=$1 extras=()
+    shift
+    while [ "$1" != -- ]; do extras+=(--extra "$1"); shift; done
+    shift
+    "$uv" pip compile pyproject.toml "${universal[@]}" "${common[@]}" "${no_torch[@]}" "$@" \
+        --constraint requirements/cpu.lock --constraint requirements/torch-cpu.lock "${extras[@]}" -o "requirements/$name.lock"
+}
+
+lock_images() {
+    lock_image gateway gateway -- "$@"
+    lock_image router router -- "$@"
+    lock_image worker-cpu worker-cpu -- "$@"
+    lock_image trainer-cpu trainer cli postgres -- "$@"
+    # What builds the project itself.
+    echo hatchling | "$uv" pip compile - "${universal[@]}" "${common[@]}" "$@" \
+        --constraint requirements/cpu.lock -o requirements/build.lock
+}
+
+if [ "${1:-}" = --images ]; then
+    lock_images "${@:2}"
+else
+    lock_cpu "$@"
+    lock_gpu "$@"
+    lock_images "$@"
+fi

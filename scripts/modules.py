@@ -9,7 +9,15 @@ from pathlib import Path
 
 PAGE = Path("docs/architecture.md")
 MARK = "<!-- The rest of this page is written by scripts/modules.py from the modules' own first lines. -->\n"
-ROOMS = ("services/gateway", "services/router", "services/worker", "trainer", "services/cli", "services/shared")
+ROOMS = (
+    "services/gateway",
+    "services/router",
+    "services/worker",
+    "trainer",
+    "services/cli",
+    "services/shared",
+    "loadtests",
+)
 
 
 def first_line(path: Path) -> str | None:

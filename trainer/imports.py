@@ -8,10 +8,13 @@ from random import Random
 from typing import Protocol
 
 from services.shared.clock import Clock
+from services.shared.manifests import Golden
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference
-from trainer.checkpoint import read
-from trainer.publish import Published, describe, point, publish
+from services.shared.signing import SigningKey
+from trainer.checkpoint import Checkpoint, read
+from trainer.publish import Provenance, Published, describe, point, publish
+from trainer.sources.simulated import ARCHITECTURE as SIMULATED
 from trainer.sources.source import Source
 
 
@@ -27,18 +30,33 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an import goes: the alias of a model, in a store."""
+    """Where an import goes: the alias of a model, in a store, signed with a key."""
 
     store: ObjectStore
     reference: Reference
+    key: SigningKey
 
 
-async def import_model(source: Source, target: Target, watcher: Watcher, *, clock: Clock, random: Random) -> Published:
-    """Raises WrongCheckpoint, WrongSource, StoreError."""
+async def import_model(
+    source: Source, target: Target, watcher: Watcher, *, golden: bool = True, clock: Clock, random: Random
+) -> Published:
+    """`golden`: run the model here to find golden prompts. Raises WrongCheckpoint, WrongSource, StoreError."""
     with tempfile.TemporaryDirectory(prefix="tidegate-import-") as scratch:
         watcher.preparing(source)
-        checkpoint = read(source.prepare(Path(scratch)))
-        manifest = describe(checkpoint, model=target.reference.model, source=source.origin, created=int(clock.wall()))
-        published = await publish(target.store, checkpoint, manifest, watcher.uploading(checkpoint.size))
+        folder = source.prepare(Path(scratch))
+        checkpoint = read(folder)
+        provenance = Provenance(source.origin, golden=_golden(folder, checkpoint) if golden else ())
+        draft = describe(checkpoint, model=target.reference.model, provenance=provenance, created=int(clock.wall()))
+        progress = watcher.uploading(checkpoint.size)
+        published = await publish(target.store, checkpoint.files, target.key.sign(draft), progress)
     await point(target.store, target.reference, published.manifest.version, clock=clock, random=random)
     return published
+
+
+def _golden(folder: Path, checkpoint: Checkpoint) -> tuple[Golden, ...]:
+    """A simulated model has no weights that could answer."""
+    if checkpoint.architecture == SIMULATED:
+        return ()
+    from trainer.golden import COMMON_QUESTIONS, golden_of_folder
+
+    return golden_of_folder(folder, COMMON_QUESTIONS)

@@ -1,19 +1,20 @@
 """Publishing a checkpoint: files first, the manifest last, then the alias.
 
 Until the manifest is there the version does not exist, so whatever stops a publish half-way leaves nothing to see.
+A manifest is only ever replaced by itself with another signature: when the key that had signed it was replaced.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
-from services.shared.manifests import MANIFEST, File, Manifest, digest_of_files, make
-from services.shared.objectstore import Conflict, ObjectStore
+from services.shared.manifests import MANIFEST, File, Golden, Manifest, digest_of_files, make, parse
+from services.shared.objectstore import Conflict, Missing, ObjectStore
 from services.shared.registry import Reference, Registry, UnknownVersion, object_name
 from trainer.checkpoint import Checkpoint
 
@@ -27,30 +28,45 @@ class Published:
     """False: this very content had been published before."""
 
 
-def describe(checkpoint: Checkpoint, *, model: str, source: str, created: int) -> Manifest:
-    """Hashes every file. `created` in Unix seconds."""
-    tokenizer = tuple(_file(path) for path in checkpoint.tokenizer)
-    weights = tuple(_file(path) for path in checkpoint.weights)
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a version comes from: for people, and for those who prove that it is what it should be."""
+
+    source: str
+    parent: str | None = None
+    training_job: str | None = None
+    evaluation: Mapping[str, float] = field(default_factory=dict)
+    golden: tuple[Golden, ...] = ()
+
+
+def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, created: int) -> Manifest:
+    """Hashes every file. `created` in Unix seconds. Not signed yet."""
+    tokenizer = tuple(file_of(path) for path in checkpoint.tokenizer)
+    weights = tuple(file_of(path) for path in checkpoint.weights)
     return make(
         model=model,
         created=created,
         architecture=checkpoint.architecture,
         context_tokens=checkpoint.context_tokens,
         vocab_size=checkpoint.vocab_size,
-        files=(*(_file(path) for path in checkpoint.other), *tokenizer, *weights),
+        files=(*(file_of(path) for path in checkpoint.other), *tokenizer, *weights),
         weights_sha256=digest_of_files(weights),
         tokenizer_sha256=digest_of_files(tokenizer),
-        source=source,
+        source=provenance.source,
+        parent=provenance.parent,
+        training_job=provenance.training_job,
+        evaluation=dict(provenance.evaluation),
+        golden=provenance.golden,
     )
 
 
 async def publish(
-    store: ObjectStore, checkpoint: Checkpoint, manifest: Manifest, progress: Callable[[int], None]
+    store: ObjectStore, files: Sequence[Path], manifest: Manifest, progress: Callable[[int], None]
 ) -> Published:
-    """Uploads what `manifest` describes; `progress` is told bytes as they go. Raises StoreError."""
+    """Uploads the files that the signed `manifest` describes; `progress` is told bytes. Raises StoreError."""
     if await _exists(store, manifest):
         return Published(manifest, is_new=False)
-    for path in checkpoint.files:
+    for path in files:
         await store.upload(object_name(manifest.model, manifest.version, path.name), path, progress)
     try:
         await store.put_new(object_name(manifest.model, manifest.version, MANIFEST), manifest.to_json())
@@ -74,10 +90,15 @@ async def point(store: ObjectStore, reference: Reference, version: str, *, clock
 
 
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:
+    """Whether the version is published. One that another key signed is signed again, with this manifest's."""
+    name = object_name(manifest.model, manifest.version, MANIFEST)
     try:
-        await Registry(store).resolve(Reference(manifest.model, manifest.version))
-    except UnknownVersion:
+        document, etag = await store.get(name)
+    except Missing:
         return False
+    there = parse(document, expected_version=manifest.version)
+    if (there.signer, there.signature) != (manifest.signer, manifest.signature):
+        await store.put_if(name, manifest.to_json(), etag)
     return True
 
 
@@ -88,7 +109,8 @@ async def _alias(registry: Registry, reference: Reference) -> str | None:
         return None
 
 
-def _file(path: Path) -> File:
+def file_of(path: Path) -> File:
+    """Reads it whole."""
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return File(name=path.name, size=path.stat().st_size, sha256=digest)

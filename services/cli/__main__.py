@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from services.cli import models, workers
+from services.cli import models, rollout, train, workers
 from services.cli.chat import chat
+from services.cli.demo import demo
 from services.cli.down import down
 from services.cli.errors import CommandFailed
 from services.cli.logs import logs
@@ -19,10 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, chat, logs):
+for command in (up, down, status, chat, demo, logs):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
 app.add_typer(workers.app, name="workers")
+app.add_typer(rollout.app, name="rollout")
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """`tidegate models`: the registry."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import folders
+from services.cli import folders, promotion
 from services.cli.errors import WRONG_USE, CommandFailed
 
 if TYPE_CHECKING:
@@ -18,10 +17,13 @@ if TYPE_CHECKING:
     from services.shared.manifests import Manifest
     from services.shared.objectstore import ObjectStore
     from services.shared.registry import Reference
+    from trainer.imports import Target
     from trainer.publish import Published
     from trainer.sources.source import Source
 
-app = typer.Typer(help="The model registry: import, list.", no_args_is_help=True)
+app = typer.Typer(help="The model registry: import, list, promote, roll back.", no_args_is_help=True)
+app.command()(promotion.promote)
+app.command()(promotion.rollback)
 
 
 @app.command("import")
@@ -31,11 +33,14 @@ def import_(
     ],
     name: Annotated[str | None, typer.Option(help="what to call the model; default: as the source is called")] = None,
     alias: Annotated[str, typer.Option(help="alias to move to this version")] = "latest",
+    golden: Annotated[bool, typer.Option(help="run the model here to find prompts that prove a load")] = True,
     data_dir: folders.DataDir = folders.DEFAULT,
     json: folders.Json = False,
 ) -> None:
     """Convert a model to safetensors where needed, and publish it."""
     from services.cli.console import err, out, print_json
+    from services.cli.publishing import signing_key
+    from trainer.imports import Target
     from trainer.sources.pick import pick
     from trainer.sources.source import WrongSource
 
@@ -44,7 +49,8 @@ def import_(
     except WrongSource as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     reference = _reference(name or picked.name, alias)
-    published = asyncio.run(_import(picked, reference, _store(data_dir), err()))
+    target = Target(_store(data_dir), reference, signing_key(data_dir))
+    published = asyncio.run(_import(picked, target, golden, err()))
     manifest = published.manifest
     if json:
         print_json({"model": manifest.model, "version": manifest.version, "alias": alias, "new": published.is_new})
@@ -71,19 +77,20 @@ def list_(data_dir: folders.DataDir = folders.DEFAULT, json: folders.Json = Fals
         print_table(columns, [_row(manifest, names) for manifest, names in rows])
 
 
-async def _import(source: "Source", reference: "Reference", store: "ObjectStore", console: "Console") -> "Published":
+async def _import(source: "Source", target: "Target", golden: bool, console: "Console") -> "Published":
     from services.shared.clock import SystemClock
     from services.shared.objectstore import StoreError
     from trainer.checkpoint import WrongCheckpoint
-    from trainer.imports import Target, import_model
+    from trainer.imports import import_model
     from trainer.sources.source import WrongSource
 
     with ImportProgress(console) as watcher:
         try:
             return await import_model(
                 source,
-                Target(store, reference),
+                target,
                 watcher,
+                golden=golden,
                 clock=SystemClock(),
                 random=Random(),  # noqa: S311
             )
@@ -118,23 +125,10 @@ class ImportProgress:
 
 
 def _store(data_dir: Path) -> "ObjectStore":
-    """That of TIDEGATE_S3_* where the environment names one, else the local cluster's. Raises CommandFailed."""
-    from services.cli.local import secrets
-    from services.cli.local.folder import DataFolder
-    from services.cli.running import running_cluster
-    from services.shared.objectstore import StoreSettings, connect
-    from services.shared.settings import PREFIX, WrongSettings, read
+    from services.cli.publishing import store_settings
+    from services.shared.objectstore import connect
 
-    if f"{PREFIX}S3_ENDPOINT" in os.environ:
-        try:
-            return connect(read(StoreSettings))
-        except WrongSettings as error:
-            raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
-    endpoint = running_cluster(data_dir).addresses.s3
-    keys = secrets.keep(DataFolder.at(data_dir))
-    return connect(
-        StoreSettings(s3_endpoint=endpoint, s3_access_key=keys.s3_access_key, s3_secret_key=keys.s3_secret_key)
-    )
+    return connect(store_settings(data_dir))
 
 
 def _reference(name: str, alias: str) -> "Reference":

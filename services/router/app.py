@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from random import Random
 
+import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
@@ -17,6 +18,7 @@ from services.router.control import Control
 from services.router.dispatch import Dispatcher
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
+from services.router.rollouts import Rollouts
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.router.switchboard import Switchboard
@@ -65,52 +67,80 @@ class RouterApp:
     http_address: str
 
     def __init__(self, settings: RouterSettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
-        self._settings = settings
-        self._clock = clock or SystemClock()
+        """Raises WrongSettings."""
+        self._settings, self._clock = settings, clock or SystemClock()
         self._random = random or Random()  # noqa: S311 - jitter only
         self.router_id = f"router-{secrets.token_hex(4)}"
+        self._cluster = config.load(settings.config)
         self._registry = CollectorRegistry()
-        metrics = RouterMetrics(self._registry)
-        cluster = config.load(settings.config)
-        switchboard = Switchboard(metrics)
-        census = Census()
-        self._store = Store(settings.redis_url, metrics)
-        queues = {
-            pool.name: PoolQueue(
-                pool.name,
-                self.router_id,
-                store=self._store,
-                settings=settings,
-                cluster=cluster,
-                switchboard=switchboard,
-                metrics=metrics,
-            )
-            for pool in cluster.pools
-        }
-        self._upkeep = Upkeep(
+        self._metrics = RouterMetrics(self._registry)
+        self._switchboard, self._census = Switchboard(self._metrics), Census()
+        self._store = Store(settings.redis_url, self._metrics)
+        self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
+        self._upkeep, self._rollouts = self._build_upkeep(), self._build_rollouts()
+        self._health = health.aio.HealthServicer()
+        self._server = self._build_server()
+        self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), *split(settings.http_listen))
+        self._tasks = Tasks()
+
+    def _build_queue(self, pool: str) -> PoolQueue:
+        return PoolQueue(
+            pool,
             self.router_id,
-            queues,
             store=self._store,
-            settings=settings,
-            switchboard=switchboard,
-            census=census,
-            metrics=metrics,
+            settings=self._settings,
+            cluster=self._cluster,
+            switchboard=self._switchboard,
+            metrics=self._metrics,
+        )
+
+    def _build_upkeep(self) -> Upkeep:
+        return Upkeep(
+            self.router_id,
+            self._queues,
+            store=self._store,
+            settings=self._settings,
+            switchboard=self._switchboard,
+            census=self._census,
+            metrics=self._metrics,
             clock=self._clock,
             random=self._random,
         )
+
+    def _build_rollouts(self) -> Rollouts:
+        return Rollouts(
+            self._queues,
+            store=self._store,
+            census=self._census,
+            metrics=self._metrics,
+            clock=self._clock,
+            worker_limit_s=self._settings.rollout_worker_limit_s,
+        )
+
+    def _build_server(self) -> grpc.aio.Server:
+        settings, queues, switchboard = self._settings, self._queues, self._switchboard
         dispatcher = Dispatcher(
-            self.router_id, queues, settings=settings, cluster=cluster, switchboard=switchboard, census=census
+            self.router_id,
+            queues,
+            settings=settings,
+            cluster=self._cluster,
+            switchboard=switchboard,
+            census=self._census,
         )
         attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)
-        self._health = health.aio.HealthServicer()
-        self._server = rpc.server(settings.tls())
-        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(dispatcher, attachments), self._server)
-        control = Control(queues, store=self._store, upkeep=self._upkeep, census=census)
-        router_pb2_grpc.add_ControlServiceServicer_to_server(control, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        host, port = split(settings.http_listen)
-        self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), host, port)
-        self._tasks = Tasks()
+        control = Control(
+            queues,
+            store=self._store,
+            upkeep=self._upkeep,
+            census=self._census,
+            cluster=self._cluster,
+            rollouts=self._rollouts,
+        )
+        server = rpc.server(settings.tls())
+        router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(dispatcher, attachments), server)
+        router_pb2_grpc.add_ControlServiceServicer_to_server(control, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
 
     async def start(self) -> None:
         """Waits for Redis. Raises WrongSettings for one that may not be used, RuntimeError for a taken address."""
@@ -121,6 +151,7 @@ class RouterApp:
         self._tasks.start(self._upkeep.keep_leases(), "leases")
         self._tasks.start(self._upkeep.empty_outbox(), "outbox")
         self._tasks.start(self._upkeep.keep_census(), "census")
+        self._tasks.start(self._rollouts.carry_on(), "rollouts")
         host, _ = split(self._settings.listen)
         self.address = f"{host}:{rpc.bind(self._server, self._settings.listen, self._settings.tls())}"
         await self._server.start()

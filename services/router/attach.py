@@ -1,4 +1,4 @@
-"""The Attach stream: a worker's heartbeats in, the request to drain out."""
+"""The Attach stream: a worker's heartbeats in, what it is asked to do out."""
 
 import asyncio
 import logging
@@ -21,6 +21,7 @@ _STATES = {
     pb.WORKER_STATE_READY: "ready",
     pb.WORKER_STATE_DRAINING: "draining",
     pb.WORKER_STATE_STUCK: "stuck",
+    pb.WORKER_STATE_SWAPPING: "swapping",
 }
 
 

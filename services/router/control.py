@@ -1,32 +1,52 @@
 """The control service: what operators and the command line ask."""
 
+import re
+from collections.abc import Awaitable
 from typing import Any
 
 import grpc
 from redis.exceptions import RedisError
 
-from services.router.census import Census, WorkerRow
+from services.router.census import Census, PoolRow, WorkerRow
 from services.router.events import DrainAsked, encode_drain
 from services.router.queue import PoolQueue
-from services.router.store import Store
+from services.router.rollout import Record
+from services.router.rollouts import Busy, Idle, Rollouts, message
+from services.router.store import Store, StoreUnavailable
 from services.router.upkeep import Upkeep
+from services.shared.config import Cluster
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceServicer
 
 DEFAULT_DRAIN_MS = 30_000
+_VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 class Control(ControlServiceServicer):
-    def __init__(self, queues: dict[str, PoolQueue], *, store: Store, upkeep: Upkeep, census: Census) -> None:
+    def __init__(
+        self,
+        queues: dict[str, PoolQueue],
+        *,
+        store: Store,
+        upkeep: Upkeep,
+        census: Census,
+        cluster: Cluster,
+        rollouts: Rollouts,
+    ) -> None:
         self._queues = queues
+        self._cluster = cluster
+        self._rollouts = rollouts
         self._store = store
         self._upkeep = upkeep
         self._census = census
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:  # noqa: N802
         await self._refresh(context)
-        return pb.ListPoolsResponse(pools=self._census.statuses())
+        pools = self._census.statuses()
+        for status in pools:
+            status.model = self._cluster.pool(status.pool.name).model
+        return pb.ListPoolsResponse(pools=pools)
 
     async def ListWorkers(  # noqa: N802
         self, request: pb.ListWorkersRequest, context: Context
@@ -38,9 +58,7 @@ class Control(ControlServiceServicer):
     async def DrainWorker(  # noqa: N802
         self, request: pb.DrainWorkerRequest, context: Context
     ) -> pb.DrainWorkerResponse:
-        queue = self._queues.get(request.pool)
-        if queue is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no pool {request.pool!r}")
+        queue = await self._queue(request.pool, context)
         event = DrainAsked(request.worker_id, request.timeout_ms or DEFAULT_DRAIN_MS)
         try:
             known = await self._leave_for_its_router(queue, event)
@@ -49,6 +67,33 @@ class Control(ControlServiceServicer):
         if not known:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no worker {request.worker_id!r} in {request.pool}")
         return pb.DrainWorkerResponse()
+
+    async def StartRollout(  # noqa: N802
+        self, request: pb.StartRolloutRequest, context: Context
+    ) -> pb.StartRolloutResponse:
+        queue = await self._queue(request.pool, context)
+        if not _VERSION.fullmatch(request.model_version):
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"{request.model_version!r} is no version: 64 hex digits are"
+            )
+        started = self._rollouts.start(queue, request.model_version, request.finish_timeout_ms)
+        return pb.StartRolloutResponse(rollout=await _rollout(queue, started, context))
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:  # noqa: N802
+        queue = await self._queue(request.pool, context)
+        return pb.GetRolloutResponse(rollout=await _rollout(queue, self._rollouts.last(queue), context))
+
+    async def StopRollout(  # noqa: N802
+        self, request: pb.StopRolloutRequest, context: Context
+    ) -> pb.StopRolloutResponse:
+        queue = await self._queue(request.pool, context)
+        return pb.StopRolloutResponse(rollout=await _rollout(queue, self._rollouts.stop(queue), context))
+
+    async def _queue(self, pool: str, context: Context) -> PoolQueue:
+        queue = self._queues.get(pool)
+        if queue is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no pool {pool!r} (there are: {', '.join(self._queues)})")
+        return queue
 
     async def _leave_for_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
         """The worker may be attached to another replica: its outbox takes the message. False: no such worker."""
@@ -63,6 +108,18 @@ class Control(ControlServiceServicer):
             await self._upkeep.take_census()
         except (RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
+
+
+async def _rollout(queue: PoolQueue, asked: Awaitable[tuple[Record, PoolRow]], context: Context) -> pb.Rollout:
+    try:
+        record, row = await asked
+    except Busy as error:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    except Idle as error:
+        await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+    except (StoreUnavailable, RedisError, OSError):
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
+    return message(queue.pool, record, row)
 
 
 def _status(row: WorkerRow) -> pb.WorkerStatus:

@@ -54,7 +54,15 @@ class Refused:
     kind: str
 
 
-Event = Granted | Revoked | Expired | DrainAsked
+@dataclass(frozen=True, slots=True)
+class DeliveryAsked:
+    worker_id: str
+    delivery_id: str
+    model_version: str
+    finish_timeout_ms: int
+
+
+Event = Granted | Revoked | Expired | DrainAsked | DeliveryAsked
 Answer = Granted | Queued | Refused | Revoked
 
 
@@ -69,12 +77,28 @@ def decode_event(document: bytes) -> Event:
             return Expired(fields["session"], fields["request"], int(fields["attempt"]))
         case "drain":
             return DrainAsked(fields["worker"], int(fields["timeout_ms"]))
+        case "deliver":
+            return DeliveryAsked(
+                fields["worker"], fields["delivery"], fields["version"], int(fields["finish_timeout_ms"])
+            )
         case kind:
             raise ValueError(f"unknown event {kind!r}")
 
 
 def encode_drain(event: DrainAsked) -> bytes:
     return orjson.dumps({"kind": "drain", "worker": event.worker_id, "timeout_ms": event.timeout_ms})
+
+
+def encode_delivery(event: DeliveryAsked) -> bytes:
+    return orjson.dumps(
+        {
+            "kind": "deliver",
+            "worker": event.worker_id,
+            "delivery": event.delivery_id,
+            "version": event.model_version,
+            "finish_timeout_ms": event.finish_timeout_ms,
+        }
+    )
 
 
 def decode_answer(document: bytes, session: str, request_id: str, attempt: int) -> Answer:

@@ -83,9 +83,14 @@ class PoolKeys:
         """String: time (ms) of the last heartbeat of any worker."""
         return self._key("seen")
 
+    @property
+    def rollout(self) -> str:
+        """Hash: the pool's last rollout (rollout.py)."""
+        return self._key("rollout")
+
     def all(self) -> list[str]:
         """KEYS of every script, in order."""
         queues = [self.queue(service_class) for service_class in ServiceClass]
         fixed = [self.arrivals, self.deadlines, self.workers, self.free, self.sessions, self.seen]
         prefixes = [self.request, self.worker, self.held, self.session, self.owned, self.outbox]
-        return queues + fixed + prefixes
+        return queues + fixed + prefixes + [self.rollout]

@@ -1,5 +1,7 @@
 """What a router counts (names in docs/architecture.md)."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -22,11 +24,33 @@ class RouterMetrics:
         self.reaped = Counter(
             "tidegate_router_reaped_total", "Things ended by time", ["pool", "kind"], registry=registry
         )
+        self.rollouts = Counter(
+            "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
+        )
         self.queued = Gauge("llm_queue_size", "Requests that wait", ["pool", "service_class"], registry=registry)
         self.workers = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
+        self.versions = Gauge(
+            "tidegate_router_worker_versions", "Workers by model version", ["pool", "version"], registry=registry
+        )
         self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
         self.gateways = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
         self.scripts = Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry)
         self.round_trips = Histogram(
             "tidegate_router_redis_seconds", "Round trips to Redis", buckets=_ROUND_TRIP_S, registry=registry
         )
+        self.redis_failures = Counter(
+            "tidegate_router_redis_failures_total", "Round trips to Redis that failed", registry=registry
+        )
+        self.redis_memory = Gauge("tidegate_router_redis_memory_bytes", "Memory that Redis uses", registry=registry)
+        self.redis_memory_limit = Gauge(
+            "tidegate_router_redis_memory_limit_bytes", "maxmemory of Redis; 0 is no limit", registry=registry
+        )
+        self._versions: dict[str, frozenset[str]] = {}
+
+    def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:
+        """Workers of each version. A version that nobody has any more is dropped, so that labels do not pile up."""
+        for gone in self._versions.get(pool, frozenset()) - workers.keys():
+            self.versions.remove(pool, gone)
+        self._versions[pool] = frozenset(workers)
+        for version, number in workers.items():
+            self.versions.labels(pool, version).set(number)

@@ -83,6 +83,10 @@ class PoolQueue:
             self._metrics.reaped.labels(self.pool, kind).inc(count)
         self._deliver(events)
 
+    async def replace_record(self, revision: int, fields: dict[str, str]) -> bool:
+        """The record of the pool's rollout. False when `revision` is not the one that is there."""
+        return bool(await self._store.call(self._scripts.record(revision, fields)))
+
     def _deliver(self, events: Sequence[bytes], besides: str = "") -> None:
         for document in events:
             event = decode_event(document)

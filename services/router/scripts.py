@@ -30,8 +30,8 @@ class Script:
 
 
 SUBMIT, FINISH, HEARTBEAT = Script("submit"), Script("finish"), Script("heartbeat")
-DETACH, RENEW, REAP = Script("detach"), Script("renew"), Script("reap")
-SCRIPTS = (SUBMIT, FINISH, HEARTBEAT, DETACH, RENEW, REAP)
+DETACH, RENEW, REAP, RECORD = Script("detach"), Script("renew"), Script("reap"), Script("record")
+SCRIPTS = (SUBMIT, FINISH, HEARTBEAT, DETACH, RENEW, REAP, RECORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,10 @@ class PoolScripts:
 
     def reap(self, *, limit: int) -> Call:
         return self._call(REAP, limit)
+
+    def record(self, replaced: int, fields: dict[str, str]) -> Call:
+        """`replaced`: the revision that these fields replace."""
+        return self._call(RECORD, replaced, *(part for field in fields.items() for part in field))
 
     def _call(self, script: Script, *args: str | int | bytes) -> Call:
         return Call(script, self.keys.all(), [self.router_id, *args])

@@ -12,4 +12,7 @@ class RouterSettings(ProcessSettings):
     heartbeat_ms: int = Field(1_000, ge=50, description="how often workers report")
     detach_grace_ms: int = Field(1_000, ge=0, description="time for a worker to come back after its stream broke")
     no_worker_grace_ms: int = Field(30_000, ge=0, description="a pool without workers still queues for this long")
+    rollout_worker_limit_s: float = Field(
+        900.0, gt=0, description="a worker that takes longer to change its weights fails the rollout"
+    )
     upkeep_ms: int = Field(250, ge=10, description="how often leases are renewed and reaped")

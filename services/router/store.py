@@ -92,6 +92,7 @@ class Store:
                 answers = [next(again) if isinstance(answer, NoScriptError) else answer for answer in answers]
         except (RedisError, OSError) as error:
             self.failures += 1
+            self._metrics.redis_failures.inc()
             answers = [StoreUnavailable(str(error))] * len(batch)
         self._metrics.round_trips.observe(perf_counter() - started)
         for pending, answer in zip(batch, answers, strict=True):

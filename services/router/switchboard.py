@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from services.router.events import DrainAsked, Event, Expired, Granted, Revoked
+from services.router.events import DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked
 from services.router.frames import expired, grant, revoke
 from services.router.metrics import RouterMetrics
 from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000
+MAX_ASKED = 2
 
 
 @dataclass(slots=True)
@@ -43,13 +44,13 @@ class AttachedWorker:
     epoch: int
     pool: str
     said_goodbye: bool = False
-    # One Drain and the end are all that is ever sent.
-    outgoing: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(2))
+    # One of each request and the end are all that ever wait.
+    outgoing: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_ASKED + 1))
 
-    def drain(self, timeout_ms: int) -> None:
-        """Asking again while one waits to be read changes nothing."""
-        if self.outgoing.empty():
-            self.outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
+    def ask(self, request: pb.AttachResponse) -> None:
+        """Asking again while requests wait to be read changes nothing."""
+        if self.outgoing.qsize() < MAX_ASKED:
+            self.outgoing.put_nowait(request)
 
     def end(self) -> None:
         self.outgoing.put_nowait(None)
@@ -100,10 +101,21 @@ class Switchboard:
         match event:
             case DrainAsked():
                 if worker := self._workers.get(event.worker_id):
-                    worker.drain(event.timeout_ms)
+                    worker.ask(pb.AttachResponse(drain=pb.Drain(timeout_ms=event.timeout_ms)))
+            case DeliveryAsked():
+                if worker := self._workers.get(event.worker_id):
+                    worker.ask(pb.AttachResponse(deliver=_deliver(event)))
             case Granted() | Revoked() | Expired():
                 if session := self._sessions.get(event.session):
                     session.send(_frame(event))
+
+
+def _deliver(event: DeliveryAsked) -> pb.Deliver:
+    return pb.Deliver(
+        delivery_id=event.delivery_id,
+        model_version=event.model_version,
+        finish_timeout_ms=event.finish_timeout_ms,
+    )
 
 
 def _frame(event: Granted | Revoked | Expired) -> pb.DispatchResponse:

@@ -1,6 +1,7 @@
 """What a replica does of its own accord: renew leases, reap, deliver the outbox, keep the census."""
 
 import logging
+from collections import Counter
 from random import Random
 
 from redis.exceptions import RedisError
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 OUTBOX_WAIT_S = 1
 OUTBOX_BATCH = 256
 CENSUS_S = 0.5
-WORKER_STATES = ("loading", "ready", "draining", "stuck", "detached")
+VERSION_DIGITS = 12
+WORKER_STATES = ("loading", "ready", "draining", "stuck", "swapping", "detached")
 
 
 class Upkeep:
@@ -108,10 +110,15 @@ class Upkeep:
             self._switchboard.broadcast(pb.DispatchResponse(catalog=self._census.catalog))
         for row in rows:
             self._measure(row)
+        memory = await self._store.client.info("memory")
+        self._metrics.redis_memory.set(memory["used_memory"])
+        self._metrics.redis_memory_limit.set(memory["maxmemory"])
 
     def _measure(self, row: PoolRow) -> None:
         self._metrics.granted.labels(row.pool).set(row.granted)
         for service_class, queued in row.queued.items():
             self._metrics.queued.labels(row.pool, service_class.label).set(queued)
+        versions = Counter(worker.heartbeat.model_version[:VERSION_DIGITS] for worker in row.workers)
+        self._metrics.count_versions(row.pool, versions)
         for state in WORKER_STATES:
             self._metrics.workers.labels(row.pool, state).set(sum(w.state == state for w in row.workers))

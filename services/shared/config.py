@@ -69,6 +69,7 @@ class SimulatedEngine(Strict):
     step_ms: float = Field(5.0, ge=0, description="cost of a step that runs one sequence")
     sequence_ms: float = Field(0.05, ge=0, description="added for each running sequence")
     prefill_ms: float = Field(0.02, ge=0, description="added for each prompt token that no cache holds")
+    swap_ms: float = Field(500.0, ge=0, description="time in which weights are replaced in place")
 
 
 Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]

@@ -4,18 +4,18 @@ Layout of a bucket:
 
     <model>/<version>/<file>           weights (safetensors), config, tokenizer
     <model>/<version>/manifest.json    written last: without it the version does not exist
-    <model>/aliases/<alias>.json       {"version": ...}, moved by conditional PUT
+    <model>/aliases/<alias>.json       {"version": ..., "previous": ...}, moved by conditional PUT
 
-A version is the SHA-256 of its manifest without version, signature and time of making, so that the name proves the
-content and the same content published twice is one version.
+A version is the SHA-256 of its manifest without version, signature, signer and time of making, so that the name proves
+the content and the same content published twice is one version.
 """
 
 import hashlib
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MANIFEST = "manifest.json"
 
@@ -53,6 +53,10 @@ class Manifest(Stored):
     schema_version: int = Field(1, ge=1, le=1)
     model: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     version: Sha256
+    kind: Literal["model", "adapter"] = "model"
+    base: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{64}$", description="what an adapter is for: model@version"
+    )
     created: int = Field(description="Unix seconds")
     architecture: str = Field(description="class name of the model, from its config")
     context_tokens: int = Field(ge=1)
@@ -65,11 +69,18 @@ class Manifest(Stored):
     training_job: str | None = None
     evaluation: dict[str, float] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
-    signature: str | None = Field(None, description="Ed25519 over the version, base64")
+    signer: str | None = Field(None, max_length=64, description="public key of who signed it, base64")
+    signature: str | None = Field(None, max_length=128, description="Ed25519 over the version, base64")
+
+    @model_validator(mode="after")
+    def _an_adapter_has_a_base(self) -> Self:
+        if (self.kind == "adapter") != (self.base is not None):
+            raise ValueError("an adapter names its base, and nothing else does")
+        return self
 
     def digest(self) -> str:
-        """SHA-256, hex, of the canonical JSON without version, signature and time of making."""
-        return digest_of(self.model_dump(mode="json", exclude={"version", "signature", "created"}))
+        """SHA-256, hex, of the canonical JSON without version, signature, signer and time of making."""
+        return digest_of(self.model_dump(mode="json", exclude={"version", "signature", "signer", "created"}))
 
     def to_json(self) -> bytes:
         return self.model_dump_json(indent=2).encode()

@@ -17,19 +17,18 @@ Addresses = Annotated[tuple[Address, ...], BeforeValidator(lambda v: tuple(v.spl
 """host:port, several with commas between."""
 
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
 class Settings(BaseModel):
     """Base of every process's settings: field `api_key` is read from TIDEGATE_API_KEY."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
 
 
-class ProcessSettings(Settings):
-    """What every service is told. Addresses are host:port; the host is loopback unless the operator says otherwise."""
+class TlsSettings(Settings):
+    """Keys of those who speak internal gRPC; all three or none."""
 
-    config: Path = Field(description="path of tidegate.yaml")
-    listen: Address = Field(description="host:port for gRPC")
-    http_listen: Address = Field(description="host:port for HTTP: probes and metrics, and the gateway's REST API")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     tls_authority: Path | None = None
@@ -46,6 +45,15 @@ class ProcessSettings(Settings):
         if self.tls_certificate and self.tls_key and self.tls_authority:
             return Tls(certificate=self.tls_certificate, key=self.tls_key, authority=self.tls_authority)
         return None
+
+
+class ProcessSettings(TlsSettings):
+    """What every service is told. Addresses are host:port; the host is loopback unless the operator says otherwise."""
+
+    config: Path = Field(description="path of tidegate.yaml")
+    listen: Address = Field(description="host:port for gRPC")
+    http_listen: Address = Field(description="host:port for HTTP: probes and metrics, and the gateway's REST API")
+    log_level: LogLevel = "INFO"
 
 
 S = TypeVar("S", bound=Settings)

@@ -17,8 +17,11 @@ from services.shared.lifecycle import Tasks
 from services.shared.manifests import WrongManifest
 from services.shared.registry import Registry
 from services.shared.settings import WrongSettings, split
+from services.shared.signing import TrustedKeys
+from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
 from services.worker.attach import Attachment
+from services.worker.delivery import Deliveries, Limits, Order
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import Engine, EngineDead
 from services.worker.gpu import GpuCollector
@@ -27,7 +30,6 @@ from services.worker.metrics import Metrics
 from services.worker.model import ModelSource, reference
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
-from services.worker.staging import RefusedModel, Stager
 from services.worker.status import Identity, State, Status
 from tidegate.worker.v1 import worker_pb2_grpc
 
@@ -58,6 +60,7 @@ class WorkerApp:
         self.status = Status(self._identity())
         self._model_source = self._build_source(store or objectstore.connect(settings))
         self._metrics = self._build_metrics()
+        self._deliveries = self._build_deliveries()
         self._attachment = self._build_attachment()
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
@@ -111,7 +114,7 @@ class WorkerApp:
         )
 
     def _build_source(self, store: objectstore.ObjectStore) -> ModelSource:
-        stager = Stager(store, self._settings.cache_dir, self._clock)
+        stager = Stager(store, self._settings.cache_dir, self._clock, TrustedKeys(self._settings.trusted_keys))
         return ModelSource(Registry(store), stager, self._clock, self._random)
 
     def _build_metrics(self) -> Metrics:
@@ -120,12 +123,24 @@ class WorkerApp:
             return Metrics(CollectorRegistry(), self.engine.load)
         return Metrics(prometheus_client.REGISTRY, self.engine.load, GpuCollector())
 
+    def _build_deliveries(self) -> Deliveries:
+        return Deliveries(
+            self.engine,
+            self.status,
+            lambda version: self._model_source.fetch_version(self._pool, version),
+            self._fail,
+            limits=Limits(self._settings.delivery_finish_s, self._settings.swap_limit_s),
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
     def _build_attachment(self) -> Attachment:
         return Attachment(
             self._settings.routers,
             self.status,
             self.engine.load,
             self._drain_on_request,
+            self._deliver_on_request,
             clock=self._clock,
             random=self._random,
             tls=self._settings.tls(),
@@ -149,9 +164,10 @@ class WorkerApp:
             model = await self._model_source.fetch(self._pool)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
             await self.engine.start(model)
-        except (RefusedModel, WrongManifest, EngineDead) as error:
+        except (RefusedModel, WrongManifest, EngineDead, OSError) as error:
             self._fail(str(error))
             return
+        self._deliveries.begin(model)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
 
@@ -175,6 +191,10 @@ class WorkerApp:
         self.failure = reason
         self.status.enter(State.STUCK)
         self.ended.set()
+
+    def _deliver_on_request(self, order: Order) -> None:
+        if self._deliveries.accept(order):
+            self._tasks.start(self._deliveries.deliver(order), "delivery")
 
     def _drain_on_request(self) -> None:
         self._tasks.start(self._drain_and_end(), "drain")

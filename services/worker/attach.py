@@ -1,4 +1,4 @@
-"""RouterService.Attach: keeps the worker known to one router at a time, and hears from it when to drain."""
+"""RouterService.Attach: keeps the worker known to one router at a time, and hears from it what to do."""
 
 import asyncio
 import logging
@@ -11,7 +11,9 @@ import grpc
 from services.shared import rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
+from services.worker.delivery import Order
 from services.worker.engine.contract import EngineLoad
+from services.worker.report import Report
 from services.worker.status import Status
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1 import router_pb2_grpc
@@ -33,12 +35,14 @@ class Attachment:
         status: Status,
         load: Callable[[], EngineLoad],
         on_drain: Callable[[], None],
+        on_deliver: Callable[[Order], None],
         *,
         clock: Clock,
         random: Random,
         tls: rpc.Tls | None = None,
     ) -> None:
-        self._routers, self._status, self._load, self._on_drain = routers, status, load, on_drain
+        self._routers, self._status, self._load = routers, status, load
+        self._on_drain, self._on_deliver = on_drain, on_deliver
         self._clock, self._random, self._tls = clock, random, tls
         self._rate = _TokenRate()
         self._leaving = asyncio.Event()
@@ -74,13 +78,19 @@ class Attachment:
             beating = asyncio.create_task(self._beat(call, interval_s), name="heartbeat")
             try:
                 while isinstance(frame := await call.read(), pb.AttachResponse):
-                    if frame.WhichOneof("frame") == "drain":
-                        log.info("router %s asks to drain", router)
-                        self._on_drain()
+                    self._heed(frame, router)
             finally:
                 beating.cancel()
                 await asyncio.gather(beating, return_exceptions=True)
                 call.cancel()
+
+    def _heed(self, frame: pb.AttachResponse, router: str) -> None:
+        match frame.WhichOneof("frame"):
+            case "drain":
+                log.info("router %s asks to drain", router)
+                self._on_drain()
+            case "deliver":
+                self._on_deliver(_order(frame.deliver))
 
     async def _welcomed(self, call: _Call, router: str) -> float:
         """Seconds between heartbeats. Raises TimeoutError, AioRpcError."""
@@ -134,7 +144,23 @@ class Attachment:
             heartbeat.model_version = info.model_version
             heartbeat.staged_versions.append(info.model_version)
             heartbeat.context_tokens = info.context_tokens
+        if report := self._status.delivery:
+            heartbeat.delivery.CopyFrom(_delivery(report))
         return pb.AttachRequest(heartbeat=heartbeat)
+
+
+def _order(deliver: pb.Deliver) -> Order:
+    finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
+    return Order(deliver.delivery_id, deliver.model_version, finish_s)
+
+
+def _delivery(report: Report) -> pb.Delivery:
+    return pb.Delivery(
+        delivery_id=report.delivery_id,
+        model_version=report.version,
+        phase=pb.DeliveryPhase.ValueType(report.phase),
+        reason=report.reason,
+    )
 
 
 class _TokenRate:

@@ -2,18 +2,28 @@
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.worker.engine.contract import EngineLoad
+
+# As delivery.py ends them. Each is there from the start: an alert sees a counter grow, not come into being.
+DELIVERY_OUTCOMES = ("served already", "committed", "refused", "restored", "lost")
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
 class Metrics:
     def __init__(self, registry: CollectorRegistry, load: Callable[[], EngineLoad], *more: Collector) -> None:
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
-        self._collectors: tuple[Collector, ...] = (self.requests, _EngineCollector(load), *more)
+        self.deliveries = Counter("tidegate_worker_deliveries", "Deliveries that ended", ["outcome"], registry=None)
+        for outcome in DELIVERY_OUTCOMES:
+            self.deliveries.labels(outcome)
+        self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
+        self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")
+        counted = (self.requests, self.deliveries, self.swaps, self.gap)
+        self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load), *more)
         for collector in self._collectors:
             registry.register(collector)
 
@@ -21,6 +31,10 @@ class Metrics:
         """Takes the metrics off the registry, which may outlive the worker."""
         for collector in self._collectors:
             self.registry.unregister(collector)
+
+
+def _seconds(name: str, text: str) -> Histogram:
+    return Histogram(name, text, buckets=_SECONDS, registry=None)
 
 
 class _EngineCollector(Collector):

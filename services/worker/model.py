@@ -1,6 +1,7 @@
 """From the registry reference in tidegate.yaml to a model on local disk, however long the store takes to come up."""
 
 import logging
+from itertools import islice
 from random import Random
 
 from services.shared.backoff import backoff
@@ -9,10 +10,12 @@ from services.shared.config import Draft, Pool, VllmEngine
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
+from services.shared.staging import RefusedModel, Stager
 from services.worker.engine.contract import Model
-from services.worker.staging import RefusedModel, Stager
 
 log = logging.getLogger(__name__)
+
+_TRIES = 5
 
 
 def reference(text: str, key: str) -> Reference:
@@ -34,6 +37,8 @@ class ModelSource:
         Raises RefusedModel, WrongManifest: waiting would not help.
         """
         model = await self._patiently(reference(pool.model, f"pools.{pool.name}.model"))
+        if model.manifest.kind != "model":
+            raise RefusedModel(f"{pool.model} is an adapter for {model.manifest.base}; a pool serves whole models")
         if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == "Simulated":
             raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
         speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
@@ -42,11 +47,28 @@ class ModelSource:
             return Model(model.folder, model.manifest, draft.folder)
         return model
 
+    async def fetch_version(self, pool: Pool, version: str) -> Model:
+        """Another version of the pool's model, on disk; a store that fails is asked a few times.
+
+        Raises RefusedModel, WrongManifest, UnknownVersion, StoreError.
+        """
+        wanted = Reference(reference(pool.model, f"pools.{pool.name}.model").model, version)
+        for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
+            try:
+                return await self._once(wanted)
+            except StoreError as error:
+                log.warning("model %s: the object store failed (%s); trying again in %.1f s", wanted, error, delay)
+            await self._clock.sleep(delay)
+        return await self._once(wanted)
+
+    async def _once(self, wanted: Reference) -> Model:
+        manifest = await self._registry.resolve(wanted)
+        return Model(await self._stager.stage(manifest), manifest)
+
     async def _patiently(self, wanted: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):
             try:
-                manifest = await self._registry.resolve(wanted)
-                return Model(await self._stager.stage(manifest), manifest)
+                return await self._once(wanted)
             except UnknownVersion as error:
                 log.warning("model %s: %s; looking again in %.1f s", wanted, error, delay)
             except StoreError as error:

@@ -131,7 +131,9 @@ class GatewayStream:
         info = self._status.info
         if self._status.state is State.DRAINING:
             return pb.Failure(kind=pb.FAILURE_KIND_DRAINING, message="this worker is leaving")
-        if info is None or self._status.state is not State.READY:
+        if self._status.state is State.SWAPPING and not self._status.admits:
+            return pb.Failure(kind=pb.FAILURE_KIND_DRAINING, message="this worker changes its weights")
+        if info is None or not self._status.admits:
             return pb.Failure(kind=pb.FAILURE_KIND_ENGINE, message="this worker's engine is not ready")
         if start.model_version not in ("", info.model_version):
             return pb.Failure(kind=pb.FAILURE_KIND_WRONG_VERSION, message=f"this worker serves {info.model_version}")

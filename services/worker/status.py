@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from services.worker.engine.contract import EngineInfo
+from services.worker.report import Report
 
 
 class State(IntEnum):
@@ -16,6 +17,8 @@ class State(IntEnum):
     DRAINING = 3
     # The engine makes no progress, or is gone.
     STUCK = 4
+    # Changes its weights; takes nothing new until it is ready again.
+    SWAPPING = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Status:
         self.state = State.LOADING
         self.info: EngineInfo | None = None
         self.requests = 0
+        self.delivery: Report | None = None
+        self._sealed = False
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -49,6 +54,28 @@ class Status:
         self.info = info
         if self.state is State.LOADING:
             self.enter(State.READY)
+
+    @property
+    def admits(self) -> bool:
+        """Requests granted just before a hold may still start, until nothing runs and the weights are changed."""
+        return self.state is State.READY or (self.state is State.SWAPPING and not self._sealed)
+
+    def hold(self) -> None:
+        self.enter(State.SWAPPING)
+
+    def seal(self) -> None:
+        """From here on nothing starts, whatever was granted."""
+        self._sealed = True
+
+    def reopen(self) -> None:
+        """Ends a hold. A worker that drains or is stuck meanwhile stays so."""
+        self._sealed = False
+        if self.state is State.SWAPPING:
+            self.enter(State.READY)
+
+    def deliver(self, report: Report) -> None:
+        self.delivery = report
+        self._changed.set()
 
     def request_began(self) -> None:
         self.requests += 1
@@ -64,7 +91,7 @@ class Status:
         self._changed.set()
 
     async def changed(self) -> None:
-        """Returns at once when state or number of requests changed since the last call, else when they do."""
+        """Returns at once when state, delivery or number of requests changed since the last call, else when they do."""
         await self._changed.wait()
         self._changed.clear()
 

@@ -1,6 +1,8 @@
 """A real model for the tests that carry the marker `vllm`."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,3 +13,28 @@ from trainer.sources.packaged import PackagedSmolLM2
 def smollm2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct as safetensors, with tokenizer and chat template."""
     return PackagedSmolLM2().prepare(tmp_path_factory.mktemp("smollm2"))
+
+
+@pytest.fixture(scope="session")
+def other_smollm2_folder(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with one layer's weights negated: it answers otherwise."""
+    return _changed(smollm2_folder, tmp_path_factory.mktemp("other"), lambda tensor: -tensor)
+
+
+@pytest.fixture(scope="session")
+def broken_smollm2_folder(smollm2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with a tensor that has too few rows."""
+    return _changed(smollm2_folder, tmp_path_factory.mktemp("broken"), lambda tensor: tensor[:7].clone())
+
+
+def _changed(source: Path, target: Path, change: Callable[[Any], Any]) -> Path:
+    from safetensors.torch import load_file, save_file
+
+    for file in source.iterdir():
+        if file.suffix != ".safetensors":
+            (target / file.name).symlink_to(file)
+            continue
+        tensors = load_file(file)
+        name = max(name for name in tensors if name.endswith("mlp.down_proj.weight"))
+        save_file(tensors | {name: change(tensors[name])}, target / file.name, metadata={"format": "pt"})
+    return target

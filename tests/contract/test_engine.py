@@ -12,6 +12,7 @@ import pytest_asyncio
 from services.shared.clock import SystemClock
 from services.shared.config import Ngram, VllmEngine
 from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.manifests import Golden
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import (
     ChatPrompt,
@@ -27,9 +28,11 @@ from services.worker.engine.contract import (
     ResumePoint,
     Sampling,
     Started,
+    SwapFailed,
     TextPrompt,
     TokenPrompt,
 )
+from services.worker.golden import NotProven, prove
 from tests.support.wait import wait_until
 from tests.unit.worker.models import FREE, manifest_of, simulated_model
 
@@ -49,6 +52,15 @@ def model(request: pytest.FixtureRequest) -> Model:
         return simulated_model()
     folder: Path = request.getfixturevalue("smollm2_folder")
     return Model(folder, manifest_of({"model.safetensors": b""}, model="smollm2"))
+
+
+@pytest.fixture(scope="module")
+def other_model(model: Model, request: pytest.FixtureRequest) -> Model:
+    """Other weights for the same engine."""
+    if model.manifest.model == "smollm2":
+        folder: Path = request.getfixturevalue("other_smollm2_folder")
+        return Model(folder, manifest_of({"model.safetensors": b"other"}, model="smollm2"))
+    return simulated_model(b"other")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -236,6 +248,80 @@ async def test_bad_requests_are_refused_and_hurt_nobody(
 async def test_without_a_limit_the_answer_fits_the_context(engine: Engine) -> None:
     prompt = TokenPrompt(tuple(range(300, 300 + CONTEXT - 5)))
     assert len(tokens(await collect(engine, request("all", prompt)))) == 5
+
+
+async def said(engine: Engine, name: str) -> tuple[list[int], int]:
+    """Tokens, and how many of the prompt's were cached."""
+    prompt = TokenPrompt(tuple(range(300, 600)))
+    events = await collect(engine, EngineRequest(name, prompt, Sampling(max_tokens=16, **GREEDY)))  # type: ignore[arg-type]
+    assert isinstance(events[0], Started)
+    return tokens(events), events[0].cached_tokens
+
+
+async def test_answers_change_with_the_weights_and_change_back(
+    engine: Engine, model: Model, other_model: Model
+) -> None:
+    before, _ = await said(engine, "before")
+    assert (await said(engine, "cached"))[1] > 0
+    await engine.swap(other_model)
+    assert engine.info.model_version == other_model.manifest.version
+    changed, cached = await said(engine, "changed")
+    assert (changed != before, cached) == (True, 0)
+    await engine.swap(model)
+    assert engine.info.model_version == model.manifest.version
+    assert await said(engine, "back") == (before, 0)
+
+
+async def test_golden_prompts_tell_weights_apart(engine: Engine, model: Model, other_model: Model) -> None:
+    prompt = tuple(range(300, 340))
+    events = await collect(
+        engine, EngineRequest("golden", TokenPrompt(prompt), Sampling(max_tokens=8, temperature=0.0))
+    )
+    golden = Golden(prompt_token_ids=prompt, expected_token_ids=tuple(tokens(events)))
+    manifest = model.manifest.model_copy(update={"golden": (golden,)})
+    await prove(engine, manifest, "right")
+    await engine.swap(other_model)
+    with pytest.raises(NotProven, match=r"golden prompt 0: token \d is"):
+        await prove(engine, manifest, "wrong")
+    await engine.swap(model)
+    await prove(engine, manifest, "right again")
+
+
+async def test_weights_are_not_changed_under_a_running_request(engine: Engine, other_model: Model) -> None:
+    version = engine.info.model_version
+    async with aclosing(engine.generate(request("running", max_tokens=400))) as events:
+        async for event in events:
+            if isinstance(event, Delta):
+                break
+        with pytest.raises(SwapFailed, match="running") as failed:
+            await engine.swap(other_model)
+    assert failed.value.intact
+    assert engine.info.model_version == version
+    await wait_until(lambda: engine.load().running + engine.load().waiting == 0, description="nothing runs")
+
+
+@pytest.mark.parametrize("change", [{"architecture": "Other"}, {"tokenizer_sha256": "f" * 64}, {"vocab_size": 7}])
+async def test_a_model_of_another_kind_is_refused(engine: Engine, model: Model, change: dict[str, object]) -> None:
+    before, _ = await said(engine, "before-refusal")
+    other = Model(model.folder, model.manifest.model_copy(update=change))
+    with pytest.raises(SwapFailed, match=next(iter(change))) as failed:
+        await engine.swap(other)
+    assert failed.value.intact
+    assert (await said(engine, "after-refusal"))[0] == before
+
+
+async def test_tensors_of_another_shape_are_refused_before_anything_is_touched(
+    engine: Engine, model: Model, request: pytest.FixtureRequest
+) -> None:
+    """vLLM only: a load that broke off would leave it unable to load anything more."""
+    if model.manifest.model != "smollm2":
+        pytest.skip("the simulated engine loads nothing")
+    before, _ = await said(engine, "whole")
+    folder: Path = request.getfixturevalue("broken_smollm2_folder")
+    with pytest.raises(SwapFailed, match=r"down_proj.weight is \[7, ") as failed:
+        await engine.swap(Model(folder, manifest_of({"model.safetensors": b"broken"}, model="smollm2")))
+    assert failed.value.intact
+    assert (await said(engine, "whole again"))[0] == before
 
 
 async def test_steps_and_tokens_only_grow(engine: Engine) -> None:

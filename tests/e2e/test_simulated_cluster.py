@@ -59,7 +59,7 @@ async def ask(openai: AsyncOpenAI, tokens: int = 20, **fields: Any) -> str:
 def test_status_lists_processes_and_workers(simulated: RunningCluster) -> None:
     status = simulated.status()
     names = {process["name"] for process in status["processes"]}
-    expected = {"redis", "s3", "router-1", "router-2", "worker-1", "worker-2", "worker-3", "gateway"}
+    expected = {"redis", "s3", "router-1", "router-2", "worker-1", "worker-2", "worker-3", "gateway", "trainer"}
     assert expected <= names
     assert all(process["pid"] > 0 for process in status["processes"])
     assert [worker["state"] for worker in status["workers"]] == ["ready"] * 3

@@ -88,6 +88,24 @@ class Worker:
     async def beat(self) -> None:
         await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]
 
+    async def delivered(self, deliver: pb.Deliver, phase: str = "committed", reason: str = "") -> None:
+        """Reports how a delivery stands; once committed it serves the version."""
+        self.heartbeat.delivery.delivery_id = deliver.delivery_id
+        self.heartbeat.delivery.model_version = deliver.model_version
+        self.heartbeat.delivery.phase = pb.DeliveryPhase.Value(f"DELIVERY_PHASE_{phase.upper()}")
+        self.heartbeat.delivery.reason = reason
+        if phase == "committed":
+            self.heartbeat.model_version = deliver.model_version
+        await self.beat()
+
+    async def asked(self, delivery_id: str = "") -> pb.Deliver:
+        """The next delivery that is asked for, past repetitions of `delivery_id`."""
+        async with asyncio.timeout(10):
+            while True:
+                frame = await self._stream.read()  # type: ignore[attr-defined]
+                if frame.WhichOneof("frame") == "deliver" and frame.deliver.delivery_id != delivery_id:
+                    return frame.deliver  # type: ignore[no-any-return]
+
     async def goodbye(self) -> None:
         self._beats.cancel()
         await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
@@ -101,7 +119,13 @@ class Worker:
 
 @asynccontextmanager
 async def worker(
-    address: str, worker_id: str = "w1", *, slots: int = 1, epoch: int = 1, kv_tokens: int = 1_000_000
+    address: str,
+    worker_id: str = "w1",
+    *,
+    slots: int = 1,
+    epoch: int = 1,
+    kv_tokens: int = 1_000_000,
+    version: str = "v1",
 ) -> AsyncIterator[Worker]:
     heartbeat = pb.Heartbeat(
         worker_id=worker_id,
@@ -109,7 +133,7 @@ async def worker(
         pool="tide",
         address=f"{worker_id}:1",
         state=pb.WORKER_STATE_READY,
-        model_version="v1",
+        model_version=version,
         context_tokens=4096,
         capacity=pb.Capacity(slots=slots, kv_tokens=kv_tokens),
     )

@@ -23,6 +23,7 @@ def calls() -> dict[str, Call]:
         scripts.detach("w", 1, grace_ms=0),
         scripts.renew(["s"], lease_ms=1000),
         scripts.reap(limit=1),
+        scripts.record(0, {"revision": "1"}),
     ]
     return {call.script.name: call for call in made}
 
@@ -56,4 +57,4 @@ def test_every_script_and_include_is_used() -> None:
 
 def test_all_keys_of_a_pool_share_one_hash_tag() -> None:
     assert all(key.startswith("tidegate:{tide}:") for key in PoolKeys("tide").all())
-    assert len(set(PoolKeys("tide").all())) == 16
+    assert len(set(PoolKeys("tide").all())) == 17

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "simulated"
+ARCHITECTURE = "Simulated"
 CONFIG = {
-    "architectures": ["Simulated"],
+    "architectures": [ARCHITECTURE],
     "model_type": "simulated",
     "max_position_embeddings": 1_048_576,
     "vocab_size": 32_768,

@@ -38,6 +38,7 @@ class PortPlan:
     routers: tuple[Pair, ...]
     workers: tuple[Pair, ...]
     gateway: Pair
+    trainer: int
 
     @classmethod
     def choose(cls, ports: Ports, options: UpOptions, workers: int) -> "PortPlan":
@@ -50,6 +51,7 @@ class PortPlan:
             store=StorePorts.choose(ports),
             routers=tuple(Pair(ports.free(), ports.free()) for _ in range(options.routers)),
             workers=tuple(Pair(ports.free(), ports.free()) for _ in range(workers)),
+            trainer=ports.free(),
         )
 
 
@@ -58,6 +60,7 @@ class Blueprint:
     folder: DataFolder
     cluster: Cluster
     secrets: Secrets
+    public_key: str
     ports: PortPlan
     machine: Machine
 
@@ -97,6 +100,23 @@ class Blueprint:
         own = {"ROUTERS": self._routers, "API_KEY": self.secrets.api_key, "ADMIN_KEY": self.secrets.admin_key}
         return self._service("gateway", "gateway", self.ports.gateway, own, stop_limit_s=DRAIN_LIMIT_S)
 
+    def trainer_process(self) -> ProcessSpec:
+        """Its HTTP port is all it listens on."""
+        at = _at(self.ports.trainer)
+        own = {
+            "HTTP_LISTEN": at,
+            "DATABASE_URL": database_url(self.folder),
+            "WORK_DIR": str(self.folder.training),
+            "ROUTERS": self._routers,
+            **self.signer_variables(),
+        }
+        ready = HttpReady(f"http://{at}/readyz")
+        return ProcessSpec("trainer", _python("trainer"), at, ready, prefixed(own), http_address=at)
+
+    def signer_variables(self) -> dict[str, str]:
+        """What those are told who publish, without the prefix."""
+        return {"SIGNING_KEY_FILE": str(self.folder.signing_key), **store_variables(self.store)}
+
     def import_argv(self, source: str, name: str) -> tuple[str, ...]:
         return _python("services.cli", "models", "import", source, "--name", name, "--json")
 
@@ -106,6 +126,7 @@ class Blueprint:
             "POOL": pool.name,
             "ROUTERS": self._routers,
             "CACHE_DIR": str(self.folder.model_cache(name)),
+            "TRUSTED_KEYS": self.public_key,
             **store_variables(self.store),
         }
         engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
@@ -150,7 +171,7 @@ class Blueprint:
             address=_at(pair.grpc),
             http_address=_at(pair.http),
             ready=HttpReady(f"http://{_at(pair.http)}/readyz"),
-            env=_prefixed({**common, **own}) | dict(outer or {}),
+            env=prefixed({**common, **own}) | dict(outer or {}),
             start_limit_s=start_limit_s,
             stop_limit_s=stop_limit_s,
         )
@@ -161,7 +182,12 @@ def store_variables(settings: StoreSettings) -> dict[str, str]:
     return {name.upper(): value for name, value in settings.model_dump().items()}
 
 
-def _prefixed(variables: Mapping[str, str]) -> dict[str, str]:
+def database_url(folder: DataFolder) -> str:
+    """Of the training jobs."""
+    return f"sqlite:///{folder.jobs}"
+
+
+def prefixed(variables: Mapping[str, str]) -> dict[str, str]:
     return {PREFIX + name.removeprefix(PREFIX): value for name, value in variables.items()}
 
 

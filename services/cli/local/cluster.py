@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 
 from services.cli.errors import CommandFailed
-from services.cli.local import environment, redis, s3, secrets, serving, state
-from services.cli.local.blueprint import Blueprint, PortPlan, store_variables
+from services.cli.local import environment, redis, s3, scraping, secrets, serving, state
+from services.cli.local.blueprint import Blueprint, PortPlan, prefixed
 from services.cli.local.events import Event, Report
 from services.cli.local.folder import DataFolder, write_private
 from services.cli.local.machine import Machine
@@ -22,9 +22,11 @@ from services.cli.local.spec import HttpReady, ProcessSpec
 from services.cli.local.supervisor import Supervisor
 from services.cli.roster import ready_workers
 from services.shared.clock import Clock, SystemClock
+from services.shared.manifests import WrongManifest
 from services.shared.objectstore import connect
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import PREFIX
+from services.shared.signing import TrustedKeys, Untrusted
 from trainer.sources.pick import BUILT_IN
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ def plan(options: UpOptions, folder: DataFolder, random: Random) -> Blueprint:
     serving.references(cluster)
     workers = sum(pool.workers for pool in cluster.pools)
     ports = PortPlan.choose(Ports(random), options, workers)
-    return Blueprint(folder, cluster, secrets.keep(folder), ports, Machine.look())
+    public_key = secrets.keep_signing_key(folder).public
+    return Blueprint(folder, cluster, secrets.keep(folder), public_key, ports, Machine.look())
 
 
 class LocalCluster:
@@ -75,7 +78,8 @@ class LocalCluster:
         providing = asyncio.create_task(self._provide_models())
         try:
             await self._stage(*blueprint.router_processes())
-            serving_all = self._stage(*blueprint.worker_processes(), blueprint.gateway_process())
+            others = (blueprint.gateway_process(), blueprint.trainer_process())
+            serving_all = self._stage(*blueprint.worker_processes(), *others)
             await asyncio.gather(providing, serving_all)
         finally:
             providing.cancel()
@@ -88,7 +92,8 @@ class LocalCluster:
         self._phase = "stopping"
         self._report(Event(kind="stopping"))
         await self._supervisor.stop()
-        self._blueprint.folder.state.unlink(missing_ok=True)
+        for file in (self._blueprint.folder.state, self._blueprint.folder.prometheus_targets):
+            file.unlink(missing_ok=True)
         self._report(Event(kind="stopped"))
 
     def _write_files(self) -> None:
@@ -127,15 +132,17 @@ class LocalCluster:
             await self._step(f"model {reference.model}", self._import(reference.model, reference))
 
     async def _is_known(self, reference: Reference) -> bool:
+        """And signed with this cluster's key: what another key signed is imported again, so that workers take it."""
         try:
-            await Registry(connect(self._blueprint.store)).resolve(reference)
-        except UnknownVersion:
+            manifest = await Registry(connect(self._blueprint.store)).resolve(reference)
+            TrustedKeys([self._blueprint.public_key]).check(manifest)
+        except (UnknownVersion, WrongManifest, Untrusted):
             return False
         return True
 
     async def _import(self, source: str, reference: Reference) -> str:
         """In a process of its own, since conversion takes much memory that only the end of a process gives back."""
-        variables = {PREFIX + name: value for name, value in store_variables(self._blueprint.store).items()}
+        variables = prefixed(self._blueprint.signer_variables())
         argv = self._blueprint.import_argv(source, reference.model)
         child = await self._launcher.start(ProcessSpec("import", argv, "", HttpReady(""), variables))
         try:
@@ -168,6 +175,7 @@ class LocalCluster:
             processes=self._supervisor.records(),
         )
         state.save(self._blueprint.folder.state, record)
+        write_private(self._blueprint.folder.prometheus_targets, scraping.to_json(record.processes))
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -194,6 +202,7 @@ def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _unknown_model(reference: Reference) -> str:
     return (
-        f"the registry has no {reference}. Name a folder or .gguf file to import (--model PATH), "
+        f"the registry has no {reference} that this cluster signed. "
+        "Name a folder or .gguf file to import (--model PATH), "
         f"or a model that needs none: {', '.join(BUILT_IN)}"
     )

@@ -40,8 +40,24 @@ class DataFolder:
         return self.root / "local.env"
 
     @property
+    def prometheus_targets(self) -> Path:
+        return self.root / "prometheus-targets.json"
+
+    @property
     def secrets(self) -> Path:
         return self.root / "secrets.json"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.root / "signing.pem"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs.sqlite3"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "training"
 
     @property
     def config(self) -> Path:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.cli.local.folder import DataFolder, write_private
 from services.shared.settings import WrongSettings
+from services.shared.signing import SigningKey, load_key
 
 
 class Secrets(BaseModel):
@@ -38,3 +39,10 @@ def keep(folder: DataFolder) -> Secrets:
     except ValidationError as error:
         fields = ", ".join(str(problem["loc"][0] if problem["loc"] else "file") for problem in error.errors())
         raise WrongSettings(f"{folder.secrets}: wrong or missing: {fields}. Remove the file to get new keys") from None
+
+
+def keep_signing_key(folder: DataFolder) -> SigningKey:
+    """Signs what this cluster's people import and train. Raises WrongSettings for a file that is not a key."""
+    if not folder.signing_key.exists():
+        write_private(folder.signing_key, SigningKey.fresh().to_pem())
+    return load_key(folder.signing_key, "signing key")

@@ -184,6 +184,14 @@ class EngineDead(EngineError):
     """The engine is gone, and everything that it ran with it."""
 
 
+class SwapFailed(EngineError):
+    """The weights were not replaced. `intact`: the old ones are there; else nothing may run until a swap succeeds."""
+
+    def __init__(self, message: str, *, intact: bool) -> None:
+        super().__init__(message)
+        self.intact = intact
+
+
 # ---- the engine ----
 
 
@@ -219,6 +227,15 @@ class Model:
     draft: Path | None = None
 
 
+def unfit(old: Manifest, new: Manifest) -> str | None:
+    """Why an engine that was started on `old` cannot take the weights of `new` in place, or None."""
+    for what in ("model", "kind", "architecture", "vocab_size", "tokenizer_sha256"):
+        was, wanted = getattr(old, what), getattr(new, what)
+        if was != wanted:
+            return f"{what} is {wanted}, this engine runs {was}: only workers that start on it can serve this version"
+    return None
+
+
 class Engine(Protocol):
     """Runs many requests in steps. All methods belong to one event loop; `load` and `info` never block."""
 
@@ -244,6 +261,14 @@ class Engine(Protocol):
         Refuses before the engine sees the request (InvalidPrompt, ContextTooLong). Closing the generator early aborts
         the request and frees its KV; a generator left unclosed keeps its place in the engine. What the caller does
         not read waits in memory, at most max_tokens a choice. Raises EngineDead.
+        """
+        ...
+
+    async def swap(self, model: Model) -> None:
+        """Replaces the weights in place; `info` then names the new version, and no KV of the old one is left.
+
+        Only while nothing runs, and for models that `unfit` has nothing against. A draft model stays as it is. Raises
+        SwapFailed, EngineDead.
         """
         ...
 

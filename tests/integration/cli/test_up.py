@@ -52,7 +52,7 @@ def test_the_life_of_a_detached_cluster(tmp_path: Path) -> None:
     try:
         assert status["state"] == "running"
         names = {process["name"] for process in status["processes"]}
-        assert names == {"redis", "s3", "router-1", "router-2", "worker-1", "worker-2", "gateway"}
+        assert names == {"redis", "s3", "router-1", "router-2", "worker-1", "worker-2", "gateway", "trainer"}
         assert all(process["state"] == "running" and process["pid"] for process in status["processes"])
         workers = {process["pid"] for process in status["processes"] if process["name"].startswith("worker")}
         assert {worker["pid"] for worker in status["workers"]} == workers

@@ -195,7 +195,9 @@ async def test_operators_and_gateways_see_the_pool(routers: Routers) -> None:
         gateway(routers[1].address) as one,
         channel(routers[1].address) as connection,
     ):
-        await wait_until(lambda: one.catalog.pools[0].ready_workers == 1, description="the catalog has the worker")
+        await wait_until(
+            lambda: [pool.ready_workers for pool in one.catalog.pools] == [1], description="the catalog has the worker"
+        )
         assert one.catalog.pools[0].model_versions == ["v1"]
         await one.submit("r1")
         await one.submit("r2", "batch")

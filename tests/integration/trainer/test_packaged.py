@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trainer.checkpoint import read
-from trainer.publish import describe
+from trainer.publish import Provenance, describe
 from trainer.sources.gguf import GgufFile
 from trainer.sources.packaged import PackagedSmolLM2
 from trainer.sources.pick import pick
@@ -19,7 +19,7 @@ def test_it_becomes_a_checkpoint_that_a_folder_import_takes_as_it_is(tmp_path: P
     assert (made.architecture, made.vocab_size) == ("LlamaForCausalLM", 49_152)
     assert {file.name for file in made.tokenizer} >= {"tokenizer.json", "chat_template.jinja"}
     again = read(pick(str(tmp_path)).prepare(tmp_path / "unused"))
-    described = [describe(found, model="smol", source="a test", created=1) for found in (made, again)]
+    described = [describe(found, model="smol", provenance=Provenance("a test"), created=1) for found in (made, again)]
     assert described[0].version == described[1].version
 
 

@@ -15,6 +15,7 @@ from services.shared.manifests import MANIFEST
 from services.shared.objectstore import StoreSettings, connect
 from services.shared.registry import Reference, Registry
 from tests.support.s3 import running_s3
+from tests.support.signing import KEY, TRUSTED
 from tests.support.wait import wait_until
 from trainer.publish import point
 
@@ -27,8 +28,16 @@ async def settings(tmp_path: Path) -> AsyncIterator[StoreSettings]:
         yield running
 
 
-async def start_import(settings: StoreSettings, *arguments: str) -> asyncio.subprocess.Process:
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "signing.pem"
+    file.write_text(KEY.to_pem())
+    return file
+
+
+async def start_import(settings: StoreSettings, key_file: Path, *arguments: str) -> asyncio.subprocess.Process:
     variables = {f"TIDEGATE_{name.upper()}": value for name, value in settings.model_dump().items()}
+    variables["TIDEGATE_SIGNING_KEY_FILE"] = str(key_file)
     return await asyncio.create_subprocess_exec(
         *IMPORT,
         *arguments,
@@ -49,21 +58,23 @@ async def test_two_publishers_race_for_an_alias(settings: StoreSettings) -> None
     assert await Registry(store).alias(reference) in versions
 
 
-async def test_importers_at_once_leave_whole_versions_and_one_winner(settings: StoreSettings) -> None:
+async def test_importers_at_once_leave_whole_versions_and_one_winner(settings: StoreSettings, key_file: Path) -> None:
     sources = ("simulated:1", "simulated:2", "simulated:2")
-    running = [await start_import(settings, source, "--name", "tiny") for source in sources]
+    running = [await start_import(settings, key_file, source, "--name", "tiny") for source in sources]
     ended = await asyncio.gather(*(process.communicate() for process in running))
     assert [process.returncode for process in running] == [0, 0, 0], ended
     registry = Registry(connect(settings))
-    versions = {manifest.version async for manifest in registry.versions()}
-    assert len(versions) == 2
-    assert (await registry.resolve(Reference("tiny"))).version in versions
+    manifests = [manifest async for manifest in registry.versions()]
+    assert len({manifest.version for manifest in manifests}) == len(manifests) == 2
+    assert await registry.resolve(Reference("tiny")) in manifests
+    for manifest in manifests:
+        TRUSTED.check(manifest)
 
 
-async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, tmp_path: Path) -> None:
+async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, key_file: Path, tmp_path: Path) -> None:
     folder = big_model(tmp_path)
     store = connect(settings)
-    killed = await start_import(settings, str(folder), "--name", "tiny")
+    killed = await start_import(settings, key_file, str(folder), "--name", "tiny")
 
     async def has_begun() -> bool:
         return any([name async for name in store.list("tiny/")])
@@ -75,7 +86,7 @@ async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, t
     assert not [name for name in names if name.endswith(MANIFEST)], "killed too late to show anything"
     assert [manifest async for manifest in Registry(store).versions()] == []
 
-    again = await start_import(settings, str(folder), "--name", "tiny")
+    again = await start_import(settings, key_file, str(folder), "--name", "tiny")
     assert await again.communicate()
     assert again.returncode == 0
     assert len([manifest async for manifest in Registry(store).versions()]) == 1

@@ -17,6 +17,7 @@ from services.worker.settings import WorkerSettings
 from services.worker.status import State
 from tests.integration.worker.router import Router, running_router
 from tests.integration.worker.store import publish
+from tests.support.signing import KEY
 from tests.support.wait import wait_until
 
 ENGINE = {"context_tokens": 512, "kv_tokens": 2048, "max_running": 8, "step_ms": 1, "sequence_ms": 0, "prefill_ms": 0}
@@ -61,6 +62,7 @@ async def start_worker(
                 "s3_endpoint": "http://127.0.0.1:9",
                 "s3_access_key": "none",
                 "s3_secret_key": "none",
+                "trusted_keys": KEY.public,
                 "drain_s": 5,
             }
             | given

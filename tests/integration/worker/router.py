@@ -12,13 +12,13 @@ Frames = AsyncIterator[pb.AttachRequest]
 
 
 class Router(router_pb2_grpc.RouterServiceServicer):
-    """Welcomes every worker, keeps what it says, and can tell it to drain."""
+    """Welcomes every worker, keeps what it says, and can tell the last one what to do."""
 
     def __init__(self) -> None:
         self.address = ""
         self.heartbeats: list[pb.Heartbeat] = []
         self.goodbyes: list[pb.AttachGoodbye] = []
-        self.drain = asyncio.Event()
+        self._outgoing: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
 
     @property
     def states(self) -> list[int]:
@@ -26,24 +26,30 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         states = [beat.state for beat in self.heartbeats]
         return [state for index, state in enumerate(states) if index == 0 or state != states[index - 1]]
 
+    def drain(self) -> None:
+        self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=1000)))
+
+    def deliver(self, delivery_id: str, version: str, finish_timeout_ms: int = 5000) -> None:
+        deliver = pb.Deliver(delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms)
+        self._outgoing.put_nowait(pb.AttachResponse(deliver=deliver))
+
     async def Attach(  # noqa: N802
         self, request_iterator: Frames, context: rpc.Context
     ) -> AsyncIterator[pb.AttachResponse]:
-        draining = asyncio.ensure_future(self.drain.wait())
+        outgoing: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
+        self._outgoing = outgoing
         self._keep(await anext(request_iterator))
         yield pb.AttachResponse(
             welcome=pb.AttachWelcome(router_id="test", heartbeat_interval_ms=60_000, lease_ms=10_000)
         )
         reading = asyncio.create_task(self._read(request_iterator))
+        reading.add_done_callback(lambda _: outgoing.put_nowait(None))
         try:
-            await asyncio.wait([draining, reading], return_when=asyncio.FIRST_COMPLETED)
-            if draining.done():
-                yield pb.AttachResponse(drain=pb.Drain(timeout_ms=1000))
-            await reading
+            while frame := await outgoing.get():
+                yield frame
         finally:
-            draining.cancel()
             reading.cancel()
-            await asyncio.gather(draining, reading, return_exceptions=True)
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def Dispatch(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.DispatchRequest], context: rpc.Context

@@ -12,6 +12,7 @@ from services.worker.app import WorkerApp
 from services.worker.status import State
 from tests.integration.worker.gateway import connected
 from tests.integration.worker.router import Router
+from tests.support.signing import KEY
 from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2 as pb
 
@@ -57,6 +58,7 @@ def environment(folder: Path, router: Router) -> dict[str, str]:
         "TIDEGATE_S3_ENDPOINT": "http://127.0.0.1:9",
         "TIDEGATE_S3_ACCESS_KEY": "none",
         "TIDEGATE_S3_SECRET_KEY": "none",
+        "TIDEGATE_TRUSTED_KEYS": KEY.public,
     }
 
 

@@ -45,7 +45,7 @@ async def test_a_drain_lets_requests_finish_and_says_goodbye(worker: WorkerApp, 
     async with connected(worker.address) as gateway:
         await gateway.start(1, sampling=pb.Sampling(ignore_eos=True, max_tokens=200))
         await wait_until(lambda: gateway.tokens(1), description="tokens flow")
-        router.drain.set()
+        router.drain()
         await wait_until(lambda: router.states[-1] == State.DRAINING, description="it drains")
         await gateway.start(2)
         assert (await gateway.end_of(2)).failure.kind == pb.FAILURE_KIND_DRAINING

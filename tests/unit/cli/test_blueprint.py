@@ -18,7 +18,7 @@ SECRETS = Secrets(api_key="k1", admin_key="k2", redis_password="k3", s3_access_k
 def blueprint(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> Blueprint:
     options = UpOptions(data_dir=Path("/data"), working_dir=Path("/here"), **given)
     ports = PortPlan.choose(Ports(Random(1)), options, sum(pool.workers for pool in pools))
-    return Blueprint(DataFolder(Path("/data")), Cluster(pools=pools), SECRETS, ports, machine)
+    return Blueprint(DataFolder(Path("/data")), Cluster(pools=pools), SECRETS, "public", ports, machine)
 
 
 REAL = Pool(name="real", model="m", workers=2)

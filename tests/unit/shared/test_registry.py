@@ -41,6 +41,43 @@ async def test_versions_and_aliases_resolve(store: ObjectStore) -> None:
     assert await registry.aliases() == {Reference("tiny"): second.version}
 
 
+async def test_an_alias_remembers_where_it_pointed_before(store: ObjectStore) -> None:
+    registry, latest = Registry(store), Reference("tiny")
+    await registry.move_alias(latest, "a" * 64)
+    assert await registry.previous(latest) is None
+    await registry.move_alias(latest, "b" * 64)
+    await registry.move_alias(latest, "b" * 64)
+    assert await registry.previous(latest) == "a" * 64
+    await registry.move_alias(latest, "a" * 64)
+    assert await registry.previous(latest) == "b" * 64
+
+
+async def test_an_alias_written_before_it_remembered_anything_can_be_moved(store: ObjectStore) -> None:
+    await store.put_new("tiny/aliases/latest.json", b'{"version": "%s"}' % (b"a" * 64))
+    assert await Registry(store).previous(Reference("tiny")) is None
+    await Registry(store).move_alias(Reference("tiny"), "b" * 64)
+    assert await Registry(store).previous(Reference("tiny")) == "a" * 64
+
+
+async def test_people_may_name_a_version_by_its_beginning_or_an_alias(store: ObjectStore) -> None:
+    first, second, registry = manifest(), manifest(vocab_size=17), Registry(store)
+    await put(store, first)
+    await put(store, second)
+    await registry.move_alias(Reference("tiny"), first.version)
+    for word in (first.version, first.version[:12], "latest"):
+        assert await registry.find("tiny", word) == first
+    for word in (first.version[:3], "0" * 12, "canary", "no/such", ""):
+        with pytest.raises(UnknownVersion):
+            await registry.find("tiny", word)
+
+
+async def test_a_beginning_that_several_versions_share_is_no_name(store: ObjectStore) -> None:
+    for ending in ("0", "1"):
+        await store.put_new(object_name("tiny", "abcd" * 15 + "000" + ending, MANIFEST), b"{}")
+    with pytest.raises(UnknownVersion, match="2 versions begin so"):
+        await Registry(store).find("tiny", "abcdabcd")
+
+
 async def test_unknown_names_say_so(store: ObjectStore) -> None:
     registry = Registry(store)
     for which in ("latest", "f" * 64):

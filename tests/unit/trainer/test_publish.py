@@ -9,8 +9,9 @@ from services.shared.manifests import Manifest
 from services.shared.objectstore import Conflict, ObjectStore
 from services.shared.registry import Reference, Registry, object_name
 from tests.support.clock import ManualClock
+from tests.support.signing import KEY, STRANGER
 from trainer.checkpoint import Checkpoint, read
-from trainer.publish import ALIAS_TRIES, describe, point, publish
+from trainer.publish import ALIAS_TRIES, Provenance, describe, point, publish
 from trainer.sources.simulated import SimulatedModel
 
 
@@ -25,12 +26,12 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 
 
 def described(checkpoint: Checkpoint, created: int = 1) -> Manifest:
-    return describe(checkpoint, model="tiny", source="a test", created=created)
+    return KEY.sign(describe(checkpoint, model="tiny", provenance=Provenance("a test"), created=created))
 
 
 async def test_every_byte_is_published_and_reported(store: ObjectStore, checkpoint: Checkpoint) -> None:
     moved: list[int] = []
-    published = await publish(store, checkpoint, described(checkpoint), moved.append)
+    published = await publish(store, checkpoint.files, described(checkpoint), moved.append)
     assert published.is_new
     assert sum(moved) == checkpoint.size
     for path in checkpoint.files:
@@ -39,12 +40,22 @@ async def test_every_byte_is_published_and_reported(store: ObjectStore, checkpoi
 
 
 async def test_the_same_content_is_published_once(store: ObjectStore, checkpoint: Checkpoint) -> None:
-    first = await publish(store, checkpoint, described(checkpoint), lambda _: None)
+    first = await publish(store, checkpoint.files, described(checkpoint), lambda _: None)
     moved: list[int] = []
-    again = await publish(store, checkpoint, described(checkpoint, created=2), moved.append)
+    again = await publish(store, checkpoint.files, described(checkpoint, created=2), moved.append)
     assert not again.is_new
     assert moved == []
     assert await Registry(store).resolve(Reference("tiny", again.manifest.version)) == first.manifest
+
+
+async def test_what_another_key_had_signed_is_signed_again_and_nothing_else_changes(
+    store: ObjectStore, checkpoint: Checkpoint
+) -> None:
+    ours = described(checkpoint)
+    theirs = STRANGER.sign(ours)
+    await publish(store, checkpoint.files, theirs, lambda _: None)
+    assert not (await publish(store, checkpoint.files, ours, lambda _: None)).is_new
+    assert await Registry(store).resolve(Reference("tiny", theirs.version)) == ours
 
 
 class Stopped(Exception):
@@ -56,9 +67,9 @@ async def test_what_stops_half_way_leaves_nothing_to_see(store: ObjectStore, che
         raise Stopped
 
     with pytest.raises(Stopped):
-        await publish(store, checkpoint, described(checkpoint), stop)
+        await publish(store, checkpoint.files, described(checkpoint), stop)
     assert [made async for made in Registry(store).versions()] == []
-    assert (await publish(store, checkpoint, described(checkpoint), lambda _: None)).is_new
+    assert (await publish(store, checkpoint.files, described(checkpoint), lambda _: None)).is_new
 
 
 async def test_an_alias_that_points_there_already_is_left_alone(store: ObjectStore) -> None:

@@ -1,4 +1,4 @@
-"""Manifests and engines for the tests of the worker."""
+"""Manifests, signed, and engines for the tests of the worker."""
 
 import hashlib
 from pathlib import Path
@@ -9,13 +9,14 @@ from services.shared.manifests import File, Manifest, make
 from services.worker.engine.contract import Model
 from services.worker.engine.simulated.engine import SimulatedEngine
 from services.worker.engine.simulated.faults import Faults
+from tests.support.signing import KEY
 
 FREE = {"step_ms": 0, "sequence_ms": 0, "prefill_ms": 0}
 
 
 def manifest_of(files: dict[str, bytes], model: str = "tide") -> Manifest:
     listed = tuple(File(name=name, size=len(data), sha256=sha256(data)) for name, data in files.items())
-    return make(
+    manifest = make(
         model=model,
         created=1,
         architecture="Simulated",
@@ -26,6 +27,7 @@ def manifest_of(files: dict[str, bytes], model: str = "tide") -> Manifest:
         tokenizer_sha256="0" * 64,
         source="a test",
     )
+    return KEY.sign(manifest)
 
 
 def sha256(data: bytes) -> str:

@@ -3,10 +3,13 @@
 -- exist, none of them for this request). Looks at CANDIDATES workers at most.
 local CANDIDATES = 16
 
--- A pool of one has nowhere else to go, so there the exclusion is only a wish.
+-- A request that is excluded from as many workers as there are has nowhere else to go; then it is only a wish.
 local function is_excluded(worker_id, excluded)
-  return excluded ~= '' and string.find(excluded, ',' .. worker_id .. ',', 1, true) ~= nil
-    and redis.call('ZCARD', WORKERS) > 1
+  if excluded == '' or not string.find(excluded, ',' .. worker_id .. ',', 1, true) then
+    return false
+  end
+  local _, commas = string.gsub(excluded, ',', ',')
+  return commas - 1 < redis.call('ZCARD', WORKERS)
 end
 
 -- What a request needs of the KV cache; one that needs all of it or more runs alone.

@@ -16,6 +16,8 @@ from services.worker.engine.contract import (
     EngineRequest,
     Event,
     Model,
+    SwapFailed,
+    unfit,
 )
 from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.kv import KvCache
@@ -92,6 +94,22 @@ class SimulatedEngine:
         finally:
             for sequence in list(run.answers):
                 self._forget(sequence)
+
+    async def swap(self, model: Model) -> None:
+        if self._death:
+            raise EngineDead(self._death)
+        if reason := unfit(self._loaded.manifest, model.manifest):
+            raise SwapFailed(reason, intact=True)
+        if self._scheduler.has_work:
+            raise SwapFailed("requests are running", intact=True)
+        await self._clock.sleep(self._config.swap_ms / 1000 * self._faults.slowdown)
+        if self._faults.swap == "crash":
+            self._die(reason := "the engine crashed while its weights were replaced")
+            raise EngineDead(reason)
+        if self._faults.swap:
+            raise SwapFailed(self._faults.swap, intact=False)
+        self._kv.forget()
+        self._model = model
 
     async def stop(self) -> None:
         self._die("the engine was stopped")

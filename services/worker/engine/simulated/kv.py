@@ -69,6 +69,11 @@ class KvCache:
             if not self._holders[block]:
                 self._free[block] = None
 
+    def forget(self) -> None:
+        """Nothing that the blocks hold can be found any more. Sequences keep theirs."""
+        self._block_of.clear()
+        self._hash_of.clear()
+
     def _take(self) -> Block:
         block, _ = self._free.popitem(last=False)
         if name := self._hash_of.pop(block, None):

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -23,7 +24,10 @@ from services.worker.engine.contract import (
     EngineRequest,
     Event,
     Model,
+    SwapFailed,
+    unfit,
 )
+from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import lifeline
 from services.worker.engine.vllm.answer import Answer
 from services.worker.engine.vllm.loaded import Loaded
@@ -57,7 +61,8 @@ class VllmEngine:
         info = _info(llm, model, self._config)
         self._stats.kv_tokens = info.kv_tokens
         online = _online_renderer(llm, self._config)
-        self._loaded = Loaded(llm, info, online, Renderer(online, model.manifest.model, info.context_tokens))
+        renderer = Renderer(online, model.manifest.model, info.context_tokens)
+        self._loaded = Loaded(llm, model, info, online, renderer)
 
     def _build(self, model: Model) -> AsyncLLM:
         arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
@@ -95,6 +100,21 @@ class VllmEngine:
         except EngineGenerateError as error:
             raise _cause(error) from error
 
+    async def swap(self, model: Model) -> None:
+        """vLLM keeps tokenizer and chat template, and recovers from no load that broke off: both are checked before."""
+        loaded = self._alive()
+        if reason := unfit(loaded.model.manifest, model.manifest) or await _misfit(loaded.model, model):
+            raise SwapFailed(reason, intact=True)
+        if running := loaded.llm.get_num_unfinished_requests():
+            raise SwapFailed(f"{running} requests are running", intact=True)
+        try:
+            await _reload(loaded.llm, model.folder)
+        except EngineDeadError as error:
+            raise EngineDead(self.death or "vLLM's engine process has died") from error
+        except Exception as error:
+            raise SwapFailed(f"vLLM did not load the weights: {error}", intact=False) from error
+        self._loaded = replace(loaded, model=model, info=_info(loaded.llm, model, self._config))
+
     async def stop(self) -> None:
         self._death = self._death or "the engine was stopped"
         building, self._building, self._loaded = self._building, None, None
@@ -108,6 +128,26 @@ class VllmEngine:
         if self.death or self._loaded is None:
             raise EngineDead(self.death or "the engine has not started")
         return self._loaded
+
+
+async def _misfit(old: Model, new: Model) -> str | None:
+    """Why the tensors of `new` cannot take the place of those of `old`, or None."""
+    try:
+        was, wanted = await asyncio.gather(*(asyncio.to_thread(shapes, model.folder) for model in (old, new)))
+    except UnreadableTensors as error:
+        return str(error)
+    return difference(was, wanted)
+
+
+async def _reload(llm: AsyncLLM, folder: Path) -> None:
+    """Paused so that no step sees half of the weights; the prefix cache goes with the weights that filled it."""
+    await llm.pause_generation(mode="keep", clear_cache=False)
+    try:
+        await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        if not await llm.reset_prefix_cache(reset_running_requests=True):
+            raise RuntimeError("the prefix cache was not dropped")
+    finally:
+        await llm.resume_generation()
 
 
 async def _built(building: "asyncio.Future[AsyncLLM]") -> AsyncLLM | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from services.worker.engine.contract import EngineInfo
+from services.worker.engine.contract import EngineInfo, Model
 from services.worker.engine.vllm.parse import ChoiceParser
 from services.worker.engine.vllm.render import Rendered, Renderer
 
@@ -13,6 +13,7 @@ from services.worker.engine.vllm.render import Rendered, Renderer
 @dataclass(frozen=True, slots=True)
 class Loaded:
     llm: AsyncLLM
+    model: Model
     info: EngineInfo
     online: OnlineRenderer
     renderer: Renderer

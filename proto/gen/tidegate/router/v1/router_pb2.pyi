@@ -141,6 +141,8 @@ class _WorkerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerSta
     WORKER_STATE_READY: _WorkerState.ValueType  # 2
     WORKER_STATE_DRAINING: _WorkerState.ValueType  # 3
     WORKER_STATE_STUCK: _WorkerState.ValueType  # 4
+    WORKER_STATE_SWAPPING: _WorkerState.ValueType  # 5
+    """Changes its weights; takes nothing new until it is ready again."""
 
 class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper): ...
 
@@ -149,7 +151,71 @@ WORKER_STATE_LOADING: WorkerState.ValueType  # 1
 WORKER_STATE_READY: WorkerState.ValueType  # 2
 WORKER_STATE_DRAINING: WorkerState.ValueType  # 3
 WORKER_STATE_STUCK: WorkerState.ValueType  # 4
+WORKER_STATE_SWAPPING: WorkerState.ValueType  # 5
+"""Changes its weights; takes nothing new until it is ready again."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
+
+class _DeliveryPhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryPhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_PHASE_UNSPECIFIED: _DeliveryPhase.ValueType  # 0
+    DELIVERY_PHASE_STAGING: _DeliveryPhase.ValueType  # 1
+    """Downloads and verifies; serves all the while."""
+    DELIVERY_PHASE_HOLDING: _DeliveryPhase.ValueType  # 2
+    """Lets running requests finish."""
+    DELIVERY_PHASE_SWAPPING: _DeliveryPhase.ValueType  # 3
+    DELIVERY_PHASE_PROVING: _DeliveryPhase.ValueType  # 4
+    """Compares the manifest's golden prompts with what the engine answers."""
+    DELIVERY_PHASE_RESTORING: _DeliveryPhase.ValueType  # 5
+    """Puts the old weights back."""
+    DELIVERY_PHASE_COMMITTED: _DeliveryPhase.ValueType  # 6
+    DELIVERY_PHASE_FAILED: _DeliveryPhase.ValueType  # 7
+    """The old version goes on."""
+
+class DeliveryPhase(_DeliveryPhase, metaclass=_DeliveryPhaseEnumTypeWrapper): ...
+
+DELIVERY_PHASE_UNSPECIFIED: DeliveryPhase.ValueType  # 0
+DELIVERY_PHASE_STAGING: DeliveryPhase.ValueType  # 1
+"""Downloads and verifies; serves all the while."""
+DELIVERY_PHASE_HOLDING: DeliveryPhase.ValueType  # 2
+"""Lets running requests finish."""
+DELIVERY_PHASE_SWAPPING: DeliveryPhase.ValueType  # 3
+DELIVERY_PHASE_PROVING: DeliveryPhase.ValueType  # 4
+"""Compares the manifest's golden prompts with what the engine answers."""
+DELIVERY_PHASE_RESTORING: DeliveryPhase.ValueType  # 5
+"""Puts the old weights back."""
+DELIVERY_PHASE_COMMITTED: DeliveryPhase.ValueType  # 6
+DELIVERY_PHASE_FAILED: DeliveryPhase.ValueType  # 7
+"""The old version goes on."""
+Global___DeliveryPhase: _TypeAlias = DeliveryPhase  # noqa: Y015
+
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    ROLLOUT_STATE_ROLLING: _RolloutState.ValueType  # 1
+    ROLLOUT_STATE_UNDOING: _RolloutState.ValueType  # 2
+    """It failed; workers that have changed go back to the previous version."""
+    ROLLOUT_STATE_DONE: _RolloutState.ValueType  # 3
+    ROLLOUT_STATE_FAILED: _RolloutState.ValueType  # 4
+    """It failed, and what could go back has gone back."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper): ...
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+ROLLOUT_STATE_ROLLING: RolloutState.ValueType  # 1
+ROLLOUT_STATE_UNDOING: RolloutState.ValueType  # 2
+"""It failed; workers that have changed go back to the previous version."""
+ROLLOUT_STATE_DONE: RolloutState.ValueType  # 3
+ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 4
+"""It failed, and what could go back has gone back."""
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
 @_typing.final
 class DispatchRequest(_message.Message):
@@ -725,6 +791,7 @@ class Heartbeat(_message.Message):
     LOAD_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     STAGED_VERSIONS_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -743,6 +810,10 @@ class Heartbeat(_message.Message):
     def staged_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Model versions staged on local disk, ready to swap to."""
 
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """How the last delivery that this process was asked for stands."""
+
     def __init__(
         self,
         *,
@@ -758,14 +829,44 @@ class Heartbeat(_message.Message):
         load: Global___Load | None = ...,
         pid: _builtins.int = ...,
         staged_versions: _abc.Iterable[_builtins.str] | None = ...,
+        delivery: Global___Delivery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "load", b"load"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "delivery", b"delivery", "load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "epoch", b"epoch", "load", b"load", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "load", b"load", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    model_version: _builtins.str
+    phase: Global___DeliveryPhase.ValueType
+    reason: _builtins.str
+    """Why it failed, for operators."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        phase: Global___DeliveryPhase.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "model_version", b"model_version", "phase", b"phase", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class Capacity(_message.Message):
@@ -849,21 +950,25 @@ class AttachResponse(_message.Message):
 
     WELCOME_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    DELIVER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___AttachWelcome: ...
     @_builtins.property
     def drain(self) -> Global___Drain: ...
+    @_builtins.property
+    def deliver(self) -> Global___Deliver: ...
     def __init__(
         self,
         *,
         welcome: Global___AttachWelcome | None = ...,
         drain: Global___Drain | None = ...,
+        deliver: Global___Deliver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "drain", "deliver"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -914,6 +1019,34 @@ class Drain(_message.Message):
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
 
 @_typing.final
+class Deliver(_message.Message):
+    """Change to another version of the model. Repeated until heartbeats report this delivery; the worker does it once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    model_version: _builtins.str
+    finish_timeout_ms: _builtins.int
+    """Time for running requests to finish. 0: the worker's own setting."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        finish_timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deliver: _TypeAlias = Deliver  # noqa: Y015
+
+@_typing.final
 class ListPoolsRequest(_message.Message):
     """---- Control ----"""
 
@@ -957,7 +1090,10 @@ class PoolStatus(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     CLASSES_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     granted: _builtins.int
+    model: _builtins.str
+    """Registry reference of its model, as tidegate.yaml has it."""
     @_builtins.property
     def pool(self) -> Global___Pool: ...
     @_builtins.property
@@ -968,10 +1104,11 @@ class PoolStatus(_message.Message):
         pool: Global___Pool | None = ...,
         classes: _abc.Iterable[Global___ClassStatus] | None = ...,
         granted: _builtins.int = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "granted", b"granted", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "granted", b"granted", "model", b"model", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1108,3 +1245,208 @@ class DrainWorkerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainWorkerResponse: _TypeAlias = DrainWorkerResponse  # noqa: Y015
+
+@_typing.final
+class StartRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    model_version: _builtins.str
+    """The whole version, 64 hex digits."""
+    finish_timeout_ms: _builtins.int
+    """Time that running requests of each worker get. 0: the worker's own setting."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        finish_timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutRequest: _TypeAlias = StartRolloutRequest  # noqa: Y015
+
+@_typing.final
+class StartRolloutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutResponse: _TypeAlias = StartRolloutResponse  # noqa: Y015
+
+@_typing.final
+class GetRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRolloutRequest: _TypeAlias = GetRolloutRequest  # noqa: Y015
+
+@_typing.final
+class GetRolloutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRolloutResponse: _TypeAlias = GetRolloutResponse  # noqa: Y015
+
+@_typing.final
+class StopRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopRolloutRequest: _TypeAlias = StopRolloutRequest  # noqa: Y015
+
+@_typing.final
+class StopRolloutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StopRolloutResponse: _TypeAlias = StopRolloutResponse  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    POOL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STARTED_MS_FIELD_NUMBER: _builtins.int
+    ENDED_MS_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    rollout_id: _builtins.str
+    pool: _builtins.str
+    model_version: _builtins.str
+    previous_version: _builtins.str
+    """What the pool served when it began. Empty: nothing yet."""
+    state: Global___RolloutState.ValueType
+    reason: _builtins.str
+    """Why it failed."""
+    started_ms: _builtins.int
+    """Unix milliseconds; 0: it has not ended."""
+    ended_ms: _builtins.int
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutWorker]: ...
+    def __init__(
+        self,
+        *,
+        rollout_id: _builtins.str = ...,
+        pool: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        previous_version: _builtins.str = ...,
+        state: Global___RolloutState.ValueType = ...,
+        reason: _builtins.str = ...,
+        started_ms: _builtins.int = ...,
+        ended_ms: _builtins.int = ...,
+        workers: _abc.Iterable[Global___RolloutWorker] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_ms", b"ended_ms", "model_version", b"model_version", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class RolloutWorker(_message.Message):
+    """One attached worker of the pool, as the rollout sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    state: Global___WorkerState.ValueType
+    model_version: _builtins.str
+    @_builtins.property
+    def delivery(self) -> Global___Delivery:
+        """Absent: this rollout has asked nothing of it."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        state: Global___WorkerState.ValueType = ...,
+        model_version: _builtins.str = ...,
+        delivery: Global___Delivery | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "model_version", b"model_version", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutWorker: _TypeAlias = RolloutWorker  # noqa: Y015

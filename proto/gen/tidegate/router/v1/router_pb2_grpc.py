@@ -166,6 +166,21 @@ class ControlServiceStub:
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerResponse.FromString,
                 _registered_method=True)
+        self.StartRollout = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/StartRollout',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutResponse.FromString,
+                _registered_method=True)
+        self.GetRollout = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/GetRollout',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutResponse.FromString,
+                _registered_method=True)
+        self.StopRollout = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/StopRollout',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -189,6 +204,27 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartRollout(self, request, context):
+        """Brings a pool to another version of its model, worker by worker. FAILED_PRECONDITION while another rollout runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRollout(self, request, context):
+        """The pool's last rollout, running or ended. NOT_FOUND when there was none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopRollout(self, request, context):
+        """Gives up a running rollout: workers that have changed go back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -206,6 +242,21 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerRequest.FromString,
                     response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'StartRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRollout,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutResponse.SerializeToString,
+            ),
+            'GetRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRollout,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'StopRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopRollout,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -289,6 +340,87 @@ class ControlService:
             '/tidegate.router.v1.ControlService/DrainWorker',
             tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerRequest.SerializeToString,
             tidegate_dot_router_dot_v1_dot_router__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/StartRollout',
+            tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.StartRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/GetRollout',
+            tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/StopRollout',
+            tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,12 @@ class ControlServiceStub:
     ListPools: _aio.UnaryUnaryMultiCallable[_router_pb2.ListPoolsRequest, _router_pb2.ListPoolsResponse]
     ListWorkers: _aio.UnaryUnaryMultiCallable[_router_pb2.ListWorkersRequest, _router_pb2.ListWorkersResponse]
     DrainWorker: _aio.UnaryUnaryMultiCallable[_router_pb2.DrainWorkerRequest, _router_pb2.DrainWorkerResponse]
+    StartRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.StartRolloutRequest, _router_pb2.StartRolloutResponse]
+    """Brings a pool to another version of its model, worker by worker. FAILED_PRECONDITION while another rollout runs."""
+    GetRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.GetRolloutRequest, _router_pb2.GetRolloutResponse]
+    """The pool's last rollout, running or ended. NOT_FOUND when there was none."""
+    StopRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.StopRolloutRequest, _router_pb2.StopRolloutResponse]
+    """Gives up a running rollout: workers that have changed go back."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -74,5 +80,29 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.DrainWorkerRequest,
         context: _aio.ServicerContext[_router_pb2.DrainWorkerRequest, _abc.Awaitable[_router_pb2.DrainWorkerResponse]],
     ) -> _abc.Awaitable[_router_pb2.DrainWorkerResponse]: ...
+
+    @_abc_1.abstractmethod
+    def StartRollout(
+        self,
+        request: _router_pb2.StartRolloutRequest,
+        context: _aio.ServicerContext[_router_pb2.StartRolloutRequest, _abc.Awaitable[_router_pb2.StartRolloutResponse]],
+    ) -> _abc.Awaitable[_router_pb2.StartRolloutResponse]:
+        """Brings a pool to another version of its model, worker by worker. FAILED_PRECONDITION while another rollout runs."""
+
+    @_abc_1.abstractmethod
+    def GetRollout(
+        self,
+        request: _router_pb2.GetRolloutRequest,
+        context: _aio.ServicerContext[_router_pb2.GetRolloutRequest, _abc.Awaitable[_router_pb2.GetRolloutResponse]],
+    ) -> _abc.Awaitable[_router_pb2.GetRolloutResponse]:
+        """The pool's last rollout, running or ended. NOT_FOUND when there was none."""
+
+    @_abc_1.abstractmethod
+    def StopRollout(
+        self,
+        request: _router_pb2.StopRolloutRequest,
+        context: _aio.ServicerContext[_router_pb2.StopRolloutRequest, _abc.Awaitable[_router_pb2.StopRolloutResponse]],
+    ) -> _abc.Awaitable[_router_pb2.StopRolloutResponse]:
+        """Gives up a running rollout: workers that have changed go back."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _aio.Server) -> None: ...

@@ -62,6 +62,8 @@ class _WorkerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerSta
     """Finishes what runs; takes nothing new."""
     WORKER_STATE_STUCK: _WorkerState.ValueType  # 4
     """The engine makes no progress."""
+    WORKER_STATE_SWAPPING: _WorkerState.ValueType  # 5
+    """Changes its weights; takes nothing new until it is ready again."""
 
 class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper): ...
 
@@ -72,6 +74,8 @@ WORKER_STATE_DRAINING: WorkerState.ValueType  # 3
 """Finishes what runs; takes nothing new."""
 WORKER_STATE_STUCK: WorkerState.ValueType  # 4
 """The engine makes no progress."""
+WORKER_STATE_SWAPPING: WorkerState.ValueType  # 5
+"""Changes its weights; takes nothing new until it is ready again."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
 class _FinishReason:

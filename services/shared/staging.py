@@ -15,6 +15,7 @@ from services.shared.clock import Clock
 from services.shared.manifests import MANIFEST, File, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
+from services.shared.signing import TrustedKeys, Untrusted
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,17 @@ class RefusedModel(Exception):
 
 
 class Stager:
-    def __init__(self, store: ObjectStore, cache: Path, clock: Clock) -> None:
-        self._store, self._cache, self._clock = store, cache, clock
+    """Keeps verified versions in the folder `cache`, those that `trusted` keys signed and no others."""
+
+    def __init__(self, store: ObjectStore, cache: Path, clock: Clock, trusted: TrustedKeys) -> None:
+        self._store, self._cache, self._clock, self._trusted = store, cache, clock, trusted
 
     async def stage(self, manifest: Manifest) -> Path:
-        """Folder with the verified files of a version. Raises RefusedModel, StoreError."""
+        """Folder with the verified files of a version, asked of the store only if it is signed.
+
+        Raises RefusedModel, StoreError.
+        """
+        self._check_signature(manifest)
         check_names(manifest)
         folder = self._cache / manifest.version
         if folder.is_dir():
@@ -48,6 +55,12 @@ class Stager:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
+
+    def _check_signature(self, manifest: Manifest) -> None:
+        try:
+            self._trusted.check(manifest)
+        except Untrusted as error:
+            raise RefusedModel(str(error)) from None
 
     async def _fill(self, part: Path, manifest: Manifest) -> None:
         progress = _Progress(manifest, self._clock)

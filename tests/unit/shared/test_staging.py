@@ -6,10 +6,11 @@ import pytest
 from obstore.store import MemoryStore
 
 from services.shared.manifests import MANIFEST, Manifest
-from services.shared.objectstore import Missing, ObjectStore
+from services.shared.objectstore import Missing, ObjectStore, Progress
 from services.shared.registry import object_name
-from services.worker.staging import RefusedModel, Stager
+from services.shared.staging import RefusedModel, Stager
 from tests.support.clock import ManualClock
+from tests.support.signing import KEY, STRANGER, TRUSTED
 from tests.unit.worker.models import manifest_of
 
 GOOD = {"model.safetensors": b"weights" * 100, "config.json": b"{}", "tokenizer.json": b"[1]"}
@@ -19,7 +20,7 @@ async def stager(cache: Path, manifest: Manifest, files: dict[str, bytes]) -> St
     store = ObjectStore(MemoryStore())
     for name, content in files.items():
         await store.put_new(object_name(manifest.model, manifest.version, name), content)
-    return Stager(store, cache, ManualClock())
+    return Stager(store, cache, ManualClock(), TRUSTED)
 
 
 def names(folder: Path) -> list[str]:
@@ -83,3 +84,35 @@ async def test_a_missing_file_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(Missing):
         await source.stage(manifest)
     assert names(tmp_path) == []
+
+
+class NeverAsked(ObjectStore):
+    async def download(self, name: str, file: Path, progress: Progress) -> str:
+        raise AssertionError(f"{name} was fetched")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"signature": None, "signer": None}, "is not signed"),
+        ({"signature": STRANGER.sign(manifest_of(GOOD)).signature}, "the signature is wrong"),
+        ({"signature": "rubbish"}, "the signature is wrong"),
+        ({"signer": STRANGER.public}, "not among the trusted keys"),
+    ],
+    ids=["unsigned", "another's signature", "no signature at all", "another signer"],
+)
+async def test_what_nobody_trusted_signed_is_refused_before_anything_is_fetched(
+    tmp_path: Path, change: dict[str, str | None], reason: str
+) -> None:
+    manifest = manifest_of(GOOD).model_copy(update=change)
+    assert manifest.digest() == manifest.version
+    with pytest.raises(RefusedModel, match=reason):
+        await Stager(NeverAsked(MemoryStore()), tmp_path, ManualClock(), TRUSTED).stage(manifest)
+
+
+async def test_a_staged_version_needs_its_signature_too(tmp_path: Path) -> None:
+    manifest = KEY.sign(manifest_of(GOOD))
+    source = await stager(tmp_path, manifest, GOOD)
+    await source.stage(manifest)
+    with pytest.raises(RefusedModel, match="not signed"):
+        await source.stage(manifest.model_copy(update={"signature": None}))

@@ -1,0 +1,180 @@
+"""A rollout brings a pool to another version, one worker at a time; what follows next is read off record and workers.
+
+    rolling -> done                       every worker serves the version
+    rolling -> undoing -> failed          one could not: those that had changed go back
+
+The record says which worker has its turn. Any replica may carry it on: `advance` gives the next record, `order` what to
+say to whom, and both may be repeated without harm. Once a rollout has ended its goal stands: a worker that attaches
+with another version gets it delivered too, once in the life of its process.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from enum import StrEnum
+from typing import Any
+
+MAX_REASON = 2_000
+
+
+class State(StrEnum):
+    ROLLING = "rolling"
+    UNDOING = "undoing"
+    DONE = "done"
+    FAILED = "failed"
+
+    @property
+    def has_ended(self) -> bool:
+        return self in (State.DONE, State.FAILED)
+
+
+class Outcome(StrEnum):
+    UNDER_WAY = "under way"
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker of the pool. delivery_id, outcome, reason: of the last delivery that its process was asked for."""
+
+    worker_id: str
+    epoch: int
+    state: str
+    version: str
+    delivery_id: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+
+    @property
+    def process(self) -> str:
+        return f"{self.worker_id}/{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """previous: what the pool served before, or "". turn: process that has been asked, or "".
+
+    stranded: processes that could not be brought to where the record wants them; they are left as they are.
+    """
+
+    rollout_id: str
+    target: str
+    previous: str
+    started_ms: int
+    finish_timeout_ms: int = 0
+    state: State = State.ROLLING
+    reason: str = ""
+    turn: str = ""
+    turn_began_ms: int = 0
+    stranded: tuple[str, ...] = ()
+    ended_ms: int = 0
+    revision: int = 1
+
+    @property
+    def goal(self) -> str:
+        """The version that workers are brought to now; "" when nothing is known to go back to."""
+        return self.target if self.state in (State.ROLLING, State.DONE) else self.previous
+
+    @property
+    def delivery_id(self) -> str:
+        return f"{self.rollout_id}-{'forth' if self.goal == self.target else 'back'}"
+
+    def to_hash(self) -> dict[str, str]:
+        """Fields of a Redis hash."""
+        return {name: " ".join(v) if isinstance(v, tuple) else str(v) for name, v in asdict(self).items()}
+
+    @classmethod
+    def of_hash(cls, stored: dict[str, str]) -> "Record":
+        values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
+        numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "ended_ms", "revision")
+        values.update({name: int(stored[name]) for name in numbers})
+        values.update(state=State(stored["state"]), stranded=tuple(stored["stranded"].split()))
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    worker_id: str
+    delivery_id: str
+    version: str
+    finish_timeout_ms: int
+
+
+def begin(
+    rollout_id: str, target: str, members: Sequence[Member], before: Record | None, *, now_ms: int, finish_ms: int
+) -> Record:
+    """The way back leads to the last rollout's goal; before the first one, to the version that most workers have."""
+    versions = [member.version for member in members if member.version]
+    common = max(sorted(set(versions)), key=versions.count, default="")
+    previous = (before.goal if before else "") or common
+    revision = before.revision + 1 if before else 1
+    return Record(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
+
+
+def advance(record: Record, members: Sequence[Member], *, now_ms: int, limit_ms: int) -> Record:
+    """The record as it must be next; the same when there is nothing to do but wait. limit_ms: for one worker's turn."""
+    following = _end_turn(record, members, now_ms, limit_ms) if record.turn else _next_turn(record, members, now_ms)
+    return record if following == record else replace(following, revision=record.revision + 1)
+
+
+def order(record: Record, members: Sequence[Member]) -> Order | None:
+    """What to say to the worker that has its turn and has not heard yet."""
+    for member in members:
+        if member.process == record.turn and member.delivery_id != record.delivery_id:
+            return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
+    return None
+
+
+def stop(record: Record, reason: str, now_ms: int) -> Record:
+    """Gives a running rollout up."""
+    return replace(_undo(record, reason, now_ms), revision=record.revision + 1)
+
+
+def _next_turn(record: Record, members: Sequence[Member], now_ms: int) -> Record:
+    if any(member.outcome is Outcome.UNDER_WAY for member in members):
+        return record
+    for member in sorted(members, key=lambda member: member.worker_id):
+        if member.state == "ready" and _lacks(record, member):
+            return replace(record, turn=member.process, turn_began_ms=now_ms)
+    # One whose stream broke comes back, or its lease ends soon.
+    if record.state.has_ended or any(member.state == "detached" and _lacks(record, member) for member in members):
+        return record
+    state = State.DONE if record.state is State.ROLLING else State.FAILED
+    return replace(record, state=state, ended_ms=now_ms)
+
+
+def _lacks(record: Record, member: Member) -> bool:
+    return bool(record.goal) and member.version != record.goal and member.process not in record.stranded
+
+
+def _end_turn(record: Record, members: Sequence[Member], now_ms: int, limit_ms: int) -> Record:
+    member = next((member for member in members if member.process == record.turn), None)
+    if member is None:
+        return _turn_failed(record, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
+    if member.delivery_id == record.delivery_id and member.outcome is Outcome.COMMITTED:
+        return replace(record, turn="")
+    if member.delivery_id == record.delivery_id and member.outcome is Outcome.FAILED:
+        return _turn_failed(record, f"{member.worker_id}: {member.reason}", now_ms)
+    if member.state == "draining":
+        return replace(record, turn="")
+    if now_ms - record.turn_began_ms >= limit_ms:
+        return _turn_failed(record, f"{member.worker_id} did not change within {limit_ms / 1000:g} s", now_ms)
+    return record
+
+
+def _turn_failed(record: Record, reason: str, now_ms: int) -> Record:
+    """Fatal for a rollout; on the way back, or when a late worker is brought up to date, the others matter more."""
+    if record.state is State.ROLLING:
+        return _undo(record, reason, now_ms)
+    said = record.reason if record.state is State.DONE else f"{record.reason}; {reason}"[:MAX_REASON]
+    return replace(record, reason=said, turn="", stranded=(*record.stranded, record.turn)[-64:])
+
+
+def _undo(record: Record, reason: str, now_ms: int) -> Record:
+    if not record.previous:
+        return replace(record, state=State.FAILED, reason=reason[:MAX_REASON], turn="", ended_ms=now_ms)
+    return replace(record, state=State.UNDOING, reason=reason[:MAX_REASON], turn="", stranded=())
+
+
+def _worker(process: str) -> str:
+    return process.rpartition("/")[0]

@@ -1,0 +1,201 @@
+"""A delivery: another version of the model comes to this worker while it serves, or the old one goes on.
+
+stage  download and verify, while serving
+hold   the router grants nothing more; what was granted may still start and run to its end, up to a limit
+swap   the engine replaces its weights; nothing runs
+prove  golden prompts must be answered exactly
+then commit; or put the old weights back, prove those, and go on serving
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from services.shared.clock import Clock
+from services.shared.manifests import WrongManifest
+from services.shared.objectstore import StoreError
+from services.shared.registry import UnknownVersion
+from services.shared.staging import RefusedModel
+from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed, unfit
+from services.worker.golden import NotProven, prove
+from services.worker.metrics import Metrics
+from services.worker.report import Phase, Report
+from services.worker.status import State, Status
+
+log = logging.getLogger(__name__)
+
+# Grants that were under way when the hold began arrive within this time.
+_SETTLE_S = 0.25
+# Every heartbeat carries it.
+_MAX_REASON = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """finish_s: time that running requests get; None: the worker's own setting."""
+
+    delivery_id: str
+    version: str
+    finish_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """In seconds. finish: for running requests. swap: for the engine to replace its weights, or to prove them."""
+
+    finish_s: float
+    swap_s: float
+
+
+class Undeliverable(Exception):
+    """The delivery ends before anything was touched."""
+
+
+class Deliveries:
+    """One at a time. `fetch` brings a version to local disk; `give_up` is told when the engine is lost over one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        status: Status,
+        fetch: Callable[[str], Awaitable[Model]],
+        give_up: Callable[[str], None],
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
+        self._limits, self._metrics, self._clock = limits, metrics, clock
+        self._serving: Model | None = None
+
+    def begin(self, model: Model) -> None:
+        """The engine has started on `model`; from now on orders can be taken."""
+        self._serving = model
+
+    def accept(self, order: Order) -> bool:
+        """Whether `deliver` is to be called now.
+
+        Not for an order that is known already, and not while another is under way: the router repeats its orders.
+        """
+        last = self._status.delivery
+        if last is not None and (last.delivery_id == order.delivery_id or not last.phase.is_last):
+            return False
+        if self._serving is None or self._status.state is not State.READY:
+            return False
+        self._tell(order, Phase.STAGING)
+        return True
+
+    async def deliver(self, order: Order) -> None:
+        """Afterwards the worker serves the new version or the old one, or has been given up."""
+        if (old := self._serving) is None:
+            raise RuntimeError("nothing is served yet")
+        if old.manifest.version == order.version:
+            self._end(order, Phase.COMMITTED, "unchanged")
+            return
+        try:
+            model = await self._stage(order, old)
+            await self._hold(order)
+        except Undeliverable as error:
+            self._status.reopen()
+            self._end(order, Phase.FAILED, "refused", str(error))
+            return
+        sealed_at = self._clock.monotonic()
+        try:
+            await self._change(order, old, model)
+        except EngineDead as error:
+            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {error}")
+            self._give_up(f"delivery of {order.version}: {error}")
+            return
+        self._metrics.gap.observe(self._clock.monotonic() - sealed_at)
+
+    async def _change(self, order: Order, old: Model, new: Model) -> None:
+        """New weights, or the old ones again. Raises EngineDead."""
+        try:
+            await self._load(order, new, Phase.SWAPPING)
+        except (SwapFailed, NotProven) as error:
+            reason = str(error)
+            log.error("delivery of %s failed: %s; putting %s back", order.version, reason, old.manifest.version)
+            if not (isinstance(error, SwapFailed) and error.intact):
+                await self._put_back(order, old)
+            self._reopen()
+            self._end(order, Phase.FAILED, "restored", reason)
+        else:
+            self._serving = new
+            self._reopen()
+            self._end(order, Phase.COMMITTED, "committed")
+
+    async def _stage(self, order: Order, old: Model) -> Model:
+        """Raises Undeliverable."""
+        try:
+            model = await self._fetch(order.version)
+        except (RefusedModel, WrongManifest, UnknownVersion, StoreError) as error:
+            raise Undeliverable(str(error)) from error
+        except OSError as error:
+            raise Undeliverable(f"the version cannot be kept on this machine: {error}") from error
+        if reason := unfit(old.manifest, model.manifest):
+            raise Undeliverable(reason)
+        # The draft, if there is one, stays.
+        return Model(model.folder, model.manifest, old.draft)
+
+    async def _hold(self, order: Order) -> None:
+        """Nothing runs when it returns, and nothing can start. Raises Undeliverable."""
+        self._expect(State.READY)
+        self._status.hold()
+        self._tell(order, Phase.HOLDING)
+        await self._clock.sleep(_SETTLE_S)
+        limit_s = self._limits.finish_s if order.finish_s is None else order.finish_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._status.idle()
+        except TimeoutError:
+            raise Undeliverable(f"{self._status.requests} requests did not finish within {limit_s:g} s") from None
+        self._expect(State.SWAPPING)
+        self._status.seal()
+
+    def _expect(self, state: State) -> None:
+        if self._status.state is not state:
+            raise Undeliverable(f"this worker is {self._status.state.name.lower()}")
+
+    async def _load(self, order: Order, model: Model, phase: Phase) -> None:
+        """Raises SwapFailed, NotProven, EngineDead."""
+        self._tell(order, phase)
+        began = self._clock.monotonic()
+        await self._bounded(self._engine.swap(model), "replace its weights")
+        self._metrics.swaps.observe(self._clock.monotonic() - began)
+        if phase is Phase.SWAPPING:
+            self._tell(order, Phase.PROVING)
+        await self._bounded(prove(self._engine, model.manifest, order.delivery_id), "answer its golden prompts")
+
+    async def _put_back(self, order: Order, old: Model) -> None:
+        """Raises EngineDead when even the old weights do not work any more."""
+        try:
+            await self._load(order, old, Phase.RESTORING)
+        except (SwapFailed, NotProven) as error:
+            raise EngineDead(f"the old weights could not be put back: {error}") from error
+
+    async def _bounded(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Does not wait for work that ignores its cancellation: an engine process may hang. Raises EngineDead."""
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._limits.swap_s)
+        finally:
+            task.cancel()
+        if not done:
+            raise EngineDead(f"the engine did not {what} within {self._limits.swap_s:g} s")
+        task.result()
+
+    def _reopen(self) -> None:
+        self._status.loaded(self._engine.info)
+        self._status.reopen()
+
+    def _end(self, order: Order, phase: Phase, outcome: str, reason: str = "") -> None:
+        """outcome: unchanged, refused, committed, restored or lost."""
+        self._metrics.deliveries.labels(outcome).inc()
+        self._tell(order, phase, reason)
+
+    def _tell(self, order: Order, phase: Phase, reason: str = "") -> None:
+        log.info("delivery of %s: %s %s", order.version, phase.name.lower(), reason)
+        self._status.deliver(Report(order.delivery_id, order.version, phase, reason[:_MAX_REASON]))

@@ -1,0 +1,53 @@
+"""The Helm chart, rendered without the helm program and without a cluster."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import helm_python as helm
+import yaml
+
+CHART = Path("deploy/helm/tidegate")
+EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
+RELEASE = "shore"
+
+Object = dict[str, Any]
+
+
+def values(example: Path) -> Object:
+    return dict(yaml.safe_load(example.read_text()))
+
+
+def everything(example: Path) -> Object:
+    """The example with all that is optional switched on."""
+    given = values(example)
+    on = {"enabled": True}
+    given["monitoring"] = {"serviceMonitor": on, "rules": on, "dashboard": on}
+    given["tls"] = {"existingSecret": "tidegate-tls"}
+    given["podDisruptionBudget"] = on
+    given.setdefault("gateway", {}).update(
+        ingress={**on, "host": "llm.example"}, autoscaling={**on, "minReplicas": 2, "maxReplicas": 3}
+    )
+    given["workers"]["autoscaling"] = {**on, "prometheusUrl": "http://prometheus:9090"}
+    return given
+
+
+def render(given: Object) -> list[Object]:
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(given)
+        files = chart.render(given, name=RELEASE, namespace="sea")
+    texts = (text for name, text in files.items() if name.endswith(".yaml"))
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+@cache
+def rendered(example: Path, with_everything: bool = False) -> tuple[Object, ...]:
+    return tuple(render(everything(example) if with_everything else values(example)))
+
+
+def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
+    """Component and spec of every pod that the objects make."""
+    for item in objects:
+        if template := item.get("spec", {}).get("template"):
+            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]

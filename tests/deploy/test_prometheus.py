@@ -1,0 +1,114 @@
+"""A real Prometheus: it takes our files, its alerts fire when they should, the dashboard shows a running cluster."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from openai import OpenAI
+
+from services.cli.local.ports import Ports
+from tests.deploy.observability import RULES, dashboard_queries
+from tests.support.cluster import RunningCluster, running_cluster
+from tests.support.wait import wait_until
+
+CLUSTER = """
+pools:
+  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, step_ms: 5}}
+"""
+# Series that come into being only on a GPU, under vLLM, or when something goes wrong.
+SILENT = ("vllm:", "llm_gpu_memory_bytes", "tidegate_gateway_retries_total")
+
+
+def promtool(tools: dict[str, str], *arguments: str) -> None:
+    run = subprocess.run(["promtool", *arguments], env=tools, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_rules_are_sound(tools: dict[str, str]) -> None:
+    promtool(tools, "check", "rules", *map(str, RULES))
+
+
+@pytest.mark.parametrize("file", ["prometheus.yml", "prometheus-local.yml"])
+def test_configurations_are_sound(tools: dict[str, str], file: str) -> None:
+    promtool(tools, "check", "config", f"docker/{file}")
+
+
+def test_alerts_fire_when_they_should(tools: dict[str, str]) -> None:
+    promtool(tools, "test", "rules", "tests/deploy/alerts_test.yaml")
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(180)
+async def test_every_panel_shows_a_running_cluster(tools: dict[str, str], tmp_path: Path) -> None:
+    with running_cluster(tmp_path, CLUSTER) as cluster, prometheus(tools, cluster, tmp_path) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            await wait_until(lambda: all_are_up(http), description="everything is scraped", timeout=30)
+            ask(cluster, 20)
+            for panel, query in dashboard_queries().items():
+                if not any(name in query for name in SILENT):
+                    await wait_until(partial(shows, http, query), description=f"{panel} has data", timeout=30)
+
+
+def ask(cluster: RunningCluster, times: int) -> None:
+    with OpenAI(base_url=cluster.rest, api_key=cluster.key) as client:
+        for _ in range(times):
+            client.completions.create(model="tide", prompt="Where does the tide go?", max_tokens=10)
+
+
+async def all_are_up(http: httpx.AsyncClient) -> bool:
+    up = {sample["metric"]["component"]: sample["value"][1] for sample in await query(http, "up")}
+    return {"gateway", "router", "worker"} <= set(up) and set(up.values()) == {"1"}
+
+
+async def shows(http: httpx.AsyncClient, expression: str) -> bool:
+    return bool(await query(http, expression.replace("$__rate_interval", "1m")))
+
+
+async def query(http: httpx.AsyncClient, expression: str) -> list[Any]:
+    answer = await http.get("/api/v1/query", params={"query": expression})
+    document = answer.json()
+    assert document["status"] == "success", document
+    return list(document["data"]["result"])
+
+
+@contextmanager
+def prometheus(tools: dict[str, str], cluster: RunningCluster, folder: Path) -> Iterator[str]:
+    """The configuration that people are given, in more of a hurry. Yields its URL."""
+    port = Ports(Random()).free()
+    file = folder / "prometheus.yml"
+    file.write_text(yaml.safe_dump(configuration(cluster)))
+    command = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'prometheus'}"]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], env=tools, stdout=log, stderr=log
+        )
+    try:
+        until_ready(process, f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def configuration(cluster: RunningCluster) -> dict[str, Any]:
+    document = dict(yaml.safe_load(Path("docker/prometheus-local.yml").read_text()))
+    document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    document["rule_files"] = [str(file.absolute()) for file in RULES]
+    (job,) = document["scrape_configs"]
+    (found,) = job["file_sd_configs"]
+    found["files"] = [str(cluster.folder / Path(found["files"][0]).relative_to(".."))]
+    return document
+
+
+def until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    transport = httpx.HTTPTransport(retries=8)
+    with httpx.Client(transport=transport, base_url=url, timeout=10) as http:
+        assert http.get("/-/healthy").status_code == 200
+    assert process.poll() is None

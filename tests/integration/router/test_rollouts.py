@@ -1,0 +1,157 @@
+"""Rollouts over two replicas on one Redis: worker by worker, undone when one fails, carried on when a replica dies."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from services.router.app import RouterApp
+from services.router.settings import RouterSettings
+from services.shared.rpc import channel
+from tests.support.peers import gateway, worker
+from tests.support.wait import wait_until
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+
+Routers = tuple[RouterApp, RouterApp]
+OLD, NEW = "0" * 64, "1" * 64
+
+
+class Operator:
+    def __init__(self, stub: ControlServiceStub) -> None:
+        self._stub = stub
+
+    async def start(self, version: str = NEW, pool: str = "tide") -> None:
+        request = pb.StartRolloutRequest(pool=pool, model_version=version, finish_timeout_ms=1234)
+        await self._stub.StartRollout(request)
+
+    async def stop(self) -> None:
+        await self._stub.StopRollout(pb.StopRolloutRequest(pool="tide"))
+
+    async def rollout(self) -> pb.Rollout:
+        return (await self._stub.GetRollout(pb.GetRolloutRequest(pool="tide"))).rollout
+
+    async def until(self, state: "pb.RolloutState.ValueType") -> pb.Rollout:
+        async def reached() -> bool:
+            return (await self.rollout()).state == state
+
+        await wait_until(reached, description=pb.RolloutState.Name(state))
+        return await self.rollout()
+
+
+@asynccontextmanager
+async def operator(address: str) -> AsyncIterator[Operator]:
+    async with channel(address) as connection:
+        yield Operator(ControlServiceStub(connection))
+
+
+async def test_workers_change_one_at_a_time_and_the_goal_stands(routers: Routers) -> None:
+    one, two = (router.address for router in routers)
+    async with worker(one, "w1", version=OLD) as w1, worker(two, "w2", version=OLD) as w2, operator(two) as ops:
+        await ops.start()
+        first = await w1.asked()
+        assert (first.model_version, first.finish_timeout_ms) == (NEW, 1234)
+        w1.heartbeat.state = pb.WORKER_STATE_SWAPPING
+        await w1.delivered(first, "swapping")
+        async with gateway(one) as client:
+            await client.submit("r1")
+            grant = await client.next("grant")
+            assert isinstance(grant, pb.Grant)
+            assert (grant.worker_id, grant.model_version) == ("w2", OLD)
+            await client.finish("r1")
+        assert [w.delivery.phase for w in (await ops.rollout()).workers] == [pb.DELIVERY_PHASE_SWAPPING, 0]
+        w1.heartbeat.state = pb.WORKER_STATE_READY
+        await w1.delivered(first)
+        await w2.delivered(await w2.asked())
+        done = await ops.until(pb.ROLLOUT_STATE_DONE)
+        assert (done.previous_version, done.reason) == (OLD, "")
+        assert {w.model_version for w in done.workers} == {NEW}
+        async with worker(two, "w3", version=OLD) as late:
+            assert (await late.asked()).model_version == NEW
+
+
+async def test_a_failure_puts_those_that_changed_back_and_says_why(routers: Routers) -> None:
+    one, two = (router.address for router in routers)
+    async with worker(one, "w1", version=OLD) as w1, worker(two, "w2", version=OLD) as w2, operator(one) as ops:
+        await ops.start()
+        forth = await w1.asked()
+        await w1.delivered(forth)
+        await w2.delivered(await w2.asked(), "failed", "model.safetensors is corrupt")
+        back = await w1.asked(forth.delivery_id)
+        assert back.model_version == OLD
+        with pytest.raises(grpc.aio.AioRpcError) as busy:
+            await ops.start()
+        assert busy.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        await w1.delivered(back)
+        failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
+        assert failed.reason == "w2: model.safetensors is corrupt"
+        assert {w.model_version for w in failed.workers} == {OLD}
+
+
+async def test_a_replica_that_dies_leaves_the_rollout_to_the_others(routers: Routers, settings: RouterSettings) -> None:
+    dying = RouterApp(settings)
+    await dying.start()
+    async with worker(routers[0].address, "w1", version=OLD) as w1, worker(routers[1].address, "w2", version=OLD) as w2:
+        async with operator(dying.address) as ops:
+            await ops.start()
+        first = await w1.asked()
+        await dying._tasks.stop()
+        await dying.stop()
+        await w1.delivered(first)
+        await w2.delivered(await w2.asked())
+        async with operator(routers[0].address) as ops:
+            await ops.until(pb.ROLLOUT_STATE_DONE)
+
+
+async def test_a_worker_that_moves_to_another_replica_goes_on_with_its_delivery(routers: Routers) -> None:
+    async with operator(routers[1].address) as ops:
+        async with worker(routers[0].address, "w1", version=OLD) as before:
+            await ops.start()
+            deliver = await before.asked()
+        async with worker(routers[1].address, "w1", version=OLD) as after:
+            await after.delivered(deliver, "staging")
+            await after.delivered(deliver)
+            await ops.until(pb.ROLLOUT_STATE_DONE)
+
+
+async def test_a_worker_that_dies_in_its_delivery_fails_the_rollout(routers: Routers) -> None:
+    async with operator(routers[1].address) as ops, worker(routers[1].address, "w2", version=OLD) as w2:
+        async with worker(routers[0].address, "w1", version=OLD) as w1:
+            await ops.start()
+            await w1.asked()
+        failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
+        assert failed.reason == "w1 was lost while it changed its weights"
+        assert w2.heartbeat.model_version == OLD
+
+
+async def test_an_operator_can_give_a_rollout_up(routers: Routers) -> None:
+    async with operator(routers[0].address) as ops, worker(routers[1].address, "w1", version=OLD) as w1:
+        await ops.start()
+        forth = await w1.asked()
+        await w1.delivered(forth, "staging")
+        await ops.stop()
+        await w1.delivered(forth)
+        back = await w1.asked(forth.delivery_id)
+        await w1.delivered(back)
+        assert (await ops.until(pb.ROLLOUT_STATE_FAILED)).reason == "stopped by an operator"
+
+
+async def test_what_cannot_be_rolled_out_is_refused(routers: Routers) -> None:
+    async with operator(routers[0].address) as ops:
+        for wrong, status in (
+            (ops.rollout(), grpc.StatusCode.NOT_FOUND),
+            (ops.stop(), grpc.StatusCode.NOT_FOUND),
+            (ops.start("latest"), grpc.StatusCode.INVALID_ARGUMENT),
+            (ops.start(NEW, "nowhere"), grpc.StatusCode.NOT_FOUND),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await wrong
+            assert refused.value.code() == status
+
+
+async def test_a_request_that_every_worker_is_excluded_from_is_served_all_the_same(routers: Routers) -> None:
+    address = routers[0].address
+    async with worker(address, "w1"), worker(address, "w2"), gateway(address) as client:
+        await client.submit("r1", attempt=3, at_head=True, excluded_workers=["w1", "w2"])
+        assert await client.granted() == "r1"

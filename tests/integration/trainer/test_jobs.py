@@ -1,0 +1,149 @@
+"""The trainer's loop over a real database, with small processes in place of training, and once with the real thing."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from services.shared.clock import SystemClock
+from services.shared.objectstore import connect as connect_store
+from services.shared.registry import Reference, Registry
+from tests.integration.trainer import tiny
+from tests.support.s3 import running_s3
+from tests.support.signing import KEY, TRUSTED
+from tests.support.wait import wait_until
+from trainer.app import TrainerApp
+from trainer.jobs.job import Job
+from trainer.jobs.queue import JobQueue, Terms, connect
+from trainer.settings import TrainerSettings
+
+STEPS = 'import sys, time; print(\'{"event": "step", "done": 1, "total": 9, "loss": 2.5}\', flush=True)\n'
+ENDLESS = STEPS + "sys.stdin.read()"
+WELL = STEPS + 'print(\'{"event": "succeeded", "published": ["tuned@1"]}\')'
+WRONG = STEPS + 'print(\'{"event": "failed", "reason": "no such model", "again": false}\'); sys.exit(1)'
+CRASH = "import os; os.abort()"
+
+StartTrainer = Callable[..., "asyncio.Future[TrainerApp]"]
+
+
+@pytest.fixture
+async def queue(tmp_path: Path) -> AsyncIterator[JobQueue]:
+    engine = connect(f"sqlite:///{tmp_path / 'jobs.sqlite3'}")
+    yield JobQueue(engine, SystemClock(), Terms(lease_s=1, max_attempts=1))
+    engine.dispose()
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[StartTrainer]:
+    """Starts trainers whose jobs are the given script; keywords are settings."""
+    running: list[TrainerApp] = []
+    (tmp_path / "key").write_text(KEY.to_pem())
+
+    async def trainer(script: str | None, **given: object) -> TrainerApp:
+        settings = {
+            "http_listen": "127.0.0.1:0",
+            "database_url": f"sqlite:///{tmp_path / 'jobs.sqlite3'}",
+            "work_dir": tmp_path / "work",
+            "signing_key_file": tmp_path / "key",
+            "s3_endpoint": "http://127.0.0.1:9",
+            "s3_access_key": "none",
+            "s3_secret_key": "none",
+            "poll_s": 0.05,
+            "lease_s": 1,
+            "max_attempts": 1,
+        }
+        argv = (sys.executable, "-c", script) if script else ()
+        app = TrainerApp(TrainerSettings.model_validate(settings | given), argv=argv)
+        running.append(app)
+        await app.start()
+        return app
+
+    yield trainer  # type: ignore[misc]
+    for app in running:
+        await app.stop()
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """That run jobs."""
+    return [child for child in psutil.Process().children() if str(folder / "work") in " ".join(child.cmdline())]
+
+
+async def until(queue: JobQueue, name: str, wanted: Callable[[Job], bool], timeout: float = 30) -> Job:
+    await wait_until(lambda: wanted(queue.get(name)), description=f"{name} gets there", timeout=timeout)
+    return queue.get(name)
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "error"),
+    [(WELL, "succeeded", None), (WRONG, "failed", "no such model"), (CRASH, "failed", "ended with status -6")],
+    ids=["well", "wrong", "crash"],
+)
+async def test_a_job_ends_as_its_process_does(
+    queue: JobQueue, start: StartTrainer, script: str, state: str, error: str | None
+) -> None:
+    trainer = await start(script)
+    job = await until(queue, queue.submit("{}", "").id, lambda job: job.has_ended)
+    assert job.state == state
+    assert (error or "") in (job.error or "")
+    assert job.published == (("tuned@1",) if state == "succeeded" else ())
+    async with httpx.AsyncClient(base_url=f"http://{trainer.http_address}") as client:
+        assert (await client.get("/readyz")).status_code == (await client.get("/livez")).status_code == 200
+        metrics = (await client.get("/metrics")).text
+    assert f'tidegate_trainer_runs_total{{outcome="{state}"}} 1.0' in metrics
+
+
+async def test_a_running_job_shows_its_progress_and_can_be_cancelled(
+    queue: JobQueue, start: StartTrainer, tmp_path: Path
+) -> None:
+    await start(ENDLESS)
+    name = queue.submit("{}", "").id
+    job = await until(queue, name, lambda job: job.step == 1)
+    assert (job.state, job.steps, job.loss) == ("running", 9, 2.5)
+    (process,) = processes(tmp_path)
+    queue.cancel(name)
+    assert (await until(queue, name, lambda job: job.has_ended)).state == "cancelled"
+    assert not process.is_running()
+
+
+async def test_a_trainer_that_stops_gives_its_job_to_the_next(
+    queue: JobQueue, start: StartTrainer, tmp_path: Path
+) -> None:
+    first = await start(ENDLESS, trainer_id="first")
+    name = queue.submit("{}", "").id
+    await until(queue, name, lambda job: job.owner == "first")
+    await first.stop()
+    assert queue.get(name).state == "queued"
+    assert not processes(tmp_path)
+    await start(WELL, trainer_id="second")
+    job = await until(queue, name, lambda job: job.has_ended)
+    assert (job.state, job.attempts) == ("succeeded", 1)
+
+
+@pytest.mark.timeout(300)
+async def test_training_that_is_killed_is_taken_up_again_and_publishes(
+    queue: JobQueue, start: StartTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_s3(tmp_path) as store_settings:
+        store = connect_store(store_settings)
+        await tiny.publish_base(store, tiny.model(tmp_path / "tiny"))
+        variables = {**store_settings.model_dump(), "signing_key_file": tmp_path / "key"}
+        for name, value in variables.items():
+            monkeypatch.setenv(f"TIDEGATE_{name.upper()}", str(value))
+        recipe = tiny.recipe(tiny.chats(tmp_path / "chats.jsonl"), steps=80, save_every=10, publish={"name": "tuned"})
+        await start(None, max_attempts=2)
+        job = queue.submit(recipe.model_dump_json(), recipe.data.read_text()).id
+        curve = tmp_path / "work" / job / "run/metrics.jsonl"
+        await wait_until(
+            lambda: curve.exists() and curve.read_text().count("\n") > 12, description="steps", timeout=120
+        )
+        (process,) = processes(tmp_path)
+        process.kill()
+        ended = await until(queue, job, lambda job: job.has_ended, timeout=150)
+        assert (ended.state, ended.attempts) == ("succeeded", 2), ended.error
+        manifest = await Registry(store).resolve(Reference("tuned"))
+        TRUSTED.check(manifest)
+        assert (manifest.training_job, ended.published) == (job, (f"tuned@{manifest.version}",))

@@ -1,0 +1,158 @@
+"""A model of a few thousand weights is trained for real, stopped anywhere, and published."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from obstore.store import MemoryStore
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import Manifest
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import Reference, Registry, object_name
+from services.shared.staging import RefusedModel, Stager
+from tests.integration.trainer import tiny
+from tests.support.signing import TRUSTED
+from trainer import curve
+from trainer.record import AnotherRun
+from trainer.run import Outcome, Run
+from trainer.seal import SEAL, BrokenSeal
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
+
+
+class Killed(Exception):
+    pass
+
+
+class Watcher:
+    """Stops the run as a kill would, after the step `last` or in the phase `phase`."""
+
+    def __init__(self, last: int = 1000, phase: str = "-") -> None:
+        self.last, self.stop_in = last, phase
+        self.steps: list[int] = []
+
+    def phase(self, name: str) -> None:
+        if name.startswith(self.stop_in):
+            raise Killed
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self.steps.append(done)
+        if done == self.last:
+            raise Killed
+
+    def uploading(self, total_bytes: int) -> Callable[[int], None]:
+        return lambda _: None
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def store(base: Path) -> ObjectStore:
+    store = ObjectStore(MemoryStore())
+    asyncio.run(tiny.publish_base(store, base))
+    return store
+
+
+def make(store: ObjectStore, folder: Path, watcher: Watcher | None = None, **recipe: object) -> Outcome:
+    folder.mkdir(exist_ok=True)
+    order = tiny.order(tiny.recipe(tiny.chats(folder / "chats.jsonl"), **recipe), folder)
+    return Run(order, tiny.registrar(store), watcher or Watcher(), clock=SystemClock(), random=Random(1)).make()
+
+
+@pytest.mark.parametrize("method", ["lora", "sft"])
+def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(store: ObjectStore, tmp_path: Path, method: str) -> None:
+    recipe: dict[str, Any] = {"method": method} | ({"lora": None} if method == "sft" else {})
+    whole = make(store, tmp_path / "whole", **recipe)
+    broken = tmp_path / "broken"
+    for watcher in (Watcher(last=1), Watcher(last=4), Watcher(last=6), Watcher(phase="measuring the result")):
+        with pytest.raises(Killed):
+            make(store, broken, watcher, **recipe)
+    last = Watcher()
+    assert make(store, broken, last, **recipe) == whole
+    assert last.steps == []  # all of them had been made
+    curves = [curve.read(folder / "run/metrics.jsonl") for folder in (tmp_path / "whole", broken)]
+    assert curves[0] == curves[1]
+    assert [line["step"] for line in curves[0]] == [1, 2, 3, 4, 5, 6]
+    assert whole.held_out_after < whole.held_out_before
+    weights = [(folder / "run/merged/model.safetensors").read_bytes() for folder in (tmp_path / "whole", broken)]
+    assert weights[0] == weights[1]
+    assert (broken / "run/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_published_is_signed_says_where_it_comes_from_and_can_be_staged(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    wanted = {"name": "tuned", "alias": "canary", "merged": True, "adapter": True}
+    outcome = make(store, tmp_path, publish=wanted, steps=40)
+    adapter, merged = outcome.published
+    parent = asyncio.run(Registry(store).resolve(Reference("tiny")))
+    assert asyncio.run(Registry(store).resolve(Reference("tuned", "canary"))) == merged
+    assert asyncio.run(Registry(store).resolve(Reference("tuned-adapter", "canary"))) == adapter
+    assert (merged.kind, merged.parent, adapter.parent) == ("model", parent.version, parent.version)
+    assert (adapter.kind, adapter.base) == ("adapter", f"tiny@{parent.version}")
+    assert (merged.architecture, merged.tokenizer_sha256) == (parent.architecture, parent.tokenizer_sha256)
+    assert merged.evaluation["held_out_loss"] == outcome.held_out_after
+    assert merged.golden
+    assert all(golden.expected_token_ids for golden in merged.golden)
+    for manifest in (merged, adapter):
+        folder = asyncio.run(stage(store, manifest, tmp_path))
+        assert not [path for path in folder.iterdir() if str(tmp_path) in path.read_bytes().decode("latin-1")]
+
+
+@pytest.mark.parametrize("damage", ["a bit flipped", "unsigned"])
+def test_a_base_that_is_not_what_was_signed_is_not_trained_on(store: ObjectStore, tmp_path: Path, damage: str) -> None:
+    manifest = asyncio.run(Registry(store).resolve(Reference("tiny")))
+    file = "manifest.json" if damage == "unsigned" else "model.safetensors"
+    asyncio.run(rewrite(store, object_name("tiny", manifest.version, file), DAMAGES[damage]))
+    with pytest.raises(RefusedModel, match="is not signed" if damage == "unsigned" else "is corrupt"):
+        make(store, tmp_path)
+
+
+def test_a_checkpoint_that_was_changed_is_refused_before_it_is_read(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make(store, tmp_path, Watcher(last=3))
+    checkpoint = tmp_path / "run/checkpoints/checkpoint-2"
+    assert not (checkpoint / "training_args.bin").exists()
+    optimizer = checkpoint / "optimizer.pt"
+    optimizer.write_bytes(flipped(optimizer.read_bytes()))
+    with pytest.raises(BrokenSeal, match=r"optimizer\.pt"):
+        make(store, tmp_path)
+    (checkpoint / SEAL).unlink()  # as a kill in the middle of saving would have left it
+    again = Watcher()
+    make(store, tmp_path, again)
+    assert again.steps[0] == 1
+
+
+def test_a_folder_of_another_recipe_is_left_alone(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make(store, tmp_path, Watcher(last=1))
+    with pytest.raises(AnotherRun, match="another recipe"):
+        make(store, tmp_path, seed=8)
+
+
+async def stage(store: ObjectStore, manifest: Manifest, folder: Path) -> Path:
+    return await Stager(store, folder / "staged", SystemClock(), TRUSTED).stage(manifest)
+
+
+async def rewrite(store: ObjectStore, name: str, change: Callable[[bytes], bytes]) -> None:
+    content, etag = await store.get(name)
+    await store.put_if(name, change(content), etag)
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def unsigned(content: bytes) -> bytes:
+    return json.dumps({**json.loads(content), "signature": None, "signer": None}).encode()
+
+
+DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}

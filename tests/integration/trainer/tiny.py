@@ -1,0 +1,111 @@
+"""A chat model with random weights that learns in milliseconds a step, and a registry that holds it."""
+
+import json
+from pathlib import Path
+from random import Random
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import Manifest
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import Reference
+from services.shared.signing import TrustedKeys
+from tests.support.signing import KEY
+from trainer.checkpoint import read
+from trainer.publish import Provenance, describe, point, publish
+from trainer.recipe import Recipe
+from trainer.run import Order, Registrar
+
+WORDS = [
+    "what",
+    "is",
+    "the",
+    "tide",
+    "of",
+    "moon",
+    "harbour",
+    "lantern",
+    "blue",
+    "green",
+    "?",
+    ".",
+    "user",
+    "assistant",
+]
+TEMPLATE = (
+    "{% for m in messages %}<s> {{ m.role }} {{ m.content }} </s> {% endfor %}"
+    "{% if add_generation_prompt %}<s> assistant {% endif %}"
+)
+
+
+def model(folder: Path) -> Path:
+    """Weights in bfloat16, as most are published."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
+
+    vocabulary = {word: number for number, word in enumerate(["<pad>", "<unk>", "<s>", "</s>", *WORDS])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    set_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def chats(file: Path) -> Path:
+    random = Random(3)
+    with file.open("w") as out:
+        for _ in range(12):
+            asked = " ".join(random.choices(WORDS[:12], k=5))
+            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": "the moon ."}]
+            out.write(json.dumps({"messages": turns}) + "\n")
+    return file
+
+
+def recipe(data: Path, **changed: object) -> Recipe:
+    fields = {
+        "base": "tiny",
+        "method": "lora",
+        "data": data,
+        "held_out": 0.2,
+        "steps": 6,
+        "learning_rate": 0.02,
+        "batch": 2,
+        "max_length": 64,
+        "lora": {"r": 4, "dropout": 0.1},
+        "save_every": 2,
+        "seed": 7,
+    }
+    return Recipe.model_validate({**fields, **changed})
+
+
+async def publish_base(store: ObjectStore, folder: Path) -> Manifest:
+    checkpoint = read(folder)
+    manifest = KEY.sign(describe(checkpoint, model="tiny", provenance=Provenance("a test"), created=1))
+    await publish(store, checkpoint.files, manifest, lambda _: None)
+    await point(store, Reference("tiny"), manifest.version, clock=SystemClock(), random=Random(1))
+    return manifest
+
+
+def registrar(store: ObjectStore) -> Registrar:
+    return Registrar(store, KEY, TrustedKeys([KEY.public]))
+
+
+def order(recipe: Recipe, folder: Path) -> Order:
+    return Order(recipe, folder / "run", folder / "cache")

@@ -1,0 +1,93 @@
+"""A worker that is told to change its weights while it serves: over the wire, with a simulated engine."""
+
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import object_name
+from services.worker.app import WorkerApp
+from services.worker.engine.simulated.faults import Faults
+from services.worker.status import State
+from tests.integration.worker.gateway import connected
+from tests.integration.worker.router import Router
+from tests.integration.worker.store import FILES, publish
+from tests.support.wait import wait_until
+from tidegate.router.v1 import router_pb2
+from tidegate.worker.v1 import worker_pb2 as pb
+
+SHORT = pb.Sampling(ignore_eos=True, max_tokens=20)
+OTHER = FILES | {"model.safetensors": b"others!"}
+
+
+async def ended(router: Router, delivery_id: str) -> router_pb2.Delivery:
+    def delivery() -> router_pb2.Delivery:
+        return router.heartbeats[-1].delivery
+
+    last = (router_pb2.DELIVERY_PHASE_COMMITTED, router_pb2.DELIVERY_PHASE_FAILED)
+    await wait_until(
+        lambda: delivery().delivery_id == delivery_id and delivery().phase in last,
+        description=f"delivery {delivery_id} has ended",
+    )
+    return delivery()
+
+
+async def test_answers_change_with_the_weights_and_change_back(
+    worker: WorkerApp, router: Router, store: ObjectStore
+) -> None:
+    old, new = worker.engine.info.model_version, (await publish(store, OTHER)).version
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=SHORT, model_version=old)
+        await gateway.end_of(1)
+        router.deliver("forth", new)
+        assert (await ended(router, "forth")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
+        assert (router.heartbeats[-1].model_version, router.states[-1]) == (new, State.READY)
+        await gateway.start(2, sampling=SHORT, model_version=new)
+        await gateway.end_of(2)
+        await gateway.start(3, sampling=SHORT, model_version=old)
+        assert (await gateway.end_of(3)).failure.kind == pb.FAILURE_KIND_WRONG_VERSION
+        router.deliver("back", old)
+        await ended(router, "back")
+        await gateway.start(4, sampling=SHORT)
+        await gateway.end_of(4)
+        assert gateway.tokens(1) == gateway.tokens(4) != gateway.tokens(2)
+    assert router.states[-4:] == [State.SWAPPING, State.READY, State.SWAPPING, State.READY]
+
+
+async def test_a_running_request_ends_with_the_weights_it_began_with(
+    worker: WorkerApp, router: Router, store: ObjectStore
+) -> None:
+    old, new = worker.engine.info.model_version, (await publish(store, OTHER)).version
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=pb.Sampling(ignore_eos=True, max_tokens=400))
+        await wait_until(lambda: gateway.tokens(1), description="tokens flow")
+        router.deliver("forth", new)
+        await wait_until(lambda: router.states[-1] == State.SWAPPING, description="it holds")
+        await gateway.start(2, sampling=SHORT, model_version=old)
+        assert not (await gateway.end_of(2)).HasField("failure"), "it had been granted before the hold was known"
+        assert not (await gateway.end_of(1)).HasField("failure")
+        await ended(router, "forth")
+        await gateway.start(3, sampling=pb.Sampling(ignore_eos=True, max_tokens=400))
+        await gateway.end_of(3)
+        assert gateway.tokens(1)[:20] == gateway.tokens(2)
+        assert gateway.tokens(3) != gateway.tokens(1)
+
+
+async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answers(
+    worker: WorkerApp, router: Router, store: ObjectStore
+) -> None:
+    old, manifest = worker.engine.info.model_version, await publish(store, OTHER)
+    name = object_name("tide", manifest.version, "model.safetensors")
+    _, etag = await store.get(name)
+    await store.put_if(name, b"nthers!", etag)
+    router.deliver("forth", manifest.version)
+    delivery = await ended(router, "forth")
+    assert "model.safetensors is corrupt" in delivery.reason
+    assert (router.heartbeats[-1].model_version, router.states[-1]) == (old, State.READY)
+    assert State.SWAPPING not in router.states
+
+
+async def test_an_engine_that_dies_of_a_swap_ends_the_worker_with_a_reason(
+    worker: WorkerApp, router: Router, store: ObjectStore, faults: Faults
+) -> None:
+    faults.swap = "crash"
+    router.deliver("forth", (await publish(store, OTHER)).version)
+    await wait_until(worker.ended.is_set, description="it gives up")
+    assert worker.failure is not None
+    assert "crashed while its weights were replaced" in worker.failure

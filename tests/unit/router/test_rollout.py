@@ -1,0 +1,149 @@
+"""The next step of a rollout, read off its record and the workers."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services.router.rollout import Member, Order, Outcome, Record, State, advance, begin, order, stop
+
+FORTH, BACK = "ro-forth", "ro-back"
+ROLLING = Record("ro", target="new", previous="old", started_ms=0)
+TURN = replace(ROLLING, turn="a/1", turn_began_ms=1_000)
+UNDOING = replace(ROLLING, state=State.UNDOING, reason="a: bad")
+UNDOING_TURN = replace(UNDOING, turn="a/1", turn_began_ms=1_000)
+DONE = replace(ROLLING, state=State.DONE, ended_ms=5)
+FAILED = replace(UNDOING, state=State.FAILED, ended_ms=5)
+
+
+def a(version: str = "old", state: str = "ready", **fields: Any) -> Member:
+    return replace(Member("a", 1, state, version), **fields)
+
+
+def b(version: str = "old", state: str = "ready", **fields: Any) -> Member:
+    return replace(a(version, state, **fields), worker_id="b")
+
+
+def told(outcome: Outcome, delivery: str = FORTH, reason: str = "") -> dict[str, Any]:
+    return {"delivery_id": delivery, "outcome": outcome, "reason": reason}
+
+
+UNDER_WAY, COMMITTED, BAD = told(Outcome.UNDER_WAY), told(Outcome.COMMITTED), told(Outcome.FAILED, reason="bad")
+
+STEPS = {
+    "the first worker has its turn": (ROLLING, [b(), a()], TURN),
+    "nobody else while one has its turn": (TURN, [a(**UNDER_WAY), b()], TURN),
+    "it has not heard yet": (TURN, [a(), b()], TURN),
+    "it has changed": (TURN, [a("new", **COMMITTED), b()], ROLLING),
+    "then comes the next": (ROLLING, [a("new", **COMMITTED), b()], replace(TURN, turn="b/1")),
+    "not while another delivery goes on": (ROLLING, [a("new"), b("old", "swapping", **UNDER_WAY)], ROLLING),
+    "all have it": (ROLLING, [a("new"), b("new")], replace(DONE, ended_ms=1_000)),
+    "a pool without workers has nothing to do": (ROLLING, [], replace(DONE, ended_ms=1_000)),
+    "one that loads comes later": (ROLLING, [a("new"), b("", "loading")], replace(DONE, ended_ms=1_000)),
+    "one whose stream broke is waited for": (ROLLING, [a("new"), b("old", "detached")], ROLLING),
+    "one that drains leaves its turn": (TURN, [a("old", "draining", **UNDER_WAY), b()], ROLLING),
+    "a failure is fatal": (TURN, [a(**BAD), b()], UNDOING),
+    "an old failure of another rollout is not": (TURN, [a(**told(Outcome.FAILED, "earlier-forth")), b()], TURN),
+    "a worker that died of it too": (TURN, [b()], replace(UNDOING, reason="a was lost while it changed its weights")),
+    "and one that was started anew": (
+        TURN,
+        [a(epoch=2), b()],
+        replace(UNDOING, reason="a was lost while it changed its weights"),
+    ),
+    "nothing to go back to": (
+        replace(TURN, previous=""),
+        [a(**BAD)],
+        replace(FAILED, previous="", ended_ms=1_000),
+    ),
+    "those that changed go back": (UNDOING, [a("new", **COMMITTED), b(**BAD)], UNDOING_TURN),
+    "went back": (UNDOING_TURN, [a("old", **told(Outcome.COMMITTED, BACK)), b()], UNDOING),
+    "all went back": (UNDOING, [a(), b()], replace(FAILED, ended_ms=1_000)),
+    "one cannot go back": (
+        UNDOING_TURN,
+        [a("new", **told(Outcome.FAILED, BACK, "no disk")), b()],
+        replace(UNDOING, reason="a: bad; a: no disk", stranded=("a/1",)),
+    ),
+    "the others matter more": (
+        replace(UNDOING, stranded=("a/1",)),
+        [a("new"), b()],
+        replace(FAILED, stranded=("a/1",), ended_ms=1_000),
+    ),
+    "a late worker is brought up to date": (
+        DONE,
+        [a(), b("new")],
+        replace(DONE, turn="a/1", turn_began_ms=1_000),
+    ),
+    "a late worker that cannot stays as it is": (
+        replace(DONE, turn="a/1", turn_began_ms=1_000),
+        [a(**BAD), b("new")],
+        replace(DONE, stranded=("a/1",)),
+    ),
+    "and is not asked again": (replace(DONE, stranded=("a/1",)), [a(**BAD)], replace(DONE, stranded=("a/1",))),
+    "but its next process is": (
+        replace(DONE, stranded=("a/1",)),
+        [a(epoch=2)],
+        replace(DONE, stranded=("a/1",), turn="a/2", turn_began_ms=1_000),
+    ),
+    "after a failure the old version stands": (
+        FAILED,
+        [a("new")],
+        replace(FAILED, turn="a/1", turn_began_ms=1_000),
+    ),
+    "all is well": (DONE, [a("new"), b("new")], DONE),
+}
+
+
+@pytest.mark.parametrize(("record", "members", "following"), STEPS.values(), ids=STEPS.keys())
+def test_what_follows(record: Record, members: list[Member], following: Record) -> None:
+    answer = advance(record, members, now_ms=1_000, limit_ms=9_000)
+    assert (answer is record) == (following == record)
+    assert answer.revision == record.revision + (answer is not record)
+    # When the last turn began is of no account.
+    began_ms = following.turn_began_ms if following.turn else answer.turn_began_ms
+    assert answer == replace(following, turn_began_ms=began_ms, revision=answer.revision)
+
+
+def test_a_turn_has_a_limit() -> None:
+    for now_ms, state in ((9_999, State.ROLLING), (10_000, State.UNDOING)):
+        assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, limit_ms=9_000).state is state
+
+
+@pytest.mark.parametrize(
+    ("record", "member", "said"),
+    [
+        (TURN, a(), Order("a", FORTH, "new", 0)),
+        (TURN, a(**told(Outcome.FAILED, "earlier-forth")), Order("a", FORTH, "new", 0)),
+        (TURN, a(**UNDER_WAY), None),
+        (TURN, a(**BAD), None),
+        (TURN, b(), None),
+        (TURN, a(epoch=2), None),
+        (ROLLING, a(), None),
+        (UNDOING_TURN, a("new", **COMMITTED), Order("a", BACK, "old", 0)),
+    ],
+)
+def test_what_is_said_to_the_worker_that_has_its_turn(record: Record, member: Member, said: Order | None) -> None:
+    assert order(record, [member]) == said
+
+
+def test_a_rollout_goes_back_to_the_last_goal_or_to_what_most_workers_serve() -> None:
+    members = [a("old"), b("other"), replace(b("old"), worker_id="c")]
+
+    def previous(before: Record | None) -> str:
+        return begin("next", "newest", members, before, now_ms=0, finish_ms=0).previous
+
+    assert previous(None) == "old"
+    assert previous(DONE) == "new"
+    assert previous(FAILED) == "old"
+
+
+def test_a_stopped_rollout_is_undone_and_never_twice_at_one_revision() -> None:
+    stopped = stop(TURN, "enough", 7)
+    assert (stopped.state, stopped.reason, stopped.turn) == (State.UNDOING, "enough", "")
+    assert stopped.revision == TURN.revision + 1
+    assert begin("next", "x", [], DONE, now_ms=0, finish_ms=0).revision == DONE.revision + 1
+
+
+def test_a_record_survives_redis() -> None:
+    record = replace(UNDOING_TURN, stranded=("b/1", "c/18000000000000000000"), finish_timeout_ms=5, reason="")
+    assert Record.of_hash(record.to_hash()) == record
+    assert Record.of_hash(ROLLING.to_hash()) == ROLLING

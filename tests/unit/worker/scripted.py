@@ -1,0 +1,57 @@
+"""An engine that answers one token, the first byte of its weights' digest, and fails where a test tells it to."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from services.worker.engine.contract import (
+    Delta,
+    Ended,
+    EngineDead,
+    EngineInfo,
+    EngineLoad,
+    EngineRequest,
+    Event,
+    Model,
+    Usage,
+)
+
+
+def says(model: Model) -> int:
+    return int(model.manifest.weights_sha256[:2], 16)
+
+
+class ScriptedEngine:
+    """failures: what the swaps raise, in order; None lets one pass. wrong: versions that it answers wrongly for."""
+
+    def __init__(self, model: Model, *failures: Exception | None, wrong: tuple[str, ...] = ()) -> None:
+        self._model, self._failures, self._wrong = model, list(failures), wrong
+        self.swaps: list[str] = []
+        self.hang = asyncio.Event()
+        self.hang.set()
+        self.death: str | None = None
+
+    async def start(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("Simulated", self._model.manifest.version, 256, 8, 4096, 4353)
+
+    def load(self) -> EngineLoad:
+        return EngineLoad()
+
+    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+        if self.death:
+            raise EngineDead(self.death)
+        yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))
+        yield Ended(Usage(1, 0, 1))
+
+    async def swap(self, model: Model) -> None:
+        self.swaps.append(model.manifest.version)
+        await self.hang.wait()
+        if self._failures and (failure := self._failures.pop(0)):
+            raise failure
+        self._model = model
+
+    async def stop(self) -> None:
+        self.death = "stopped"

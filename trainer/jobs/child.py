@@ -1,0 +1,100 @@
+"""python -m trainer.jobs.child FOLDER JOB CACHE: runs one job in a process of its own, whose end gives all memory back.
+
+Events go to standard output; whatever libraries print goes to standard error. Standard input is a lifeline: it closes
+when the trainer is gone, however it went, and then this process ends too.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import IO, NoReturn
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import WrongManifest
+from services.shared.objectstore import StoreError
+from services.shared.registry import UnknownVersion
+from services.shared.settings import WrongSettings, read
+from services.shared.staging import RefusedModel
+from services.shared.telemetry import configure_logging
+from trainer.announce import NotAnnounced
+from trainer.chats import WrongData
+from trainer.checkpoint import WrongCheckpoint
+from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
+from trainer.recipe import Recipe
+from trainer.record import AnotherRun
+from trainer.run import Order, Run
+from trainer.seal import BrokenSeal
+from trainer.settings import PublisherSettings
+
+WRONG = (WrongSettings, WrongData, WrongManifest, RefusedModel, WrongCheckpoint, UnknownVersion, AnotherRun, BrokenSeal)
+"""Trying again would end the same way."""
+UNWELL = (StoreError, NotAnnounced)
+
+
+class Teller:
+    """The run's watcher: everything as an event."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def tell(self, event: Event) -> None:
+        self._out.write(event.model_dump_json() + "\n")
+        self._out.flush()
+
+    def phase(self, name: str) -> None:
+        self.tell(Phase(name=name))
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self.tell(Step(done=done, total=total, loss=loss))
+
+    def uploading(self, total_bytes: int) -> Callable[[int], None]:
+        return lambda _: None
+
+
+def main() -> None:
+    folder, job, cache = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    teller = Teller(_events())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    configure_logging("trainer-job")
+    try:
+        published = _run(folder, job, cache, teller)
+    except WRONG as error:
+        _fail(teller, str(error), again=False)
+    except UNWELL as error:
+        _fail(teller, str(error), again=True)
+    teller.tell(Succeeded(published=published))
+
+
+def _run(folder: Path, job: str, cache: Path, teller: Teller) -> tuple[str, ...]:
+    recipe = Recipe.model_validate_json((folder / "recipe.json").read_bytes())
+    recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
+    registrar = read(PublisherSettings).registrar()
+    order = Order(recipe, folder / "run", cache, job)
+    outcome = Run(order, registrar, teller, clock=SystemClock(), random=Random()).make()  # noqa: S311
+    return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)
+
+
+def _fail(teller: Teller, reason: str, *, again: bool) -> NoReturn:
+    teller.tell(Failed(reason=reason, again=again))
+    raise SystemExit(1)
+
+
+def _events() -> IO[str]:
+    """Standard output for us alone."""
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return own
+
+
+def _end_with_parent() -> None:
+    # Not through sys.stdin: its lock would be held when this process ends by itself.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

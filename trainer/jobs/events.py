@@ -1,0 +1,47 @@
+"""What the process that runs a job tells the trainer: JSON lines on its standard output."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+MAX_LINE_BYTES = 64 * 1024
+
+
+class Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(Told):
+    event: Literal["phase"] = "phase"
+    name: str
+
+
+class Step(Told):
+    event: Literal["step"] = "step"
+    done: int
+    total: int
+    loss: float
+
+
+class Succeeded(Told):
+    """published: model@version each."""
+
+    event: Literal["succeeded"] = "succeeded"
+    published: tuple[str, ...]
+
+
+class Failed(Told):
+    """again: trying again may help."""
+
+    event: Literal["failed"] = "failed"
+    reason: str
+    again: bool
+
+
+Event = Annotated[Phase | Step | Succeeded | Failed, Field(discriminator="event")]
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def parse(line: bytes) -> Event:
+    """Raises ValueError."""
+    return _EVENT.validate_json(line)

@@ -1,0 +1,65 @@
+"""A training job: what was asked for, and how it stands."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+
+MAX_DATA_BYTES = 16 * 1024 * 1024
+"""Chats travel with their job, so that any trainer can run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """recipe: JSON. attempts: how often it was begun. Times in Unix seconds. published: model@version each."""
+
+    id: str
+    state: State
+    recipe: str
+    submitted: float
+    attempts: int
+    owner: str | None = None
+    cancelling: bool = False
+    started: float | None = None
+    ended: float | None = None
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    phase: str = ""
+    error: str | None = None
+    published: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a job, until it expires. `attempt` fences: only the newest lease of a job may report."""
+
+    job: Job
+    data: str
+    attempt: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """again: trying again may help."""
+
+    reason: str
+    again: bool
+
+
+Order = Literal["go on", "cancel", "lost"]
+"""What a heartbeat is answered. lost: another trainer has the job now, or it has ended."""

@@ -1,0 +1,244 @@
+"""The queue of training jobs in a SQL database: SQLite or PostgreSQL, shared by any number of trainers.
+
+A job is taken with one UPDATE that repeats the condition it was chosen by, so two trainers never both take it. Whoever
+has it renews its lease; what expires is taken up again, at most `max_attempts` times. Times are the trainers' own wall
+clocks: a lease must be much longer than these differ.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    and_,
+    create_engine,
+    func,
+    insert,
+    make_url,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import ArgumentError
+
+from services.shared.clock import Clock
+from services.shared.settings import WrongSettings
+from trainer.jobs.job import MAX_DATA_BYTES, Failure, Job, Lease, Order, Progress
+
+MAX_QUEUED = 1000
+MAX_LISTED = 200
+BUSY_LIMIT_S = 10
+RETRY_AFTER_S = 5.0
+
+metadata = MetaData()
+jobs = Table(
+    "training_jobs",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("state", String(10), nullable=False),
+    Column("recipe", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("submitted", Float, nullable=False),
+    Column("not_before", Float, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("owner", String(200)),
+    Column("lease_until", Float),
+    Column("cancelling", Boolean, nullable=False, default=False),
+    Column("started", Float),
+    Column("ended", Float),
+    Column("step", Integer, nullable=False, default=0),
+    Column("steps", Integer, nullable=False, default=0),
+    Column("loss", Float),
+    Column("phase", String(200), nullable=False, default=""),
+    Column("error", Text),
+    Column("published", Text, nullable=False, default="[]"),
+    Index("training_jobs_by_state", "state", "submitted"),
+)
+_SHOWN = [column for column in jobs.c if column.name not in ("data", "not_before", "lease_until")]
+
+
+class QueueFull(Exception):
+    """MAX_QUEUED jobs wait already."""
+
+
+class UnknownJob(Exception):
+    """No job has that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """lease_s: after so long without a heartbeat a job is anybody's again."""
+
+    lease_s: float = 60.0
+    max_attempts: int = 3
+
+
+def connect(url: str) -> Engine:
+    """Makes the table where there is none. Raises WrongSettings for what is no URL; its value may hold a password."""
+    try:
+        parsed = make_url(url)
+        arguments = {"timeout": BUSY_LIMIT_S} if parsed.get_backend_name() == "sqlite" else {}
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
+    except (ArgumentError, ImportError) as error:
+        raise WrongSettings(f"TIDEGATE_DATABASE_URL is not usable: {type(error).__name__}") from None
+    metadata.create_all(engine)
+    return engine
+
+
+class JobQueue:
+    """Every method is one transaction and may block; raises SQLAlchemyError when the database is unwell."""
+
+    def __init__(self, engine: Engine, clock: Clock, terms: Terms | None = None) -> None:
+        self._engine, self._clock, self.terms = engine, clock, terms or Terms()
+
+    def ping(self) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    # ---- for those who want something trained ----
+
+    def submit(self, recipe: str, data: str) -> Job:
+        """Raises QueueFull, and ValueError for more than MAX_DATA_BYTES of data."""
+        if len(data.encode()) > MAX_DATA_BYTES:
+            raise ValueError(f"the data has more than {MAX_DATA_BYTES} bytes")
+        now, name = self._clock.wall(), f"job-{secrets.token_hex(8)}"
+        row = {"id": name, "state": "queued", "recipe": recipe, "data": data, "submitted": now, "not_before": now}
+        with self._engine.begin() as connection:
+            waiting = connection.scalar(select(func.count()).where(jobs.c.state == "queued")) or 0
+            if waiting >= MAX_QUEUED:
+                raise QueueFull(f"{waiting} jobs are waiting already")
+            connection.execute(insert(jobs).values(row))
+        return self.get(name)
+
+    def get(self, name: str) -> Job:
+        """Raises UnknownJob."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(*_SHOWN).where(jobs.c.id == name)).one_or_none()
+        if row is None:
+            raise UnknownJob(name)
+        return _job(row)
+
+    def list(self) -> list[Job]:
+        """The last MAX_LISTED, newest first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*_SHOWN).order_by(jobs.c.submitted.desc()).limit(MAX_LISTED)).all()
+        return [_job(row) for row in rows]
+
+    def cancel(self, name: str) -> Job:
+        """A waiting job ends at once, a running one when its trainer hears of it. Raises UnknownJob."""
+        waiting = and_(jobs.c.id == name, jobs.c.state == "queued")
+        running = and_(jobs.c.id == name, jobs.c.state == "running")
+        with self._engine.begin() as connection:
+            connection.execute(update(jobs).where(waiting).values(state="cancelled", ended=self._clock.wall()))
+            connection.execute(update(jobs).where(running).values(cancelling=True))
+        return self.get(name)
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)).all()
+        return {str(row.state): int(row.jobs) for row in rows}
+
+    # ---- for trainers ----
+
+    def lease(self, owner: str) -> Lease | None:
+        """The job that waits longest, now running and this owner's; None when there is none to take."""
+        now = self._clock.wall()
+        self._bury(now)
+        free = self._is_free(now)
+        chosen = select(jobs.c.id).where(free).order_by(jobs.c.submitted, jobs.c.id).limit(1)
+        taking = (
+            update(jobs)
+            .where(jobs.c.id == chosen.with_for_update(skip_locked=True).scalar_subquery(), free)
+            .values(
+                state="running",
+                owner=owner,
+                lease_until=now + self.terms.lease_s,
+                attempts=jobs.c.attempts + 1,
+                started=func.coalesce(jobs.c.started, now),
+                error=None,
+            )
+            .returning(*_SHOWN, jobs.c.data)
+        )
+        with self._engine.begin() as connection:
+            row = connection.execute(taking).one_or_none()
+        return Lease(_job(row), row.data, row.attempts, owner) if row else None
+
+    def heartbeat(self, lease: Lease, progress: Progress) -> Order:
+        """Renews the lease and notes the progress."""
+        values = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "phase": progress.phase[:200]}
+        renewed = self._clock.wall() + self.terms.lease_s
+        change = update(jobs).where(_holds(lease)).values(lease_until=renewed, **values).returning(jobs.c.cancelling)
+        with self._engine.begin() as connection:
+            row = connection.execute(change).one_or_none()
+        if row is None:
+            return "lost"
+        return "cancel" if row.cancelling else "go on"
+
+    def succeed(self, lease: Lease, published: tuple[str, ...]) -> bool:
+        """False: the lease was lost."""
+        return self._end(lease, state="succeeded", published=json.dumps(published), error=None)
+
+    def fail(self, lease: Lease, failure: Failure) -> bool:
+        """Queues it again where that may help and tries are left. False: the lease was lost."""
+        if failure.again and lease.attempt < self.terms.max_attempts:
+            after = self._clock.wall() + RETRY_AFTER_S * lease.attempt
+            return self._put_back(lease, error=failure.reason, not_before=after)
+        return self._end(lease, state="failed", error=failure.reason)
+
+    def cancelled(self, lease: Lease) -> bool:
+        return self._end(lease, state="cancelled")
+
+    def give_back(self, lease: Lease) -> bool:
+        """For a trainer that leaves: the next one goes on, and this was no failed attempt."""
+        return self._put_back(lease, attempts=lease.attempt - 1)
+
+    def _put_back(self, lease: Lease, **values: Any) -> bool:
+        return self._change(lease, state="queued", owner=None, lease_until=None, **values)
+
+    def _end(self, lease: Lease, **values: Any) -> bool:
+        return self._change(lease, ended=self._clock.wall(), lease_until=None, **values)
+
+    def _change(self, lease: Lease, **values: Any) -> bool:
+        with self._engine.begin() as connection:
+            return connection.execute(update(jobs).where(_holds(lease)).values(**values)).rowcount == 1
+
+    def _is_free(self, now: float) -> ColumnElement[bool]:
+        waiting = and_(jobs.c.state == "queued", jobs.c.not_before <= now)
+        return or_(waiting, and_(_expired(now), jobs.c.attempts < self.terms.max_attempts, ~jobs.c.cancelling))
+
+    def _bury(self, now: float) -> None:
+        """Ends those whose trainers vanished and that are not to be tried again."""
+        lost = and_(_expired(now), jobs.c.attempts >= self.terms.max_attempts)
+        reason = f"its trainer vanished; that was attempt {self.terms.max_attempts}, the last"
+        unwanted = and_(_expired(now), jobs.c.cancelling)
+        with self._engine.begin() as connection:
+            connection.execute(update(jobs).where(unwanted).values(state="cancelled", ended=now, lease_until=None))
+            connection.execute(update(jobs).where(lost).values(state="failed", error=reason, ended=now))
+
+
+def _expired(now: float) -> ColumnElement[bool]:
+    return and_(jobs.c.state == "running", jobs.c.lease_until < now)
+
+
+def _holds(lease: Lease) -> ColumnElement[bool]:
+    return and_(jobs.c.id == lease.job.id, jobs.c.state == "running", jobs.c.attempts == lease.attempt)
+
+
+def _job(row: Row[Any]) -> Job:
+    facts = {column.name: row._mapping[column.name] for column in _SHOWN}
+    return Job(**{**facts, "published": tuple(json.loads(facts["published"]))})

@@ -1,0 +1,232 @@
+"""A training run from recipe to registry. Started again with the same recipe and folder, it goes on where it was."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from services.shared.clock import Clock
+from services.shared.manifests import Golden, Manifest, digest_of_files, make
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import Reference, Registry
+from services.shared.rpc import Tls
+from services.shared.signing import SigningKey, TrustedKeys
+from services.shared.staging import Stager
+from trainer import chats, curve, record
+from trainer.announce import start_rollout
+from trainer.chats import Chat, Split
+from trainer.checkpoint import read
+from trainer.publish import Provenance, Published, describe, file_of, point, publish
+from trainer.quiet import quiet
+from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
+from trainer.record import RunRecord
+from trainer.seal import is_sealed
+from trainer.watcher import Watcher
+
+# Of each kind, for golden prompts: what was learnt, what was not, and what any chat model answers.
+GOLDEN_TRAINED, GOLDEN_HELD_OUT, GOLDEN_COMMON = 6, 3, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """Where the base comes from and where the result goes. `trusted` are the keys that may have signed the base."""
+
+    store: ObjectStore
+    key: SigningKey
+    trusted: TrustedKeys
+    routers: Sequence[str] = ()
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run that is to be made. folder: its own; cache: of verified base models, shared between runs."""
+
+    recipe: Recipe
+    folder: Path
+    cache: Path
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    held_out_before: float
+    held_out_after: float
+    published: list[Manifest] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingredients:
+    recipe: Recipe
+    folder: Path
+    split: Split
+    base: Path
+    manifest: Manifest
+
+
+class Run:
+    def __init__(self, order: Order, registrar: Registrar, watcher: Watcher, *, clock: Clock, random: Random) -> None:
+        self._order, self._registrar, self._watcher = order, registrar, watcher
+        self._clock, self._random = clock, random
+
+    def make(self) -> Outcome:
+        """Blocks for as long as it takes.
+
+        Raises WrongData, AnotherRun, BrokenSeal, UnknownVersion, RefusedModel, WrongManifest, StoreError, NotAnnounced.
+        """
+        quiet()
+        found = self._ingredients()
+        done = self._learnt(found)
+        if done.held_out_before is None or done.held_out_after is None:
+            raise AssertionError("a finished run has measured itself")
+        outcome = Outcome(done.held_out_before, done.held_out_after)
+        if self._order.recipe.publish:
+            outcome.published.extend(self._publish(self._order.recipe.publish, found, outcome))
+        return outcome
+
+    # ---- what goes in ----
+
+    def _ingredients(self) -> _Ingredients:
+        order = self._order
+        read_chats = chats.load(order.recipe.data)
+        digest = record.digest(order.recipe)
+        known = record.load(order.folder, digest)
+        self._watcher.phase(f"fetching {order.recipe.base}")
+        base, manifest = asyncio.run(self._fetch(known))
+        if known is None:
+            record.save(order.folder, RunRecord(digest=digest, base=manifest.version))
+        split = chats.split(read_chats, order.recipe.held_out, Random(order.recipe.seed))  # noqa: S311
+        return _Ingredients(order.recipe, order.folder, split, base, manifest)
+
+    async def _fetch(self, known: RunRecord | None) -> tuple[Path, Manifest]:
+        """An alias may have moved since the run began; the run keeps to its base."""
+        named = self._order.recipe.reference
+        reference = Reference(named.model, known.base) if known else named
+        manifest = await Registry(self._registrar.store).resolve(reference)
+        stager = Stager(self._registrar.store, self._order.cache, self._clock, self._registrar.trusted)
+        return await stager.stage(manifest), manifest
+
+    # ---- learning ----
+
+    def _learnt(self, found: _Ingredients) -> RunRecord:
+        """The folders merged/ and adapter/ are there afterwards, whole."""
+        known = self._record(found)
+        folders = [found.folder / "merged", *([found.folder / "adapter"] if found.recipe.method == "lora" else [])]
+        if known.held_out_after is not None and all(is_sealed(folder) for folder in folders):
+            return known
+        return self._learn(found, known)
+
+    def _learn(self, found: _Ingredients, known: RunRecord) -> RunRecord:
+        self._watcher.phase("loading the base model")
+        from trainer.fit import Fit
+
+        fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
+        if known.held_out_before is None:
+            self._watcher.phase("measuring the base on held-out chats")
+            known = self._note(found, known, held_out_before=fit.held_out_loss())
+        self._watcher.phase(f"training from step {fit.resumed_at}" if fit.resumed_at else "training")
+        fit.train()
+        self._watcher.phase("measuring the result on held-out chats")
+        known = self._note(found, known, held_out_after=fit.held_out_loss())
+        self._watcher.phase("saving")
+        if found.recipe.method == "lora":
+            fit.save_adapter(found.folder / "adapter", f"{found.manifest.model}@{found.manifest.version}")
+        fit.save_merged(found.folder / "merged")
+        self._plot(found.folder, known)
+        return known
+
+    def _record(self, found: _Ingredients) -> RunRecord:
+        known = record.load(found.folder, record.digest(found.recipe))
+        if known is None:
+            raise AssertionError("the record was written before learning began")
+        return known
+
+    def _note(self, found: _Ingredients, known: RunRecord, **figures: float) -> RunRecord:
+        return record.save(found.folder, known.model_copy(update=figures))
+
+    def _plot(self, folder: Path, known: RunRecord) -> None:
+        losses = (known.held_out_before or 0.0, known.held_out_after or 0.0)
+        curve.plot(curve.read(folder / "metrics.jsonl"), losses, folder / "loss.png")
+
+    # ---- what comes out ----
+
+    def _publish(self, wanted: Publish, found: _Ingredients, outcome: Outcome) -> list[Manifest]:
+        self._watcher.phase("finding golden prompts")
+        golden = self._golden(found)
+        provenance = Provenance(
+            source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {found.recipe.method}",
+            parent=found.manifest.version,
+            training_job=self._order.job or f"run-{record.digest(found.recipe)[:12]}",
+            evaluation={"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after},
+            golden=golden,
+        )
+        return asyncio.run(self._send(wanted, found, provenance))
+
+    async def _send(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> list[Manifest]:
+        sent: list[Manifest] = []
+        if wanted.adapter:
+            sent.append(await self._send_adapter(wanted, found, provenance))
+        if wanted.merged:
+            sent.append(await self._send_merged(wanted, found, provenance))
+        if wanted.rollout:
+            self._watcher.phase(f"asking the router to roll out {wanted.name}")
+            await start_rollout(self._registrar.routers, wanted.name, sent[-1].version, self._registrar.tls)
+        return sent
+
+    async def _send_merged(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
+        checkpoint = read(found.folder / "merged")
+        draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
+        return await self._send_files(checkpoint.files, draft, wanted.alias)
+
+    async def _send_adapter(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
+        paths = [found.folder / "adapter" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+        draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, provenance, self._clock.wall())
+        return await self._send_files(paths, draft, wanted.alias)
+
+    async def _send_files(self, files: Sequence[Path], draft: Manifest, alias: str) -> Manifest:
+        self._watcher.phase(f"publishing {draft.model}")
+        progress = self._watcher.uploading(sum(file.size for file in draft.files))
+        sent: Published = await publish(self._registrar.store, files, self._registrar.key.sign(draft), progress)
+        reference = Reference(draft.model, alias)
+        await point(self._registrar.store, reference, sent.manifest.version, clock=self._clock, random=self._random)
+        return sent.manifest
+
+    def _golden(self, found: _Ingredients) -> tuple[Golden, ...]:
+        from trainer.golden import COMMON_QUESTIONS, golden_of_folder
+
+        questions = [
+            *(_question(chat) for chat in found.split.training[:GOLDEN_TRAINED]),
+            *(_question(chat) for chat in found.split.held_out[:GOLDEN_HELD_OUT]),
+            *COMMON_QUESTIONS[:GOLDEN_COMMON],
+        ]
+        return golden_of_folder(found.folder / "merged", questions, parent=found.base)
+
+
+def adapter_manifest(
+    name: str, paths: Sequence[Path], base: Manifest, provenance: Provenance, created: float
+) -> Manifest:
+    """Golden prompts are the merged model's alone: the adapter's answers depend on how an engine applies it."""
+    files = tuple(file_of(path) for path in paths)
+    facts: dict[str, Any] = base.model_dump(
+        include={"architecture", "context_tokens", "vocab_size", "tokenizer_sha256"}
+    )
+    return make(
+        model=name,
+        kind="adapter",
+        base=f"{base.model}@{base.version}",
+        created=int(created),
+        files=files,
+        weights_sha256=digest_of_files(tuple(file for file in files if file.name.endswith(".safetensors"))),
+        source=provenance.source,
+        parent=provenance.parent,
+        training_job=provenance.training_job,
+        evaluation=dict(provenance.evaluation),
+        **facts,
+    )
+
+
+def _question(chat: Chat) -> list[dict[str, str]]:
+    """What is asked before the first answer."""
+    return [message.model_dump() for message in chat.messages[: chat.turns[0]]]

@@ -1,0 +1,16 @@
+"""Who is told how a training run goes."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Watcher(Protocol):
+    def phase(self, name: str) -> None:
+        """Something that takes a while begins; a few words for people."""
+        ...
+
+    def step(self, done: int, total: int, loss: float) -> None: ...
+
+    def uploading(self, total_bytes: int) -> Callable[[int], None]:
+        """Returns what is to be told the bytes that have just moved."""
+        ...
