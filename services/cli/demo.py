@@ -82,11 +82,11 @@ class Demo:
 
     async def run(self) -> None:
         """Raises CommandFailed when a promise was broken."""
+        before = await self._ask()
+        await self._tidegate("train", "run", str(self._recipe))
         load = Load(self._http)
         serving = asyncio.create_task(load.run())
         try:
-            before = await self._ask()
-            await self._tidegate("train", "run", str(self._recipe))
             await self._tidegate("models", "promote", MODEL, LESSON)
             taught = await self._ask()
             await self._tidegate("models", "rollback", MODEL)
