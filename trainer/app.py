@@ -10,9 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
-from services.shared.lifecycle import Tasks
+from services.shared.lifecycle import Tasks, unbroken
 from services.shared.settings import WrongSettings, split
 from services.shared.telemetry import admin_app
+from trainer.jobs.job import Lease
 from trainer.jobs.queue import JobQueue, Terms, connect
 from trainer.jobs.runner import Runner
 from trainer.metrics import Metrics
@@ -73,7 +74,7 @@ class TrainerApp:
 
     async def _take_one(self) -> bool:
         self._metrics.queue(await asyncio.to_thread(self._queue.counts))
-        lease = await asyncio.to_thread(self._queue.lease, self._owner)
+        lease = await self._lease()
         if lease is None:
             return False
         self._trouble = None
@@ -82,6 +83,19 @@ class TrainerApp:
         self._metrics.ended(outcome)
         log.info("job %s: %s", lease.job.id, outcome)
         return True
+
+    async def _lease(self) -> Lease | None:
+        """A job leased just when this trainer is told to stop goes back at once, not when its lease has run out."""
+        leasing = asyncio.create_task(asyncio.to_thread(self._queue.lease, self._owner))
+        try:
+            return await asyncio.shield(leasing)
+        except asyncio.CancelledError:
+            await unbroken(self._return(leasing))
+            raise
+
+    async def _return(self, leasing: asyncio.Task[Lease | None]) -> None:
+        if lease := await leasing:
+            await self._runner.give_back(lease)
 
     def _connect(self) -> Engine:
         try:

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CANCELLATIONS = 10
 CANCELLATION_S = 0.5
@@ -25,6 +27,20 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await main(stop)
+
+
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work` to its end however often the caller is cancelled meanwhile; the cancellation is raised after it."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    return task.result()
 
 
 class Tasks:

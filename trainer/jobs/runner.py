@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.shared.clock import Clock
+from services.shared.lifecycle import unbroken
 from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Phase, Step, Succeeded, parse
 from trainer.jobs.job import Failure, Lease, Order, Progress
 from trainer.jobs.queue import JobQueue
@@ -32,15 +33,21 @@ class Runner:
 
     async def run(self, lease: Lease) -> str:
         """Returns what became of it. A cancelled call kills the process and gives the job back."""
-        making = _Making(await self._start(lease))
+        making: _Making | None = None
         try:
+            making = _Making(await self._start(lease))
             order = await self._watch(lease, making)
-        except asyncio.CancelledError:
             await making.kill()
-            await asyncio.to_thread(self._queue.give_back, lease)
+        except asyncio.CancelledError:
+            await unbroken(self.give_back(lease, making))
             raise
-        await making.kill()
         return await asyncio.to_thread(self._note, lease, making, order)
+
+    async def give_back(self, lease: Lease, making: "_Making | None" = None) -> None:
+        """For a trainer that leaves: the next one goes on with the job."""
+        if making:
+            await making.kill()
+        await asyncio.to_thread(self._queue.give_back, lease)
 
     async def _start(self, lease: Lease) -> asyncio.subprocess.Process:
         folder = self._work / lease.job.id
