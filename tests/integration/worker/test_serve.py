@@ -34,7 +34,7 @@ async def test_requests_share_a_stream_and_their_deltas_share_messages(worker: W
             assert not ended.HasField("failure")
             assert (ended.attempt, ended.usage.completion_tokens, len(gateway.tokens(stream_id))) == (1, 30, 30)
         sizes = [len(response.deltas) for response in gateway.responses]
-        assert max(sizes) == 6
+        assert max(sizes) >= 6
         assert len(sizes) < 60
         assert {response.worker_epoch for response in gateway.responses} == {worker.status.identity.epoch}
         steps = [response.step for response in gateway.responses]
