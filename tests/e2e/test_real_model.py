@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 def examples(language: str) -> list[str]:
-    readme = (REPOSITORY / "README.md").read_text().split("## First request")[1].split("## Daily use")[0]
+    readme = (REPOSITORY / "README.md").read_text().split("## First request")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
 
 
