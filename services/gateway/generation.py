@@ -8,7 +8,7 @@ from services.gateway.catalog import Catalog, Model
 from services.gateway.cost import Cost, estimate
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
-from services.gateway.prompt_blocks import block_hashes
+from services.gateway.prompt_blocks import BLOCK_TOKENS, block_hashes
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded
 from tidegate.router.v1 import router_pb2
@@ -46,6 +46,7 @@ class Generation:
             cost=router_pb2.Cost(prompt_tokens=self.cost.prompt_tokens, completion_tokens=self.cost.completion_tokens),
             timeout_ms=max(1, int(timeout_s * 1000)),
             block_hashes=self.block_hashes,
+            block_tokens=BLOCK_TOKENS,
             adapter=self.model.adapter,
         )
 

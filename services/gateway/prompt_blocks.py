@@ -2,7 +2,10 @@
 
 from hashlib import blake2b
 
+from services.gateway.cost import BYTES_PER_TOKEN
+
 BLOCK_BYTES = 256
+BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN
 MAX_BLOCKS = 512
 
 

@@ -120,10 +120,16 @@ class RouterClient:
         async with rpc.channel(address, self._tls) as channel:
             call = router_pb2_grpc.RouterServiceStub(channel).Dispatch()
             outbox: Outbox[router_pb2.DispatchRequest] = Outbox(MAX_UNSENT)
-            outbox.put(router_pb2.DispatchRequest(hello=self._hello))
+            outbox.put(router_pb2.DispatchRequest(hello=self._greeting()))
             await self._greet(call, outbox)
             log.info("connected to router %s", address)
             await converse(call, outbox, self._take)
+
+    def _greeting(self) -> router_pb2.DispatchHello:
+        """Names all that is still wanted: what the router has besides is of no use to anybody."""
+        hello = router_pb2.DispatchHello(held_requests=[request_id for request_id, _ in self._tickets])
+        hello.MergeFrom(self._hello)
+        return hello
 
     async def _greet(self, call: object, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
         """Sends Hello; the first frame back proves that somebody is there."""
@@ -182,9 +188,18 @@ class RouterClient:
     def _granted(self, grant: router_pb2.Grant) -> None:
         """A grant repeated after a reconnect changes nothing: its worker is at work already."""
         ticket = self._tickets.get((grant.request_id, grant.attempt))
-        if ticket and not ticket.placement:
+        if ticket is None:
+            self._give_back(grant)
+        elif not ticket.placement:
             ticket.placement = router_pb2.Placement(worker_id=grant.worker_id, worker_epoch=grant.worker_epoch)
             ticket.inbox.put(grant)
+
+    def _give_back(self, grant: router_pb2.Grant) -> None:
+        """Granted after its end: the Submit came late, through a replica that we had left. So the end is said again."""
+        for _, finish in self._finished:
+            if (finish.request_id, finish.attempt) == (grant.request_id, grant.attempt) and self._outbox:
+                self._outbox.put(router_pb2.DispatchRequest(finish=finish))
+                return
 
     def _rejected(self, reject: router_pb2.Reject) -> None:
         """Work that runs already goes on, whatever a replica thinks that does not know it."""

@@ -18,12 +18,13 @@ from services.router.control import Control
 from services.router.dispatch import Dispatcher
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
+from services.router.rollout import Patience
 from services.router.rollouts import Rollouts
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.router.switchboard import Switchboard
 from services.router.upkeep import Upkeep
-from services.shared import config, rpc
+from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
@@ -82,6 +83,7 @@ class RouterApp:
         self._server = self._build_server()
         self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), *split(settings.http_listen))
         self._tasks = Tasks()
+        self._started = False
 
     def _build_queue(self, pool: str) -> PoolQueue:
         return PoolQueue(
@@ -102,19 +104,21 @@ class RouterApp:
             settings=self._settings,
             switchboard=self._switchboard,
             census=self._census,
+            cluster=self._cluster,
             metrics=self._metrics,
             clock=self._clock,
             random=self._random,
         )
 
     def _build_rollouts(self) -> Rollouts:
+        settings = self._settings
         return Rollouts(
             self._queues,
             store=self._store,
             census=self._census,
             metrics=self._metrics,
             clock=self._clock,
-            worker_limit_s=self._settings.rollout_worker_limit_s,
+            patience=Patience(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
         )
 
     def _build_server(self) -> grpc.aio.Server:
@@ -123,9 +127,9 @@ class RouterApp:
             self.router_id,
             queues,
             settings=settings,
-            cluster=self._cluster,
             switchboard=switchboard,
             census=self._census,
+            metrics=self._metrics,
         )
         attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)
         control = Control(
@@ -149,13 +153,16 @@ class RouterApp:
         self._tasks.start(self._store.run(), "store")
         await self._upkeep.take_census()
         self._tasks.start(self._upkeep.keep_leases(), "leases")
-        self._tasks.start(self._upkeep.empty_outbox(), "outbox")
+        for pool, queue in self._queues.items():
+            self._tasks.start(self._upkeep.empty_outbox(queue), f"outbox of {pool}")
         self._tasks.start(self._upkeep.keep_census(), "census")
+        self._tasks.start(self._upkeep.tell_outlook(), "outlook")
         self._tasks.start(self._rollouts.carry_on(), "rollouts")
         host, _ = split(self._settings.listen)
         self.address = f"{host}:{rpc.bind(self._server, self._settings.listen, self._settings.tls())}"
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._started = True
         log.info("router is up", extra={"router": self.router_id, "address": self.address})
 
     async def _wait_for_store(self) -> None:
@@ -168,6 +175,8 @@ class RouterApp:
                 await self._clock.sleep(delay)
 
     def _not_ready(self) -> str | None:
+        if not self._started:
+            return "waiting for Redis"
         silence = self._clock.monotonic() - self._upkeep.last_success
         return f"Redis has not answered for {silence:.0f} s" if silence > STORE_SILENCE_S else None
 
@@ -182,6 +191,6 @@ class RouterApp:
 
 async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
     app = RouterApp(settings)
-    await app.start()
+    await lifecycle.unless(stop, app.start())
     await stop.wait()
     await app.stop()

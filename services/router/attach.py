@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
@@ -16,6 +17,8 @@ from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
+# Scripts keep these names in lists with commas between, and cache ids as name@number.
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _STATES = {
     pb.WORKER_STATE_LOADING: "loading",
     pb.WORKER_STATE_READY: "ready",
@@ -55,10 +58,13 @@ class Attachments:
             await self._detach(worker, queue)
 
     async def _admit(self, heartbeat: pb.Heartbeat, context: Context) -> PoolQueue | None:
-        if not heartbeat.worker_id or not heartbeat.epoch or not heartbeat.capacity.slots:
+        if not heartbeat.epoch or not heartbeat.capacity.slots or not heartbeat.capacity.kv_tokens:
             await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a heartbeat with worker id, epoch and slots"
+                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a heartbeat with epoch, slots and KV tokens"
             )
+        for name in (heartbeat.worker_id, *heartbeat.adapters):
+            if not _NAME.fullmatch(name):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{name!r} is no name: {_NAME.pattern} is")
         queue = self._queues.get(heartbeat.pool)
         if queue is None:
             known = ", ".join(self._queues)
@@ -121,4 +127,8 @@ def _report_of(heartbeat: pb.Heartbeat) -> WorkerReport:
         model_version=heartbeat.model_version,
         address=heartbeat.address,
         heartbeat=heartbeat.SerializeToString(),
+        kv_tokens_used=heartbeat.load.kv_tokens_used,
+        waiting=heartbeat.load.waiting,
+        adapters=tuple(heartbeat.adapters),
+        loaded_adapters=tuple(heartbeat.loaded_adapters),
     )

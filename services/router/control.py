@@ -14,6 +14,7 @@ from services.router.rollout import Record
 from services.router.rollouts import Busy, Idle, Rollouts, message
 from services.router.store import Store, StoreUnavailable
 from services.router.upkeep import Upkeep
+from services.shared.classes import ServiceClass
 from services.shared.config import Cluster
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
@@ -45,7 +46,11 @@ class Control(ControlServiceServicer):
         await self._refresh(context)
         pools = self._census.statuses()
         for status in pools:
-            status.model = self._cluster.pool(status.pool.name).model
+            pool = self._cluster.pool(status.pool.name)
+            status.model, status.placement = pool.model, pool.placement
+            rules = self._queues[pool.name].rules
+            for row in status.classes:
+                row.policy.CopyFrom(rules.of(ServiceClass.of_proto(row.service_class)).message())
         return pb.ListPoolsResponse(pools=pools)
 
     async def ListWorkers(  # noqa: N802
@@ -89,6 +94,20 @@ class Control(ControlServiceServicer):
         queue = await self._queue(request.pool, context)
         return pb.StopRolloutResponse(rollout=await _rollout(queue, self._rollouts.stop(queue), context))
 
+    async def SetClassPolicy(  # noqa: N802
+        self, request: pb.SetClassPolicyRequest, context: Context
+    ) -> pb.SetClassPolicyResponse:
+        queue = await self._queue(request.pool, context)
+        try:
+            service_class = ServiceClass.of_proto(request.service_class)
+        except ValueError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "service_class is not set")
+        try:
+            rules = await self._upkeep.change_rules(queue, service_class, request.policy)
+        except (StoreUnavailable, RedisError, OSError):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
+        return pb.SetClassPolicyResponse(policy=rules.of(service_class).message())
+
     async def _queue(self, pool: str, context: Context) -> PoolQueue:
         queue = self._queues.get(pool)
         if queue is None:
@@ -97,10 +116,10 @@ class Control(ControlServiceServicer):
 
     async def _leave_for_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
         """The worker may be attached to another replica: its outbox takes the message. False: no such worker."""
-        router: Any = await self._store.client.hget(queue.keys.worker + event.worker_id, "router")
+        router: Any = await self._store.client.hget(queue.keys.key("worker:", event.worker_id), "router")
         if router is None:
             return False
-        await self._store.client.rpush(queue.keys.outbox + router.decode(), encode_drain(event))
+        await self._store.client.rpush(queue.keys.key("outbox:", router.decode()), encode_drain(event))
         return True
 
     async def _refresh(self, context: Context) -> None:

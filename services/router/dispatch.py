@@ -8,13 +8,16 @@ import grpc
 
 from services.router import frames
 from services.router.census import Census
+from services.router.events import Queued
+from services.router.markers import markers
+from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
-from services.router.scripts import Submission
+from services.router.rules import Rules
+from services.router.scripts import Limit, Submission
 from services.router.settings import RouterSettings
 from services.router.store import StoreUnavailable
 from services.router.switchboard import GatewaySession, Switchboard
 from services.shared.classes import ServiceClass
-from services.shared.config import Cluster
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_UNDERWAY = 4096
 FINISH_RETRY_S = 0.25
+# A request whose engines died this often is taken for the cause.
+POISON_DEATHS = 2
 
 
 class Dispatcher:
@@ -31,14 +36,14 @@ class Dispatcher:
         queues: dict[str, PoolQueue],
         *,
         settings: RouterSettings,
-        cluster: Cluster,
         switchboard: Switchboard,
         census: Census,
+        metrics: RouterMetrics,
     ) -> None:
         self._router_id = router_id
         self._queues = queues
         self._settings = settings
-        self._cluster = cluster
+        self._metrics = metrics
         self._switchboard = switchboard
         self._census = census
 
@@ -68,7 +73,7 @@ class Dispatcher:
         hello = first.hello
         try:
             for queue in self._queues.values():
-                await queue.open_session(hello.session_id)
+                await queue.open_session(hello.session_id, frozenset(hello.held_requests))
         except StoreUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         log.info("gateway connected", extra={"gateway": hello.gateway_id})
@@ -92,6 +97,7 @@ class Dispatcher:
             case "submit":
                 await self._submit(session, request.submit)
             case "finish":
+                session.waiting.pop(request.finish.request_id, None)
                 await self._finish(request.finish)
             case other:
                 session.drop(f"unexpected frame {other}")
@@ -101,38 +107,65 @@ class Dispatcher:
         if queue is None:
             session.send(frames.reject(submit.request_id, submit.attempt, "unknown_pool"))
             return
-        submission = self._submission(session.session_id, submit)
+        if submit.engine_deaths >= POISON_DEATHS:
+            session.send(frames.reject(submit.request_id, submit.attempt, "poison"))
+            return
+        submission = _submission(session.session_id, submit, queue.rules)
         try:
-            session.send(frames.answer(submission, await queue.submit(submission)))
+            reply = await queue.submit(submission)
         except StoreUnavailable:
             session.send(frames.reject(submit.request_id, submit.attempt, "store_unavailable"))
+            return
+        if isinstance(reply, Queued):
+            session.waiting[submit.request_id] = submit.pool
+        session.send(frames.answer(submission, reply))
 
     async def _finish(self, finish: pb.Finish) -> None:
         """Tries until Redis has heard it: a lost Finish would keep a slot taken for as long as the gateway lives."""
         queue = self._queues.get(finish.pool)
         while queue is not None:
             try:
-                await queue.finish(finish.request_id, finish.attempt)
+                expected = await queue.finish(finish.request_id, finish.attempt, actual_tokens=_actual(finish))
+                if expected is not None:
+                    self._metrics.count_finish(expected, finish)
                 return
             except StoreUnavailable:
                 await asyncio.sleep(FINISH_RETRY_S)
 
-    def _submission(self, session_id: str, submit: pb.Submit) -> Submission:
-        service_class = _service_class(submit.service_class)
-        max_wait_ms = int(self._cluster.policy(service_class).max_wait_s * 1000)
-        return Submission(
-            session=session_id,
-            request_id=submit.request_id,
-            attempt=submit.attempt,
-            service_class=service_class,
-            kv_tokens=submit.cost.prompt_tokens + submit.cost.completion_tokens,
-            give_up_after_ms=min(submit.timeout_ms or max_wait_ms, max_wait_ms),
-            at_head=submit.at_head,
-            excluded_workers=tuple(submit.excluded_workers),
-            model_version=submit.model_version,
-            running_on=submit.placement.worker_id,
-            running_epoch=submit.placement.worker_epoch,
-        )
+
+def _submission(session_id: str, submit: pb.Submit, rules: Rules) -> Submission:
+    service_class = _service_class(submit.service_class)
+    max_wait_ms = rules.of(service_class).max_wait_ms
+    return Submission(
+        session=session_id,
+        request_id=submit.request_id,
+        attempt=submit.attempt,
+        service_class=service_class,
+        tokens=submit.cost.prompt_tokens + submit.cost.completion_tokens,
+        give_up_after_ms=min(submit.timeout_ms or max_wait_ms, max_wait_ms),
+        tenant=submit.tenant,
+        weight=submit.weight if submit.weight > 0 else 1.0,
+        prompt_tokens=submit.cost.prompt_tokens,
+        objective_ms=submit.ttft_objective_ms,
+        at_head=submit.at_head,
+        excluded_workers=tuple(submit.excluded_workers),
+        model_version=submit.model_version,
+        adapter=submit.adapter,
+        markers=markers(submit.block_hashes, submit.block_tokens),
+        running_on=submit.placement.worker_id,
+        running_epoch=submit.placement.worker_epoch,
+        limits=tuple(
+            Limit(limit.name, limit.requests_per_minute, limit.tokens_per_minute, limit.concurrency)
+            for limit in submit.limits
+        ),
+    )
+
+
+def _actual(finish: pb.Finish) -> int | None:
+    """What the request cost in tokens, unless another attempt will tell."""
+    if finish.outcome in (pb.OUTCOME_RETRYING, pb.OUTCOME_YIELDED):
+        return None
+    return finish.prompt_tokens + finish.completion_tokens
 
 
 def _service_class(value: pb.ServiceClass.ValueType) -> ServiceClass:

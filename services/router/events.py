@@ -1,11 +1,24 @@
 """What scripts report: answers to a call, and events for gateways and workers. Decoded once, here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from services.shared.classes import ServiceClass
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """A limit of 0 is none. Times in milliseconds until the budget is whole again."""
+
+    name: str
+    requests_limit: int
+    requests_remaining: int
+    requests_reset_ms: int
+    tokens_limit: int
+    tokens_remaining: int
+    tokens_reset_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +32,8 @@ class Granted:
     worker_epoch: int
     model_version: str
     waited_ms: int
+    expected_cached_tokens: int = 0
+    limits: tuple[LimitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +52,13 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class YieldAsked:
+    session: str
+    request_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainAsked:
     worker_id: str
     timeout_ms: int
@@ -44,14 +66,21 @@ class DrainAsked:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
+    """`position`: requests that go first. `wait_ms`: at the present pace."""
+
     position: int
+    wait_ms: int = 0
+    limits: tuple[LimitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """kind: stale, queue_full, no_workers, expired."""
+    """kind: stale, queue_full, no_workers, expired, limited. `retry_after_ms`: None if it is not known, 0 for never."""
 
     kind: str
+    retry_after_ms: int | None = None
+    limit: str = ""
+    limits: tuple[LimitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +91,7 @@ class DeliveryAsked:
     finish_timeout_ms: int
 
 
-Event = Granted | Revoked | Expired | DrainAsked | DeliveryAsked
+Event = Granted | Revoked | Expired | YieldAsked | DrainAsked | DeliveryAsked
 Answer = Granted | Queued | Refused | Revoked
 
 
@@ -75,6 +104,8 @@ def decode_event(document: bytes) -> Event:
             return Revoked(fields["session"], fields["request"], int(fields["attempt"]), fields["reason"])
         case "expired":
             return Expired(fields["session"], fields["request"], int(fields["attempt"]))
+        case "yield":
+            return YieldAsked(fields["session"], fields["request"], int(fields["attempt"]))
         case "drain":
             return DrainAsked(fields["worker"], int(fields["timeout_ms"]))
         case "deliver":
@@ -103,15 +134,22 @@ def encode_delivery(event: DeliveryAsked) -> bytes:
 
 def decode_answer(document: bytes, session: str, request_id: str, attempt: int) -> Answer:
     fields = orjson.loads(document)
+    limits = tuple(_limit_state(state) for state in fields.get("limits", ()))
     match fields["kind"]:
         case "grant":
-            return _granted(fields)
+            return replace(_granted(fields), limits=limits)
         case "queued":
-            return Queued(int(fields["position"]))
+            return Queued(int(fields["position"]), int(fields["wait_ms"]), limits)
         case "revoke":
             return Revoked(session, request_id, attempt, fields["reason"])
         case kind:
-            return Refused(kind)
+            return Refused(kind, fields.get("retry_after_ms"), fields.get("limit", ""), limits)
+
+
+def _limit_state(fields: dict[str, Any]) -> LimitState:
+    """Lua's numbers are doubles; these are whole ones."""
+    numbers: dict[str, int] = {name: int(value) for name, value in fields.items() if name != "name"}
+    return LimitState(fields["name"], **numbers)
 
 
 def _granted(fields: dict[str, Any]) -> Granted:
@@ -125,4 +163,5 @@ def _granted(fields: dict[str, Any]) -> Granted:
         worker_epoch=int(fields["epoch"]),
         model_version=fields["version"],
         waited_ms=int(fields["wait_ms"]),
+        expected_cached_tokens=int(fields["cached"]),
     )

@@ -1,6 +1,8 @@
 """Answers and events as frames of the Dispatch stream."""
 
-from services.router.events import Answer, Expired, Granted, Queued, Refused, Revoked
+from dataclasses import asdict
+
+from services.router.events import Answer, Expired, Granted, LimitState, Queued, Refused, Revoked, YieldAsked
 from services.router.scripts import Submission
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -10,6 +12,8 @@ _REFUSALS: dict[str, tuple[pb.RejectReason.ValueType, int]] = {
     "queue_full": (pb.REJECT_REASON_QUEUE_FULL, RETRY_AFTER_MS),
     "no_workers": (pb.REJECT_REASON_NO_WORKERS, RETRY_AFTER_MS),
     "expired": (pb.REJECT_REASON_DEADLINE, RETRY_AFTER_MS),
+    "limited": (pb.REJECT_REASON_RATE_LIMITED, RETRY_AFTER_MS),
+    "poison": (pb.REJECT_REASON_POISON, 0),
     "stale": (pb.REJECT_REASON_STALE_ATTEMPT, 0),
     "unknown_pool": (pb.REJECT_REASON_UNKNOWN_POOL, 0),
     "store_unavailable": (pb.REJECT_REASON_STORE_UNAVAILABLE, RETRY_AFTER_MS),
@@ -25,12 +29,11 @@ def answer(submission: Submission, reply: Answer) -> pb.DispatchResponse:
         case Granted():
             return grant(reply)
         case Queued():
-            queued = pb.Queued(request_id=submission.request_id, attempt=submission.attempt, position=reply.position)
-            return pb.DispatchResponse(queued=queued)
+            return queued(submission.request_id, submission.attempt, reply)
         case Revoked():
             return revoke(reply)
         case Refused():
-            return reject(submission.request_id, submission.attempt, reply.kind)
+            return refuse(submission.request_id, submission.attempt, reply)
 
 
 def grant(event: Granted) -> pb.DispatchResponse:
@@ -44,6 +47,20 @@ def grant(event: Granted) -> pb.DispatchResponse:
             model_version=event.model_version,
             queue_wait_ms=event.waited_ms,
             service_class=event.service_class.proto,
+            expected_cached_tokens=event.expected_cached_tokens,
+            limits=_limits(event.limits),
+        )
+    )
+
+
+def queued(request_id: str, attempt: int, reply: Queued) -> pb.DispatchResponse:
+    return pb.DispatchResponse(
+        queued=pb.Queued(
+            request_id=request_id,
+            attempt=attempt,
+            position=reply.position,
+            expected_wait_ms=reply.wait_ms,
+            limits=_limits(reply.limits),
         )
     )
 
@@ -57,7 +74,36 @@ def expired(event: Expired) -> pb.DispatchResponse:
     return reject(event.request_id, event.attempt, "expired")
 
 
+def yield_(event: YieldAsked) -> pb.DispatchResponse:
+    # `yield` is a word of Python's, so the field has no name to assign to.
+    response = pb.DispatchResponse()
+    getattr(response, "yield").CopyFrom(pb.Yield(request_id=event.request_id, attempt=event.attempt))
+    return response
+
+
 def reject(request_id: str, attempt: int, kind: str) -> pb.DispatchResponse:
-    reason, retry_after_ms = _REFUSALS[kind]
-    refusal = pb.Reject(request_id=request_id, attempt=attempt, reason=reason, retry_after_ms=retry_after_ms)
-    return pb.DispatchResponse(reject=refusal)
+    return refuse(request_id, attempt, Refused(kind))
+
+
+def refuse(request_id: str, attempt: int, refused: Refused) -> pb.DispatchResponse:
+    reason, retry_after_ms = _REFUSALS[refused.kind]
+    return pb.DispatchResponse(
+        reject=pb.Reject(
+            request_id=request_id,
+            attempt=attempt,
+            reason=reason,
+            retry_after_ms=retry_after_ms if refused.retry_after_ms is None else _retry_after(refused),
+            limit_name=refused.limit,
+            limits=_limits(refused.limits),
+        )
+    )
+
+
+def _retry_after(refused: Refused) -> int:
+    """What the script predicts from the pace of grants, but for a full queue never less than a moment."""
+    predicted = refused.retry_after_ms or 0
+    return max(predicted, RETRY_AFTER_MS) if refused.kind == "queue_full" else predicted
+
+
+def _limits(states: tuple[LimitState, ...]) -> list[pb.LimitState]:
+    return [pb.LimitState(**asdict(state)) for state in states]

@@ -1,8 +1,8 @@
 """Every Redis key of the router, named once.
 
-All keys of a pool share the hash tag {pool}, so that each script runs within one slot of a Redis Cluster. Scripts get
-the whole list, always in the order of `PoolKeys.all`; lua/include/keys.lua gives the positions their names again. A key
-that ends in ':' is a prefix, completed by a script with an id that one of our own processes made.
+All keys of a pool begin with its root, whose hash tag {pool} keeps them in one slot of a Redis Cluster. Scripts get the
+root as their only key; lua/include/keys.lua completes it with the same names, and a test holds the two together. A name
+that ends in ':' is a prefix, completed with an id that one of our own processes made.
 """
 
 from dataclasses import dataclass
@@ -11,86 +11,50 @@ from services.shared.classes import ServiceClass
 
 ROOT = "tidegate"
 
+NAMES = {
+    "queue:": "sorted sets by class label: place in line (arrival and request id) by start tag",
+    "tenants:": "sorted sets by class label: tenant by the tag at which its last request ends",
+    "running:": "sorted sets by class label: granted request id by the time (ms) of its grant",
+    "turns": "hash: by class virtual time, waiting tokens, last turn; pace of grants",
+    "arrivals": "counter: arrivals so far",
+    "deadlines": "sorted set: queued request id by the time (ms) it is given up",
+    "workers": "sorted set: worker id by the time (ms) its lease ends",
+    "free": "sorted set: ids of workers that take one more request, in the order that the policy looks at them",
+    "sessions": "sorted set: gateway session id by the time (ms) its lease ends",
+    "seen": "string: time (ms) of the last heartbeat of any worker",
+    "yielding": "set: ids of granted requests whose gateways were asked to give them up",
+    "prefix": "hash: marker of a prompt's beginning to the caches that hold it",
+    "forgotten": "set: ids of caches that are no more and whose markers are still to be cleared away",
+    "rollout": "hash: the pool's last rollout (rollout.py)",
+    "rules": "hash: class policies changed at run time (rules.py)",
+    "request:": "hashes: one queued or granted request",
+    "worker:": "hashes: one worker as its last heartbeat and our grants describe it",
+    "held:": "sets: ids of the requests granted to one worker",
+    "session:": "strings: id of the router replica that one gateway session is connected to",
+    "owned:": "sets: ids of the requests of one gateway session",
+    "outbox:": "lists: events for the sessions and workers of one router replica",
+    "cache:": "sorted sets by cache id: markers that one worker's KV cache holds, least recently used first",
+    "limit:": "hashes by limit's name: when its request and token budgets are whole again",
+    "open:": "sets by limit's name: ids of requests that count against its concurrency",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PoolKeys:
     pool: str
 
-    def _key(self, rest: str) -> str:
-        return f"{ROOT}:{{{self.pool}}}:{rest}"
+    @property
+    def root(self) -> str:
+        return f"{ROOT}:{{{self.pool}}}:"
+
+    def key(self, name: str, rest: str = "") -> str:
+        """`name` is one of NAMES; `rest` completes a prefix. Raises KeyError for another name."""
+        if name not in NAMES or name.endswith(":") != bool(rest):
+            raise KeyError(name + rest)
+        return self.root + name + rest
 
     def queue(self, service_class: ServiceClass) -> str:
-        """Sorted set: request id by order of service."""
-        return self._key(f"queue:{service_class.label}")
+        return self.key("queue:", service_class.label)
 
-    @property
-    def arrivals(self) -> str:
-        """Counter: arrivals so far."""
-        return self._key("arrivals")
-
-    @property
-    def deadlines(self) -> str:
-        """Sorted set: queued request id by the time (ms) it is given up."""
-        return self._key("deadlines")
-
-    @property
-    def workers(self) -> str:
-        """Sorted set: worker id by the time (ms) its lease ends."""
-        return self._key("workers")
-
-    @property
-    def free(self) -> str:
-        """Sorted set: ids of workers that take one more request, by the share of their slots in use."""
-        return self._key("free")
-
-    @property
-    def sessions(self) -> str:
-        """Sorted set: gateway session id by the time (ms) its lease ends."""
-        return self._key("sessions")
-
-    @property
-    def request(self) -> str:
-        """Prefix of hashes: one queued or granted request."""
-        return self._key("request:")
-
-    @property
-    def worker(self) -> str:
-        """Prefix of hashes: one worker as its last heartbeat and our grants describe it."""
-        return self._key("worker:")
-
-    @property
-    def held(self) -> str:
-        """Prefix of sets: ids of the requests granted to one worker."""
-        return self._key("held:")
-
-    @property
-    def session(self) -> str:
-        """Prefix of strings: id of the router replica that one gateway session is connected to."""
-        return self._key("session:")
-
-    @property
-    def owned(self) -> str:
-        """Prefix of sets: ids of the requests of one gateway session."""
-        return self._key("owned:")
-
-    @property
-    def outbox(self) -> str:
-        """Prefix of lists: events for the sessions and workers of one router replica."""
-        return self._key("outbox:")
-
-    @property
-    def seen(self) -> str:
-        """String: time (ms) of the last heartbeat of any worker."""
-        return self._key("seen")
-
-    @property
-    def rollout(self) -> str:
-        """Hash: the pool's last rollout (rollout.py)."""
-        return self._key("rollout")
-
-    def all(self) -> list[str]:
-        """KEYS of every script, in order."""
-        queues = [self.queue(service_class) for service_class in ServiceClass]
-        fixed = [self.arrivals, self.deadlines, self.workers, self.free, self.sessions, self.seen]
-        prefixes = [self.request, self.worker, self.held, self.session, self.owned, self.outbox]
-        return queues + fixed + prefixes + [self.rollout]
+    def running(self, service_class: ServiceClass) -> str:
+        return self.key("running:", service_class.label)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tidegate.router.v1 import router_pb2 as pb
+
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
 
@@ -28,6 +30,30 @@ class RouterMetrics:
             "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
         )
         self.queued = Gauge("llm_queue_size", "Requests that wait", ["pool", "service_class"], registry=registry)
+        self.queued_tokens = Gauge(
+            "tidegate_router_queued_tokens",
+            "Estimated tokens of requests that wait",
+            ["pool", "service_class"],
+            registry=registry,
+        )
+        self.running = Gauge(
+            "tidegate_router_running", "Requests granted and not ended", ["pool", "service_class"], registry=registry
+        )
+        self.desired_workers = Gauge(
+            "tidegate_router_desired_workers",
+            "Workers that would serve what runs and waits now",
+            ["pool"],
+            registry=registry,
+        )
+        self.finished = Counter(
+            "tidegate_router_finished_total", "Requests that ended", ["pool", "outcome"], registry=registry
+        )
+        self.prompt_tokens = Counter(
+            "tidegate_router_prompt_tokens_total",
+            "Prompt tokens of requests that ended: all of them, those found cached, those expected to be cached",
+            ["pool", "kind"],
+            registry=registry,
+        )
         self.workers = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
         self.versions = Gauge(
             "tidegate_router_worker_versions", "Workers by model version", ["pool", "version"], registry=registry
@@ -46,6 +72,13 @@ class RouterMetrics:
             "tidegate_router_redis_memory_limit_bytes", "maxmemory of Redis; 0 is no limit", registry=registry
         )
         self._versions: dict[str, frozenset[str]] = {}
+
+    def count_finish(self, expected_cached: int, finish: pb.Finish) -> None:
+        outcome = pb.Outcome.Name(finish.outcome).removeprefix("OUTCOME_").lower()
+        self.finished.labels(finish.pool, outcome).inc()
+        self.prompt_tokens.labels(finish.pool, "all").inc(finish.prompt_tokens)
+        self.prompt_tokens.labels(finish.pool, "cached").inc(finish.cached_tokens)
+        self.prompt_tokens.labels(finish.pool, "expected").inc(expected_cached)
 
     def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:
         """Workers of each version. A version that nobody has any more is dropped, so that labels do not pile up."""

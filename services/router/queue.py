@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.router.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
+from services.router.rules import Rules
 from services.router.scripts import PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
 from services.router.store import Store
@@ -30,19 +31,18 @@ class PoolQueue:
     ) -> None:
         self.pool = pool
         self.keys = PoolKeys(pool)
-        self._scripts = PoolScripts(self.keys, router_id)
+        self.rules = Rules.of_cluster(cluster)
+        self._scripts = PoolScripts(self.keys, router_id, cluster.pool(pool).placement)
         self._store = store
         self._settings = settings
-        self._cluster = cluster
         self._switchboard = switchboard
         self._metrics = metrics
 
     async def submit(self, submission: Submission) -> Answer:
-        policy = self._cluster.policy(submission.service_class)
         call = self._scripts.submit(
             submission,
+            self.rules,
             lease_ms=self._settings.session_lease_ms,
-            cap=policy.max_queued,
             no_worker_grace_ms=self._settings.no_worker_grace_ms,
         )
         reply, events = await self._store.call(call)
@@ -52,15 +52,24 @@ class PoolQueue:
         self._deliver(events, besides=submission.request_id)
         return answer
 
-    async def finish(self, request_id: str, attempt: int) -> bool:
-        """False when there was nothing to end."""
-        ended, events = await self._store.call(self._scripts.finish(request_id, attempt))
+    async def finish(self, request_id: str, attempt: int, *, actual_tokens: int | None) -> int | None:
+        """Prompt tokens that were expected to be cached; None when there was nothing to end.
+
+        `actual_tokens`: what it really cost; None when it will be submitted again.
+        """
+        call = self._scripts.finish(request_id, attempt, self.rules, actual_tokens=actual_tokens)
+        expected, events = await self._store.call(call)
         self._deliver(events)
-        return bool(ended)
+        return int(expected) if expected >= 0 else None
+
+    async def outlook(self, request_ids: list[str]) -> list[tuple[str, int, Queued]]:
+        """Id, attempt and standing of each that waits."""
+        rows = await self._store.call(self._scripts.outlook(request_ids))
+        return [(name.decode(), attempt, Queued(position, wait_ms)) for name, attempt, position, wait_ms in rows]
 
     async def heartbeat(self, report: WorkerReport) -> bool:
         """False when the worker's epoch is an old one."""
-        call = self._scripts.heartbeat(report, lease_ms=self._settings.worker_lease_ms)
+        call = self._scripts.heartbeat(report, self.rules, lease_ms=self._settings.worker_lease_ms)
         accepted, events = await self._store.call(call)
         self._deliver(events)
         return bool(accepted)
@@ -69,8 +78,12 @@ class PoolQueue:
         grace_ms = 0 if goodbye else self._settings.detach_grace_ms
         await self._store.call(self._scripts.detach(worker_id, epoch, grace_ms=grace_ms))
 
-    async def open_session(self, session_id: str) -> None:
+    async def open_session(self, session_id: str, held: frozenset[str]) -> None:
+        """`held`: what the gateway still wants; anything else that its session has here is ended."""
         await self._store.call(self._scripts.renew([session_id], lease_ms=self._settings.session_lease_ms, create=True))
+        for request_id, attempt in await self._store.owned(self.keys, session_id):
+            if request_id not in held:
+                await self.finish(request_id, attempt, actual_tokens=None)
 
     async def renew(self, session_ids: list[str]) -> list[str]:
         """Ids of the sessions that Redis does not know."""
@@ -78,14 +91,14 @@ class PoolQueue:
         return [unknown.decode() for unknown in await self._store.call(call)]
 
     async def reap(self) -> None:
-        counts, events = await self._store.call(self._scripts.reap(limit=REAP_LIMIT))
+        counts, events = await self._store.call(self._scripts.reap(self.rules, limit=REAP_LIMIT))
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
             self._metrics.reaped.labels(self.pool, kind).inc(count)
         self._deliver(events)
 
-    async def replace_record(self, revision: int, fields: dict[str, str]) -> bool:
-        """The record of the pool's rollout. False when `revision` is not the one that is there."""
-        return bool(await self._store.call(self._scripts.record(revision, fields)))
+    async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
+        """`which`: rollout or rules. False when `revision` is not the one that is there."""
+        return bool(await self._store.call(self._scripts.record(which, revision, fields)))
 
     def _deliver(self, events: Sequence[bytes], besides: str = "") -> None:
         for document in events:

@@ -52,7 +52,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """previous: what the pool served before, or "". turn: process that has been asked, or "".
+    """previous: what the pool served before, or "". turn: process that has been asked, or "". absent_since: when it was
+    not among the pool's workers any more, or 0.
 
     stranded: processes that could not be brought to where the record wants them; they are left as they are.
     """
@@ -66,6 +67,7 @@ class Record:
     reason: str = ""
     turn: str = ""
     turn_began_ms: int = 0
+    absent_since_ms: int = 0
     stranded: tuple[str, ...] = ()
     ended_ms: int = 0
     revision: int = 1
@@ -86,10 +88,18 @@ class Record:
     @classmethod
     def of_hash(cls, stored: dict[str, str]) -> "Record":
         values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
-        numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "ended_ms", "revision")
+        numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "absent_since_ms", "ended_ms", "revision")
         values.update({name: int(stored[name]) for name in numbers})
         values.update(state=State(stored["state"]), stranded=tuple(stored["stranded"].split()))
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """turn: for one worker to change. absence: for it to come back when its lease lapsed while it changes."""
+
+    turn_ms: int
+    absence_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +121,9 @@ def begin(
     return Record(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
 
 
-def advance(record: Record, members: Sequence[Member], *, now_ms: int, limit_ms: int) -> Record:
-    """The record as it must be next; the same when there is nothing to do but wait. limit_ms: for one worker's turn."""
-    following = _end_turn(record, members, now_ms, limit_ms) if record.turn else _next_turn(record, members, now_ms)
+def advance(record: Record, members: Sequence[Member], *, now_ms: int, patience: Patience) -> Record:
+    """The record as it must be next; the same when there is nothing to do but wait."""
+    following = _end_turn(record, members, now_ms, patience) if record.turn else _next_turn(record, members, now_ms)
     return record if following == record else replace(following, revision=record.revision + 1)
 
 
@@ -131,11 +141,11 @@ def stop(record: Record, reason: str, now_ms: int) -> Record:
 
 
 def _next_turn(record: Record, members: Sequence[Member], now_ms: int) -> Record:
-    if any(member.outcome is Outcome.UNDER_WAY for member in members):
-        return record
-    for member in sorted(members, key=lambda member: member.worker_id):
-        if member.state == "ready" and _lacks(record, member):
-            return replace(record, turn=member.process, turn_began_ms=now_ms)
+    """Whoever is at a delivery already goes first: one worker at a time, and nobody is waited for without a limit."""
+    at_it = [member for member in members if _at_a_delivery(record, member)]
+    ready = [member for member in members if member.state == "ready" and _lacks(record, member)]
+    if following := min(at_it or ready, key=lambda member: member.worker_id, default=None):
+        return replace(record, turn=following.process, turn_began_ms=now_ms)
     # One whose stream broke comes back, or its lease ends soon.
     if record.state.has_ended or any(member.state == "detached" and _lacks(record, member) for member in members):
         return record
@@ -143,37 +153,54 @@ def _next_turn(record: Record, members: Sequence[Member], now_ms: int) -> Record
     return replace(record, state=state, ended_ms=now_ms)
 
 
+def _at_a_delivery(record: Record, member: Member) -> bool:
+    under_way = member.outcome is Outcome.UNDER_WAY and member.state != "draining"
+    return under_way and bool(record.goal) and member.process not in record.stranded
+
+
 def _lacks(record: Record, member: Member) -> bool:
     return bool(record.goal) and member.version != record.goal and member.process not in record.stranded
 
 
-def _end_turn(record: Record, members: Sequence[Member], now_ms: int, limit_ms: int) -> Record:
+def _end_turn(record: Record, members: Sequence[Member], now_ms: int, patience: Patience) -> Record:
     member = next((member for member in members if member.process == record.turn), None)
     if member is None:
-        return _turn_failed(record, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
-    if member.delivery_id == record.delivery_id and member.outcome is Outcome.COMMITTED:
-        return replace(record, turn="")
+        return _absence(record, members, now_ms, patience)
     if member.delivery_id == record.delivery_id and member.outcome is Outcome.FAILED:
-        return _turn_failed(record, f"{member.worker_id}: {member.reason}", now_ms)
-    if member.state == "draining":
-        return replace(record, turn="")
-    if now_ms - record.turn_began_ms >= limit_ms:
-        return _turn_failed(record, f"{member.worker_id} did not change within {limit_ms / 1000:g} s", now_ms)
-    return record
+        return _turn_failed(record, members, f"{member.worker_id}: {member.reason}", now_ms)
+    if (member.delivery_id, member.outcome) == (record.delivery_id, Outcome.COMMITTED) or member.state == "draining":
+        return replace(record, turn="", absent_since_ms=0)
+    if now_ms - record.turn_began_ms >= patience.turn_ms:
+        reason = f"{member.worker_id} did not change within {patience.turn_ms / 1000:g} s"
+        return _turn_failed(record, members, reason, now_ms)
+    return replace(record, absent_since_ms=0)
 
 
-def _turn_failed(record: Record, reason: str, now_ms: int) -> Record:
+def _absence(record: Record, members: Sequence[Member], now_ms: int, patience: Patience) -> Record:
+    """A lease also lapses when routers or Redis were away for long; a process that was started anew is lost at once."""
+    restarted = any(member.worker_id == _worker(record.turn) for member in members)
+    if not restarted and not record.absent_since_ms:
+        return replace(record, absent_since_ms=now_ms)
+    if not restarted and now_ms - record.absent_since_ms < patience.absence_ms:
+        return record
+    return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
+
+
+def _turn_failed(record: Record, members: Sequence[Member], reason: str, now_ms: int) -> Record:
     """Fatal for a rollout; on the way back, or when a late worker is brought up to date, the others matter more."""
     if record.state is State.ROLLING:
         return _undo(record, reason, now_ms)
     said = record.reason if record.state is State.DONE else f"{record.reason}; {reason}"[:MAX_REASON]
-    return replace(record, reason=said, turn="", stranded=(*record.stranded, record.turn)[-64:])
+    present = {member.process for member in members}
+    stranded = [process for process in (*record.stranded, record.turn) if process in present]
+    return replace(record, reason=said, turn="", absent_since_ms=0, stranded=tuple(stranded))
 
 
 def _undo(record: Record, reason: str, now_ms: int) -> Record:
+    over = replace(record, reason=reason[:MAX_REASON], turn="", absent_since_ms=0)
     if not record.previous:
-        return replace(record, state=State.FAILED, reason=reason[:MAX_REASON], turn="", ended_ms=now_ms)
-    return replace(record, state=State.UNDOING, reason=reason[:MAX_REASON], turn="", stranded=())
+        return replace(over, state=State.FAILED, ended_ms=now_ms)
+    return replace(over, state=State.UNDOING, stranded=())
 
 
 def _worker(process: str) -> str:

@@ -11,7 +11,7 @@ from services.router.census import Census, PoolRow, WorkerRow, count
 from services.router.events import DeliveryAsked, encode_delivery
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
-from services.router.rollout import Member, Outcome, Record
+from services.router.rollout import Member, Outcome, Patience, Record
 from services.router.store import Store, StoreUnavailable
 from services.shared.clock import Clock
 from tidegate.router.v1 import router_pb2 as pb
@@ -42,10 +42,10 @@ class Rollouts:
         census: Census,
         metrics: RouterMetrics,
         clock: Clock,
-        worker_limit_s: float,
+        patience: Patience,
     ) -> None:
         self._queues, self._store, self._census, self._metrics, self._clock = queues, store, census, metrics, clock
-        self._worker_limit_ms = int(worker_limit_s * 1000)
+        self._patience = patience
 
     async def carry_on(self) -> None:
         """Moves every pool's rollout on, until cancelled."""
@@ -75,7 +75,9 @@ class Rollouts:
         """Raises Idle."""
         for _ in range(STOP_TRIES):
             record = await self.record(queue)
-            if record is None or record.state is not rollout.State.ROLLING:
+            if record is not None and record.state is rollout.State.UNDOING:
+                raise Idle(f"the rollout of {record.target} is being undone already: {record.reason}")
+            if record is None or record.state.has_ended:
                 break
             stopped = rollout.stop(record, "stopped by an operator", self._now_ms())
             if await self._replace(queue, record, stopped):
@@ -92,7 +94,7 @@ class Rollouts:
         if (record := await self.record(queue)) is None:
             return
         members = _members(await self._row(queue, record))
-        following = rollout.advance(record, members, now_ms=self._now_ms(), limit_ms=self._worker_limit_ms)
+        following = rollout.advance(record, members, now_ms=self._now_ms(), patience=self._patience)
         if following is not record and not await self._replace(queue, record, following):
             return
         if order := rollout.order(following, members):
@@ -104,13 +106,13 @@ class Rollouts:
         return known if known and record.state.has_ended else await count(self._store.client, queue.keys)
 
     async def record(self, queue: PoolQueue) -> Record | None:
-        answer: Any = self._store.client.hgetall(queue.keys.rollout)
+        answer: Any = self._store.client.hgetall(queue.keys.key("rollout"))
         stored: dict[bytes, bytes] = await answer
         return Record.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
 
     async def _replace(self, queue: PoolQueue, old: Record | None, new: Record) -> bool:
         """False when another replica was first."""
-        if not await queue.replace_record(old.revision if old else 0, new.to_hash()):
+        if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash()):
             return False
         if old is None or old.state is not new.state or old.rollout_id != new.rollout_id:
             self._metrics.rollouts.labels(queue.pool, new.state).inc()
@@ -122,14 +124,14 @@ class Rollouts:
     async def _send(self, queue: PoolQueue, order: rollout.Order) -> None:
         """Through the outbox of the replica that the worker is attached to."""
         client = self._store.client
-        answer: Any = client.hget(queue.keys.worker + order.worker_id, "router")
+        answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
         router: bytes | None = await answer
         if router is None:
             return
         event = DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
         pipeline = client.pipeline(transaction=False)
-        pipeline.rpush(queue.keys.outbox + router.decode(), encode_delivery(event))
-        pipeline.expire(queue.keys.outbox + router.decode(), OUTBOX_TTL_S)
+        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_delivery(event))
+        pipeline.expire(queue.keys.key("outbox:", router.decode()), OUTBOX_TTL_S)
         await pipeline.execute()
 
     def _now_ms(self) -> int:

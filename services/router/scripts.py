@@ -2,26 +2,43 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha1
 from pathlib import Path
 
 from services.router.keys import PoolKeys
+from services.router.rules import Rules
 from services.shared.classes import ServiceClass
 
 _LUA = Path(__file__).parent / "lua"
-_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+_PART = re.compile(r"^-- @(include \w+|policy order|policy|clock)$", re.MULTILINE)
+
+NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", "record")
 
 
 @dataclass(frozen=True)
 class Script:
+    """One script, composed with a placement policy and a clock."""
+
     name: str
+    policy: str
+    clock: str = "server"
 
     @cached_property
     def source(self) -> str:
-        """The file with each of its includes in the place where it names it."""
-        text = (_LUA / f"{self.name}.lua").read_text()
-        return _INCLUDE.sub(lambda line: (_LUA / "include" / f"{line[1]}.lua").read_text(), text)
+        """The file with each of its parts in the place where it names it."""
+        return _PART.sub(lambda line: self._part(line[1]).read_text(), (_LUA / f"{self.name}.lua").read_text())
+
+    def _part(self, named: str) -> Path:
+        match named.split():
+            case ["include", name]:
+                return _LUA / "include" / f"{name}.lua"
+            case ["policy", "order"]:
+                return _LUA / "policy" / f"{self.policy}.order.lua"
+            case ["policy"]:
+                return _LUA / "policy" / f"{self.policy}.lua"
+            case _:
+                return _LUA / "clock" / f"{self.clock}.lua"
 
     @cached_property
     def sha(self) -> str:
@@ -29,9 +46,9 @@ class Script:
         return sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-SUBMIT, FINISH, HEARTBEAT = Script("submit"), Script("finish"), Script("heartbeat")
-DETACH, RENEW, REAP, RECORD = Script("detach"), Script("renew"), Script("reap"), Script("record")
-SCRIPTS = (SUBMIT, FINISH, HEARTBEAT, DETACH, RENEW, REAP, RECORD)
+@cache
+def script(name: str, policy: str, clock: str = "server") -> Script:
+    return Script(name, policy, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +57,41 @@ class Call:
 
     script: Script
     keys: list[str]
-    args: list[str | int | bytes]
+    args: list[str | int | float | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """0 is no limit."""
+
+    name: str
+    requests_per_minute: int
+    tokens_per_minute: int
+    concurrency: int
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request as the queue sees it. Times in milliseconds, KV in tokens."""
+    """A request as the queue sees it. Times in milliseconds; `tokens` are the prompt's and the expected answer's."""
 
     session: str
     request_id: str
     attempt: int
     service_class: ServiceClass
-    kv_tokens: int
+    tokens: int
     give_up_after_ms: int
+    tenant: str = "default"
+    weight: float = 1.0
+    prompt_tokens: int = 0
+    objective_ms: int = 0
     at_head: bool = False
     excluded_workers: tuple[str, ...] = ()
     model_version: str = ""
+    adapter: str = ""
+    markers: tuple[str, ...] = ()
     running_on: str = ""
     running_epoch: int = 0
+    limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +106,10 @@ class WorkerReport:
     model_version: str
     address: str
     heartbeat: bytes
+    kv_tokens_used: int = 0
+    waiting: int = 0
+    adapters: tuple[str, ...] = ()
+    loaded_adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,37 +118,58 @@ class PoolScripts:
 
     keys: PoolKeys
     router_id: str
+    policy: str
+    clock: str = "server"
 
-    def submit(self, s: Submission, *, lease_ms: int, cap: int, no_worker_grace_ms: int) -> Call:
-        """`cap`: requests that may wait in the class."""
-        excluded = "".join(f",{worker}" for worker in s.excluded_workers) + "," if s.excluded_workers else ""
-        return self._call(
-            SUBMIT,
-            *(s.session, lease_ms, s.request_id, s.attempt, int(s.service_class), s.kv_tokens, s.give_up_after_ms),
-            *(int(s.at_head), cap, excluded, s.model_version, s.running_on, s.running_epoch, no_worker_grace_ms),
+    def submit(self, s: Submission, rules: Rules, *, lease_ms: int, no_worker_grace_ms: int) -> Call:
+        of_class = rules.of(s.service_class)
+        limits = ((x.name, x.requests_per_minute, x.tokens_per_minute, x.concurrency) for x in s.limits)
+        return self._granting(
+            "submit",
+            rules,
+            *(s.session, lease_ms, s.request_id, s.attempt, int(s.service_class), s.tenant, s.weight),
+            *(s.prompt_tokens, s.tokens, s.give_up_after_ms, s.objective_ms or of_class.ttft_objective_ms),
+            *(int(s.at_head), of_class.max_queued, of_class.max_queued_tokens, _listed(s.excluded_workers)),
+            *(s.model_version, s.adapter, " ".join(s.markers), s.running_on, s.running_epoch, no_worker_grace_ms),
+            *(part for limit in limits for part in limit),
         )
 
-    def finish(self, request_id: str, attempt: int) -> Call:
-        return self._call(FINISH, request_id, attempt)
+    def finish(self, request_id: str, attempt: int, rules: Rules, *, actual_tokens: int | None) -> Call:
+        """`actual_tokens`: None when the request will be submitted again."""
+        return self._granting("finish", rules, request_id, attempt, -1 if actual_tokens is None else actual_tokens)
 
-    def heartbeat(self, w: WorkerReport, *, lease_ms: int) -> Call:
-        return self._call(
-            HEARTBEAT,
-            *(w.worker_id, w.epoch, lease_ms, w.state, w.slots, w.kv_tokens, w.model_version, w.address, w.heartbeat),
+    def heartbeat(self, w: WorkerReport, rules: Rules, *, lease_ms: int) -> Call:
+        return self._granting(
+            "heartbeat",
+            rules,
+            *(w.worker_id, w.epoch, lease_ms, w.state, w.slots, w.kv_tokens, w.kv_tokens_used, w.waiting),
+            *(w.model_version, _listed(w.adapters), _listed(w.loaded_adapters), w.address, w.heartbeat),
         )
 
     def detach(self, worker_id: str, epoch: int, *, grace_ms: int) -> Call:
-        return self._call(DETACH, worker_id, epoch, grace_ms)
+        return self._call("detach", worker_id, epoch, grace_ms)
 
     def renew(self, sessions: list[str], *, lease_ms: int, create: bool = False) -> Call:
-        return self._call(RENEW, lease_ms, int(create), *sessions)
+        return self._call("renew", lease_ms, int(create), *sessions)
 
-    def reap(self, *, limit: int) -> Call:
-        return self._call(REAP, limit)
+    def reap(self, rules: Rules, *, limit: int) -> Call:
+        return self._granting("reap", rules, limit)
 
-    def record(self, replaced: int, fields: dict[str, str]) -> Call:
-        """`replaced`: the revision that these fields replace."""
-        return self._call(RECORD, replaced, *(part for field in fields.items() for part in field))
+    def outlook(self, request_ids: list[str]) -> Call:
+        return self._call("outlook", *request_ids)
 
-    def _call(self, script: Script, *args: str | int | bytes) -> Call:
-        return Call(script, self.keys.all(), [self.router_id, *args])
+    def record(self, which: str, replaced: int, fields: dict[str, str]) -> Call:
+        """`which`: rollout or rules. `replaced`: the revision that these fields replace."""
+        return self._call("record", which, replaced, *(part for field in fields.items() for part in field))
+
+    def _granting(self, name: str, rules: Rules, *args: str | float | bytes) -> Call:
+        """A call of a script that grants: it is told the rules for the classes first."""
+        return self._call(name, *rules.arguments, *args)
+
+    def _call(self, name: str, *args: str | float | bytes) -> Call:
+        return Call(script(name, self.policy, self.clock), [self.keys.root], [self.router_id, *args])
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """As scripts look names up: ",a,b,"."""
+    return f",{','.join(names)}," if names else ""

@@ -16,8 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
-from services.router.scripts import SCRIPTS, Call
+from services.router.scripts import Call
 from services.shared.settings import WrongSettings
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Store:
             missing = [p for p, answer in zip(batch, answers, strict=True) if isinstance(answer, NoScriptError)]
             if missing:
                 # A script that Redis does not know has not run, so sending it again is safe.
-                await self._load()
+                await self._load(missing)
                 again = iter(await self._execute(missing))
                 answers = [next(again) if isinstance(answer, NoScriptError) else answer for answer in answers]
         except (RedisError, OSError) as error:
@@ -106,9 +107,22 @@ class Store:
             pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
         return list(await pipeline.execute(raise_on_error=False))
 
-    async def _load(self) -> None:
-        for script in SCRIPTS:
+    async def _load(self, missing: list[_Pending]) -> None:
+        for script in {pending.call.script for pending in missing}:
             await self.client.script_load(script.source)
+
+    async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
+        """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""
+        try:
+            members: Any = await self.client.smembers(keys.key("owned:", session_id))
+            ids = [raw.decode() for raw in members]
+            pipeline = self.client.pipeline(transaction=False)
+            for request_id in ids:
+                pipeline.hget(keys.key("request:", request_id), "attempt")
+            attempts = await pipeline.execute() if ids else []
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+        return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
 
     async def close(self) -> None:
         for pending in self._pending:

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from services.router.events import DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked
-from services.router.frames import expired, grant, revoke
+from services.router.events import DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked, YieldAsked
+from services.router.frames import expired, grant, revoke, yield_
 from services.router.metrics import RouterMetrics
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -20,6 +20,11 @@ class GatewaySession:
     gateway_id: str
     outgoing: asyncio.Queue[pb.DispatchResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_OUTGOING))
     dropped: str = ""
+    # Requests that were told to wait, and the pool of each.
+    waiting: dict[str, str] = field(default_factory=dict)
+
+    def waits_in(self, pool: str) -> list[str]:
+        return [request_id for request_id, of_pool in self.waiting.items() if of_pool == pool]
 
     def send(self, frame: pb.DispatchResponse) -> None:
         """A gateway that does not read loses its stream; it reconnects and is told the state anew."""
@@ -61,6 +66,10 @@ class Switchboard:
         self._metrics = metrics
         self._sessions: dict[str, GatewaySession] = {}
         self._workers: dict[str, AttachedWorker] = {}
+
+    @property
+    def sessions(self) -> list[GatewaySession]:
+        return list(self._sessions.values())
 
     @property
     def session_ids(self) -> list[str]:
@@ -105,8 +114,9 @@ class Switchboard:
             case DeliveryAsked():
                 if worker := self._workers.get(event.worker_id):
                     worker.ask(pb.AttachResponse(deliver=_deliver(event)))
-            case Granted() | Revoked() | Expired():
+            case Granted() | Revoked() | Expired() | YieldAsked():
                 if session := self._sessions.get(event.session):
+                    session.waiting.pop(event.request_id, None)
                     session.send(_frame(event))
 
 
@@ -118,7 +128,7 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
     )
 
 
-def _frame(event: Granted | Revoked | Expired) -> pb.DispatchResponse:
+def _frame(event: Granted | Revoked | Expired | YieldAsked) -> pb.DispatchResponse:
     match event:
         case Granted():
             return grant(event)
@@ -126,3 +136,5 @@ def _frame(event: Granted | Revoked | Expired) -> pb.DispatchResponse:
             return revoke(event)
         case Expired():
             return expired(event)
+        case YieldAsked():
+            return yield_(event)

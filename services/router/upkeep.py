@@ -3,24 +3,31 @@
 import logging
 from collections import Counter
 from random import Random
+from typing import Any
 
 from redis.exceptions import RedisError
 
+from services.router import frames
 from services.router.census import Census, PoolRow, count
 from services.router.events import decode_event
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
+from services.router.rules import Rules
 from services.router.settings import RouterSettings
 from services.router.store import Store, StoreUnavailable
-from services.router.switchboard import Switchboard
+from services.router.switchboard import GatewaySession, Switchboard
 from services.shared.backoff import backoff
+from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
+from services.shared.config import Cluster
 from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 OUTBOX_WAIT_S = 1
 OUTBOX_BATCH = 256
+OUTLOOK_S = 2.0
+OUTLOOK_BATCH = 256
 CENSUS_S = 0.5
 VERSION_DIGITS = 12
 WORKER_STATES = ("loading", "ready", "draining", "stuck", "swapping", "detached")
@@ -36,6 +43,7 @@ class Upkeep:
         settings: RouterSettings,
         switchboard: Switchboard,
         census: Census,
+        cluster: Cluster,
         metrics: RouterMetrics,
         clock: Clock,
         random: Random,
@@ -45,10 +53,11 @@ class Upkeep:
         self._settings = settings
         self._switchboard = switchboard
         self._census = census
+        self._cluster = cluster
         self._metrics = metrics
         self._clock = clock
         self._random = random
-        self._outboxes = [queue.keys.outbox + router_id for queue in queues.values()]
+        self._router_id = router_id
         self._failures_seen = store.failures
         self.last_success = clock.monotonic()
 
@@ -75,24 +84,45 @@ class Upkeep:
             self._failures_seen = self._store.failures
             self._switchboard.drop(self._switchboard.session_ids, "Redis was away")
 
-    async def empty_outbox(self) -> None:
+    async def empty_outbox(self, queue: PoolQueue) -> None:
         """Delivers what other replicas' scripts left for this one, until cancelled."""
+        outbox = queue.keys.key("outbox:", self._router_id)
         delays = backoff(self._random)
         while True:
             try:
-                await self._empty_once()
+                await self._empty_once(outbox)
                 delays = backoff(self._random)
             except (RedisError, OSError):
                 await self._clock.sleep(next(delays))
 
-    async def _empty_once(self) -> None:
-        popped = await self._store.client.blpop(self._outboxes, timeout=OUTBOX_WAIT_S)
+    async def _empty_once(self, outbox: str) -> None:
+        popped = await self._store.client.blpop([outbox], timeout=OUTBOX_WAIT_S)
         if popped is None:
             return
-        outbox, first = popped
+        _, first = popped
         rest = await self._store.client.lpop(outbox, OUTBOX_BATCH) or []
         for document in (first, *rest):
             self._switchboard.deliver(decode_event(document))
+
+    async def tell_outlook(self) -> None:
+        """Tells gateways how their waiting requests stand, now and then, until cancelled."""
+        while True:
+            await self._clock.sleep(OUTLOOK_S)
+            for session in self._switchboard.sessions:
+                for pool, queue in self._queues.items():
+                    try:
+                        await self._tell(session, queue, session.waits_in(pool)[:OUTLOOK_BATCH])
+                    except StoreUnavailable as error:
+                        log.warning("no outlook", extra={"why": str(error)})
+
+    async def _tell(self, session: GatewaySession, queue: PoolQueue, waiting: list[str]) -> None:
+        if not waiting:
+            return
+        standing = await queue.outlook(waiting)
+        for request_id, attempt, queued in standing:
+            session.send(frames.queued(request_id, attempt, queued))
+        for gone in set(waiting) - {request_id for request_id, _, _ in standing}:
+            session.waiting.pop(gone, None)
 
     async def keep_census(self) -> None:
         """Reads the state of every pool, until cancelled."""
@@ -110,14 +140,37 @@ class Upkeep:
             self._switchboard.broadcast(pb.DispatchResponse(catalog=self._census.catalog))
         for row in rows:
             self._measure(row)
+        for queue in self._queues.values():
+            await self._follow_rules(queue)
         memory = await self._store.client.info("memory")
         self._metrics.redis_memory.set(memory["used_memory"])
         self._metrics.redis_memory_limit.set(memory["maxmemory"])
 
+    async def _follow_rules(self, queue: PoolQueue) -> None:
+        """Takes over what another replica changed, and puts back what Redis has lost."""
+        record: Any = await self._store.client.hgetall(queue.keys.key("rules"))
+        if record and int(record[b"revision"]) != queue.rules.revision:
+            queue.rules = queue.rules.with_record(record, self._cluster)
+        elif not record and queue.rules.revision:
+            await queue.replace_record("rules", 0, queue.rules.fields())
+
+    async def change_rules(self, queue: PoolQueue, service_class: ServiceClass, change: pb.ClassPolicy) -> Rules:
+        """Raises StoreUnavailable, RedisError. Repeated until no other replica has changed them meanwhile."""
+        while True:
+            await self._follow_rules(queue)
+            changed = queue.rules.with_change(service_class, change)
+            if await queue.replace_record("rules", queue.rules.revision, changed.fields()):
+                queue.rules = changed
+                return changed
+
     def _measure(self, row: PoolRow) -> None:
         self._metrics.granted.labels(row.pool).set(row.granted)
-        for service_class, queued in row.queued.items():
-            self._metrics.queued.labels(row.pool, service_class.label).set(queued)
+        self._metrics.desired_workers.labels(row.pool).set(row.desired_workers)
+        for service_class, counts in row.classes.items():
+            labels = (row.pool, service_class.label)
+            self._metrics.queued.labels(*labels).set(counts.queued)
+            self._metrics.queued_tokens.labels(*labels).set(counts.queued_tokens)
+            self._metrics.running.labels(*labels).set(counts.running)
         versions = Counter(worker.heartbeat.model_version[:VERSION_DIGITS] for worker in row.workers)
         self._metrics.count_versions(row.pool, versions)
         for state in WORKER_STATES:

@@ -82,11 +82,36 @@ class Pool(Strict):
     model: str = Field(description="registry reference: model, model@alias or model@version")
     workers: int = Field(1, ge=0, le=4096, description="processes that `tidegate up` starts")
     engine: Engine = Field(default_factory=VllmEngine)
+    placement: Literal["prefix", "least_load", "round_robin"] = Field(
+        "prefix", description="how workers are chosen: by cached prefix within balance, by load alone, or in turn"
+    )
 
 
 class ClassPolicy(Strict):
     max_queued: int = Field(1000, ge=0, description="requests that may wait; more are refused with Retry-After")
+    max_queued_tokens: int = Field(4_000_000, ge=0, description="estimated tokens that may wait")
     max_wait_s: float = Field(60.0, gt=0, description="a request that waited this long is given up")
+    ttft_objective_s: float = Field(5.0, gt=0, description="objective for the time to first token")
+    ageing_s: float = Field(
+        0.0, ge=0, description="a class without a turn of its own for so long gets a tenth of better ones'; 0: never"
+    )
+    preempts: bool = Field(False, description="may make preemptible classes yield when its objective is in danger")
+    preemptible: bool = Field(False, description="its running work may be made to yield, and is resumed later")
+
+
+_DEFAULT_POLICIES = {
+    ServiceClass.PRIORITY: ClassPolicy(max_wait_s=30, ttft_objective_s=0.5, preempts=True),
+    ServiceClass.DEFAULT: ClassPolicy(ageing_s=10),
+    ServiceClass.FLEX: ClassPolicy(max_wait_s=600, ttft_objective_s=60, ageing_s=60, preemptible=True),
+    ServiceClass.BATCH: ClassPolicy(
+        max_queued=10_000,
+        max_queued_tokens=40_000_000,
+        max_wait_s=86_400,
+        ttft_objective_s=3600,
+        ageing_s=300,
+        preemptible=True,
+    ),
+}
 
 
 class Cluster(Strict):
@@ -108,8 +133,9 @@ class Cluster(Strict):
         raise WrongSettings(f"pools: none is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
 
     def policy(self, service_class: ServiceClass) -> ClassPolicy:
-        named = (policy for label, policy in self.classes.items() if label == service_class.label)
-        return next(named, ClassPolicy())
+        """The class's own defaults, but for what the file says."""
+        given = next((p for label, p in self.classes.items() if label == service_class.label), ClassPolicy())
+        return _DEFAULT_POLICIES[service_class].model_copy(update=given.model_dump(exclude_unset=True))
 
 
 def load(path: Path) -> Cluster:

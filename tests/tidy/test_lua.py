@@ -5,56 +5,79 @@ from pathlib import Path
 
 import pytest
 
-from services.router.keys import PoolKeys
-from services.router.scripts import SCRIPTS, Call, PoolScripts, Script, Submission, WorkerReport
+from services.router.keys import NAMES, PoolKeys
+from services.router.rules import Rules
+from services.router.scripts import NAMES as SCRIPTS
+from services.router.scripts import Call, Limit, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
+from services.shared.config import Cluster, Pool
 
 FOLDER = Path("services/router/lua")
+RULES = Rules.of_cluster(Cluster(pools=(Pool(name="tide", model="tide"),)))
 
 
 def calls() -> dict[str, Call]:
-    scripts = PoolScripts(PoolKeys("tide"), "router")
+    scripts = PoolScripts(PoolKeys("tide"), "router", "prefix")
+    submission = Submission("s", "r", 1, ServiceClass.FLEX, 10, 1000, limits=(Limit("l", 1, 1, 1),))
     made = [
-        scripts.submit(
-            Submission("s", "r", 1, ServiceClass.FLEX, 10, 1000), lease_ms=1000, cap=1, no_worker_grace_ms=1
-        ),
-        scripts.finish("r", 1),
-        scripts.heartbeat(WorkerReport("w", 1, "ready", 1, 1, "v", "a", b""), lease_ms=1000),
+        scripts.submit(submission, RULES, lease_ms=1000, no_worker_grace_ms=1),
+        scripts.finish("r", 1, RULES, actual_tokens=None),
+        scripts.heartbeat(WorkerReport("w", 1, "ready", 1, 1, "v", "a", b""), RULES, lease_ms=1000),
         scripts.detach("w", 1, grace_ms=0),
         scripts.renew(["s"], lease_ms=1000),
-        scripts.reap(limit=1),
-        scripts.record(0, {"revision": "1"}),
+        scripts.reap(RULES, limit=1),
+        scripts.outlook(["r"]),
+        scripts.record("rules", 0, {"revision": "1"}),
     ]
     return {call.script.name: call for call in made}
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_the_header_states_guarantee_arguments_and_answer(script: Script) -> None:
-    header = script.source.split("\nlocal ", 1)[0]
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_header_states_guarantee_arguments_and_answer(name: str) -> None:
+    header = source(name).split("\nlocal ", 1)[0]
     for word in ("-- Guarantee:", "-- ARGV ", "-- Returns "):
-        assert word in header, f"{script.name}.lua: no line {word!r}"
+        assert word in header, f"{name}.lua: no line {word!r}"
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_the_wrapper_passes_every_argument_that_the_script_reads(script: Script) -> None:
-    read = {int(n) for n in re.findall(r"ARGV\[(\d+)\]", script.source)}
-    passed = len(calls()[script.name].args)
-    documented = {int(n) for n in re.findall(r"(?:ARGV|\s)\s+(\d+)(?:\.\.\.)? \w", header_of(script))}
-    assert max(read) <= passed
-    assert max(documented) == passed
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_wrapper_passes_every_argument_that_the_script_reads(name: str) -> None:
+    call = calls()[name]
+    read = {0, *(int(n) for n in re.findall(r"ARGV\[(\d+)\]", call.script.source))}
+    documented = [(int(n), bool(rest)) for n, rest in re.findall(r"(?:ARGV|\s)\s+(\d+)(\.\.\.)? \w", header_of(name))]
+    last, open_ended = max(documented)
+    assert max(read) <= len(call.args)
+    assert len(call.args) >= last if open_ended else len(call.args) == last
+    assert [n for n, _ in documented] == list(range(1, last + 1))
 
 
-def header_of(script: Script) -> str:
-    return script.source[script.source.index("-- ARGV ") : script.source.index("-- Returns ")]
+def source(name: str) -> str:
+    return (FOLDER / f"{name}.lua").read_text()
+
+
+def header_of(name: str) -> str:
+    return source(name)[source(name).index("-- ARGV ") : source(name).index("-- Returns ")]
 
 
 def test_every_script_and_include_is_used() -> None:
-    assert {path.stem for path in FOLDER.glob("*.lua")} == {script.name for script in SCRIPTS}
+    assert {path.stem for path in FOLDER.glob("*.lua")} == set(SCRIPTS)
     sources = "".join(path.read_text() for path in FOLDER.glob("*.lua"))
     for include in FOLDER.glob("include/*.lua"):
         assert f"-- @include {include.stem}\n" in sources
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("policy/*.lua")), ids=lambda path: path.name)
+def test_every_policy_has_both_halves_of_the_contract(path: Path) -> None:
+    text = path.read_text()
+    wanted = ("order_of(",) if path.name.endswith(".order.lua") else ("choose(request)", "took(")
+    assert all(f"local function {function}" in text for function in wanted)
+    assert (FOLDER / "policy" / f"{path.name.split('.')[0]}.lua").exists()
+    assert (FOLDER / "policy" / f"{path.name.split('.')[0]}.order.lua").exists()
+
+
+def test_scripts_know_the_same_keys_as_python() -> None:
+    named = re.findall(r"KEYS\[1\] \.\. '([\w:]+)'|by_class\('([\w:]+)'\)", (FOLDER / "include/keys.lua").read_text())
+    assert {one or other for one, other in named} == set(NAMES)
+
+
 def test_all_keys_of_a_pool_share_one_hash_tag() -> None:
-    assert all(key.startswith("tidegate:{tide}:") for key in PoolKeys("tide").all())
-    assert len(set(PoolKeys("tide").all())) == 17
+    assert PoolKeys("tide").root == "tidegate:{tide}:"

@@ -6,13 +6,16 @@
 -- Returns {1 if it was ours else 0, events}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
-local key = WORKER .. ARGV[2]
-local router, epoch = unpack(redis.call('HMGET', key, 'router', 'epoch'))
+-- @clock
+-- @policy order
+-- @include free
+local worker_id = ARGV[2]
+local router, epoch = unpack(redis.call('HMGET', WORKER .. worker_id, 'router', 'epoch'))
 if router ~= ROUTER or epoch ~= ARGV[3] then
   return { 0, {} }
 end
-redis.call('HSET', key, 'state', 'detached')
-redis.call('ZADD', WORKERS, 'LT', now + ARGV[4], ARGV[2])
-redis.call('ZREM', FREE, ARGV[2])
+redis.call('HSET', WORKER .. worker_id, 'state', 'detached')
+redis.call('ZADD', WORKERS, 'LT', now + ARGV[4], worker_id)
+count_slots(worker_id, 0)
+refresh_free(worker_id)
 return { 1, {} }

@@ -1,20 +1,26 @@
--- Ends a request in whatever state it is, and grants the capacity that this frees.
+-- Ends a request in whatever state it is, corrects what it was charged, and grants the capacity that this frees.
 --
 -- Guarantee: safe to repeat; another attempt than the current one is left alone.
 --
--- ARGV  1 router id   2 request id   3 attempt
--- Returns {1 if something ended else 0, events}
+-- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
+--       8 request id   9 attempt   10 tokens that it really cost, or -1 when it will be submitted again
+-- Returns {tokens of its prompt that were expected to be cached or -1 if nothing ended, events}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
+-- @clock
+-- @include rules
 -- @include events
+-- @include turns
+-- @include limits
+-- @policy order
 -- @include free
+-- @include caches
 -- @include release
--- @include place
+-- @include suits
+-- @policy
 -- @include grant
-local ended = 0
-if redis.call('HGET', REQUEST .. ARGV[2], 'attempt') == ARGV[3] and release(ARGV[2]) then
-  ended = 1
-end
+local attempt, expected = unpack(redis.call('HMGET', REQUEST .. ARGV[8], 'attempt', 'expected_cached'))
+local actual = tonumber(ARGV[10])
+local ended = attempt == ARGV[9] and release(ARGV[8], actual >= 0 and actual or nil)
 grant_ready()
-return { ended, events }
+return { ended and tonumber(expected or 0) or -1, events }

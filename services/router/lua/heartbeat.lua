@@ -3,19 +3,29 @@
 -- Guarantee: a lower epoch than the one known changes nothing. A higher one means that the process was started anew: all
 -- that the old one held is taken back.
 --
--- ARGV  1 router id   2 worker id   3 epoch   4 lease, ms   5 state: ready, or any other word for "grant nothing"
---       6 slots   7 KV tokens   8 model version   9 address   10 the whole heartbeat, serialised, for operators
+-- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
+--       8 worker id   9 epoch   10 lease, ms   11 state: ready, or any other word for "grant nothing"   12 slots
+--       13 KV tokens   14 KV tokens in use   15 requests that wait in the engine   16 model version
+--       17 adapters it serves (",a,b," or "")   18 those in memory   19 address   20 the whole heartbeat, serialised
 -- Returns {1, or 0 for a stale epoch, events}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
+-- @clock
+-- @include rules
 -- @include events
+-- @include turns
+-- @include limits
+-- @policy order
 -- @include free
+-- @include caches
 -- @include release
--- @include place
+-- @include suits
+-- @policy
 -- @include grant
 -- @include revoke
-local worker_id, epoch = ARGV[2], ARGV[3]
+local PRESSED = 0.95 -- of the KV cache in use while requests wait: the engine would only queue more
+local worker_id, epoch, version = ARGV[8], ARGV[9], ARGV[16]
+local kv_tokens, kv_used, waiting = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local key = WORKER .. worker_id
 
 -- Epochs are decimal strings of up to 20 digits: too long for Lua's numbers.
@@ -27,24 +37,30 @@ end
 local function reserved_kv()
   local sum = 0
   for _, request_id in ipairs(redis.call('SMEMBERS', HELD .. worker_id)) do
-    sum = sum + (redis.call('HGET', REQUEST .. request_id, 'kv') or 0)
+    sum = sum + (redis.call('HGET', REQUEST .. request_id, 'cost') or 0)
   end
   return sum
 end
 
-local known = redis.call('HGET', key, 'epoch')
-if known and is_older(epoch, known) then
+local known_epoch, known_version = unpack(redis.call('HMGET', key, 'epoch', 'version'))
+if known_epoch and is_older(epoch, known_epoch) then
   return { 0, events }
 end
-if known and known ~= epoch then
+if known_epoch and known_epoch ~= epoch then
   revoke_all(worker_id, 'restarted')
 end
-if known ~= epoch then
+if known_epoch ~= epoch then
   redis.call('HSET', key, 'kv_reserved', reserved_kv())
 end
-redis.call('HSET', key, 'epoch', epoch, 'router', ROUTER, 'state', ARGV[5], 'slots', ARGV[6], 'kv_tokens', ARGV[7],
-  'version', ARGV[8], 'address', ARGV[9], 'heartbeat', ARGV[10], 'beat_ms', now)
-redis.call('ZADD', WORKERS, now + ARGV[4], worker_id)
+if known_epoch ~= epoch or known_version ~= version then
+  new_cache(worker_id)
+end
+local pressed = waiting > 0 and kv_used >= PRESSED * kv_tokens
+redis.call('HSET', key, 'epoch', epoch, 'router', ROUTER, 'state', ARGV[11], 'slots', ARGV[12], 'kv_tokens', kv_tokens,
+  'kv_used', kv_used, 'pressed', pressed and 1 or 0, 'version', version, 'adapters', ARGV[17], 'loaded', ARGV[18],
+  'address', ARGV[19], 'heartbeat', ARGV[20], 'beat_ms', now)
+count_slots(worker_id, ARGV[11] == 'ready' and tonumber(ARGV[12]) or 0)
+redis.call('ZADD', WORKERS, now + ARGV[10], worker_id)
 redis.call('SET', SEEN, now)
 refresh_free(worker_id)
 grant_ready()

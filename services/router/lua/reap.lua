@@ -1,19 +1,28 @@
--- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline. Then grants.
+-- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
+-- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late.
 --
 -- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work.
 --
--- ARGV  1 router id   2 limit
+-- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
+--       8 limit
 -- Returns {{sessions, workers, requests reaped}, events}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
+-- @clock
+-- @include rules
 -- @include events
+-- @include turns
+-- @include limits
+-- @policy order
 -- @include free
+-- @include caches
 -- @include release
--- @include place
+-- @include suits
+-- @policy
 -- @include grant
 -- @include revoke
-local limit = tonumber(ARGV[2])
+-- @include preempt
+local limit = tonumber(ARGV[8])
 
 local function due(key)
   return redis.call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
@@ -33,10 +42,39 @@ local function reap_session(session)
 end
 
 local function reap_worker(worker_id)
+  count_slots(worker_id, 0)
+  forget_cache(worker_id)
   redis.call('ZREM', WORKERS, worker_id)
   redis.call('ZREM', FREE, worker_id)
   redis.call('DEL', WORKER .. worker_id)
   revoke_all(worker_id, 'lost')
+end
+
+local function clear_forgotten()
+  local cache = redis.call('SRANDMEMBER', FORGOTTEN)
+  if not cache then
+    return
+  end
+  local markers = redis.call('ZPOPMIN', CACHE .. cache, limit)
+  for i = 1, #markers, 2 do
+    forget_holder(markers[i], cache)
+  end
+  if #markers < 2 * limit then
+    redis.call('SREM', FORGOTTEN, cache)
+  end
+end
+
+-- A tenant whose last request ends before virtual time stands like one that never came; so do all when a class is idle.
+local function clear_tags(rank)
+  local tenants, virtual = TENANTS[rank + 1], redis.call('HGET', TURNS, 'v' .. rank)
+  local idle = redis.call('ZCARD', QUEUES[rank + 1]) == 0 and redis.call('ZCARD', RUNNING[rank + 1]) == 0
+  local past = redis.call('ZRANGE', tenants, '-inf', idle and '+inf' or virtual or '-inf', 'BYSCORE', 'LIMIT', 0, limit)
+  if #past > 0 then
+    redis.call('ZREM', tenants, unpack(past))
+  end
+  if idle and virtual and redis.call('ZCARD', tenants) == 0 then
+    redis.call('HDEL', TURNS, 'v' .. rank)
+  end
 end
 
 local sessions, workers, requests = due(SESSIONS), due(WORKERS), due(DEADLINES)
@@ -53,5 +91,10 @@ for _, request_id in ipairs(requests) do
     redis.call('ZREM', DEADLINES, request_id)
   end
 end
+clear_forgotten()
 grant_ready()
+for rank = 0, 3 do
+  clear_tags(rank)
+  preempt(rank)
+end
 return { { #sessions, #workers, #requests }, events }

@@ -7,7 +7,7 @@
 -- Returns {ids of unknown sessions}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
+-- @clock
 local unknown = {}
 for i = 4, #ARGV do
   local session = ARGV[i]

@@ -1,53 +1,65 @@
 -- Queues a request and grants whatever can be granted, in exact order.
 --
 -- Guarantee: one request id is queued once or granted once. The same attempt submitted again changes nothing and is told
--- the state; a higher attempt replaces the lower one.
+-- the state; a higher attempt replaces the lower one. Limits are checked and charged in the same step, once a request.
 --
--- ARGV  1 router id        2 session id   3 session lease, ms   4 request id        5 attempt
---       6 rank (0 first)   7 KV tokens    8 give up after, ms   9 at head (1 or 0)  10 cap on the class's queue
---       11 excluded workers (",a,b," or "")   12 wanted version or ""
---       13 worker that already runs it, or ""   14 epoch of that worker   15 grace for a pool without workers, ms
--- Returns {answer, events}; answer is JSON with kind:
---   grant (fields of grant_event) | queued {position} | stale | queue_full | no_workers | revoke {reason}
+-- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
+--       8 session id   9 session lease, ms   10 request id   11 attempt   12 rank (0 first)   13 tenant   14 weight
+--       15 prompt tokens   16 all tokens, the answer's included   17 give up after, ms   18 objective, ms
+--       19 at head (1 or 0)   20 cap on the class's queue   21 cap on its tokens   22 excluded workers (",a,b," or "")
+--       23 wanted version or ""   24 adapter or ""   25 markers of the prompt ("hash.tokens hash.tokens")
+--       26 worker that already runs it, or ""   27 epoch of that worker   28 grace for a pool without workers, ms
+--       29... limits: name, requests a minute, tokens a minute, concurrency; 0 is none
+-- Returns {answer, events}; answer is JSON with limits (limit_states) and kind:
+--   grant (fields of grant_event) | queued {position, wait_ms} | stale | queue_full {retry_after_ms} | no_workers
+--   | limited {limit, retry_after_ms} | expired | revoke {reason}
 local ROUTER = ARGV[1]
 -- @include keys
--- @include now
+-- @clock
+-- @include rules
 -- @include events
+-- @include turns
+-- @include limits
+-- @policy order
 -- @include free
+-- @include caches
 -- @include release
--- @include place
+-- @include suits
+-- @policy
 -- @include grant
-local session, request_id, attempt = ARGV[2], ARGV[4], tonumber(ARGV[5])
-local rank, kv, excluded, version = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[11], ARGV[12]
-local running_on, running_epoch = ARGV[13], ARGV[14]
-local key, queue = REQUEST .. request_id, QUEUES[rank + 1]
-
--- Far below every arrival number, so that resumed work precedes fresh work and keeps its own order.
-local HEAD = -4503599627370496
-
-local function position()
-  local before = redis.call('ZRANK', queue, request_id)
-  for higher = 1, rank do
-    before = before + redis.call('ZCARD', QUEUES[higher])
-  end
-  return before
-end
+-- @include preempt
+local session, lease, request_id, attempt = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
+local rank, tenant, weight, cost = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14]), tonumber(ARGV[16])
+local at_head, running_on, running_epoch = ARGV[19] == '1', ARGV[26], ARGV[27]
+local limits = parse_limits(29)
+local key = REQUEST .. request_id
 
 local function answer(reply)
+  if #limits > 0 then
+    reply.limits = limit_states(limits)
+  end
   return { cjson.encode(reply), events }
 end
 
 local function state()
-  if redis.call('HEXISTS', key, 'worker') == 1 then
+  local rank_now, place, worker = unpack(redis.call('HMGET', key, 'rank', 'place', 'worker'))
+  for _, limit in ipairs(limits) do
+    weigh(limit, 0)
+  end
+  if worker then
     return answer(grant_event(request_id))
   end
-  return answer({ kind = 'queued', position = position() })
+  local position, wait_ms = outlook(tonumber(rank_now), place)
+  return answer({ kind = 'queued', position = position, wait_ms = wait_ms })
 end
 
-local function write(deadline)
-  redis.call('HSET', key, 'session', session, 'attempt', attempt, 'rank', rank, 'kv', kv, 'excluded', excluded,
-    'version', version, 'submitted', now, 'granted', now, 'deadline', deadline)
+local function write(place, deadline)
+  redis.call('HSET', key, 'session', session, 'attempt', attempt, 'rank', rank, 'tenant', tenant, 'weight', ARGV[14],
+    'prompt', ARGV[15], 'cost', cost, 'excluded', ARGV[22], 'version', ARGV[23], 'adapter', ARGV[24], 'markers', ARGV[25],
+    'objective', ARGV[18], 'submitted', now, 'granted', now, 'deadline', deadline, 'place', place,
+    'limits', limits_field(limits))
   redis.call('SADD', OWNED .. session, request_id)
+  open_limits(redis.call('HGET', key, 'limits'), request_id)
 end
 
 -- A gateway reports work that goes on while we had lost it. A worker that we have not heard of yet gets one session lease
@@ -57,32 +69,46 @@ local function adopt()
   if epoch and epoch ~= running_epoch then
     return answer({ kind = 'revoke', reason = 'restarted' })
   end
-  write(0)
-  hold(request_id, running_on, kv)
+  write('', 0)
+  hold(request_id, rank, running_on, cost)
   if epoch then
     refresh_free(running_on)
   else
-    redis.call('ZADD', WORKERS, 'NX', now + ARGV[3], running_on)
+    redis.call('ZADD', WORKERS, 'NX', now + lease, running_on)
   end
   return answer(grant_event(request_id))
 end
 
 local function enqueue()
-  local deadline = now + ARGV[8]
-  local order = redis.call('INCR', ARRIVALS)
-  write(deadline)
-  redis.call('ZADD', queue, ARGV[9] == '1' and HEAD + order or order, request_id)
+  local deadline = now + ARGV[17]
+  local place = place_in_line(request_id)
+  local tag = at_head and head_tag(place) or start_tag(rank, tenant, cost, weight)
+  write(place, deadline)
+  join(rank, place, tag, cost)
   redis.call('ZADD', DEADLINES, deadline, request_id)
 end
 
 -- A Redis that has never seen a worker may just have lost its data: its workers get the same time to report.
 local function has_no_workers()
   redis.call('SET', SEEN, now, 'NX')
-  return redis.call('ZCARD', WORKERS) == 0 and redis.call('GET', SEEN) + ARGV[15] < now
+  return redis.call('ZCARD', WORKERS) == 0 and redis.call('GET', SEEN) + ARGV[28] < now
+end
+
+-- The answer to a fresh request that may not even wait; nil lets it in.
+local function refusal()
+  local limit, retry_after = refusing(limits, cost)
+  if limit then
+    return { kind = 'limited', limit = limit, retry_after_ms = retry_after }
+  end
+  local queued, tokens = redis.call('ZCARD', QUEUES[rank + 1]), redis.call('HGET', TURNS, 'tokens' .. rank) or 0
+  if queued >= tonumber(ARGV[20]) or (queued > 0 and tokens + cost > tonumber(ARGV[21])) then
+    local pace = redis.call('HGET', TURNS, 'pace') or 0
+    return { kind = 'queue_full', retry_after_ms = math.ceil(math.max(1, queued / 2) * pace) }
+  end
 end
 
 redis.call('SET', SESSION .. session, ROUTER)
-redis.call('ZADD', SESSIONS, now + ARGV[3], session)
+redis.call('ZADD', SESSIONS, now + lease, session)
 
 local known = tonumber(redis.call('HGET', key, 'attempt'))
 if known == attempt then
@@ -97,11 +123,17 @@ end
 if running_on ~= '' then
   return adopt()
 end
-if ARGV[9] == '0' and redis.call('ZCARD', queue) >= tonumber(ARGV[10]) then
-  return answer({ kind = 'queue_full' })
+if not at_head then
+  local refused = refusal()
+  if refused then
+    return answer(refused)
+  end
 end
 if has_no_workers() then
   return answer({ kind = 'no_workers' })
+end
+if not at_head then
+  charge(limits)
 end
 enqueue()
 grant_ready()
@@ -109,4 +141,5 @@ grant_ready()
 if redis.call('EXISTS', key) == 0 then
   return answer({ kind = 'expired' })
 end
+preempt(rank)
 return state()

@@ -16,7 +16,7 @@ from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
 Routers = tuple[RouterApp, RouterApp]
 
-KEPT_FOR_EVER = {"tidegate:{tide}:arrivals", "tidegate:{tide}:seen"}
+KEPT_FOR_EVER = {f"tidegate:{{tide}}:{name}" for name in ("arrivals", "seen", "turns")}
 
 
 async def test_nothing_is_left_when_everyone_has_gone(routers: Routers, redis_client: redis.Redis) -> None:

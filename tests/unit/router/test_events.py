@@ -4,7 +4,7 @@ from services.shared.classes import ServiceClass
 
 GRANT = (
     b'{"kind":"grant","session":"s","request":"r","attempt":"2","rank":"0","worker":"w","address":"h:1",'
-    b'"epoch":"18000000000000000000","version":"v","wait_ms":12}'
+    b'"epoch":"18000000000000000000","version":"v","wait_ms":12,"cached":"0"}'
 )
 
 
@@ -14,7 +14,7 @@ def test_a_grant_keeps_every_digit_of_the_epoch() -> None:
 
 
 def test_answers() -> None:
-    assert events.decode_answer(b'{"kind":"queued","position":3}', "s", "r", 1) == Queued(3)
+    assert events.decode_answer(b'{"kind":"queued","position":3,"wait_ms":40}', "s", "r", 1) == Queued(3, 40)
     assert events.decode_answer(b'{"kind":"queue_full"}', "s", "r", 1) == Refused("queue_full")
     assert events.decode_answer(b'{"kind":"revoke","reason":"lost"}', "s", "r", 1) == Revoked("s", "r", 1, "lost")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.router.rollout import Member, Order, Outcome, Record, State, advance, begin, order, stop
+from services.router.rollout import Member, Order, Outcome, Patience, Record, State, advance, begin, order, stop
 
 FORTH, BACK = "ro-forth", "ro-back"
 ROLLING = Record("ro", target="new", previous="old", started_ms=0)
@@ -14,6 +14,8 @@ UNDOING = replace(ROLLING, state=State.UNDOING, reason="a: bad")
 UNDOING_TURN = replace(UNDOING, turn="a/1", turn_began_ms=1_000)
 DONE = replace(ROLLING, state=State.DONE, ended_ms=5)
 FAILED = replace(UNDOING, state=State.FAILED, ended_ms=5)
+ABSENT = replace(TURN, absent_since_ms=500)
+PATIENCE = Patience(turn_ms=9_000, absence_ms=500)
 
 
 def a(version: str = "old", state: str = "ready", **fields: Any) -> Member:
@@ -36,7 +38,26 @@ STEPS = {
     "it has not heard yet": (TURN, [a(), b()], TURN),
     "it has changed": (TURN, [a("new", **COMMITTED), b()], ROLLING),
     "then comes the next": (ROLLING, [a("new", **COMMITTED), b()], replace(TURN, turn="b/1")),
-    "not while another delivery goes on": (ROLLING, [a("new"), b("old", "swapping", **UNDER_WAY)], ROLLING),
+    "one that is at a delivery already goes first": (
+        ROLLING,
+        [a(), b("old", "swapping", **told(Outcome.UNDER_WAY, "earlier-forth"))],
+        replace(TURN, turn="b/1"),
+    ),
+    "but not one that is leaving": (
+        ROLLING,
+        [a("new"), b("old", "draining", **UNDER_WAY)],
+        replace(DONE, ended_ms=1_000),
+    ),
+    "given up in the middle of a turn: its worker goes back first": (
+        UNDOING,
+        [a("new", **COMMITTED), b("old", "swapping", **UNDER_WAY)],
+        replace(UNDOING_TURN, turn="b/1"),
+    ),
+    "one that never ends its delivery is not waited for for ever": (
+        replace(UNDOING, stranded=("a/1",)),
+        [a("old", "swapping", **UNDER_WAY), b()],
+        replace(FAILED, stranded=("a/1",), ended_ms=1_000),
+    ),
     "all have it": (ROLLING, [a("new"), b("new")], replace(DONE, ended_ms=1_000)),
     "a pool without workers has nothing to do": (ROLLING, [], replace(DONE, ended_ms=1_000)),
     "one that loads comes later": (ROLLING, [a("new"), b("", "loading")], replace(DONE, ended_ms=1_000)),
@@ -44,7 +65,10 @@ STEPS = {
     "one that drains leaves its turn": (TURN, [a("old", "draining", **UNDER_WAY), b()], ROLLING),
     "a failure is fatal": (TURN, [a(**BAD), b()], UNDOING),
     "an old failure of another rollout is not": (TURN, [a(**told(Outcome.FAILED, "earlier-forth")), b()], TURN),
-    "a worker that died of it too": (TURN, [b()], replace(UNDOING, reason="a was lost while it changed its weights")),
+    "a worker that cannot be seen may only have lost its router": (TURN, [b()], replace(TURN, absent_since_ms=1_000)),
+    "it is back": (ABSENT, [a(**UNDER_WAY), b()], TURN),
+    "it is back and has changed meanwhile": (ABSENT, [a("new", **COMMITTED), b()], ROLLING),
+    "a worker that died of it": (ABSENT, [b()], replace(UNDOING, reason="a was lost while it changed its weights")),
     "and one that was started anew": (
         TURN,
         [a(epoch=2), b()],
@@ -62,6 +86,11 @@ STEPS = {
         UNDOING_TURN,
         [a("new", **told(Outcome.FAILED, BACK, "no disk")), b()],
         replace(UNDOING, reason="a: bad; a: no disk", stranded=("a/1",)),
+    ),
+    "those that are gone are not remembered": (
+        replace(UNDOING_TURN, stranded=("b/1", "gone/1")),
+        [a("new", **told(Outcome.FAILED, BACK, "no disk")), b("new")],
+        replace(UNDOING, reason="a: bad; a: no disk", stranded=("b/1", "a/1")),
     ),
     "the others matter more": (
         replace(UNDOING, stranded=("a/1",)),
@@ -95,7 +124,7 @@ STEPS = {
 
 @pytest.mark.parametrize(("record", "members", "following"), STEPS.values(), ids=STEPS.keys())
 def test_what_follows(record: Record, members: list[Member], following: Record) -> None:
-    answer = advance(record, members, now_ms=1_000, limit_ms=9_000)
+    answer = advance(record, members, now_ms=1_000, patience=PATIENCE)
     assert (answer is record) == (following == record)
     assert answer.revision == record.revision + (answer is not record)
     # When the last turn began is of no account.
@@ -105,7 +134,19 @@ def test_what_follows(record: Record, members: list[Member], following: Record) 
 
 def test_a_turn_has_a_limit() -> None:
     for now_ms, state in ((9_999, State.ROLLING), (10_000, State.UNDOING)):
-        assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, limit_ms=9_000).state is state
+        assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, patience=PATIENCE).state is state
+
+
+def test_a_rollout_ends_whatever_its_workers_do() -> None:
+    """No worker ever says that it is done, and yet nobody waits for ever, forth or back."""
+    record, now_ms = ROLLING, 0
+    silent = [a("old", "swapping", **UNDER_WAY), b(), Member("c", 1, "stuck", "old"), Member("d", 1, "detached", "new")]
+    while not record.state.has_ended and now_ms < 100_000:
+        now_ms += 500
+        gone = 3 if now_ms > 30_000 else 4  # a detached worker's lease ends
+        record = advance(record, silent[:gone], now_ms=now_ms, patience=PATIENCE)
+    assert record.state is State.FAILED
+    assert record.reason.startswith("a did not change within 9 s; a did not change within 9 s")
 
 
 @pytest.mark.parametrize(

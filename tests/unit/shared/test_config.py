@@ -19,7 +19,7 @@ def test_a_file_is_read_with_defaults(tmp_path: Path) -> None:
     cluster = load(written(tmp_path, text))
     assert cluster.pool("a").engine == VllmEngine(speculation=Ngram(method="ngram"))
     assert cluster.policy(ServiceClass.FLEX).max_queued == 5
-    assert cluster.policy(ServiceClass.BATCH).max_queued == 1000
+    assert cluster.policy(ServiceClass.BATCH).max_queued == 10_000
 
 
 @pytest.mark.parametrize(

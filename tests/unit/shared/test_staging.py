@@ -1,5 +1,6 @@
 """What reaches the disk is whole, verified and harmless; everything else is refused with the reason."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ async def test_files_that_could_carry_code_are_refused(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", [b'{"auto_map": {"AutoModel": "x.Y"}}', b"[]"])
+@pytest.mark.parametrize("content", [b'{"auto_map": {"AutoModel": "x.Y"}}', b"[]", b"{", b"\xff\xfe", b"[" * 100_000])
 async def test_configurations_that_ask_for_remote_code_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     files = GOOD | {name: content}
     manifest = manifest_of(files)
@@ -84,6 +85,16 @@ async def test_a_missing_file_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(Missing):
         await source.stage(manifest)
     assert names(tmp_path) == []
+
+
+async def test_two_that_stage_into_one_folder_do_not_meet(tmp_path: Path) -> None:
+    """Workers in containers that share a disk have the same process id too."""
+    manifest = manifest_of(GOOD)
+    first, second = await stager(tmp_path, manifest, GOOD), await stager(tmp_path, manifest, GOOD)
+    folders = await asyncio.gather(first.stage(manifest), second.stage(manifest))
+    assert folders == [tmp_path / manifest.version] * 2
+    assert {file.name: file.read_bytes() for file in folders[0].iterdir() if file.name != MANIFEST} == GOOD
+    assert names(tmp_path) == [manifest.version]
 
 
 class NeverAsked(ObjectStore):

@@ -1,80 +1,136 @@
--- Grants free capacity to queued requests in exact order: by class, then by order of service within the class.
+-- Grants free capacity to queued requests in exact order: by class, within a class by turn (turns.lua).
 --
--- A request that waits for KV cache holds back all that come after it, so that large requests are not starved by small
--- ones. A request that no free worker suits (excluded, other version) is passed over, PASSED_OVER of them at most.
+-- A class that had no turn of its own for its ageing time, while others went before it, is aged: of every AGED_ONE_IN turns
+-- one is given to an aged class. A request that waits for KV cache holds back all that come after it, so that large requests
+-- are not starved by small ones. A request that no free worker suits (excluded, other version) is passed over, PASSED_OVER
+-- of them at most in each class.
 local PASSED_OVER = 8
 local GRANTS = 64
+local AGED_ONE_IN = 10
 
 local function expire(request_id)
   local session, attempt = unpack(redis.call('HMGET', REQUEST .. request_id, 'session', 'attempt'))
-  release(request_id)
+  release(request_id, 0)
   emit({ kind = 'expired', session = session, request = request_id, attempt = attempt })
 end
 
-local function hold(request_id, worker_id, kv)
-  redis.call('HSET', REQUEST .. request_id, 'worker', worker_id)
+local function hold(request_id, rank, worker_id, cost)
+  redis.call('HSET', REQUEST .. request_id, 'worker', worker_id, 'granted', now)
+  redis.call('ZADD', RUNNING[rank + 1], now, request_id)
   redis.call('SADD', HELD .. worker_id, request_id)
-  redis.call('HINCRBY', WORKER .. worker_id, 'kv_reserved', kv)
+  redis.call('HINCRBY', WORKER .. worker_id, 'kv_reserved', cost)
 end
 
 local function grant_event(request_id)
-  local r = redis.call('HMGET', REQUEST .. request_id, 'session', 'attempt', 'rank', 'worker', 'submitted', 'granted')
+  local r = redis.call('HMGET', REQUEST .. request_id,
+    'session', 'attempt', 'rank', 'worker', 'submitted', 'granted', 'expected_cached')
   local w = redis.call('HMGET', WORKER .. r[4], 'address', 'epoch', 'version')
   return {
     kind = 'grant', session = r[1], request = request_id, attempt = r[2], rank = r[3], worker = r[4],
-    address = w[1] or '', epoch = w[2] or '0', version = w[3] or '', wait_ms = r[6] - r[5],
+    address = w[1] or '', epoch = w[2] or '0', version = w[3] or '', wait_ms = r[6] - r[5], cached = r[7] or '0',
   }
 end
 
-local function grant(request_id, queue, worker_id, kv)
-  redis.call('ZREM', queue, request_id)
-  redis.call('ZREM', DEADLINES, request_id)
-  redis.call('HSET', REQUEST .. request_id, 'granted', now)
-  hold(request_id, worker_id, kv)
-  refresh_free(worker_id)
-  emit(grant_event(request_id))
+local function read(request_id)
+  local r = redis.call('HMGET', REQUEST .. request_id,
+    'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline')
+  if not r[1] then
+    return nil
+  end
+  return {
+    id = request_id, kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
+    markers = r[7], deadline = tonumber(r[8]),
+  }
 end
 
--- One look at one place in a queue. Returns 'taken' (it left the queue), 'passed' or 'stop'.
-local function serve(queue, request_id)
-  local session, kv, excluded, version, deadline =
-    unpack(redis.call('HMGET', REQUEST .. request_id, 'session', 'kv', 'excluded', 'version', 'deadline'))
-  if not session then
-    redis.call('ZREM', queue, request_id)
-    return 'taken'
+local function grant(rank, place, tag, request, worker_id, cached, own)
+  leave(rank, place, request.kv)
+  redis.call('ZREM', DEADLINES, request.id)
+  if cached > 0 then
+    redis.call('HSET', REQUEST .. request.id, 'expected_cached', cached)
   end
-  if tonumber(deadline) <= now then
-    expire(request_id)
-    return 'taken'
+  hold(request.id, rank, worker_id, request.kv)
+  took(request, worker_id)
+  refresh_free(worker_id)
+  take_turn(rank, tag, own)
+  emit(grant_event(request.id))
+end
+
+-- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
+local function serve(rank, passed, own)
+  local queue = QUEUES[rank + 1]
+  local place, tag = unpack(redis.call('ZRANGE', queue, passed, passed, 'WITHSCORES'))
+  local request = read(of_place(place))
+  if not request then
+    redis.call('ZREM', queue, place)
+    return 'gone'
   end
-  local worker_id, reason = place(tonumber(kv), excluded, version)
+  if request.deadline <= now then
+    expire(request.id)
+    return 'gone'
+  end
+  local worker_id, reason, cached = choose(request)
   if worker_id then
-    grant(request_id, queue, worker_id, kv)
-    return 'taken'
+    grant(rank, place, tonumber(tag), request, worker_id, cached, own)
+    return 'granted'
   end
-  return reason == 'unsuited' and 'passed' or 'stop'
+  return reason == 'unsuited' and 'passed' or 'full'
+end
+
+-- The class, worse than `rank`, that has been aged for longest; or nil.
+local function aged_below(rank)
+  local oldest, aged
+  for worse = rank + 1, 3 do
+    if AGEING_MS[worse + 1] > 0 and redis.call('ZCARD', QUEUES[worse + 1]) > 0 then
+      local since = tonumber(redis.call('HGET', TURNS, 'since' .. worse) or now)
+      if since + AGEING_MS[worse + 1] <= now and since < (oldest or now) then
+        oldest, aged = since, worse
+      end
+    end
+  end
+  return aged
+end
+
+-- One turn of a class that has requests waiting, or of an aged one in its place.
+local function turn(rank, passed)
+  local aged = aged_below(rank)
+  if aged and tonumber(redis.call('HGET', TURNS, 'credit') or 0) >= AGED_ONE_IN - 1 then
+    if serve(aged, 0, false) == 'granted' then
+      redis.call('HSET', TURNS, 'credit', 0)
+      return 'granted'
+    end
+  end
+  local result = serve(rank, passed, true)
+  if aged and result == 'granted' then
+    redis.call('HINCRBY', TURNS, 'credit', 1)
+  end
+  return result
+end
+
+local function grant_class(rank, left)
+  local passed = 0
+  while passed < PASSED_OVER and left > 0 and redis.call('ZCARD', QUEUES[rank + 1]) > passed do
+    if redis.call('ZCARD', FREE) == 0 then
+      return 0
+    end
+    local result = turn(rank, passed)
+    left = left - 1
+    if result == 'full' then
+      return 0
+    end
+    if result == 'passed' then
+      passed = passed + 1
+    end
+  end
+  return left
 end
 
 local function grant_ready()
   local left = GRANTS
-  for _, queue in ipairs(QUEUES) do
-    local passed = 0
-    while passed < PASSED_OVER do
-      if left == 0 or redis.call('ZCARD', FREE) == 0 then
-        return
-      end
-      local request_id = redis.call('ZRANGE', queue, passed, passed)[1]
-      if not request_id then
-        break
-      end
-      local result = serve(queue, request_id)
-      left = left - 1
-      if result == 'stop' then
-        return
-      end
-      if result == 'passed' then
-        passed = passed + 1
-      end
+  for rank = 0, 3 do
+    left = grant_class(rank, left)
+    if left == 0 then
+      return
     end
   end
 end

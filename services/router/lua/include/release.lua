@@ -1,20 +1,32 @@
 -- Forgets a request in any state and gives back what it held. Safe for one that does not exist.
-local function release(request_id)
+--
+-- `actual`: the tokens it really cost, if that is known now; its tenant's tag and its limits are corrected by the difference.
+local function release(request_id, actual)
   local key = REQUEST .. request_id
-  local session, rank, worker, kv = unpack(redis.call('HMGET', key, 'session', 'rank', 'worker', 'kv'))
+  local r = redis.call('HMGET', key, 'session', 'rank', 'worker', 'cost', 'place', 'tenant', 'weight', 'limits')
+  local session, rank, worker, cost, place, tenant, weight, limits = unpack(r, 1, 8)
   if not session then
     return false
   end
   if worker then
+    redis.call('ZREM', RUNNING[rank + 1], request_id)
+    redis.call('SREM', YIELDING, request_id)
     redis.call('SREM', HELD .. worker, request_id)
     if redis.call('EXISTS', WORKER .. worker) == 1 then
-      -- Not `-kv`: the negative of 0 prints as "-0", which Redis 7.0 takes for no integer.
-      redis.call('HINCRBY', WORKER .. worker, 'kv_reserved', 0 - kv)
+      -- Not `-cost`: the negative of 0 prints as "-0", which Redis 7.0 takes for no integer.
+      redis.call('HINCRBY', WORKER .. worker, 'kv_reserved', 0 - cost)
       refresh_free(worker)
     end
   else
-    redis.call('ZREM', QUEUES[rank + 1], request_id)
+    leave(rank, place, cost)
     redis.call('ZREM', DEADLINES, request_id)
+  end
+  local difference = actual and actual - cost or 0
+  if difference ~= 0 then
+    correct_tag(rank, tenant, difference, weight)
+  end
+  if limits ~= '' then
+    close_limits(limits, request_id, difference)
   end
   redis.call('SREM', OWNED .. session, request_id)
   redis.call('DEL', key)

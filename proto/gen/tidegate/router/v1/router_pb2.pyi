@@ -255,19 +255,25 @@ class DispatchHello(_message.Message):
 
     GATEWAY_ID_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    HELD_REQUESTS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """Names the gateway process for operators."""
     session_id: _builtins.str
     """Random, one a gateway process; survives reconnects."""
+    @_builtins.property
+    def held_requests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Everything the gateway still wants; what else the session has is ended. It submits these again right after."""
+
     def __init__(
         self,
         *,
         gateway_id: _builtins.str = ...,
         session_id: _builtins.str = ...,
+        held_requests: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "held_requests", b"held_requests", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -293,6 +299,8 @@ class Submit(_message.Message):
     ENGINE_DEATHS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    BLOCK_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     pool: _builtins.str
@@ -309,6 +317,10 @@ class Submit(_message.Message):
     """Resumes work that had already been granted once: goes to the head of its class."""
     engine_deaths: _builtins.int
     """Engines that died while running this request."""
+    weight: _builtins.float
+    """Share of its class that the tenant is due, beside tenants of weight 1. 0 means 1."""
+    block_tokens: _builtins.int
+    """Tokens that one block of block_hashes stands for."""
     @_builtins.property
     def cost(self) -> Global___Cost: ...
     @_builtins.property
@@ -346,10 +358,12 @@ class Submit(_message.Message):
         engine_deaths: _builtins.int = ...,
         limits: _abc.Iterable[Global___Limit] | None = ...,
         placement: Global___Placement | None = ...,
+        weight: _builtins.float = ...,
+        block_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "ttft_objective_ms", b"ttft_objective_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,6 +418,46 @@ class Limit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Limit: _TypeAlias = Limit  # noqa: Y015
+
+@_typing.final
+class LimitState(_message.Message):
+    """Where a named limit stands after this request was charged, for the client's headers. A limit of 0 is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUESTS_LIMIT_FIELD_NUMBER: _builtins.int
+    REQUESTS_REMAINING_FIELD_NUMBER: _builtins.int
+    REQUESTS_RESET_MS_FIELD_NUMBER: _builtins.int
+    TOKENS_LIMIT_FIELD_NUMBER: _builtins.int
+    TOKENS_REMAINING_FIELD_NUMBER: _builtins.int
+    TOKENS_RESET_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    requests_limit: _builtins.int
+    requests_remaining: _builtins.int
+    requests_reset_ms: _builtins.int
+    """Until the limit is whole again."""
+    tokens_limit: _builtins.int
+    tokens_remaining: _builtins.int
+    tokens_reset_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        requests_limit: _builtins.int = ...,
+        requests_remaining: _builtins.int = ...,
+        requests_reset_ms: _builtins.int = ...,
+        tokens_limit: _builtins.int = ...,
+        tokens_remaining: _builtins.int = ...,
+        tokens_reset_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "requests_limit", b"requests_limit", "requests_remaining", b"requests_remaining", "requests_reset_ms", b"requests_reset_ms", "tokens_limit", b"tokens_limit", "tokens_remaining", b"tokens_remaining", "tokens_reset_ms", b"tokens_reset_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitState: _TypeAlias = LimitState  # noqa: Y015
 
 @_typing.final
 class Placement(_message.Message):
@@ -545,6 +599,8 @@ class Grant(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     QUEUE_WAIT_MS_FIELD_NUMBER: _builtins.int
     SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    EXPECTED_CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     worker_id: _builtins.str
@@ -553,6 +609,12 @@ class Grant(_message.Message):
     model_version: _builtins.str
     queue_wait_ms: _builtins.int
     service_class: Global___ServiceClass.ValueType
+    expected_cached_tokens: _builtins.int
+    """Tokens of the prompt that the worker is believed to have cached."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """Set when it is the answer to a Submit."""
+
     def __init__(
         self,
         *,
@@ -564,10 +626,12 @@ class Grant(_message.Message):
         model_version: _builtins.str = ...,
         queue_wait_ms: _builtins.int = ...,
         service_class: Global___ServiceClass.ValueType = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
+        expected_cached_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "model_version", b"model_version", "queue_wait_ms", b"queue_wait_ms", "request_id", b"request_id", "service_class", b"service_class", "worker_address", b"worker_address", "worker_epoch", b"worker_epoch", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "expected_cached_tokens", b"expected_cached_tokens", "limits", b"limits", "model_version", b"model_version", "queue_wait_ms", b"queue_wait_ms", "request_id", b"request_id", "service_class", b"service_class", "worker_address", b"worker_address", "worker_epoch", b"worker_epoch", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -575,17 +639,24 @@ Global___Grant: _TypeAlias = Grant  # noqa: Y015
 
 @_typing.final
 class Queued(_message.Message):
+    """The answer to a Submit, and repeated now and then while the request waits."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     EXPECTED_WAIT_MS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     position: _builtins.int
     """Requests of its class and of those before it that go first."""
     expected_wait_ms: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]:
+        """Set when it is the answer to a Submit."""
+
     def __init__(
         self,
         *,
@@ -593,10 +664,11 @@ class Queued(_message.Message):
         attempt: _builtins.int = ...,
         position: _builtins.int = ...,
         expected_wait_ms: _builtins.int = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "expected_wait_ms", b"expected_wait_ms", "position", b"position", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "expected_wait_ms", b"expected_wait_ms", "limits", b"limits", "position", b"position", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -611,12 +683,16 @@ class Reject(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     LIMIT_NAME_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     reason: Global___RejectReason.ValueType
     retry_after_ms: _builtins.int
     """When trying again may succeed. 0: never."""
     limit_name: _builtins.str
+    """The limit that was in the way."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LimitState]: ...
     def __init__(
         self,
         *,
@@ -625,10 +701,11 @@ class Reject(_message.Message):
         reason: Global___RejectReason.ValueType = ...,
         retry_after_ms: _builtins.int = ...,
         limit_name: _builtins.str = ...,
+        limits: _abc.Iterable[Global___LimitState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "limit_name", b"limit_name", "reason", b"reason", "request_id", b"request_id", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "limit_name", b"limit_name", "limits", b"limits", "reason", b"reason", "request_id", b"request_id", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -717,6 +794,7 @@ class Pool(_message.Message):
     ADAPTERS_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     READY_WORKERS_FIELD_NUMBER: _builtins.int
+    WORKER_ADDRESSES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     context_tokens: _builtins.int
     created: _builtins.int
@@ -727,6 +805,10 @@ class Pool(_message.Message):
     def model_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def worker_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where some of them are: for what needs a worker but no slot, such as counting tokens."""
+
     def __init__(
         self,
         *,
@@ -736,10 +818,11 @@ class Pool(_message.Message):
         adapters: _abc.Iterable[_builtins.str] | None = ...,
         created: _builtins.int = ...,
         ready_workers: _builtins.int = ...,
+        worker_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "worker_addresses", b"worker_addresses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -792,6 +875,7 @@ class Heartbeat(_message.Message):
     PID_FIELD_NUMBER: _builtins.int
     STAGED_VERSIONS_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
+    LOADED_ADAPTERS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -814,6 +898,10 @@ class Heartbeat(_message.Message):
     def delivery(self) -> Global___Delivery:
         """How the last delivery that this process was asked for stands."""
 
+    @_builtins.property
+    def loaded_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Adapters in the engine's memory now; others of `adapters` are loaded when first asked for."""
+
     def __init__(
         self,
         *,
@@ -830,10 +918,11 @@ class Heartbeat(_message.Message):
         pid: _builtins.int = ...,
         staged_versions: _abc.Iterable[_builtins.str] | None = ...,
         delivery: Global___Delivery | None = ...,
+        loaded_adapters: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "delivery", b"delivery", "load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "load", b"load", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "load", b"load", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1091,9 +1180,15 @@ class PoolStatus(_message.Message):
     CLASSES_FIELD_NUMBER: _builtins.int
     GRANTED_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
+    DESIRED_WORKERS_FIELD_NUMBER: _builtins.int
     granted: _builtins.int
     model: _builtins.str
     """Registry reference of its model, as tidegate.yaml has it."""
+    placement: _builtins.str
+    """Policy that chooses workers."""
+    desired_workers: _builtins.int
+    """Workers that would serve what runs and waits now."""
     @_builtins.property
     def pool(self) -> Global___Pool: ...
     @_builtins.property
@@ -1105,10 +1200,12 @@ class PoolStatus(_message.Message):
         classes: _abc.Iterable[Global___ClassStatus] | None = ...,
         granted: _builtins.int = ...,
         model: _builtins.str = ...,
+        placement: _builtins.str = ...,
+        desired_workers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "granted", b"granted", "model", b"model", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "desired_workers", b"desired_workers", "granted", b"granted", "model", b"model", "placement", b"placement", "pool", b"pool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1120,21 +1217,155 @@ class ClassStatus(_message.Message):
 
     SERVICE_CLASS_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
+    QUEUED_TOKENS_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_MS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     service_class: Global___ServiceClass.ValueType
     queued: _builtins.int
+    queued_tokens: _builtins.int
+    """Estimated tokens of what waits."""
+    running: _builtins.int
+    expected_wait_ms: _builtins.int
+    """What a request that comes now would wait."""
+    @_builtins.property
+    def policy(self) -> Global___ClassPolicy: ...
     def __init__(
         self,
         *,
         service_class: Global___ServiceClass.ValueType = ...,
         queued: _builtins.int = ...,
+        queued_tokens: _builtins.int = ...,
+        running: _builtins.int = ...,
+        expected_wait_ms: _builtins.int = ...,
+        policy: Global___ClassPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["queued", b"queued", "service_class", b"service_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_wait_ms", b"expected_wait_ms", "policy", b"policy", "queued", b"queued", "queued_tokens", b"queued_tokens", "running", b"running", "service_class", b"service_class"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassStatus: _TypeAlias = ClassStatus  # noqa: Y015
+
+@_typing.final
+class ClassPolicy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_QUEUED_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_WAIT_MS_FIELD_NUMBER: _builtins.int
+    TTFT_OBJECTIVE_MS_FIELD_NUMBER: _builtins.int
+    AGEING_MS_FIELD_NUMBER: _builtins.int
+    PREEMPTS_FIELD_NUMBER: _builtins.int
+    PREEMPTIBLE_FIELD_NUMBER: _builtins.int
+    max_queued: _builtins.int
+    """Requests that may wait."""
+    max_queued_tokens: _builtins.int
+    """Estimated tokens that may wait."""
+    max_wait_ms: _builtins.int
+    """A request that waited this long is given up."""
+    ttft_objective_ms: _builtins.int
+    ageing_ms: _builtins.int
+    """A class without a turn of its own for so long gets a share of the turns of better ones. 0: never."""
+    preempts: _builtins.bool
+    """May ask preemptible classes to yield when its objective is in danger."""
+    preemptible: _builtins.bool
+    def __init__(
+        self,
+        *,
+        max_queued: _builtins.int | None = ...,
+        max_queued_tokens: _builtins.int | None = ...,
+        max_wait_ms: _builtins.int | None = ...,
+        ttft_objective_ms: _builtins.int | None = ...,
+        ageing_ms: _builtins.int | None = ...,
+        preempts: _builtins.bool | None = ...,
+        preemptible: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ageing_ms", b"_ageing_ms", "_max_queued", b"_max_queued", "_max_queued_tokens", b"_max_queued_tokens", "_max_wait_ms", b"_max_wait_ms", "_preemptible", b"_preemptible", "_preempts", b"_preempts", "_ttft_objective_ms", b"_ttft_objective_ms", "ageing_ms", b"ageing_ms", "max_queued", b"max_queued", "max_queued_tokens", b"max_queued_tokens", "max_wait_ms", b"max_wait_ms", "preemptible", b"preemptible", "preempts", b"preempts", "ttft_objective_ms", b"ttft_objective_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ageing_ms", b"_ageing_ms", "_max_queued", b"_max_queued", "_max_queued_tokens", b"_max_queued_tokens", "_max_wait_ms", b"_max_wait_ms", "_preemptible", b"_preemptible", "_preempts", b"_preempts", "_ttft_objective_ms", b"_ttft_objective_ms", "ageing_ms", b"ageing_ms", "max_queued", b"max_queued", "max_queued_tokens", b"max_queued_tokens", "max_wait_ms", b"max_wait_ms", "preemptible", b"preemptible", "preempts", b"preempts", "ttft_objective_ms", b"ttft_objective_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ageing_ms: _TypeAlias = _typing.Literal["ageing_ms"]  # noqa: Y015
+    _WhichOneofArgType__ageing_ms: _TypeAlias = _typing.Literal["_ageing_ms", b"_ageing_ms"]  # noqa: Y015
+    _WhichOneofReturnType__max_queued: _TypeAlias = _typing.Literal["max_queued"]  # noqa: Y015
+    _WhichOneofArgType__max_queued: _TypeAlias = _typing.Literal["_max_queued", b"_max_queued"]  # noqa: Y015
+    _WhichOneofReturnType__max_queued_tokens: _TypeAlias = _typing.Literal["max_queued_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_queued_tokens: _TypeAlias = _typing.Literal["_max_queued_tokens", b"_max_queued_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__max_wait_ms: _TypeAlias = _typing.Literal["max_wait_ms"]  # noqa: Y015
+    _WhichOneofArgType__max_wait_ms: _TypeAlias = _typing.Literal["_max_wait_ms", b"_max_wait_ms"]  # noqa: Y015
+    _WhichOneofReturnType__preemptible: _TypeAlias = _typing.Literal["preemptible"]  # noqa: Y015
+    _WhichOneofArgType__preemptible: _TypeAlias = _typing.Literal["_preemptible", b"_preemptible"]  # noqa: Y015
+    _WhichOneofReturnType__preempts: _TypeAlias = _typing.Literal["preempts"]  # noqa: Y015
+    _WhichOneofArgType__preempts: _TypeAlias = _typing.Literal["_preempts", b"_preempts"]  # noqa: Y015
+    _WhichOneofReturnType__ttft_objective_ms: _TypeAlias = _typing.Literal["ttft_objective_ms"]  # noqa: Y015
+    _WhichOneofArgType__ttft_objective_ms: _TypeAlias = _typing.Literal["_ttft_objective_ms", b"_ttft_objective_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ageing_ms) -> _WhichOneofReturnType__ageing_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_queued) -> _WhichOneofReturnType__max_queued | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_queued_tokens) -> _WhichOneofReturnType__max_queued_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_wait_ms) -> _WhichOneofReturnType__max_wait_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preemptible) -> _WhichOneofReturnType__preemptible | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__preempts) -> _WhichOneofReturnType__preempts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ttft_objective_ms) -> _WhichOneofReturnType__ttft_objective_ms | None: ...
+
+Global___ClassPolicy: _TypeAlias = ClassPolicy  # noqa: Y015
+
+@_typing.final
+class SetClassPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    service_class: Global___ServiceClass.ValueType
+    @_builtins.property
+    def policy(self) -> Global___ClassPolicy:
+        """Only what is set changes."""
+
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        service_class: Global___ServiceClass.ValueType = ...,
+        policy: Global___ClassPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "pool", b"pool", "service_class", b"service_class"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetClassPolicyRequest: _TypeAlias = SetClassPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetClassPolicyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___ClassPolicy:
+        """As it stands now."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___ClassPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetClassPolicyResponse: _TypeAlias = SetClassPolicyResponse  # noqa: Y015
 
 @_typing.final
 class ListWorkersRequest(_message.Message):

@@ -181,6 +181,11 @@ class ControlServiceStub:
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
                 response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
                 _registered_method=True)
+        self.SetClassPolicy = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/SetClassPolicy',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -225,6 +230,13 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetClassPolicy(self, request, context):
+        """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -257,6 +269,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.StopRollout,
                     request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.FromString,
                     response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.SerializeToString,
+            ),
+            'SetClassPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetClassPolicy,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -421,6 +438,33 @@ class ControlService:
             '/tidegate.router.v1.ControlService/StopRollout',
             tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
             tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetClassPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/SetClassPolicy',
+            tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,6 +58,8 @@ class ControlServiceStub:
     """The pool's last rollout, running or ended. NOT_FOUND when there was none."""
     StopRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.StopRolloutRequest, _router_pb2.StopRolloutResponse]
     """Gives up a running rollout: workers that have changed go back."""
+    SetClassPolicy: _aio.UnaryUnaryMultiCallable[_router_pb2.SetClassPolicyRequest, _router_pb2.SetClassPolicyResponse]
+    """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -104,5 +106,13 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.StopRolloutRequest, _abc.Awaitable[_router_pb2.StopRolloutResponse]],
     ) -> _abc.Awaitable[_router_pb2.StopRolloutResponse]:
         """Gives up a running rollout: workers that have changed go back."""
+
+    @_abc_1.abstractmethod
+    def SetClassPolicy(
+        self,
+        request: _router_pb2.SetClassPolicyRequest,
+        context: _aio.ServicerContext[_router_pb2.SetClassPolicyRequest, _abc.Awaitable[_router_pb2.SetClassPolicyResponse]],
+    ) -> _abc.Awaitable[_router_pb2.SetClassPolicyResponse]:
+        """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _aio.Server) -> None: ...

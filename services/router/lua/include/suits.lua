@@ -1,0 +1,49 @@
+-- Whether a worker that is free suits a request: it is not excluded, serves the wanted version and adapter, and has the KV
+-- cache for it. Looks at CANDIDATES workers at most.
+local CANDIDATES = 16
+
+local function is_among(list, name)
+  return string.find(list, ',' .. name .. ',', 1, true) ~= nil
+end
+
+-- A request that is excluded from as many workers as there are has nowhere else to go; then it is only a wish.
+local function is_excluded(worker_id, excluded)
+  if excluded == '' or not is_among(excluded, worker_id) then
+    return false
+  end
+  local _, commas = string.gsub(excluded, ',', ',')
+  return commas - 1 < redis.call('ZCARD', WORKERS)
+end
+
+-- Returns 'fits', 'full' (of the right kind, and has no room now) or 'unsuited'; and whether its adapter is loaded there.
+-- What needs all of a KV cache or more runs alone.
+local function fit(worker_id, request)
+  local version, adapters, loaded, kv_tokens, reserved, used = unpack(redis.call('HMGET', WORKER .. worker_id,
+    'version', 'adapters', 'loaded', 'kv_tokens', 'kv_reserved', 'kv_used'))
+  if is_excluded(worker_id, request.excluded)
+    or (request.version ~= '' and version ~= request.version)
+    or (request.adapter ~= '' and not is_among(adapters, request.adapter))
+  then
+    return 'unsuited'
+  end
+  if request.kv > kv_tokens - math.max(reserved or 0, used or 0) and redis.call('SCARD', HELD .. worker_id) > 0 then
+    return 'full'
+  end
+  return 'fits', request.adapter == '' or is_among(loaded, request.adapter)
+end
+
+-- The first worker of FREE that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
+-- capacity) or 'unsuited' (free workers exist, none of them for this request).
+local function first_fit(request)
+  local candidates = redis.call('ZRANGE', FREE, 0, CANDIDATES - 1)
+  local reason, fallback = #candidates > 0 and 'unsuited' or 'full', nil
+  for _, worker_id in ipairs(candidates) do
+    local how, loaded = fit(worker_id, request)
+    if how == 'fits' and loaded then
+      return worker_id
+    end
+    fallback = fallback or (how == 'fits' and worker_id or nil)
+    reason = how == 'full' and 'full' or reason
+  end
+  return fallback, reason
+end

@@ -1,0 +1,78 @@
+-- Whose turn it is. Within a class, start-time fair queueing by tenant (Goyal, Vin and Cheng, 1996): a request's start tag
+-- is where its tenant's last one ends, or the class's virtual time if that is later; it ends cost / weight after. Requests
+-- go by start tag, and virtual time is the start tag of the last one that went. So whoever asks for much waits for itself.
+-- Equal tags go by arrival, and work that had its turn already (`at_head`) goes before all tags.
+--
+-- TURNS holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own); and
+-- pace (ms between grants while others wait), last (ms of the last grant), credit (turns due to aged classes).
+local HEAD = -4503599627370496
+local PACE_WEIGHT = 0.05
+
+local function place_in_line(request_id)
+  return string.format('%013d:', redis.call('INCR', ARRIVALS)) .. request_id
+end
+
+local function of_place(place)
+  return string.sub(place, 15)
+end
+
+-- Gives the start tag, and notes where the tenant's next one begins.
+local function start_tag(rank, tenant, cost, weight)
+  local virtual = tonumber(redis.call('HGET', TURNS, 'v' .. rank) or 0)
+  local ends = tonumber(redis.call('ZSCORE', TENANTS[rank + 1], tenant) or 0)
+  local starts = math.max(virtual, ends)
+  redis.call('ZADD', TENANTS[rank + 1], starts + cost / weight, tenant)
+  return starts
+end
+
+-- The true cost is known now: what comes next begins earlier or later.
+local function correct_tag(rank, tenant, difference, weight)
+  redis.call('ZADD', TENANTS[rank + 1], 'XX', 'INCR', difference / weight, tenant)
+end
+
+local function head_tag(place)
+  return HEAD + tonumber(string.sub(place, 1, 13))
+end
+
+local function join(rank, place, tag, tokens)
+  if redis.call('ZCARD', QUEUES[rank + 1]) == 0 then
+    redis.call('HSET', TURNS, 'since' .. rank, now)
+  end
+  redis.call('ZADD', QUEUES[rank + 1], tag, place)
+  redis.call('HINCRBY', TURNS, 'tokens' .. rank, tokens)
+end
+
+local function leave(rank, place, tokens)
+  redis.call('ZREM', QUEUES[rank + 1], place)
+  -- Not `-tokens`: the negative of 0 prints as "-0", which Redis 7.0 takes for no integer.
+  redis.call('HINCRBY', TURNS, 'tokens' .. rank, 0 - tokens)
+end
+
+-- Notes that a request of this tag goes now. `own`: not in a turn that ageing gave it.
+local function take_turn(rank, tag, own)
+  local virtual, pace, last, since = unpack(redis.call('HMGET', TURNS, 'v' .. rank, 'pace', 'last', 'since' .. rank))
+  local fields = { 'last', now }
+  if tag > tonumber(virtual or 0) then
+    fields[#fields + 1] = 'v' .. rank
+    fields[#fields + 1] = string.format('%.17g', tag)
+  end
+  if own then
+    fields[#fields + 1] = 'since' .. rank
+    fields[#fields + 1] = now
+  end
+  if last and redis.call('ZCARD', QUEUES[rank + 1]) > 0 then
+    local gap = now - math.max(last, since or 0)
+    fields[#fields + 1] = 'pace'
+    fields[#fields + 1] = string.format('%.6g', pace and pace + PACE_WEIGHT * (gap - pace) or gap)
+  end
+  redis.call('HSET', TURNS, unpack(fields))
+end
+
+-- Requests that go before one at this place, and when it would go (ms) at the present pace.
+local function outlook(rank, place)
+  local before = redis.call('ZRANK', QUEUES[rank + 1], place) or 0
+  for better = 1, rank do
+    before = before + redis.call('ZCARD', QUEUES[better])
+  end
+  return before, math.ceil((before + 1) * (redis.call('HGET', TURNS, 'pace') or 0))
+end

@@ -1,0 +1,3 @@
+local function order_of(_, load)
+  return load
+end

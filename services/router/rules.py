@@ -1,0 +1,96 @@
+"""How each class of a pool is treated: as tidegate.yaml says, but for what an operator changed at run time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import orjson
+
+from services.shared.classes import ServiceClass
+from services.shared.config import ClassPolicy, Cluster
+from tidegate.router.v1 import router_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRules:
+    """Times in milliseconds; tokens are estimates. An ageing of 0 is never."""
+
+    max_queued: int
+    max_queued_tokens: int
+    max_wait_ms: int
+    ttft_objective_ms: int
+    ageing_ms: int
+    preempts: bool
+    preemptible: bool
+
+    @classmethod
+    def of_policy(cls, policy: ClassPolicy) -> Self:
+        return cls(
+            max_queued=policy.max_queued,
+            max_queued_tokens=policy.max_queued_tokens,
+            max_wait_ms=_ms(policy.max_wait_s),
+            ttft_objective_ms=_ms(policy.ttft_objective_s),
+            ageing_ms=_ms(policy.ageing_s),
+            preempts=policy.preempts,
+            preemptible=policy.preemptible,
+        )
+
+    def changed(self, change: pb.ClassPolicy) -> "ClassRules":
+        """With every field that `change` has set."""
+        return replace(self, **{described.name: value for described, value in change.ListFields()})
+
+    def message(self) -> pb.ClassPolicy:
+        return pb.ClassPolicy(**{name: getattr(self, name) for name in ClassRules.__slots__})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`revision` counts the changes made at run time; 0: none."""
+
+    classes: Mapping[ServiceClass, ClassRules]
+    revision: int = 0
+    changes: Mapping[ServiceClass, pb.ClassPolicy] = field(default_factory=dict)
+
+    @classmethod
+    def of_cluster(cls, cluster: Cluster) -> Self:
+        return cls({c: ClassRules.of_policy(cluster.policy(c)) for c in ServiceClass})
+
+    def of(self, service_class: ServiceClass) -> ClassRules:
+        return self.classes[service_class]
+
+    @cached_property
+    def arguments(self) -> tuple[str | int, ...]:
+        """What lua/include/rules.lua reads."""
+        rules = [self.classes[c] for c in ServiceClass]
+        preempting = "".join(str(int(r.preempts)) for r in rules)
+        preemptible = "".join(str(int(r.preemptible)) for r in rules)
+        return (*(r.ageing_ms for r in rules), preempting, preemptible)
+
+    def with_change(self, service_class: ServiceClass, change: pb.ClassPolicy) -> "Rules":
+        merged = pb.ClassPolicy()
+        merged.MergeFrom(self.changes.get(service_class, pb.ClassPolicy()))
+        merged.MergeFrom(change)
+        classes = {**self.classes, service_class: self.classes[service_class].changed(change)}
+        return Rules(classes, self.revision + 1, {**self.changes, service_class: merged})
+
+    def fields(self) -> dict[str, str]:
+        """As a record in Redis."""
+        changes = {c.label: _document(change) for c, change in self.changes.items()}
+        return {"revision": str(self.revision), **changes}
+
+    def with_record(self, record: Mapping[bytes, bytes], cluster: Cluster) -> "Rules":
+        """The cluster's own rules with the changes that a record holds."""
+        rules = Rules.of_cluster(cluster)
+        for service_class in ServiceClass:
+            if document := record.get(service_class.label.encode()):
+                rules = rules.with_change(service_class, pb.ClassPolicy(**orjson.loads(document)))
+        return replace(rules, revision=int(record[b"revision"]))
+
+
+def _document(change: pb.ClassPolicy) -> str:
+    return orjson.dumps({described.name: value for described, value in change.ListFields()}).decode()
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
