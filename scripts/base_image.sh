@@ -2,13 +2,22 @@
 # Makes a base image from Debian's packages alone, for machines that reach no registry:
 #   BASE_IMAGE=localhost/tidegate-base scripts/images.sh
 # after `sudo scripts/base_image.sh`. Needs root, debootstrap and podman. Debian 12 carries Python 3.11.
+#   SUITE=bookworm   MIRROR=...  default: where this machine's apt takes that suite from
+# Exits with status 3 where Debian's packages cannot be had or unpacked.
 set -euo pipefail
 name=${1:-localhost/tidegate-base}
 suite=${SUITE:-bookworm}
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+trap 'rm -rf --one-file-system "$root"' EXIT
 
-debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates "$suite" "$root/system" ${MIRROR:+"$MIRROR"}
+apts_mirror() {
+    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
+        | awk -v suite="$suite" '$1 == suite && !found++ {print $2}' || true
+}
+
+mirror=${MIRROR:-$(apts_mirror)}
+debootstrap --variant=minbase --force-check-gpg --include=python3,python3-venv,ca-certificates \
+    "$suite" "$root/system" ${mirror:+"$mirror"} || { echo "base_image: debootstrap failed" >&2; exit 3; }
 rm -rf "$root"/system/var/cache/apt/archives/*.deb "$root"/system/var/lib/apt/lists/*
 # An imported image has no PATH of its own, and without one no program is found.
 tar --create --numeric-owner --directory "$root/system" . \

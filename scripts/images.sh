@@ -4,7 +4,7 @@
 #
 #   IMAGES=tidegate       what the images' names begin with: tidegate/gateway, tidegate/router, ...
 #   TAG=0.1.0             default: the version in pyproject.toml
-#   BUILDER=docker        docker, podman or buildah; default: the first of them that is installed
+#   BUILDER=docker        docker, podman or buildah; default: the first of them that works here
 #   BASE_IMAGE=...        default: what docker/Dockerfile says; `scripts/base_image.sh` makes one without a registry
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,9 +17,10 @@ fail() { say "$*"; exit 1; }
 
 find_builder() {
     for candidate in ${BUILDER:-docker podman buildah}; do
-        if command -v "$candidate" >/dev/null; then echo "$candidate"; return; fi
+        # A docker without its daemon builds nothing.
+        if "$candidate" info >/dev/null 2>&1; then echo "$candidate"; return; fi
     done
-    fail "needs one of: ${BUILDER:-docker podman buildah}"
+    fail "needs one of these, working: ${BUILDER:-docker podman buildah}"
 }
 
 # build TARGET OPTIONS...

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import grpc
 from pydantic import BaseModel, ConfigDict
 
 from services.cli.control import ASK_LIMIT_S, NoRouter, ask
 from services.cli.errors import CommandFailed
 from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,17 +105,37 @@ async def last(routers: Sequence[str], pool: str) -> Rollout:
     return Rollout.of((await ask(routers, lambda stub: stub.GetRollout(request, timeout=ASK_LIMIT_S))).rollout)
 
 
-async def follow(routers: Sequence[str], pool: str, console: "Console") -> Rollout:
-    """Shows it until it has ended; returns how. Raises CommandFailed when no router answers for SILENCE_S."""
-    rollout, heard_at = await last(routers, pool), _now()
+async def find(routers: Sequence[str], pool: str) -> Rollout | None:
+    """The last one; None when there was none."""
+
+    async def question(stub: ControlServiceStub) -> pb.Rollout | None:
+        try:
+            return (await stub.GetRollout(pb.GetRolloutRequest(pool=pool), timeout=ASK_LIMIT_S)).rollout
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+
+    found = await ask(routers, question)
+    return Rollout.of(found) if found else None
+
+
+async def follow(routers: Sequence[str], rollout: Rollout, console: "Console") -> Rollout:
+    """Shows it until it has ended; returns how.
+
+    Raises CommandFailed when no router answers for SILENCE_S, or when the pool has another rollout by then.
+    """
+    heard_at, followed = _now(), rollout.id
     with _shown(console, rollout) as show:
         while rollout.ended is None:
             await asyncio.sleep(EVERY_S)
             try:
-                rollout, heard_at = await last(routers, pool), _now()
+                rollout, heard_at = await last(routers, rollout.pool), _now()
             except NoRouter:
                 if _now() - heard_at > SILENCE_S:
                     raise
+            if rollout.id != followed:
+                raise CommandFailed(f"{rollout.pool} has another rollout by now, to {rollout.version[:12]}")
             show(rollout)
     return rollout
 

@@ -97,7 +97,7 @@ async def roll(at: Sequence[str], pool: str, version: str, *, finish_s: float | 
     from services.cli.following import follow, start
 
     started = await start(at, pool, version, finish_s)
-    return await follow(at, pool, err()) if wait else started
+    return await follow(at, started, err()) if wait else started
 
 
 async def manifest_of(registry: "ObjectStore", model: str, version: str) -> "Manifest":
@@ -134,8 +134,8 @@ async def _status(at: Sequence[str], pool: str | None, *, wait: bool) -> "Rollou
     from services.cli.control import only_pool
     from services.cli.following import follow, last
 
-    pool = await only_pool(at, pool)
-    return await follow(at, pool, err()) if wait else await last(at, pool)
+    rollout = await last(at, await only_pool(at, pool))
+    return await follow(at, rollout, err()) if wait else rollout
 
 
 async def _stop(at: Sequence[str], pool: str | None) -> "Rollout":

@@ -2,18 +2,11 @@
 
 from services.router.app import run
 from services.router.settings import RouterSettings
-from services.shared import lifecycle
-from services.shared.settings import WrongSettings, read, stop
-from services.shared.telemetry import configure_logging
+from services.shared import process
 
 
 def main() -> None:
-    try:
-        settings = read(RouterSettings)
-        configure_logging("router", settings.log_level)
-        lifecycle.run(lambda stopped: run(settings, stopped))
-    except WrongSettings as error:
-        stop(error)
+    process.run("router", RouterSettings, run)
 
 
 if __name__ == "__main__":

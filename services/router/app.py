@@ -16,6 +16,7 @@ from services.router.attach import Attachments
 from services.router.census import Census
 from services.router.control import Control
 from services.router.dispatch import Dispatcher
+from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
 from services.router.rollout import Patience
@@ -76,7 +77,7 @@ class RouterApp:
         self._registry = CollectorRegistry()
         self._metrics = RouterMetrics(self._registry)
         self._switchboard, self._census = Switchboard(self._metrics), Census()
-        self._store = Store(settings.redis_url, self._metrics)
+        self._store = Store(settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics)
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
         self._upkeep, self._rollouts = self._build_upkeep(), self._build_rollouts()
         self._health = health.aio.HealthServicer()

@@ -58,9 +58,9 @@ class Attachments:
             await self._detach(worker, queue)
 
     async def _admit(self, heartbeat: pb.Heartbeat, context: Context) -> PoolQueue | None:
-        if not heartbeat.epoch or not heartbeat.capacity.slots or not heartbeat.capacity.kv_tokens:
+        if not heartbeat.epoch or not heartbeat.capacity.slots:
             await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a heartbeat with epoch, slots and KV tokens"
+                grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a heartbeat with epoch and slots"
             )
         for name in (heartbeat.worker_id, *heartbeat.adapters):
             if not _NAME.fullmatch(name):
@@ -117,11 +117,17 @@ class Attachments:
             log.warning("detach not stored; the lease will end it", extra={"worker": worker.worker_id})
 
 
+def _state(heartbeat: pb.Heartbeat) -> str:
+    """A worker that does not know yet what its KV cache holds cannot be granted anything."""
+    state = _STATES.get(heartbeat.state, "unknown")
+    return "loading" if state == "ready" and not heartbeat.capacity.kv_tokens else state
+
+
 def _report_of(heartbeat: pb.Heartbeat) -> WorkerReport:
     return WorkerReport(
         worker_id=heartbeat.worker_id,
         epoch=heartbeat.epoch,
-        state=_STATES.get(heartbeat.state, "unknown"),
+        state=_state(heartbeat),
         slots=heartbeat.capacity.slots,
         kv_tokens=heartbeat.capacity.kv_tokens,
         model_version=heartbeat.model_version,

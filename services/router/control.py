@@ -116,10 +116,11 @@ class Control(ControlServiceServicer):
 
     async def _leave_for_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
         """The worker may be attached to another replica: its outbox takes the message. False: no such worker."""
-        router: Any = await self._store.client.hget(queue.keys.key("worker:", event.worker_id), "router")
+        client = self._store.client(queue.keys)
+        router: Any = await client.hget(queue.keys.key("worker:", event.worker_id), "router")
         if router is None:
             return False
-        await self._store.client.rpush(queue.keys.key("outbox:", router.decode()), encode_drain(event))
+        await client.rpush(queue.keys.key("outbox:", router.decode()), encode_drain(event))
         return True
 
     async def _refresh(self, context: Context) -> None:

@@ -105,20 +105,26 @@ class Dispatcher:
     async def _submit(self, session: GatewaySession, submit: pb.Submit) -> None:
         queue = self._queues.get(submit.pool)
         if queue is None:
-            session.send(frames.reject(submit.request_id, submit.attempt, "unknown_pool"))
+            self._reject(session, submit, "unknown_pool")
             return
         if submit.engine_deaths >= POISON_DEATHS:
-            session.send(frames.reject(submit.request_id, submit.attempt, "poison"))
+            self._reject(session, submit, "poison")
             return
         submission = _submission(session.session_id, submit, queue.rules)
         try:
             reply = await queue.submit(submission)
         except StoreUnavailable:
-            session.send(frames.reject(submit.request_id, submit.attempt, "store_unavailable"))
+            self._reject(session, submit, "store_unavailable")
             return
         if isinstance(reply, Queued):
             session.waiting[submit.request_id] = submit.pool
         session.send(frames.answer(submission, reply))
+
+    def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> None:
+        """What no script was asked about."""
+        pool = submit.pool if submit.pool in self._queues else ""
+        self._metrics.answers.labels(pool, _service_class(submit.service_class).label, why).inc()
+        session.send(frames.reject(submit.request_id, submit.attempt, why))
 
     async def _finish(self, finish: pb.Finish) -> None:
         """Tries until Redis has heard it: a lost Finish would keep a slot taken for as long as the gateway lives."""

@@ -21,6 +21,7 @@ _REFUSALS: dict[str, tuple[pb.RejectReason.ValueType, int]] = {
 _REVOCATIONS: dict[str, pb.RevokeReason.ValueType] = {
     "lost": pb.REVOKE_REASON_WORKER_LOST,
     "restarted": pb.REVOKE_REASON_WORKER_RESTARTED,
+    "stuck": pb.REVOKE_REASON_WORKER_STUCK,
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.router.vitals import Vitals
 from tidegate.router.v1 import router_pb2 as pb
 
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
@@ -39,6 +40,15 @@ class RouterMetrics:
         self.running = Gauge(
             "tidegate_router_running", "Requests granted and not ended", ["pool", "service_class"], registry=registry
         )
+        self.expected_wait = Gauge(
+            "tidegate_router_expected_wait_seconds",
+            "What a request that comes now would wait",
+            ["pool", "service_class"],
+            registry=registry,
+        )
+        self.pace = Gauge(
+            "tidegate_router_pace_seconds", "Time between grants while requests wait", ["pool"], registry=registry
+        )
         self.desired_workers = Gauge(
             "tidegate_router_desired_workers",
             "Workers that would serve what runs and waits now",
@@ -67,9 +77,26 @@ class RouterMetrics:
         self.redis_failures = Counter(
             "tidegate_router_redis_failures_total", "Round trips to Redis that failed", registry=registry
         )
-        self.redis_memory = Gauge("tidegate_router_redis_memory_bytes", "Memory that Redis uses", registry=registry)
+        self.redis_refused = Counter(
+            "tidegate_router_redis_refused_total", "Script calls that Redis answered with an error", registry=registry
+        )
+        self.redis_memory = Gauge(
+            "tidegate_router_redis_memory_bytes", "Memory that the pool's Redis uses", ["pool"], registry=registry
+        )
         self.redis_memory_limit = Gauge(
-            "tidegate_router_redis_memory_limit_bytes", "maxmemory of Redis; 0 is no limit", registry=registry
+            "tidegate_router_redis_memory_limit_bytes", "Its maxmemory; 0 is no limit", ["pool"], registry=registry
+        )
+        self.redis_scripts = Gauge(
+            "tidegate_router_redis_script_calls", "Scripts run by it since it started", ["pool"], registry=registry
+        )
+        self.redis_script_time = Gauge(
+            "tidegate_router_redis_script_seconds", "Time they took inside it", ["pool"], registry=registry
+        )
+        self.redis_script_quantiles = Gauge(
+            "tidegate_router_redis_script_quantile_seconds",
+            "Time a script takes inside it",
+            ["pool", "quantile"],
+            registry=registry,
         )
         self._versions: dict[str, frozenset[str]] = {}
 
@@ -79,6 +106,14 @@ class RouterMetrics:
         self.prompt_tokens.labels(finish.pool, "all").inc(finish.prompt_tokens)
         self.prompt_tokens.labels(finish.pool, "cached").inc(finish.cached_tokens)
         self.prompt_tokens.labels(finish.pool, "expected").inc(expected_cached)
+
+    def measure_redis(self, pool: str, vitals: Vitals) -> None:
+        self.redis_memory.labels(pool).set(vitals.memory)
+        self.redis_memory_limit.labels(pool).set(vitals.memory_limit)
+        self.redis_scripts.labels(pool).set(vitals.script_calls)
+        self.redis_script_time.labels(pool).set(vitals.script_seconds)
+        for quantile, seconds in vitals.script_quantiles.items():
+            self.redis_script_quantiles.labels(pool, str(quantile)).set(seconds)
 
     def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:
         """Workers of each version. A version that nobody has any more is dropped, so that labels do not pile up."""

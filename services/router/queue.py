@@ -49,7 +49,7 @@ class PoolQueue:
         answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)
         self._metrics.answers.labels(self.pool, submission.service_class.label, _label(answer)).inc()
         # The script reports the request's own grant as an event too; the answer stands for both.
-        self._deliver(events, besides=submission.request_id)
+        self.deliver(events, besides=submission.request_id)
         return answer
 
     async def finish(self, request_id: str, attempt: int, *, actual_tokens: int | None) -> int | None:
@@ -59,7 +59,7 @@ class PoolQueue:
         """
         call = self._scripts.finish(request_id, attempt, self.rules, actual_tokens=actual_tokens)
         expected, events = await self._store.call(call)
-        self._deliver(events)
+        self.deliver(events)
         return int(expected) if expected >= 0 else None
 
     async def outlook(self, request_ids: list[str]) -> list[tuple[str, int, Queued]]:
@@ -71,7 +71,7 @@ class PoolQueue:
         """False when the worker's epoch is an old one."""
         call = self._scripts.heartbeat(report, self.rules, lease_ms=self._settings.worker_lease_ms)
         accepted, events = await self._store.call(call)
-        self._deliver(events)
+        self.deliver(events)
         return bool(accepted)
 
     async def detach(self, worker_id: str, epoch: int, *, goodbye: bool) -> None:
@@ -94,13 +94,14 @@ class PoolQueue:
         counts, events = await self._store.call(self._scripts.reap(self.rules, limit=REAP_LIMIT))
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
             self._metrics.reaped.labels(self.pool, kind).inc(count)
-        self._deliver(events)
+        self.deliver(events)
 
     async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
         """`which`: rollout or rules. False when `revision` is not the one that is there."""
         return bool(await self._store.call(self._scripts.record(which, revision, fields)))
 
-    def _deliver(self, events: Sequence[bytes], besides: str = "") -> None:
+    def deliver(self, events: Sequence[bytes], besides: str = "") -> None:
+        """Events of this pool, from a script of this replica or of another."""
         for document in events:
             event = decode_event(document)
             if isinstance(event, Granted):

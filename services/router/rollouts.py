@@ -59,7 +59,7 @@ class Rollouts:
 
     async def start(self, queue: PoolQueue, version: str, finish_ms: int) -> tuple[Record, PoolRow]:
         """Raises Busy."""
-        row = await count(self._store.client, queue.keys)
+        row = await count(self._store.client(queue.keys), queue.keys)
         before = await self.record(queue)
         if before and not before.state.has_ended:
             raise Busy(f"a rollout of {before.target} is {before.state}")
@@ -81,13 +81,13 @@ class Rollouts:
                 break
             stopped = rollout.stop(record, "stopped by an operator", self._now_ms())
             if await self._replace(queue, record, stopped):
-                return stopped, await count(self._store.client, queue.keys)
+                return stopped, await count(self._store.client(queue.keys), queue.keys)
         raise Idle(f"no rollout of {queue.pool} is under way")
 
     async def last(self, queue: PoolQueue) -> tuple[Record, PoolRow]:
         """Raises Idle when there was none."""
         if record := await self.record(queue):
-            return record, await count(self._store.client, queue.keys)
+            return record, await count(self._store.client(queue.keys), queue.keys)
         raise Idle(f"{queue.pool} has had no rollout")
 
     async def step(self, queue: PoolQueue) -> None:
@@ -103,10 +103,10 @@ class Rollouts:
     async def _row(self, queue: PoolQueue, record: Record) -> PoolRow:
         """One that has ended is only watched, from what the census knows anyway."""
         known = self._census.rows.get(queue.pool)
-        return known if known and record.state.has_ended else await count(self._store.client, queue.keys)
+        return known if known and record.state.has_ended else await count(self._store.client(queue.keys), queue.keys)
 
     async def record(self, queue: PoolQueue) -> Record | None:
-        answer: Any = self._store.client.hgetall(queue.keys.key("rollout"))
+        answer: Any = self._store.client(queue.keys).hgetall(queue.keys.key("rollout"))
         stored: dict[bytes, bytes] = await answer
         return Record.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
 
@@ -123,7 +123,7 @@ class Rollouts:
 
     async def _send(self, queue: PoolQueue, order: rollout.Order) -> None:
         """Through the outbox of the replica that the worker is attached to."""
-        client = self._store.client
+        client = self._store.client(queue.keys)
         answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
         router: bytes | None = await answer
         if router is None:

@@ -1,36 +1,34 @@
-"""The connection to Redis: script calls in the order they are made, many to one round trip.
+"""The router's Redis: script calls of a pool in the order they are made, many to one round trip.
 
 Calls that arrive while a round trip is under way leave together in the next one, so the order of a gateway's requests
-is kept without a round trip each, and throughput grows with load.
+is kept without a round trip each, and throughput grows with load. Pools do not wait for each other.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-import redis.asyncio as redis
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
 
+from services.router.connection import RedisAccess, connect
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.scripts import Call
-from services.shared.settings import WrongSettings
+from services.router.vitals import SECTIONS, Vitals, examine
 
 log = logging.getLogger(__name__)
 
 MAX_PENDING = 20_000
 MAX_BATCH = 256
-TIMEOUT_S = 3.0
-OLDEST_REDIS = (7, 0)
 
 
 class StoreUnavailable(Exception):
-    """Redis did not answer; the calls may or may not have run. All of them are safe to repeat."""
+    """Redis did not answer, or refused; the calls may or may not have run. All of them are safe to repeat."""
 
 
 @dataclass(slots=True)
@@ -40,31 +38,77 @@ class _Pending:
 
 
 class Store:
-    def __init__(self, url: str, metrics: RouterMetrics) -> None:
-        # A call that failed must not be sent again by the client library: whether to repeat it is ours to decide.
-        options: dict[str, Any] = {
-            "socket_timeout": TIMEOUT_S,
-            "socket_connect_timeout": TIMEOUT_S,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        self.client = redis.Redis.from_url(url, **options)
+    def __init__(self, access: RedisAccess, pools: Iterable[PoolKeys], metrics: RouterMetrics) -> None:
         self._metrics = metrics
-        self._pending: deque[_Pending] = deque()
-        self._wake = asyncio.Event()
-        # Grows with every round trip that failed; whoever saw it grow knows that answers may have been lost.
-        self.failures = 0
+        self._pools = tuple(pools)
+        self._lanes = {keys.root: Lane(connect(access, keys), metrics) for keys in self._pools}
+        self._access = access
+
+    @property
+    def failures(self) -> int:
+        """Grows with every round trip that failed; whoever saw it grow knows that answers may have been lost."""
+        return sum(lane.failures for lane in self._lanes.values())
+
+    def client(self, keys: PoolKeys) -> Redis:
+        """The server that holds the pool's keys, for what no script does. Calls raise RedisError, OSError."""
+        return self._lanes[keys.root].client
 
     async def check(self) -> None:
         """Raises WrongSettings for a Redis that could lose what the router relies on, RedisError when there is none."""
-        info = await self.client.info()
-        version = tuple(int(part) for part in str(info["redis_version"]).split(".")[:2])
-        if version < OLDEST_REDIS:
-            raise WrongSettings(f"Redis is {info['redis_version']}: 7.0 or later is needed (or any Valkey)")
-        if (policy := info["maxmemory_policy"]) != "noeviction":
-            raise WrongSettings(f"Redis has maxmemory-policy = {policy!r}: it must be 'noeviction'")
+        for keys in self._pools:
+            started = perf_counter()
+            try:
+                for warning in examine(await self.vitals(keys), self._access.url):
+                    log.warning("Redis of %s: %s", keys.pool, warning)
+            except (RedisError, OSError):
+                self._metrics.redis_failures.inc()
+                raise
+            finally:
+                self._metrics.round_trips.observe(perf_counter() - started)
+
+    async def vitals(self, keys: PoolKeys) -> Vitals:
+        """Of the server that holds the pool's keys. Raises RedisError, OSError."""
+        return Vitals.of_info(await self.client(keys).info(*SECTIONS))
 
     async def call(self, call: Call) -> Any:
         """Runs one script. Raises StoreUnavailable."""
+        return await self._lanes[call.keys[0]].call(call)
+
+    async def run(self) -> None:
+        """Sends what `call` hands over, until cancelled."""
+        async with asyncio.TaskGroup() as senders:
+            for root, lane in self._lanes.items():
+                senders.create_task(lane.run(), name=f"calls of {root}")
+
+    async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
+        """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""
+        try:
+            members: Any = await self.client(keys).smembers(keys.key("owned:", session_id))
+            ids = [raw.decode() for raw in members]
+            pipeline = self.client(keys).pipeline(transaction=False)
+            for request_id in ids:
+                pipeline.hget(keys.key("request:", request_id), "attempt")
+            attempts = await pipeline.execute() if ids else []
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+        return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
+
+    async def close(self) -> None:
+        for lane in self._lanes.values():
+            await lane.close()
+
+
+class Lane:
+    """The calls of one pool: one batch on its way at a time."""
+
+    def __init__(self, client: Redis, metrics: RouterMetrics) -> None:
+        self.client = client
+        self.failures = 0
+        self._metrics = metrics
+        self._pending: deque[_Pending] = deque()
+        self._wake = asyncio.Event()
+
+    async def call(self, call: Call) -> Any:
         if len(self._pending) >= MAX_PENDING:
             raise StoreUnavailable(f"{MAX_PENDING} calls are waiting for Redis already")
         pending = _Pending(call)
@@ -73,7 +117,6 @@ class Store:
         return await pending.answer
 
     async def run(self) -> None:
-        """Sends what `call` hands over, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -96,6 +139,7 @@ class Store:
             self._metrics.redis_failures.inc()
             answers = [StoreUnavailable(str(error))] * len(batch)
         self._metrics.round_trips.observe(perf_counter() - started)
+        self._count_refused(answers)
         for pending, answer in zip(batch, answers, strict=True):
             _settle(pending, answer)
 
@@ -111,18 +155,12 @@ class Store:
         for script in {pending.call.script for pending in missing}:
             await self.client.script_load(script.source)
 
-    async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
-        """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""
-        try:
-            members: Any = await self.client.smembers(keys.key("owned:", session_id))
-            ids = [raw.decode() for raw in members]
-            pipeline = self.client.pipeline(transaction=False)
-            for request_id in ids:
-                pipeline.hget(keys.key("request:", request_id), "attempt")
-            attempts = await pipeline.execute() if ids else []
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
-        return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
+    def _count_refused(self, answers: list[Any]) -> None:
+        """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
+        refused = [answer for answer in answers if isinstance(answer, RedisError)]
+        self._metrics.redis_refused.inc(len(refused))
+        if refused:
+            log.error("Redis refused %d script calls: %s", len(refused), refused[0])
 
     async def close(self) -> None:
         for pending in self._pending:
@@ -136,7 +174,6 @@ def _settle(pending: _Pending, answer: Any) -> None:
     if isinstance(answer, StoreUnavailable):
         pending.answer.set_exception(answer)
     elif isinstance(answer, Exception):
-        log.error("script %s failed", pending.call.script.name, exc_info=answer)
-        pending.answer.set_exception(StoreUnavailable(str(answer)))
+        pending.answer.set_exception(StoreUnavailable(f"{pending.call.script.name}: {answer}"))
     else:
         pending.answer.set_result(answer)

@@ -9,7 +9,6 @@ from redis.exceptions import RedisError
 
 from services.router import frames
 from services.router.census import Census, PoolRow, count
-from services.router.events import decode_event
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
 from services.router.rules import Rules
@@ -90,19 +89,17 @@ class Upkeep:
         delays = backoff(self._random)
         while True:
             try:
-                await self._empty_once(outbox)
+                await self._empty_once(queue, outbox)
                 delays = backoff(self._random)
             except (RedisError, OSError):
                 await self._clock.sleep(next(delays))
 
-    async def _empty_once(self, outbox: str) -> None:
-        popped = await self._store.client.blpop([outbox], timeout=OUTBOX_WAIT_S)
-        if popped is None:
-            return
-        _, first = popped
-        rest = await self._store.client.lpop(outbox, OUTBOX_BATCH) or []
-        for document in (first, *rest):
-            self._switchboard.deliver(decode_event(document))
+    async def _empty_once(self, queue: PoolQueue, outbox: str) -> None:
+        client = self._store.client(queue.keys)
+        popped: Any = await client.blpop([outbox], timeout=OUTBOX_WAIT_S)
+        if popped is not None:
+            rest: Any = await client.lpop(outbox, OUTBOX_BATCH)
+            queue.deliver([popped[1], *(rest or [])])
 
     async def tell_outlook(self) -> None:
         """Tells gateways how their waiting requests stand, now and then, until cancelled."""
@@ -135,20 +132,18 @@ class Upkeep:
 
     async def take_census(self) -> None:
         """Raises RedisError."""
-        rows = [await count(self._store.client, queue.keys) for queue in self._queues.values()]
+        rows = [await count(self._store.client(queue.keys), queue.keys) for queue in self._queues.values()]
         if self._census.update(rows):
             self._switchboard.broadcast(pb.DispatchResponse(catalog=self._census.catalog))
         for row in rows:
             self._measure(row)
         for queue in self._queues.values():
             await self._follow_rules(queue)
-        memory = await self._store.client.info("memory")
-        self._metrics.redis_memory.set(memory["used_memory"])
-        self._metrics.redis_memory_limit.set(memory["maxmemory"])
+            self._metrics.measure_redis(queue.pool, await self._store.vitals(queue.keys))
 
     async def _follow_rules(self, queue: PoolQueue) -> None:
         """Takes over what another replica changed, and puts back what Redis has lost."""
-        record: Any = await self._store.client.hgetall(queue.keys.key("rules"))
+        record: Any = await self._store.client(queue.keys).hgetall(queue.keys.key("rules"))
         if record and int(record[b"revision"]) != queue.rules.revision:
             queue.rules = queue.rules.with_record(record, self._cluster)
         elif not record and queue.rules.revision:
@@ -166,11 +161,13 @@ class Upkeep:
     def _measure(self, row: PoolRow) -> None:
         self._metrics.granted.labels(row.pool).set(row.granted)
         self._metrics.desired_workers.labels(row.pool).set(row.desired_workers)
+        self._metrics.pace.labels(row.pool).set(row.pace_ms / 1000)
         for service_class, counts in row.classes.items():
             labels = (row.pool, service_class.label)
             self._metrics.queued.labels(*labels).set(counts.queued)
             self._metrics.queued_tokens.labels(*labels).set(counts.queued_tokens)
             self._metrics.running.labels(*labels).set(counts.running)
+            self._metrics.expected_wait.labels(*labels).set(row.expected_wait_ms(service_class) / 1000)
         versions = Counter(worker.heartbeat.model_version[:VERSION_DIGITS] for worker in row.workers)
         self._metrics.count_versions(row.pool, versions)
         for state in WORKER_STATES:

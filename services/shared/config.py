@@ -10,6 +10,7 @@ from services.shared.classes import ServiceClass
 from services.shared.settings import WrongSettings, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Tier = Literal["priority", "default", "flex", "batch"]
 
 
 class Strict(BaseModel):
@@ -114,9 +115,32 @@ _DEFAULT_POLICIES = {
 }
 
 
+class Price(Strict):
+    """For a million tokens, in the list's currency."""
+
+    prompt: float = Field(ge=0, le=1_000_000)
+    cached: float | None = Field(None, ge=0, le=1_000_000, description="prompt tokens from the cache; default: prompt")
+    completion: float = Field(ge=0, le=1_000_000)
+
+
+class ModelPrice(Price):
+    tiers: dict[Tier, Price] = Field(default_factory=dict, description="prices of tiers that differ")
+
+
+class Prices(Strict):
+    """What usage reports charge. A model that is not listed has no cost."""
+
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    models: dict[str, ModelPrice] = Field(default_factory=dict, description="by the names that clients ask for")
+
+
 class Cluster(Strict):
     pools: tuple[Pool, ...] = Field(min_length=1)
-    classes: dict[Literal["priority", "default", "flex", "batch"], ClassPolicy] = Field(default_factory=dict)
+    classes: dict[Tier, ClassPolicy] = Field(default_factory=dict)
+    prices: Prices = Field(default_factory=Prices)
+    prefix_cache: Literal["tenant", "shared"] = Field(
+        "tenant", description="who shares cached prompts: requests of one tenant, or all of them"
+    )
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Cluster":

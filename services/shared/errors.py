@@ -4,10 +4,11 @@
     |-- InvalidRequest             the request can never succeed as it is
     |   |-- NotJson, UnsupportedMedia, TooLarge, RequestTimeout
     |   |-- ContextLengthExceeded
-    |   |-- UnknownModel, UnknownRoute, MethodNotAllowed
+    |   |-- UnknownModel, UnknownRoute, MethodNotAllowed, NotFound
     |-- Unauthenticated            no key, or one we do not know
     |-- PermissionDenied           a key without the right
     |-- RateLimited                over the caller's own limits
+    |   |-- QuotaExceeded          its budget for this day or month is used up
     |-- Overloaded                 the cluster has no room now; try again after `retry_after_s`
     |   |-- QueueFull, NoWorkers, StoreUnavailable
     |-- DeadlineExceeded           the caller's own time ran out
@@ -84,6 +85,9 @@ class UnknownRoute(InvalidRequest): ...
 class MethodNotAllowed(InvalidRequest): ...
 
 
+class NotFound(InvalidRequest): ...
+
+
 class Unauthenticated(TidegateError): ...
 
 
@@ -91,6 +95,9 @@ class PermissionDenied(TidegateError): ...
 
 
 class RateLimited(TidegateError): ...
+
+
+class QuotaExceeded(RateLimited): ...
 
 
 class Overloaded(TidegateError): ...
@@ -140,10 +147,12 @@ WIRE: dict[type[TidegateError], Wire] = {
     ContextLengthExceeded: Wire(400, "INVALID_ARGUMENT", _INVALID, "context_length_exceeded"),
     UnknownModel: Wire(404, "NOT_FOUND", _INVALID, "model_not_found"),
     UnknownRoute: Wire(404, "UNIMPLEMENTED", _INVALID, "unknown_url"),
+    NotFound: Wire(404, "NOT_FOUND", _INVALID, "not_found"),
     MethodNotAllowed: Wire(405, "UNIMPLEMENTED", _INVALID, "method_not_allowed"),
     Unauthenticated: Wire(401, "UNAUTHENTICATED", _INVALID, "invalid_api_key"),
     PermissionDenied: Wire(403, "PERMISSION_DENIED", _INVALID, "permission_denied"),
     RateLimited: Wire(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"),
+    QuotaExceeded: Wire(429, "RESOURCE_EXHAUSTED", "insufficient_quota", "insufficient_quota"),
     Overloaded: Wire(503, "UNAVAILABLE", "server_error", "overloaded"),
     QueueFull: Wire(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "queue_full"),
     NoWorkers: Wire(503, "UNAVAILABLE", "server_error", "no_workers"),

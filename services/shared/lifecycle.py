@@ -29,6 +29,30 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
     await main(stop)
 
 
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` to its end, or until `stop` is set: then cancels it. Raises what `work` raises."""
+    task, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+        await cancel({task})
+    finally:
+        told.cancel()
+    if task.done() and not task.cancelled():
+        task.result()
+
+
+async def cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: a library may swallow one cancellation (redis-py does while it connects)."""
+    for _ in range(CANCELLATIONS):
+        left = {task for task in tasks if not task.done()}
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLATION_S)
+    log.error("tasks that do not end: %s", [task.get_name() for task in tasks])
+
+
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
     """Runs `work` to its end however often the caller is cancelled meanwhile; the cancellation is raised after it."""
     task = asyncio.create_task(work)
@@ -61,11 +85,5 @@ class Tasks:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        """Cancels until all have ended: a library may swallow one cancellation (redis-py does while it connects)."""
-        for _ in range(CANCELLATIONS):
-            if not self._tasks:
-                return
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(set(self._tasks), timeout=CANCELLATION_S)
-        log.error("tasks that do not end: %s", [task.get_name() for task in self._tasks])
+        """Cancels all of them and waits for their ends."""
+        await cancel(self._tasks)

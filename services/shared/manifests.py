@@ -15,7 +15,7 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 MANIFEST = "manifest.json"
 
@@ -67,7 +67,7 @@ class Manifest(Stored):
     source: str = Field(description="where it was imported or trained from, for people")
     parent: Sha256 | None = Field(None, description="version it was trained from")
     training_job: str | None = None
-    evaluation: dict[str, float] = Field(default_factory=dict)
+    evaluation: dict[str, FiniteFloat] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
     signer: str | None = Field(None, max_length=64, description="public key of who signed it, base64")
     signature: str | None = Field(None, max_length=128, description="Ed25519 over the version, base64")

@@ -1,17 +1,23 @@
 """The S3 object store, through the few plain calls that every S3 server has."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import MemoryStore, S3Store
 from pydantic import Field
+from typing_extensions import Buffer
 
 from services.shared.settings import Settings
 
 CHUNK_BYTES = 4 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
+"""What is read into memory at once: manifests and aliases are far smaller."""
 
 Progress = Callable[[int], None]
 """Told the number of bytes that have just moved."""
@@ -37,6 +43,15 @@ class Conflict(StoreError):
     """Somebody else wrote first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object in a listing. size in bytes; written: Unix seconds, by the store's clock."""
+
+    name: str
+    size: int
+    written: float
+
+
 class ObjectStore:
     """One bucket. Names are paths with '/' between the parts. Every call raises StoreError when the store is unwell."""
 
@@ -44,9 +59,11 @@ class ObjectStore:
         self._store = store
 
     async def get(self, name: str) -> tuple[bytes, str]:
-        """Content and ETag. Raises Missing."""
+        """Content and ETag of a document. Raises Missing, and StoreError for more than MAX_DOCUMENT_BYTES."""
         try:
             result = await obstore.get_async(self._store, name)
+            if result.meta["size"] > MAX_DOCUMENT_BYTES:
+                raise StoreError(f"{name} has {result.meta['size']} bytes, which is too much for a document")
             return bytes(await result.bytes_async()), result.meta["e_tag"] or ""
         except (BaseError, FileNotFoundError) as error:
             raise _named(error, name) from error
@@ -78,8 +95,8 @@ class ObjectStore:
             result = await obstore.get_async(self._store, name)
             with file.open("wb") as out:
                 async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
-                    out.write(chunk)
-                    digest.update(chunk)
+                    # In a thread: whoever downloads while it serves must not hold its streams up.
+                    await asyncio.to_thread(_take, chunk, out, digest)
                     progress(len(chunk))
         except (BaseError, FileNotFoundError) as error:
             raise _named(error, name) from error
@@ -87,12 +104,26 @@ class ObjectStore:
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Names of the objects under `prefix`."""
+        async for entry in self.entries(prefix):
+            yield entry.name
+
+    async def entries(self, prefix: str) -> AsyncIterator[Entry]:
+        """The objects under `prefix`."""
         try:
             async for page in obstore.list(self._store, prefix):
                 for item in page:
-                    yield item["path"]
+                    yield Entry(item["path"], item["size"], item["last_modified"].timestamp())
         except BaseError as error:
             raise _named(error, prefix) from error
+
+    async def delete(self, name: str) -> None:
+        """One that is gone already is as good."""
+        try:
+            await obstore.delete_async(self._store, name)
+        except (NotFoundError, FileNotFoundError):
+            pass
+        except BaseError as error:
+            raise _named(error, name) from error
 
 
 def connect(settings: StoreSettings) -> ObjectStore:
@@ -108,6 +139,11 @@ def connect(settings: StoreSettings) -> ObjectStore:
             retry_config={"max_retries": 4},
         )
     )
+
+
+def _take(chunk: Buffer, out: BinaryIO, digest: "hashlib._Hash") -> None:
+    out.write(chunk)
+    digest.update(chunk)
 
 
 async def _read(file: Path, progress: Progress) -> AsyncIterator[bytes]:

@@ -1,12 +1,10 @@
 """The model registry: versions and aliases in the object store (layout in manifests.py)."""
 
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
-from services.shared.manifests import MANIFEST, Manifest, parse
+from services.shared.manifests import MANIFEST, Manifest, Sha256, Stored, WrongManifest, parse
 from services.shared.objectstore import Missing, ObjectStore
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
@@ -38,10 +36,21 @@ class Reference:
 
     @property
     def is_version(self) -> bool:
-        return bool(_VERSION.fullmatch(self.which))
+        return is_version(self.which)
 
     def __str__(self) -> str:
         return f"{self.model}@{self.which}"
+
+
+class Pointer(Stored):
+    """An alias: where it points, and where it pointed before it was last moved."""
+
+    version: Sha256
+    previous: Sha256 | None = None
+
+    def moved_to(self, version: str) -> "Pointer":
+        """One that is moved to where it points already keeps what it knows of before."""
+        return self if version == self.version else Pointer(version=version, previous=self.version)
 
 
 class Registry:
@@ -55,40 +64,47 @@ class Registry:
             document, _ = await self._store.get(object_name(reference.model, version, MANIFEST))
         except Missing:
             raise UnknownVersion(f"{reference}: no such version in the registry") from None
-        return parse(document, expected_version=version)
+        manifest = parse(document, expected_version=version)
+        if manifest.model != reference.model:
+            raise WrongManifest(f"{reference}: what lies there is {manifest.model}@{version}, under another name")
+        return manifest
 
     async def alias(self, reference: Reference) -> str:
-        """The version that an alias points to. Raises UnknownVersion."""
-        return str((await self._alias_document(reference))["version"])
+        """The version that an alias points to. Raises UnknownVersion, WrongManifest."""
+        return (await self.pointer(reference)).version
 
-    async def _alias_document(self, reference: Reference) -> dict[str, Any]:
+    async def pointer(self, reference: Reference) -> Pointer:
+        """Raises UnknownVersion, WrongManifest."""
         try:
             document, _ = await self._store.get(_alias_name(reference))
         except Missing:
             raise UnknownVersion(f"{reference}: no such model or alias in the registry") from None
-        return dict(json.loads(document))
+        return _pointer(reference, document)
 
     async def move_alias(self, reference: Reference, version: str) -> None:
         """Points an alias at a version. Raises Conflict when somebody moved it at the same time."""
         try:
             document, etag = await self._store.get(_alias_name(reference))
         except Missing:
-            await self._store.put_new(_alias_name(reference), _alias(version, None))
+            await self._store.put_new(_alias_name(reference), _written(Pointer(version=version)))
         else:
-            await self._store.put_if(_alias_name(reference), _alias(version, json.loads(document)), etag)
+            moved = _pointer(reference, document).moved_to(version)
+            await self._store.put_if(_alias_name(reference), _written(moved), etag)
 
     async def previous(self, reference: Reference) -> str | None:
         """The version that an alias pointed to before it was last moved. Raises UnknownVersion."""
-        before = (await self._alias_document(reference)).get("previous")
-        return None if before is None else str(before)
+        return (await self.pointer(reference)).previous
 
     async def versions(self) -> AsyncIterator[Manifest]:
-        """Every complete version of every model, in the order of their names."""
+        """Every complete version of every model, in the order of their names. Raises WrongManifest."""
         async for name in self._store.list(""):
             model, _, rest = name.partition("/")
             version, _, file = rest.partition("/")
-            if file == MANIFEST:
-                yield await self.resolve(Reference(model, version))
+            if file == MANIFEST and is_version(version):
+                try:
+                    yield await self.resolve(Reference(model, version))
+                except UnknownVersion:  # it was listed, and removed before it was read
+                    continue
 
     async def find(self, model: str, word: str) -> Manifest:
         """What a person means by an alias, a version, or the beginning of one. Raises UnknownVersion, WrongManifest."""
@@ -108,25 +124,37 @@ class Registry:
                 yield version
 
     async def aliases(self) -> dict[Reference, str]:
-        """Where every alias points."""
-        found: dict[Reference, str] = {}
+        """Where every alias points. Raises WrongManifest."""
+        return {reference: pointer.version for reference, pointer in (await self.pointers()).items()}
+
+    async def pointers(self) -> dict[Reference, Pointer]:
+        """Every alias. Raises WrongManifest."""
+        found: dict[Reference, Pointer] = {}
         async for name in self._store.list(""):
             model, _, rest = name.partition("/")
             if rest.startswith("aliases/"):
                 reference = Reference(model, rest.removeprefix("aliases/").removesuffix(".json"))
-                found[reference] = await self.alias(reference)
+                found[reference] = await self.pointer(reference)
         return found
+
+
+def is_version(text: str) -> bool:
+    return bool(_VERSION.fullmatch(text))
 
 
 def object_name(model: str, version: str, file: str) -> str:
     return f"{model}/{version}/{file}"
 
 
-def _alias(version: str, before: dict[str, Any] | None) -> bytes:
-    """An alias moved to where it points already keeps what it knows of before."""
-    was = before["version"] if before else None
-    previous = before.get("previous") if before and was == version else was
-    return json.dumps({"version": version, "previous": previous}).encode()
+def _pointer(reference: Reference, document: bytes) -> Pointer:
+    try:
+        return Pointer.model_validate_json(document)
+    except ValueError as error:
+        raise WrongManifest(f"alias {reference} does not parse: {error}") from None
+
+
+def _written(pointer: Pointer) -> bytes:
+    return pointer.model_dump_json().encode()
 
 
 def _alias_name(reference: Reference) -> str:

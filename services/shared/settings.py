@@ -1,6 +1,7 @@
 """Process settings from the environment; a wrong one stops the start with a message that names key and value."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from services.shared.rpc import Tls
 
 PREFIX = "TIDEGATE_"
+TOP_LEVEL = "(top level)"
+_URL_SECRET = re.compile(r"(?<=://)[^/\s]*@")
 
 Address = Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$")]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(lambda v: tuple(v.split(",")) if isinstance(v, str) else v)]
@@ -47,13 +50,16 @@ class TlsSettings(Settings):
         return None
 
 
-class ProcessSettings(TlsSettings):
+class LogSettings(Settings):
+    log_level: LogLevel = "INFO"
+
+
+class ProcessSettings(TlsSettings, LogSettings):
     """What every service is told. Addresses are host:port; the host is loopback unless the operator says otherwise."""
 
     config: Path = Field(description="path of tidegate.yaml")
     listen: Address = Field(description="host:port for gRPC")
     http_listen: Address = Field(description="host:port for HTTP: probes and metrics, and the gateway's REST API")
-    log_level: LogLevel = "INFO"
 
 
 S = TypeVar("S", bound=Settings)
@@ -67,7 +73,7 @@ class WrongSettings(Exception):
 def read(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
     """Builds `kind` from the variables that its fields name. Raises WrongSettings."""
     given = {name: environ[PREFIX + name.upper()] for name in kind.model_fields if PREFIX + name.upper() in environ}
-    return check(kind, given, lambda path: PREFIX + path.upper())
+    return check(kind, given, lambda path: "settings" if path == TOP_LEVEL else PREFIX + path.upper())
 
 
 def check(kind: type[M], given: Any, name_of: Any = str) -> M:
@@ -79,12 +85,15 @@ def check(kind: type[M], given: Any, name_of: Any = str) -> M:
 
 
 def _explain(problem: Any, kind: type[BaseModel], name_of: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    path = ".".join(str(part) for part in problem["loc"]) or TOP_LEVEL
     key = name_of(path)
     if problem["type"] == "missing":
         return f"{key} is not set: {_describe(kind, path)}"
+    if isinstance(problem["input"], dict):
+        # Of several keys together, which the message names; the rest of them, secrets too, is nobody's business.
+        return f"{key}: {problem['msg']}"
     secret = any(word in path for word in ("key", "secret", "password"))
-    value = "(hidden)" if secret else repr(problem["input"])
+    value = "(hidden)" if secret else _URL_SECRET.sub("***@", repr(problem["input"]))
     return f"{key} = {value}: {problem['msg']}"
 
 

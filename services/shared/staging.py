@@ -5,13 +5,14 @@ A version's folder appears under its name only when it is whole and verified, so
 
 import json
 import logging
-import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from services.shared.clock import Clock
+from services.shared.folder_lock import FolderLock
 from services.shared.manifests import MANIFEST, File, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
@@ -42,19 +43,25 @@ class Stager:
         """
         self._check_signature(manifest)
         check_names(manifest)
-        folder = self._cache / manifest.version
+        folder = self.folder_of(manifest)
         if folder.is_dir():
             log.info("%s is staged already: %s", manifest.model, folder)
             return folder
-        part = self._cache / f".part-{manifest.version}-{os.getpid()}"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        self._cache.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".part-{manifest.version}-", dir=self._cache))
+        lock = FolderLock.to_use(part)
         try:
             await self._fill(part, manifest)
             _move(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+            if lock:
+                lock.release()
         return folder
+
+    def folder_of(self, manifest: Manifest) -> Path:
+        """Where a version is, once it is staged."""
+        return self._cache / manifest.version
 
     def _check_signature(self, manifest: Manifest) -> None:
         try:
@@ -93,10 +100,13 @@ def check_names(manifest: Manifest) -> None:
 
 
 def check_contents(folder: Path, manifest: Manifest) -> None:
-    """Raises RefusedModel when a JSON file asks for code of the model's own (auto_map)."""
+    """Raises RefusedModel when a configuration asks for code of the model's own (auto_map), or cannot be read."""
     for file in manifest.files:
         if file.name.endswith("config.json"):
-            document = json.loads((folder / file.name).read_bytes())
+            try:
+                document = json.loads((folder / file.name).read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise RefusedModel(f"{manifest.model}: {file.name} is no JSON: {error}") from None
             if not isinstance(document, dict) or "auto_map" in document:
                 raise RefusedModel(f"{manifest.model}: {file.name} asks for remote code (auto_map)")
 

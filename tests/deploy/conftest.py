@@ -5,10 +5,22 @@ from pathlib import Path
 import pytest
 
 
+def fetched(tools: str) -> dict[str, str]:
+    """An environment with the programs of one set of scripts/tools.sh; skips where they cannot be had."""
+    run = subprocess.run(["scripts/tools.sh", tools], capture_output=True, text=True, timeout=240)
+    if run.returncode == 3:
+        pytest.skip(run.stderr.strip())
+    assert run.returncode == 0, run.stderr
+    return {**os.environ, "PATH": f"{Path('.tools/bin').absolute()}:{os.environ['PATH']}:/usr/sbin:/sbin"}
+
+
 @pytest.fixture(scope="session")
 def tools() -> dict[str, str]:
-    """An environment in which prometheus and promtool are found; skips where they cannot be had."""
-    fetched = subprocess.run(["scripts/tools.sh"], capture_output=True, text=True, timeout=120)
-    if fetched.returncode:
-        pytest.skip(fetched.stderr.strip())
-    return {**os.environ, "PATH": f"{Path('.tools/bin').absolute()}:{os.environ['PATH']}"}
+    return fetched("prometheus")
+
+
+@pytest.fixture(scope="session")
+def container_tools() -> dict[str, str]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can build images here without a registry")
+    return fetched("containers")

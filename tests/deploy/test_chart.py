@@ -123,9 +123,31 @@ def test_network_policies_let_through_who_must_talk() -> None:
         for item in rendered(EXAMPLES[0])
         if item["kind"] == "NetworkPolicy"
     }
+    clients, *scrapers = policies["gateway"]
+    assert clients == {"ports": [{"port": 8080}, {"port": 8081}]}
+    assert _callers(scrapers) == {(9090, None)}
     assert _callers(policies["redis"]) == {(6379, "router")}
     assert _callers(policies["worker"]) == {(8081, "gateway"), (8080, None)}
     assert _callers(policies["router"]) == {(8081, "gateway"), (8081, "worker"), (8081, "trainer"), (8080, None)}
+
+
+def test_prometheus_asks_every_process_where_metrics_need_no_key() -> None:
+    objects = rendered(EXAMPLES[0], True)
+    services = [item for item in objects if item["kind"] == "Service"]
+    (monitor,) = [item for item in objects if item["kind"] == "ServiceMonitor"]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    scraped = {
+        item["metadata"]["labels"]["app.kubernetes.io/component"]: port["port"]
+        for item in services
+        for port in item["spec"]["ports"]
+        if port["name"] == endpoint["port"]
+    }
+    assert scraped == {"gateway": 9090, "router": 8080, "worker": 8080, "trainer": 8080}
+    for component, pod in pods(objects):
+        if component in scraped:
+            environment = {variable["name"]: variable.get("value") for variable in pod["containers"][0]["env"]}
+            name = "TIDEGATE_METRICS_LISTEN" if component == "gateway" else "TIDEGATE_HTTP_LISTEN"
+            assert environment[name] == f"0.0.0.0:{scraped[component]}"
 
 
 def test_dashboard_and_rules_reach_the_cluster_unchanged() -> None:

@@ -90,6 +90,17 @@ def test_what_is_mounted_exists_and_what_is_named_is_a_service(services: dict[st
             assert other in services
 
 
+def test_prometheus_asks_where_metrics_need_no_key(services: dict[str, Any]) -> None:
+    asked = []
+    for job in yaml.safe_load(Path("docker/prometheus.yml").read_text())["scrape_configs"]:
+        asked += [target.split(":") for static in job.get("static_configs", []) for target in static["targets"]]
+        asked += [(name, str(dns["port"])) for dns in job.get("dns_sd_configs", []) for name in dns["names"]]
+    for host, port in asked:
+        told = images.variables(services[host]["build"]["target"])
+        name = "TIDEGATE_METRICS_LISTEN" if host.startswith("gateway") else "TIDEGATE_HTTP_LISTEN"
+        assert told[name].split(":")[1] == port, host
+
+
 def test_traefik_and_prometheus_know_the_services_by_name(services: dict[str, Any]) -> None:
     routes = yaml.safe_load(Path("docker/traefik/routes/gateways.yml").read_text())["http"]["services"]
     urls = [server["url"] for service in routes.values() for server in service["loadBalancer"]["servers"]]

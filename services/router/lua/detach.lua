@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- A worker's stream to its router ended: grant it nothing more, and let its lease run out soon unless it comes back.
 --
 -- Guarantee: does nothing when the worker has moved to another replica or was started anew meanwhile.

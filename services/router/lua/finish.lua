@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Ends a request in whatever state it is, corrects what it was charged, and grants the capacity that this frees.
 --
 -- Guarantee: safe to repeat; another attempt than the current one is left alone.

@@ -1,7 +1,8 @@
+#!lua flags=allow-oom
 -- Attaches a worker, renews its lease, corrects what we believe of it, and grants to it.
 --
 -- Guarantee: a lower epoch than the one known changes nothing. A higher one means that the process was started anew: all
--- that the old one held is taken back.
+-- that the old one held is taken back, and so it is when its engine makes no progress.
 --
 -- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
 --       8 worker id   9 epoch   10 lease, ms   11 state: ready, or any other word for "grant nothing"   12 slots
@@ -33,15 +34,6 @@ local function is_older(a, b)
   return #a < #b or (#a == #b and a < b)
 end
 
--- The sum again from its parts, for a worker that requests were adopted for before it attached.
-local function reserved_kv()
-  local sum = 0
-  for _, request_id in ipairs(redis.call('SMEMBERS', HELD .. worker_id)) do
-    sum = sum + (redis.call('HGET', REQUEST .. request_id, 'cost') or 0)
-  end
-  return sum
-end
-
 local known_epoch, known_version = unpack(redis.call('HMGET', key, 'epoch', 'version'))
 if known_epoch and is_older(epoch, known_epoch) then
   return { 0, events }
@@ -49,8 +41,8 @@ end
 if known_epoch and known_epoch ~= epoch then
   revoke_all(worker_id, 'restarted')
 end
-if known_epoch ~= epoch then
-  redis.call('HSET', key, 'kv_reserved', reserved_kv())
+if ARGV[11] == 'stuck' then
+  revoke_all(worker_id, 'stuck')
 end
 if known_epoch ~= epoch or known_version ~= version then
   new_cache(worker_id)

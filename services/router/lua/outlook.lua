@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- Tells how queued requests of a session stand.
 --
 -- Guarantee: changes nothing.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
 -- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late.
 --
@@ -68,7 +69,7 @@ end
 local function clear_tags(rank)
   local tenants, virtual = TENANTS[rank + 1], redis.call('HGET', TURNS, 'v' .. rank)
   local idle = redis.call('ZCARD', QUEUES[rank + 1]) == 0 and redis.call('ZCARD', RUNNING[rank + 1]) == 0
-  local past = redis.call('ZRANGE', tenants, '-inf', idle and '+inf' or virtual or '-inf', 'BYSCORE', 'LIMIT', 0, limit)
+  local past = redis.call('ZRANGE', tenants, '-inf', idle and '+inf' or virtual or 0, 'BYSCORE', 'LIMIT', 0, limit)
   if #past > 0 then
     redis.call('ZREM', tenants, unpack(past))
   end

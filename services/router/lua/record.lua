@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Replaces one of the pool's records: of its rollout, or of the rules changed at run time.
 --
 -- Guarantee: of several replicas that replace the same revision one succeeds; a record is never a mixture of two.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Renews the leases of gateway sessions.
 --
 -- Guarantee: with create = 0 a session that is not known stays unknown and is named in the answer: either its lease had

@@ -1,3 +1,4 @@
+#!lua
 -- Queues a request and grants whatever can be granted, in exact order.
 --
 -- Guarantee: one request id is queued once or granted once. The same attempt submitted again changes nothing and is told
@@ -35,6 +36,11 @@ local limits = parse_limits(29)
 local key = REQUEST .. request_id
 
 local function answer(reply)
+  for _, limit in ipairs(limits) do
+    if not limit.requests_at then
+      weigh(limit, 0)
+    end
+  end
   if #limits > 0 then
     reply.limits = limit_states(limits)
   end
@@ -43,9 +49,6 @@ end
 
 local function state()
   local rank_now, place, worker = unpack(redis.call('HMGET', key, 'rank', 'place', 'worker'))
-  for _, limit in ipairs(limits) do
-    weigh(limit, 0)
-  end
   if worker then
     return answer(grant_event(request_id))
   end
@@ -69,13 +72,13 @@ local function adopt()
   if epoch and epoch ~= running_epoch then
     return answer({ kind = 'revoke', reason = 'restarted' })
   end
+  if not epoch then
+    redis.call('HSET', WORKER .. running_on, 'epoch', running_epoch)
+    redis.call('ZADD', WORKERS, now + lease, running_on)
+  end
   write('', 0)
   hold(request_id, rank, running_on, cost)
-  if epoch then
-    refresh_free(running_on)
-  else
-    redis.call('ZADD', WORKERS, 'NX', now + lease, running_on)
-  end
+  refresh_free(running_on)
   return answer(grant_event(request_id))
 end
 

@@ -77,6 +77,16 @@ async def test_a_worker_started_anew_has_nothing_of_before(routers: Routers) -> 
             assert revoke.reason == pb.REVOKE_REASON_WORKER_RESTARTED
 
 
+async def test_a_worker_whose_engine_hangs_is_taken_from(routers: Routers) -> None:
+    async with worker(routers[0].address) as hanging, gateway(routers[0].address) as one:
+        await one.submit("r1")
+        assert await one.granted() == "r1"
+        hanging.heartbeat.state = pb.WORKER_STATE_STUCK
+        revoke = await one.next("revoke")
+        assert isinstance(revoke, pb.Revoke)
+        assert (revoke.request_id, revoke.reason) == ("r1", pb.REVOKE_REASON_WORKER_STUCK)
+
+
 async def test_an_old_epoch_is_refused(routers: Routers) -> None:
     async with worker(routers[0].address, epoch=1_000):
         with pytest.raises(grpc.aio.AioRpcError) as refused:

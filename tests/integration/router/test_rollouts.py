@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+import redis
 
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
@@ -133,8 +134,25 @@ async def test_an_operator_can_give_a_rollout_up(routers: Routers) -> None:
         await ops.stop()
         await w1.delivered(forth)
         back = await w1.asked(forth.delivery_id)
+        with pytest.raises(grpc.aio.AioRpcError, match="is being undone already: stopped by an operator"):
+            await ops.stop()
         await w1.delivered(back)
         assert (await ops.until(pb.ROLLOUT_STATE_FAILED)).reason == "stopped by an operator"
+
+
+async def test_a_worker_whose_lease_lapses_in_its_delivery_may_come_back(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
+    """As when the only router, or Redis, was away for longer than the lease."""
+    async with operator(routers[1].address) as ops:
+        async with worker(routers[0].address, "w1", version=OLD) as before:
+            await ops.start()
+            deliver = await before.asked()
+        await wait_until(lambda: not redis_client.keys("*worker:w1"), description="its lease has ended")
+        async with worker(routers[1].address, "w1", version=OLD) as after:
+            await after.delivered(deliver, "staging")
+            await after.delivered(deliver)
+            await ops.until(pb.ROLLOUT_STATE_DONE)
 
 
 async def test_what_cannot_be_rolled_out_is_refused(routers: Routers) -> None:

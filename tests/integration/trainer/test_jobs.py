@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from services.shared.clock import SystemClock
 from services.shared.objectstore import connect as connect_store
@@ -17,7 +18,7 @@ from tests.support.s3 import running_s3
 from tests.support.signing import KEY, TRUSTED
 from tests.support.wait import wait_until
 from trainer.app import TrainerApp
-from trainer.jobs.job import Job
+from trainer.jobs.job import Job, Lease
 from trainer.jobs.queue import JobQueue, Terms, connect
 from trainer.settings import TrainerSettings
 
@@ -26,6 +27,8 @@ ENDLESS = STEPS + "sys.stdin.read()"
 WELL = STEPS + 'print(\'{"event": "succeeded", "published": ["tuned@1"]}\')'
 WRONG = STEPS + 'print(\'{"event": "failed", "reason": "no such model", "again": false}\'); sys.exit(1)'
 CRASH = "import os; os.abort()"
+RUBBISH = STEPS + "print('hello', flush=True); sys.stdin.read()"
+UNENDING = "print('x' * 1_000_000, flush=True); import sys; sys.stdin.read()"
 
 StartTrainer = Callable[..., "asyncio.Future[TrainerApp]"]
 
@@ -79,8 +82,14 @@ async def until(queue: JobQueue, name: str, wanted: Callable[[Job], bool], timeo
 
 @pytest.mark.parametrize(
     ("script", "state", "error"),
-    [(WELL, "succeeded", None), (WRONG, "failed", "no such model"), (CRASH, "failed", "ended with status -6")],
-    ids=["well", "wrong", "crash"],
+    [
+        (WELL, "succeeded", None),
+        (WRONG, "failed", "no such model"),
+        (CRASH, "failed", "ended with status -6"),
+        (RUBBISH, "failed", "what is no event"),
+        (UNENDING, "failed", "what is no event"),
+    ],
+    ids=["well", "wrong", "crash", "rubbish", "a line without an end"],
 )
 async def test_a_job_ends_as_its_process_does(
     queue: JobQueue, start: StartTrainer, script: str, state: str, error: str | None
@@ -121,6 +130,47 @@ async def test_a_trainer_that_stops_gives_its_job_to_the_next(
     await start(WELL, trainer_id="second")
     job = await until(queue, name, lambda job: job.has_ended)
     assert (job.state, job.attempts) == ("succeeded", 1)
+
+
+async def test_a_trainer_without_room_on_its_disk_fails_the_job_and_lives(
+    queue: JobQueue, start: StartTrainer, tmp_path: Path
+) -> None:
+    trainer = await start(WELL, work_dir=tmp_path / "full" / "work")
+    (tmp_path / "full").touch()  # stands for the full disk: no folder can be made
+    job = await until(queue, queue.submit("{}", "").id, lambda job: job.has_ended)
+    assert (job.state, trainer.live()) == ("failed", None)
+    assert "could not start it" in (job.error or "")
+
+
+async def test_a_database_that_is_away_when_a_job_ends_costs_it_nothing(
+    queue: JobQueue, start: StartTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.jobs.runner.NOTE_PAUSE_S", 0.01)
+    tries: list[Lease] = []
+    succeed = JobQueue.succeed
+
+    def away_at_first(self: JobQueue, lease: Lease, published: tuple[str, ...]) -> bool:
+        tries.append(lease)
+        if len(tries) < 3:
+            raise OperationalError("UPDATE", {}, Exception("away"))
+        return succeed(self, lease, published)
+
+    monkeypatch.setattr(JobQueue, "succeed", away_at_first)
+    await start(WELL)
+    job = await until(queue, queue.submit("{}", "").id, lambda job: job.has_ended)
+    assert (job.state, job.attempts, len(tries)) == ("succeeded", 1, 3)
+
+
+async def test_only_the_latest_folders_of_ended_jobs_stay(queue: JobQueue, start: StartTrainer, tmp_path: Path) -> None:
+    await start(WELL, kept_jobs=1)
+    for _ in range(3):
+        last = queue.submit("{}", "").id
+        await until(queue, last, lambda job: job.has_ended)
+
+    def names() -> list[str]:
+        return [folder.name for folder in (tmp_path / "work").iterdir()]
+
+    await wait_until(lambda: names() == [last], description="older folders are gone")
 
 
 @pytest.mark.timeout(300)

@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
+from safetensors.torch import load_file, save_file
 
 from services.shared.clock import SystemClock
+from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Manifest
 from services.shared.objectstore import ObjectStore
-from services.shared.registry import Reference, Registry, object_name
+from services.shared.registry import Reference, Registry, UnknownVersion, object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
 from trainer import curve
+from trainer.checkpoint import WrongCheckpoint
+from trainer.curve import Diverged
 from trainer.record import AnotherRun
-from trainer.run import Outcome, Run
-from trainer.seal import SEAL, BrokenSeal
+from trainer.run import InUse, Outcome, Run
+from trainer.seal import SEAL, BrokenSeal, seal
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -136,6 +140,41 @@ def test_a_folder_of_another_recipe_is_left_alone(store: ObjectStore, tmp_path: 
         make(store, tmp_path, Watcher(last=1))
     with pytest.raises(AnotherRun, match="another recipe"):
         make(store, tmp_path, seed=8)
+
+
+def test_two_processes_do_not_make_one_run(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    other = FolderLock.to_write(tmp_path / "run")
+    assert other
+    with pytest.raises(InUse):
+        make(store, tmp_path)
+    other.release()
+    make(store, tmp_path)
+
+
+def test_a_run_whose_loss_is_no_number_is_not_gone_on_with(store: ObjectStore, tmp_path: Path) -> None:
+    """The bound on length cuts off every answer, so there is nothing that a loss could be the mean of."""
+    with pytest.raises(Diverged, match="held-out chats is nan"):
+        make(store, tmp_path, max_length=8, publish={"name": "tuned"})
+    with pytest.raises(UnknownVersion):
+        asyncio.run(Registry(store).resolve(Reference("tuned")))
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_weights_that_are_no_numbers_are_not_published(store: ObjectStore, tmp_path: Path, adapter: bool) -> None:
+    make(store, tmp_path)
+    folder = tmp_path / "run" / ("adapter" if adapter else "merged")
+    (file,) = folder.glob("*.safetensors")
+    tensors = load_file(file)
+    save_file({name: tensor * float("nan") for name, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    seal(folder)
+    with pytest.raises(WrongCheckpoint, match="NaN"):
+        make(store, tmp_path, publish={"name": "tuned", "adapter": adapter, "merged": not adapter})
+    assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
+
+
+async def names(store: ObjectStore) -> list[str]:
+    return [name async for name in store.list("")]
 
 
 async def stage(store: ObjectStore, manifest: Manifest, folder: Path) -> Path:

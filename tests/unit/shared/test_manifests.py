@@ -28,6 +28,12 @@ def test_a_manifest_survives_its_json() -> None:
     assert parse(made.to_json(), expected_version=made.version) == made
 
 
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_figure_that_json_cannot_hold_is_refused_before_it_is_published(figure: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        manifest(evaluation={"loss": figure})
+
+
 def test_the_version_is_the_content_and_not_the_time() -> None:
     assert manifest(created=1).version == manifest(created=2).version
     assert manifest().version != manifest(vocab_size=17).version

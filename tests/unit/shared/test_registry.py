@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator
+
 import pytest
 from obstore.store import MemoryStore
 
@@ -94,6 +96,42 @@ async def test_a_manifest_at_the_wrong_place_is_refused(store: ObjectStore) -> N
     await store.put_new(object_name("tiny", "f" * 64, MANIFEST), manifest().to_json())
     with pytest.raises(WrongManifest, match="wanted"):
         await Registry(store).resolve(Reference("tiny", "f" * 64))
+
+
+async def test_a_signed_manifest_under_another_models_name_is_refused(store: ObjectStore) -> None:
+    """Else whoever can write to the bucket could have any trusted model served as any other."""
+    made = manifest()
+    await store.put_new(object_name("victim", made.version, MANIFEST), made.to_json())
+    with pytest.raises(WrongManifest, match="victim"):
+        await Registry(store).resolve(Reference("victim", made.version))
+
+
+@pytest.mark.parametrize(
+    "document", [b"", b"[]", b"{}", b'{"version": "../../x"}', b'{"version": 1}', b'{"version": null}']
+)
+async def test_an_alias_that_is_none_says_so(store: ObjectStore, document: bytes) -> None:
+    await store.put_new("tiny/aliases/latest.json", document)
+    registry, latest = Registry(store), Reference("tiny")
+    for call in (registry.resolve(latest), registry.previous(latest), registry.move_alias(latest, "a" * 64)):
+        with pytest.raises(WrongManifest, match="alias tiny@latest"):
+            await call
+
+
+class Vanishing(ObjectStore):
+    """Lists what is gone by the time that it is read."""
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        yield object_name("gone", "a" * 64, MANIFEST)
+        async for name in super().list(prefix):
+            yield name
+
+
+async def test_what_is_no_version_or_no_longer_there_does_not_spoil_a_listing() -> None:
+    store = Vanishing(MemoryStore())
+    made = manifest()
+    await put(store, made)
+    await store.put_new("Some/folder/manifest.json", b"")
+    assert [found async for found in Registry(store).versions()] == [made]
 
 
 async def test_an_alias_that_moved_meanwhile_is_a_conflict(store: ObjectStore) -> None:

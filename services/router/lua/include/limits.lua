@@ -93,8 +93,8 @@ local function close_limits(field, request_id, difference)
   for name, tokens in string.gmatch(field, '(%S+) (%d+)') do
     redis.call('SREM', OPEN .. name, request_id)
     local requests_at, tokens_at = unpack(redis.call('HMGET', LIMIT .. name, 'requests', 'tokens'))
-    if difference ~= 0 and requests_at and tonumber(tokens) > 0 then
-      keep(name, tonumber(requests_at), math.max(tokens_at, now) + difference * MINUTE_MS / tokens)
+    if difference ~= 0 and tonumber(tokens) > 0 then
+      keep(name, tonumber(requests_at or 0), math.max(tokens_at or 0, now) + difference * MINUTE_MS / tokens)
     end
   end
 end

@@ -91,6 +91,13 @@ local function with_holder(list, cache)
   return list .. cache .. ',', gives_way
 end
 
+local function shrink(cache, tokens)
+  local worker = WORKER .. string.match(cache, '^[^@]+')
+  if redis.call('HGET', worker, 'cache') == cache then
+    redis.call('HINCRBY', worker, 'cached', 0 - tokens)
+  end
+end
+
 local function evict(worker_id, cache, tokens)
   local capacity = tonumber(redis.call('HGET', WORKER .. worker_id, 'kv_tokens'))
   local surplus = redis.call('ZCARD', CACHE .. cache) - MAX_MARKERS
@@ -125,6 +132,7 @@ local function took(request, worker_id)
     end
     if gives_way then
       redis.call('ZREM', CACHE .. gives_way, marker)
+      shrink(gives_way, tokens_of(marker))
     end
   end
   redis.call('ZADD', CACHE .. cache, unpack(uses))

@@ -1,0 +1,104 @@
+"""Images built without a registry, on a base made of Debian's packages, and run as the deployments run them."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.containers import Containers
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.timeout(600)
+
+BASE = "localhost/tidegate-base"
+BUILT = ("gateway", "router")
+CONFIG = f"--volume={Path('tidegate.yaml').absolute()}:/etc/tidegate/tidegate.yaml:ro"
+GATEWAY = ["TIDEGATE_ROUTERS=nowhere:8081", f"TIDEGATE_API_KEY={'a' * 40}", f"TIDEGATE_ADMIN_KEY={'b' * 40}"]
+ROUTER = ["TIDEGATE_REDIS_URL=redis://nowhere:6379/0"]
+ENVIRONMENT = {"gateway": GATEWAY, "router": ROUTER}
+
+each = pytest.mark.parametrize("image", BUILT)
+
+
+@pytest.fixture(scope="module")
+def containers(container_tools: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    containers = Containers(tmp_path_factory.mktemp("containers"), container_tools)
+    try:
+        if not containers.holds_images():
+            pytest.skip("podman can unpack no image on this machine")
+        yield containers
+    finally:
+        containers.close()
+
+
+@pytest.fixture(scope="module")
+def base(containers: Containers) -> None:
+    made = containers.call("scripts/base_image.sh", BASE)
+    if made.returncode == 3:
+        pytest.skip(f"no base image can be made here: {made.stdout[-300:]}{made.stderr[-300:]}")
+    assert made.returncode == 0, made.stderr
+    if not containers.builds_on(BASE):
+        pytest.skip("buildah can run no program on this machine")
+
+
+@pytest.fixture(scope="module")
+def built(containers: Containers, base: None) -> None:
+    options = {"BUILDER": "buildah", "BASE_IMAGE": BASE, "IMAGES": "localhost/tidegate", "TAG": "test"}
+    made = containers.call("scripts/images.sh", *BUILT, "--", *containers.pip_options(), **options)
+    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def running(containers: Containers, built: None) -> Containers:
+    """Skips where not even Debian itself runs in a container."""
+    tried = containers.call("podman", "run", "--rm", "--network=none", BASE, "true")
+    if tried.returncode:
+        pytest.skip(f"this machine runs no containers: {tried.stderr[-300:]}")
+    return containers
+
+
+@each
+def test_an_image_holds_what_orchestrators_read(containers: Containers, built: None, image: str) -> None:
+    told = containers.configuration(tag(image))
+    assert told["User"] == "10001:10001"
+    assert told["Config"]["Cmd"] == ["python3", "-m", f"services.{image}"]
+    assert told["Healthcheck"]["Test"][0] == "CMD"
+
+
+@each
+async def test_it_lives_on_a_root_that_it_cannot_write_to(running: Containers, image: str) -> None:
+    container = running.start(tag(image), CONFIG, *(f"--env={variable}" for variable in ENVIRONMENT[image]))
+    alive = partial(answers, running, container, "/livez")
+    await wait_until(alive, description=f"{image} answers /livez", timeout=30)
+    assert running.call("podman", "exec", container, "touch", "/opt/code/x").returncode != 0
+    assert running.podman("exec", container, "id", "--user") == "10001"
+    running.podman("stop", "--time=20", container)
+    assert running.podman("inspect", "--format={{.State.ExitCode}}", container) == "0"
+
+
+@each
+async def test_its_health_check_waits_for_what_it_needs(running: Containers, image: str) -> None:
+    container = running.start(tag(image), CONFIG, *(f"--env={variable}" for variable in ENVIRONMENT[image]))
+    await wait_until(partial(answers, running, container, "/livez"), description="it lives", timeout=30)
+    _, *check = running.configuration(tag(image))["Healthcheck"]["Test"]
+    asked = running.call("podman", "exec", container, *check)
+    assert asked.returncode == 1
+    assert "503" in asked.stderr
+
+
+@each
+def test_a_missing_setting_is_named(running: Containers, image: str) -> None:
+    variable, *others = ENVIRONMENT[image]
+    ended = running.run(tag(image), CONFIG, *(f"--env={variable}" for variable in others))
+    assert ended.returncode == 2
+    assert f"{variable.split('=')[0]} is not set" in ended.stderr
+
+
+def tag(image: str) -> str:
+    return f"localhost/tidegate/{image}:test"
+
+
+def answers(containers: Containers, container: str, path: str) -> bool:
+    ask = f"import urllib.request as http; http.urlopen('http://127.0.0.1:8080{path}', timeout=2)"
+    return containers.call("podman", "exec", container, "python3", "-c", ask).returncode == 0
