@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint proto lock env images tools load demo
+.PHONY: help setup up down test check lint proto lock env images tools load bench-router simulate demo
 UP ?=
 PYTEST ?=
 LOAD ?= loadtests/profiles/steady.yaml
+BENCH ?=
+SIMULATE ?= loadtests/simulator/scenarios/chats.yaml --write docs/scheduling.md
 
 help:            ## show these verbs
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {gsub(/ +$$/, "", $$1); printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {gsub(/ +$$/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:           ## make .venv from the pinned requirements (the other verbs do it themselves)
 	@scripts/bootstrap.sh
@@ -32,6 +34,12 @@ demo: setup      ## teach the running model something new under load, and take i
 
 load: setup      ## load a running cluster and report (LOAD="loadtests/profiles/mixed.yaml --rate 30" passes options)
 	@.venv/bin/python -m loadtests run $(LOAD)
+
+bench-router: setup  ## what the router's scripts and its process cost (BENCH="--pairs 0 --json FILE" passes options)
+	@.venv/bin/python -m loadtests.router_bench $(BENCH)
+
+simulate: setup  ## study scheduling on simulated time, and write docs/scheduling.md again (SIMULATE="..." passes options)
+	@.venv/bin/python -m loadtests.simulator run $(SIMULATE)
 
 proto: setup     ## generate proto/gen again from proto/tidegate
 	@scripts/proto.sh

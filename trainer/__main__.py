@@ -2,20 +2,13 @@
 
 import asyncio
 
-from services.shared import lifecycle
-from services.shared.settings import WrongSettings, read, stop
-from services.shared.telemetry import configure_logging
+from services.shared import process
 from trainer.app import TrainerApp
 from trainer.settings import TrainerSettings
 
 
 def main() -> None:
-    try:
-        settings = read(TrainerSettings)
-        configure_logging("trainer", settings.log_level)
-        lifecycle.run(lambda told: serve(settings, told))
-    except WrongSettings as error:
-        stop(error)
+    process.run("trainer", TrainerSettings, serve)
 
 
 async def serve(settings: TrainerSettings, told: asyncio.Event) -> None:

@@ -8,6 +8,7 @@ from services.shared.rpc import Tls, channel
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
 
 ASK_LIMIT_S = 10.0
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class NotAnnounced(Exception):
@@ -25,6 +26,6 @@ async def start_rollout(routers: Sequence[str], pool: str, version: str, tls: Tl
                 return
         except grpc.aio.AioRpcError as error:
             trouble = f"router {address}: {error.code().name} {error.details()}"
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if error.code() not in _AWAY:
                 break
     raise NotAnnounced(f"the rollout of {pool} to {version[:12]} did not start: {trouble}")

@@ -33,7 +33,9 @@ class TrainerApp:
         self._metrics = Metrics()
         self._engine = self._connect()
         self._queue = JobQueue(self._engine, self._clock, Terms(settings.lease_s, settings.max_attempts))
-        self._runner = Runner(self._queue, settings.work_dir, self._clock, self._metrics.progress, argv)
+        self._runner = Runner(
+            self._queue, settings.work_dir, self._clock, self._metrics.progress, kept=settings.kept_jobs, argv=argv
+        )
         self._http: HttpServer | None = None
         self._tasks = Tasks()
         self._loop: asyncio.Task[None] | None = None

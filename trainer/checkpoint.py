@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.weights import not_finite
+
+MAX_TENSORS = 65_536
+"""Of one file: far more than models have, few enough to be read in a moment."""
+
 WEIGHTS = re.compile(r"\.safetensors$")
 TOKENIZER = re.compile(
     r"^(tokenizer\.(json|model)|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)"
@@ -103,11 +108,21 @@ def _number(config: dict[str, Any], *keys: str) -> int:
 
 def _check_shards(checkpoint: Checkpoint) -> None:
     """Each weight file parses, and together they hold every tensor that the index names."""
-    held = {file.name: _tensors(file) for file in checkpoint.weights}
+    held = {file.name: check_weights(file) for file in checkpoint.weights}
     for index in (file for file in checkpoint.other if file.name.endswith(".index.json")):
         for tensor, shard in _json(index).get("weight_map", {}).items():
             if tensor not in held.get(shard, ()):
                 raise WrongCheckpoint(f"{index.name} looks for {tensor} in {shard}, which does not hold it")
+
+
+def check_weights(file: Path) -> frozenset[str]:
+    """Names of a file's tensors. Reads all of it. Raises WrongCheckpoint for one that is cut off or not finite."""
+    names = _tensors(file)
+    if len(names) > MAX_TENSORS:
+        raise WrongCheckpoint(f"{file.name} holds {len(names)} tensors, more than {MAX_TENSORS}")
+    if tensor := not_finite(file):
+        raise WrongCheckpoint(f"{file.name}: {tensor} holds NaN or infinity; such a model answers nothing")
+    return names
 
 
 def _tensors(file: Path) -> frozenset[str]:

@@ -1,8 +1,20 @@
 """The loss curve of a run: metrics.jsonl, a line a step, and its plot."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+
+class Diverged(Exception):
+    """A loss is no finite number; trying again would end the same way."""
+
+
+def finite(loss: float, what: str) -> float:
+    """Raises Diverged."""
+    if not math.isfinite(loss):
+        raise Diverged(f"{what} is {loss}: a smaller learning_rate may help")
+    return loss
 
 
 class Curve:
@@ -11,9 +23,13 @@ class Curve:
     def __init__(self, file: Path, resumed_at: int) -> None:
         self._file = file
         kept = [line for line in read(file) if line["step"] <= resumed_at]
-        file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        draft = file.with_name(f"{file.name}.new")
+        draft.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        draft.replace(file)
 
     def add(self, line: dict[str, Any]) -> None:
+        """Raises Diverged."""
+        finite(line["loss"], f"the loss of step {line['step']}")
         with self._file.open("a") as out:
             out.write(json.dumps(line) + "\n")
 

@@ -17,9 +17,9 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from trainer.chats import Chat, Split
+from trainer.chats import Chat, Split, WrongData
 from trainer.checkpoint import TOKENIZER
-from trainer.curve import Curve
+from trainer.curve import Curve, finite
 from trainer.recipe import Lora, Recipe
 from trainer.seal import latest, seal
 from trainer.watcher import Watcher
@@ -32,7 +32,7 @@ class Fit:
     """One run in `folder`."""
 
     def __init__(self, recipe: Recipe, base: Path, split: Split, folder: Path, watcher: Watcher) -> None:
-        """Raises BrokenSeal."""
+        """Raises BrokenSeal, and WrongData when `max_length` leaves nothing to learn or to measure."""
         datasets.disable_progress_bars()
         self._recipe, self._base = recipe, base
         self._resume = latest(folder / CHECKPOINTS)
@@ -48,17 +48,26 @@ class Fit:
             callbacks=[Reporter(curve, watcher), Sealer()],
         )
         self._trainer.remove_callback(PrinterCallback)
+        self._check_examples()
 
     @property
     def resumed_at(self) -> int:
         """Step of the checkpoint that the run goes on from; 0 at the beginning."""
         return self._resume[0] if self._resume else 0
 
+    def _check_examples(self) -> None:
+        """Those whose answers `max_length` cuts off have been dropped by now."""
+        sides = {"to learn": self._trainer.train_dataset, "held out": self._trainer.eval_dataset}
+        for name, examples in sides.items():
+            if len(examples) == 0:
+                raise WrongData(f"max_length = {self._recipe.max_length} cuts off the answers of all chats {name}")
+
     def held_out_loss(self) -> float:
-        """Mean loss over the held-out chats, nats a token."""
-        return float(self._trainer.evaluate()["eval_loss"])
+        """Mean loss over the held-out chats, nats a token. Raises Diverged."""
+        return finite(float(self._trainer.evaluate()["eval_loss"]), "the loss on held-out chats")
 
     def train(self) -> None:
+        """Raises Diverged."""
         if self._resume is None:
             set_seed(self._recipe.seed)  # whatever was measured before has drawn random numbers
             self._trainer.train()
@@ -119,6 +128,7 @@ def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:
         save_total_limit=KEPT_CHECKPOINTS,
         logging_strategy="steps",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would log another number in place of NaN
         eval_strategy="no",
         gradient_checkpointing=False,
         bf16=False,  # that would be mixed precision; the recipe's dtype is the model's

@@ -102,7 +102,7 @@ def surest(said: Sequence[Said]) -> slice:
     """The longest run of tokens that each lead by MARGIN_LOGITS; empty when none does."""
     best, start = slice(0, 0), 0
     for end, token in enumerate(said, start=1):
-        if token.lead < MARGIN_LOGITS:
+        if not token.lead >= MARGIN_LOGITS:  # NaN leads nobody
             start = end
         elif end - start > best.stop - best.start:
             best = slice(start, end)

@@ -63,7 +63,10 @@ def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, crea
 async def publish(
     store: ObjectStore, files: Sequence[Path], manifest: Manifest, progress: Callable[[int], None]
 ) -> Published:
-    """Uploads the files that the signed `manifest` describes; `progress` is told bytes. Raises StoreError."""
+    """Uploads the files that the signed `manifest` describes; `progress` is told bytes.
+
+    Raises StoreError, and WrongManifest when something else lies where the manifest belongs.
+    """
     if await _exists(store, manifest):
         return Published(manifest, is_new=False)
     for path in files:
@@ -90,15 +93,19 @@ async def point(store: ObjectStore, reference: Reference, version: str, *, clock
 
 
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:
-    """Whether the version is published. One that another key signed is signed again, with this manifest's."""
+    """Whether the version is published. If so it counts as written now, which keeps it from being pruned (prune.py);
+    one that another key had signed is signed again, with this manifest's.
+    """
     name = object_name(manifest.model, manifest.version, MANIFEST)
     try:
         document, etag = await store.get(name)
+        there = parse(document, expected_version=manifest.version)
+        signed = there.model_copy(update={"signer": manifest.signer, "signature": manifest.signature})
+        await store.put_if(name, signed.to_json(), etag)
     except Missing:
         return False
-    there = parse(document, expected_version=manifest.version)
-    if (there.signer, there.signature) != (manifest.signer, manifest.signature):
-        await store.put_if(name, manifest.to_json(), etag)
+    except Conflict:  # somebody else has just done the same, or has removed it
+        return name in [found async for found in store.list(object_name(manifest.model, manifest.version, ""))]
     return True
 
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from services.shared.clock import Clock
+from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Golden, Manifest, digest_of_files, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
@@ -17,7 +18,7 @@ from services.shared.staging import Stager
 from trainer import chats, curve, record
 from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
-from trainer.checkpoint import read
+from trainer.checkpoint import check_weights, read
 from trainer.publish import Provenance, Published, describe, file_of, point, publish
 from trainer.quiet import quiet
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
@@ -66,6 +67,10 @@ class _Ingredients:
     manifest: Manifest
 
 
+class InUse(Exception):
+    """Another process is making a run in that folder."""
+
+
 class Run:
     def __init__(self, order: Order, registrar: Registrar, watcher: Watcher, *, clock: Clock, random: Random) -> None:
         self._order, self._registrar, self._watcher = order, registrar, watcher
@@ -74,8 +79,19 @@ class Run:
     def make(self) -> Outcome:
         """Blocks for as long as it takes.
 
-        Raises WrongData, AnotherRun, BrokenSeal, UnknownVersion, RefusedModel, WrongManifest, StoreError, NotAnnounced.
+        Raises WrongData, AnotherRun, BrokenSeal, Diverged, UnknownVersion, RefusedModel, WrongManifest,
+        WrongCheckpoint, InUse, StoreError, NotAnnounced.
         """
+        folder = self._order.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if (lock := FolderLock.to_write(folder)) is None:
+            raise InUse(f"another process is making a run in {folder}")
+        try:
+            return self._make()
+        finally:
+            lock.release()
+
+    def _make(self) -> Outcome:
         quiet()
         found = self._ingredients()
         done = self._learnt(found)
@@ -182,6 +198,7 @@ class Run:
 
     async def _send_adapter(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         paths = [found.folder / "adapter" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+        check_weights(paths[1])
         draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, provenance, self._clock.wall())
         return await self._send_files(paths, draft, wanted.alias)
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from services.cli import models, rollout, train, workers
+from services.cli import keys, models, queue, rollout, train, workers
 from services.cli.chat import chat
 from services.cli.demo import demo
 from services.cli.down import down
@@ -13,6 +13,7 @@ from services.cli.errors import CommandFailed
 from services.cli.logs import logs
 from services.cli.status import status
 from services.cli.up import up
+from services.cli.usage import usage
 
 app = typer.Typer(
     help="An LLM serving cluster that does not drop a token.",
@@ -21,11 +22,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, down, status, chat, demo, logs):
+for command in (up, down, status, chat, demo, logs, usage):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.add_typer(train.app, name="train")
 app.add_typer(workers.app, name="workers")
+app.add_typer(queue.app, name="queue")
 app.add_typer(rollout.app, name="rollout")
 
 

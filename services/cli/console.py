@@ -24,13 +24,17 @@ def print_json(document: Any) -> None:
     print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())  # noqa: T201
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def build_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    console = out()
+    return table
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table, console = build_table(columns, rows), out()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(table)

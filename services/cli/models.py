@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import folders, promotion
+from services.cli import folders, promotion, pruning
 from services.cli.errors import WRONG_USE, CommandFailed
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from trainer.publish import Published
     from trainer.sources.source import Source
 
-app = typer.Typer(help="The model registry: import, list, promote, roll back.", no_args_is_help=True)
+app = typer.Typer(help="The model registry: import, list, promote, roll back, prune.", no_args_is_help=True)
 app.command()(promotion.promote)
 app.command()(promotion.rollback)
+app.command()(pruning.prune)
 
 
 @app.command("import")
@@ -63,12 +64,15 @@ def import_(
 def list_(data_dir: folders.DataDir = folders.DEFAULT, json: folders.Json = False) -> None:
     """List every version of every model, with the aliases that point to it."""
     from services.cli.console import print_json, print_table
+    from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
 
     try:
         manifests, aliases = asyncio.run(_list(_store(data_dir)))
     except StoreError as error:
         raise CommandFailed(f"the object store cannot be read: {error}") from None
+    except WrongManifest as error:
+        raise CommandFailed(str(error)) from None
     rows = [(manifest, _pointing(manifest, aliases)) for manifest in manifests]
     if json:
         print_json([_document(manifest, names) for manifest, names in rows])
@@ -79,6 +83,7 @@ def list_(data_dir: folders.DataDir = folders.DEFAULT, json: folders.Json = Fals
 
 async def _import(source: "Source", target: "Target", golden: bool, console: "Console") -> "Published":
     from services.shared.clock import SystemClock
+    from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
     from trainer.checkpoint import WrongCheckpoint
     from trainer.imports import import_model
@@ -96,7 +101,7 @@ async def _import(source: "Source", target: "Target", golden: bool, console: "Co
             )
         except (WrongSource, WrongCheckpoint) as error:
             raise CommandFailed(f"{source.name} was not imported: {error}", status=WRONG_USE) from None
-        except StoreError as error:
+        except (StoreError, WrongManifest) as error:
             raise CommandFailed(f"{source.name} was not published: {error}") from None
 
 

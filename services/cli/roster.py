@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import grpc
 from pydantic import BaseModel, ConfigDict
 
+from services.cli.control import ASK_LIMIT_S, ask
 from services.cli.errors import CommandFailed
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
-
-ASK_LIMIT_S = 5.0
 
 
 class Worker(BaseModel):
@@ -25,6 +24,9 @@ class Worker(BaseModel):
     slots: int
     kv_tokens_used: int
     kv_tokens: int
+    kv_tokens_reserved: int
+    waiting: int
+    heartbeat_age_ms: int
 
     @classmethod
     def of(cls, status: router_pb2.WorkerStatus) -> "Worker":
@@ -40,6 +42,9 @@ class Worker(BaseModel):
             slots=beat.capacity.slots,
             kv_tokens_used=beat.load.kv_tokens_used,
             kv_tokens=beat.capacity.kv_tokens,
+            kv_tokens_reserved=status.kv_tokens_reserved,
+            waiting=beat.load.waiting,
+            heartbeat_age_ms=status.heartbeat_age_ms,
         )
 
 
@@ -52,6 +57,12 @@ async def list_workers(routers: Sequence[str]) -> list[Worker]:
         except grpc.aio.AioRpcError as error:
             trouble = f"router {address}: {error.code().name} {error.details()}"
     raise CommandFailed(f"the workers cannot be listed: {trouble}")
+
+
+async def drain_worker(routers: Sequence[str], pool: str, worker_id: str, timeout_ms: int) -> None:
+    """Raises CommandFailed."""
+    request = router_pb2.DrainWorkerRequest(pool=pool, worker_id=worker_id, timeout_ms=timeout_ms)
+    await ask(routers, lambda stub: stub.DrainWorker(request, timeout=ASK_LIMIT_S))
 
 
 async def ready_workers(routers: Sequence[str]) -> set[str]:

@@ -115,16 +115,17 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from trainer.announce import NotAnnounced
     from trainer.chats import WrongData
     from trainer.checkpoint import WrongCheckpoint
+    from trainer.curve import Diverged
     from trainer.record import AnotherRun
-    from trainer.run import Run
+    from trainer.run import InUse, Run
     from trainer.seal import BrokenSeal
 
     with RunProgress(console) as watcher:
         try:
             return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
-        except (WrongData, AnotherRun, BrokenSeal, UnknownVersion) as error:
+        except (WrongData, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
             raise CommandFailed(str(error), status=WRONG_USE) from None
-        except (RefusedModel, WrongManifest, WrongCheckpoint, NotAnnounced) as error:
+        except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced) as error:
             raise CommandFailed(str(error)) from None
         except StoreError as error:
             raise CommandFailed(f"the object store failed: {error}; call again to go on") from None

@@ -1,50 +1,103 @@
-"""`tidegate workers`: what the router knows of the workers."""
+"""`tidegate workers`: what the router knows of the workers, and taking one out of service."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli import folders
+from services.cli.durations import milliseconds, words
+from services.cli.errors import CommandFailed
+from services.cli.rollout import Router, routers
+from services.cli.watching import Watch, watch
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from services.cli.roster import Worker
 
-app = typer.Typer(help="The workers, as the router sees them.", no_args_is_help=True)
+app = typer.Typer(help="The workers, as the router sees them.", invoke_without_command=True)
 
 
 @app.callback()
-def _group() -> None:
-    """A group even while it has one command."""
+def workers(
+    context: typer.Context,
+    watched: Watch = False,
+    data_dir: folders.DataDir = folders.DEFAULT,
+    router: Router = None,
+    json: folders.Json = False,
+) -> None:
+    """The workers of every pool, as the router sees them."""
+    if context.invoked_subcommand is None:
+        _list(data_dir, router, watched=watched, json=json)
 
 
 @app.command("list")
 def list_(
+    watched: Watch = False,
     data_dir: folders.DataDir = folders.DEFAULT,
-    router: Annotated[str | None, typer.Option(help="host:port of a router, instead of a local cluster's")] = None,
+    router: Router = None,
     json: folders.Json = False,
 ) -> None:
     """List the workers of every pool."""
+    _list(data_dir, router, watched=watched, json=json)
+
+
+@app.command("drain")
+def drain(
+    worker: str,
+    timeout: Annotated[
+        int, typer.Option(parser=milliseconds, metavar="DURATION", help="time for what runs there to end")
+    ] = "30s",  # type: ignore[assignment]
+    data_dir: folders.DataDir = folders.DEFAULT,
+    router: Router = None,
+) -> None:
+    """Grant a worker nothing more, and let it stop once what it runs has ended."""
+    from services.cli.console import out
+    from services.cli.roster import drain_worker, list_workers
+
+    at = routers(data_dir, router)
+    known = {known.id: known for known in asyncio.run(list_workers(at))}
+    if worker not in known:
+        raise CommandFailed(f"no worker {worker} (there are: {', '.join(sorted(known)) or 'none'})")
+    asyncio.run(drain_worker(at, known[worker].pool, worker, timeout))
+    out().print(f"{worker} drains: {known[worker].running} running, at most {words(timeout)}")
+
+
+def _list(data_dir: Path, router: str | None, *, watched: bool, json: bool) -> None:
     from services.cli.console import print_json
     from services.cli.roster import list_workers
-    from services.cli.running import running_cluster
 
-    routers = (router,) if router else running_cluster(data_dir).addresses.routers
-    workers = asyncio.run(list_workers(routers))
+    at = routers(data_dir, router)
+    if watched:
+        watch(lambda: list_workers(at), table)
+        return
+    found = asyncio.run(list_workers(at))
     if json:
-        print_json([worker.model_dump() for worker in workers])
+        print_json([worker.model_dump() for worker in found])
     else:
-        print_workers(workers)
+        print_workers(found)
+
+
+_COLUMNS = ("worker", "pool", "pid", "state", "version", "running", "waiting", "KV tokens", "reserved", "heard")
 
 
 def print_workers(workers: "list[Worker]") -> None:
     from services.cli.console import print_table
 
-    columns = ("worker", "pool", "pid", "state", "version", "running", "KV tokens")
-    print_table(columns, [_row(worker) for worker in workers])
+    print_table(_COLUMNS, map(_row, workers))
+
+
+def table(workers: "list[Worker]") -> "Table":
+    from services.cli.console import build_table
+
+    return build_table(_COLUMNS, map(_row, workers))
 
 
 def _row(worker: "Worker") -> tuple[object, ...]:
     running = f"{worker.running} of {worker.slots}"
     kv = f"{worker.kv_tokens_used} of {worker.kv_tokens}"
-    return (worker.id, worker.pool, worker.pid, worker.state, worker.version[:12] or "-", running, kv)
+    heard = f"{words(worker.heartbeat_age_ms)} ago"
+    identity = (worker.id, worker.pool, worker.pid, worker.state, worker.version[:12] or "-")
+    return (*identity, running, worker.waiting, kv, worker.kv_tokens_reserved, heard)

@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from services.gateway.attempt import MAX_UNREAD_ITEMS, Attempt
 from services.gateway.generation import Generation
 from services.gateway.inbox import Inbox
+from services.gateway.ledger.entry import LedgerEntry, Used
+from services.gateway.ledger.ledger import Books
+from services.gateway.ledger.row import Outcome
 from services.gateway.metrics import Metrics
+from services.gateway.progress import Progress
 from services.gateway.retry import Retries, WorkerFailed
 from services.gateway.router_client import RouterClient
 from services.gateway.worker_client import WorkerClient
@@ -35,29 +39,52 @@ _ENDINGS: dict[type[BaseException], tuple[router_pb2.Outcome.ValueType, worker_p
     GeneratorExit: (router_pb2.OUTCOME_CANCELLED, worker_pb2.CANCEL_REASON_CLIENT_LEFT),
     DeadlineExceeded: (router_pb2.OUTCOME_TIMED_OUT, worker_pb2.CANCEL_REASON_DEADLINE),
 }
+_OUTCOMES: dict[router_pb2.Outcome.ValueType, Outcome] = {
+    router_pb2.OUTCOME_COMPLETED: "completed",
+    router_pb2.OUTCOME_CANCELLED: "cancelled",
+    router_pb2.OUTCOME_TIMED_OUT: "timed_out",
+    router_pb2.OUTCOME_FAILED: "failed",
+}
 _FAILED = (router_pb2.OUTCOME_FAILED, worker_pb2.CANCEL_REASON_SUPERSEDED)
 
 
 class Answer:
     def __init__(
-        self, generation: Generation, router: RouterClient, workers: WorkerClient, clock: Clock, metrics: Metrics
+        self,
+        generation: Generation,
+        router: RouterClient,
+        workers: WorkerClient,
+        clock: Clock,
+        metrics: Metrics,
+        books: Books,
     ) -> None:
         self.generation = generation
         self._router, self._workers = router, workers
         self._clock, self._metrics = clock, metrics
         self._opened_at = clock.monotonic()
+        self._entry = LedgerEntry(generation, books, clock)
         self._retries = Retries()
+        self._progress = Progress(wanted=generation.sampling.n or 1)
+        self._broken_at: float | None = None
         self._inbox = Inbox(MAX_UNREAD_ITEMS)
         self._attempt = self._new_attempt()
+        self._limits: list[router_pb2.LimitState] = []
         self._handed_out: list[worker_pb2.Delta] = []
+        self._submitted = False
 
     @property
     def version(self) -> str:
-        return self._attempt.version
+        grant = self._attempt.grant
+        return self._progress.version or (grant.model_version if grant else "")
 
     @property
     def usage(self) -> worker_pb2.Usage:
         return self._attempt.usage()
+
+    @property
+    def limits(self) -> list[router_pb2.LimitState]:
+        """Where the caller's limits stand, once the router has answered."""
+        return self._attempt.limits or self._limits
 
     @property
     def service_class(self) -> ServiceClass:
@@ -67,13 +94,20 @@ class Answer:
             return ServiceClass.of_proto(grant.service_class)
         return self.generation.service_class
 
+    @property
+    def queued(self) -> router_pb2.Queued | None:
+        """Its place in the queue as last heard; None while it is not waiting."""
+        return None if self._attempt.grant else self._attempt.queued
+
     def interrupt(self, error: Exception) -> None:
         """Whoever waits for the next tokens gets `error` instead."""
         self._inbox.interrupt(error)
 
     async def begin(self) -> None:
-        """Waits for the first tokens, on one worker or another. Raises TidegateError."""
-        self._attempt.submit(self._time_left())
+        """Waits for the first tokens, whichever worker's. Cancelled, it may be called again. Raises TidegateError."""
+        if not self._submitted:
+            self._submitted = True
+            self._attempt.submit(self._time_left())
         while not self._attempt.deltas and not self._attempt.ended:
             await self._read()
         self._observe_first_token()
@@ -87,6 +121,9 @@ class Answer:
         while not self._attempt.deltas and not self._attempt.ended:
             await self._read()
         self._handed_out, self._attempt.deltas = self._attempt.deltas, []
+        if not self._handed_out:
+            # Before the client hears that the answer is whole: what it counts then is in the ledger, come what may.
+            self._entry.end("completed", self._used())
         return self._handed_out
 
     def close(self, cause: BaseException | None) -> None:
@@ -94,6 +131,9 @@ class Answer:
             ending = (router_pb2.OUTCOME_COMPLETED, worker_pb2.CANCEL_REASON_UNSPECIFIED)
         else:
             ending = _ENDINGS.get(type(cause or GeneratorExit()), _FAILED)
+        if self._attempt.accepted:
+            self._entry.accept()
+        self._entry.end(_OUTCOMES[ending[0]], self._used())
         self._attempt.close(*ending)
         self._metrics.tokens.labels(self.generation.model.id).inc(self.usage.completion_tokens)
 
@@ -101,25 +141,49 @@ class Answer:
         try:
             await self._attempt.read()
         except WorkerFailed as failure:
-            self._try_again(failure)
+            self._entry.accept()
+            if self._progress.complete:
+                self._attempt.complete()
+            else:
+                self._try_again(failure)
+        if self._attempt.accepted:
+            self._entry.accept()
+        self._observe_resumption()
 
     def _try_again(self, failure: WorkerFailed) -> None:
         """Raises the error for the client when no other worker can help."""
         log.info("attempt failed", extra={"request_id": self.generation.id, "reason": failure.reason})
-        self._retries.after(failure, delivered=bool(self._attempt.progress.token_ids))
-        outcome = router_pb2.OUTCOME_YIELDED if failure.yielded else router_pb2.OUTCOME_RETRYING
-        self._attempt.close(outcome, worker_pb2.CANCEL_REASON_SUPERSEDED)
+        self._retries.after(failure, self._progress)
+        if failure.yielded:
+            self._attempt.close(router_pb2.OUTCOME_YIELDED, worker_pb2.CANCEL_REASON_PREEMPTED)
+        else:
+            self._attempt.close(router_pb2.OUTCOME_RETRYING, worker_pb2.CANCEL_REASON_SUPERSEDED)
+        if self._progress.begun and self._broken_at is None:
+            self._broken_at = self._clock.monotonic()
         self._metrics.retries.labels(failure.reason).inc()
+        self._limits = self.limits
+        unread = self._attempt.deltas
         self._attempt = self._new_attempt()
+        self._attempt.deltas = unread
         self._attempt.submit(self._time_left())
 
+    def _observe_resumption(self) -> None:
+        if self._broken_at is not None and self._attempt.has_brought_tokens:
+            self._metrics.resume_gap.observe(self._clock.monotonic() - self._broken_at)
+            self._broken_at = None
+
     def _new_attempt(self) -> Attempt:
-        return Attempt(self.generation, self._retries, self._router, self._workers, self._inbox)
+        return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._inbox)
+
+    def _used(self) -> Used:
+        grant = self._attempt.grant
+        return Used(self.version, self.service_class, self.usage, grant.queue_wait_ms if grant else 0)
 
     def _time_left(self) -> float:
         return max(0.0, self._opened_at + self.generation.timeout_s - self._clock.monotonic())
 
     def _observe_first_token(self) -> None:
+        self._entry.first_token()
         self._metrics.ttft.labels(self.generation.model.id).observe(self._clock.monotonic() - self._opened_at)
         if grant := self._attempt.grant:
             self._metrics.queue_wait.labels(self.service_class.label).observe(grant.queue_wait_ms / 1000)
@@ -129,18 +193,29 @@ class Answers:
     """Opens answers, as many at once as the gateway can hold."""
 
     def __init__(
-        self, router: RouterClient, workers: WorkerClient, *, clock: Clock, metrics: Metrics, max_open: int
+        self,
+        router: RouterClient,
+        workers: WorkerClient,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        books: Books,
+        max_open: int,
     ) -> None:
         self._router, self._workers = router, workers
-        self._clock, self._metrics, self._max_open = clock, metrics, max_open
-        self._open = 0
+        self._clock, self._metrics, self._books = clock, metrics, books
+        self._max_open, self._open = max_open, 0
 
     @contextmanager
     def open(self, generation: Generation) -> Iterator[Answer]:
-        """Raises Overloaded when too many are open. Its own time limit interrupts the answer."""
+        """Its own time limit interrupts the answer.
+
+        Raises Overloaded when too many are open, or no more can be accounted for.
+        """
         if self._open >= self._max_open:
             raise Overloaded("The gateway holds too many requests. Please try again.", retry_after_s=1.0)
-        answer = Answer(generation, self._router, self._workers, self._clock, self._metrics)
+        self._books.check()
+        answer = Answer(generation, self._router, self._workers, self._clock, self._metrics, self._books)
         late = DeadlineExceeded(f"The answer was not complete within {generation.timeout_s:g} s.")
         timer = asyncio.get_running_loop().call_later(generation.timeout_s, answer.interrupt, late)
         self._count(+1)

@@ -5,25 +5,37 @@ import os
 import socket
 from random import Random, SystemRandom
 
+from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
+from services.gateway.accounting import Accounting
 from services.gateway.answer import Answers
 from services.gateway.asking import Asking
-from services.gateway.keys import Keys
+from services.gateway.batching import Batching
+from services.gateway.console.control import Control
+from services.gateway.console.files import ConsoleFiles
 from services.gateway.metrics import Metrics
+from services.gateway.rest import openapi
 from services.gateway.rest.api import Api, Bounds
+from services.gateway.rest.cluster import ClusterApi
 from services.gateway.rest.front import Front
+from services.gateway.rest.idempotency import Idempotency
 from services.gateway.rest.protocol import HttpProtocol
+from services.gateway.rest.stored import unconfigured
 from services.gateway.router_client import RouterClient
 from services.gateway.rpc.call import Calls
 from services.gateway.rpc.server import InferenceServer
 from services.gateway.rpc.service import InferenceService
+from services.gateway.server_secret import CacheSalt, ServerSecret
 from services.gateway.settings import GatewaySettings
+from services.gateway.tokenizing import Tokenizing
 from services.gateway.worker_client import WorkerClient
+from services.shared import config, objectstore
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
 from services.shared.settings import split
+from services.shared.telemetry import admin_app
 
 HEALTH_INTERVAL_S = 0.25
 KEEP_ALIVE_S = 75
@@ -31,30 +43,49 @@ KEEP_ALIVE_S = 75
 
 class GatewayApp:
     def __init__(self, settings: GatewaySettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
-        self._settings = settings
+        """Raises WrongSettings."""
+        self._settings, self._cluster = settings, config.load(settings.config)
         self._clock, self._random = clock or SystemClock(), random or SystemRandom()
+        self._id = f"gateway-{socket.gethostname()}-{os.getpid()}"
         self._draining = False
         self._tasks = Tasks()
         self.metrics = Metrics(CollectorRegistry())
+        self.accounting = Accounting(
+            settings, self._cluster.prices, self.metrics.registry, clock=self._clock, random=self._random
+        )
         self.router, self.workers = self._clients()
+        self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
+        self._batching: Batching | None = None
         self._http, self._grpc = self._faces()
-        self.address = self.http_address = ""
+        self._scraped = self._face_for_scraping()
+        self.address = self.http_address = self.metrics_address = ""
 
     async def start(self) -> None:
         """Raises OSError or RuntimeError when an address is taken. Needs no router to start."""
+        await self.accounting.start()
         self.http_address = await self._http.start()
+        if self._scraped:
+            self.metrics_address = await self._scraped.start()
         self.address = await self._grpc.start(*split(self._settings.listen))
         await self.router.start()
         await self.workers.start()
+        if self._batching:
+            await self._batching.start()
         self._tasks.start(self._tell_health(), "gRPC health")
 
     async def stop(self) -> None:
         """Takes nothing new, finishes what is open within the servers' grace, then says goodbye."""
         self._draining = True
+        if self._batching:
+            await self._batching.stop()
         await asyncio.gather(self._http.stop(), self._grpc.stop())
+        await self._idempotency.stop()
         await self._tasks.stop()
         await self.workers.stop()
         await self.router.stop()
+        await self.accounting.stop()
+        if self._scraped:
+            await self._scraped.stop()
 
     def ready(self) -> str | None:
         """None when ready, else why not."""
@@ -68,33 +99,68 @@ class GatewayApp:
 
     def _clients(self) -> tuple[RouterClient, WorkerClient]:
         settings, clock = self._settings, self._clock
-        gateway_id = f"gateway-{socket.gethostname()}-{os.getpid()}"
         router = RouterClient(
             settings.routers,
-            gateway_id,
+            self._id,
             clock=clock,
             random=self._random,
             tls=settings.tls(),
             patience_s=settings.router_patience_s,
         )
-        return router, WorkerClient(gateway_id, clock=clock, tls=settings.tls())
+        return router, WorkerClient(self._id, clock=clock, tls=settings.tls())
 
     def _faces(self) -> tuple[HttpServer, InferenceServer]:
         settings, clock = self._settings, self._clock
-        keys = Keys(settings.api_key.get_secret_value(), settings.admin_key.get_secret_value())
-        asking = Asking(lambda: self.router.catalog, clock, settings.request_timeout_s)
+        keys = self.accounting.authentication
+        tokenizing = Tokenizing(self._random, settings.tls())
+        asking = Asking(lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizing)
         answers = Answers(
-            self.router, self.workers, clock=clock, metrics=self.metrics, max_open=settings.max_open_requests
+            self.router,
+            self.workers,
+            clock=clock,
+            metrics=self.metrics,
+            books=self.accounting.ledger,
+            max_open=settings.max_open_requests,
         )
         bounds = Bounds(settings.max_body_bytes, settings.body_timeout_s, settings.stall_timeout_s)
-        api = Api(asking, answers, self.metrics, bounds, live=lambda: None, ready=self.ready)
-        front = Front(api.app(), keys, self.metrics, clock, self._random)
-        service = InferenceService(Calls(keys, self.metrics, clock, self._random), asking, answers)
+        api = Api(asking, answers, self._idempotency, self.metrics, bounds, live=lambda: None, ready=self.ready)
+        rest = api.app()
+        console = ConsoleFiles()
+        for routes in (*self.accounting.routes(), *self._batch_routes(asking, answers), *self._console_routes(console)):
+            rest.include_router(routes)
+        openapi.complete(rest)
+        front = Front(rest, keys, self.metrics, clock, self._random, open_paths=console.paths)
+        calls = Calls(keys, self.metrics, clock, self._random)
+        service = InferenceService(calls, asking, answers, settings.stall_timeout_s)
         return (
             HttpServer(
                 front, *split(settings.http_listen), http=HttpProtocol, ws="none", timeout_keep_alive=KEEP_ALIVE_S
             ),
             InferenceServer(service, max_message_bytes=settings.max_body_bytes),
+        )
+
+    def _console_routes(self, console: ConsoleFiles) -> list[APIRouter]:
+        control = Control(self._settings.routers, self._settings.tls())
+        return [console.routes(), ClusterApi(self._id, control, self.metrics, self._clock).routes()]
+
+    def _batch_routes(self, asking: Asking, answers: Answers) -> list[APIRouter]:
+        settings = self._settings
+        if (store := settings.store()) is None:
+            return [unconfigured()]
+        self._batching = Batching(
+            objectstore.connect(store), settings, asking, answers, clock=self._clock, random=self._random
+        )
+        return self._batching.routes()
+
+    def _cache_salt(self) -> CacheSalt:
+        secret = ServerSecret(self._settings.server_secret.get_secret_value())
+        return CacheSalt(secret, shared=self._cluster.prefix_cache == "shared")
+
+    def _face_for_scraping(self) -> HttpServer | None:
+        if not self._settings.metrics_listen:
+            return None
+        return HttpServer(
+            admin_app(lambda: None, self.ready, self.metrics.registry), *split(self._settings.metrics_listen)
         )
 
     async def _tell_health(self) -> None:

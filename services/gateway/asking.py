@@ -1,29 +1,44 @@
 """From a decoded request to a Generation: the one way in, for REST and gRPC."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
-from services.gateway.catalog import Catalog
-from services.gateway.generation import Generation, Mint, of_chat, of_completion
-from services.gateway.keys import DEFAULT_TENANT, Caller
+from services.gateway.accounts.account import Caller
+from services.gateway.catalog import Catalog, Model
+from services.gateway.generation import Generation, Mint, of_chat, of_completion, of_response
 from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.embeddings import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
+from services.gateway.server_secret import CacheSalt
+from services.gateway.tokenizing import Tokenizing
 from services.shared.clock import Clock
-from services.shared.errors import StoreUnavailable
+from services.shared.errors import StoreUnavailable, Unauthenticated
 
 
 class Asker(Protocol):
     @property
     def request_id(self) -> str: ...
     @property
-    def caller(self) -> Caller | None: ...
+    def caller(self) -> Caller | None:
+        """None: nobody was let in."""
+        ...
 
 
 class Asking:
-    def __init__(self, latest: Callable[[], Catalog | None], clock: Clock, timeout_s: float) -> None:
+    def __init__(
+        self,
+        latest: Callable[[], Catalog | None],
+        clock: Clock,
+        timeout_s: float,
+        cache_salt: CacheSalt,
+        tokenizing: Tokenizing,
+    ) -> None:
         """latest: the catalog as last heard from a router; None when none was ever heard."""
         self._latest, self._clock, self._timeout_s = latest, clock, timeout_s
+        self._cache_salt, self._tokenizing = cache_salt, tokenizing
 
     def catalog(self) -> Catalog:
         """Raises StoreUnavailable while no router has said what there is."""
@@ -32,15 +47,49 @@ class Asking:
         return catalog
 
     def chat(self, document: dict[str, Any], asker: Asker, timeout_s: float | None = None) -> Generation:
-        """Raises InvalidRequest, UnknownModel, ContextLengthExceeded, StoreUnavailable."""
+        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
         request = invalid.check(ChatCompletionRequest, document)
         return of_chat(request, self.catalog(), self._mint(asker, timeout_s))
 
     def completion(self, document: dict[str, Any], asker: Asker, timeout_s: float | None = None) -> Generation:
-        """Raises InvalidRequest, UnknownModel, ContextLengthExceeded, StoreUnavailable."""
+        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
         request = invalid.check(CompletionRequest, document)
         return of_completion(request, self.catalog(), self._mint(asker, timeout_s))
 
+    async def tokenize(self, document: dict[str, Any], asker: Asker) -> tuple[Model, list[int]]:
+        """Raises InvalidRequest and its like, NoWorkers, Overloaded."""
+        request = invalid.check(TokenizeRequest, document)
+        model = self.model(request.model, asker)
+        return model, await self._tokenizing.tokenize(model, self.catalog(), request.worker_request())
+
+    async def detokenize(self, document: dict[str, Any], asker: Asker) -> str:
+        """Raises InvalidRequest and its like, NoWorkers, Overloaded."""
+        request = invalid.check(DetokenizeRequest, document)
+        model = self.model(request.model, asker)
+        return await self._tokenizing.detokenize(model, self.catalog(), request.tokens)
+
+    def embed(self, document: dict[str, Any], asker: Asker) -> NoReturn:
+        """Raises InvalidRequest and its like."""
+        request = invalid.check(EmbeddingsRequest, document)
+        raise does_not_embed(self.model(request.model, asker).id)
+
+    def response(self, request: ResponsesRequest, asker: Asker) -> Generation:
+        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
+        return of_response(request, self.catalog(), self._mint(asker, None))
+
+    def model(self, name: str, asker: Asker) -> Model:
+        """Raises UnknownModel, StoreUnavailable."""
+        return self.catalog().model(name, identified(asker))
+
     def _mint(self, asker: Asker, timeout_s: float | None) -> Mint:
-        tenant = asker.caller.tenant if asker.caller else DEFAULT_TENANT
-        return Mint(asker.request_id, self._clock.wall(), tenant, min(timeout_s or self._timeout_s, self._timeout_s))
+        caller, now = identified(asker), self._clock.wall()
+        caller.check_budget(now)
+        timeout_s = min(timeout_s or self._timeout_s, self._timeout_s)
+        return Mint(asker.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
+
+
+def identified(asker: Asker) -> Caller:
+    """Raises Unauthenticated."""
+    if asker.caller is None:
+        raise Unauthenticated("You didn't provide an API key.")
+    return asker.caller

@@ -1,9 +1,10 @@
 """One try of a request on one worker: submitted, granted, started, read, finished."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from services.gateway.generation import Generation
 from services.gateway.inbox import Inbox, Item, WorkerLost
+from services.gateway.progress import Progress
 from services.gateway.refusals import failed, rejected
 from services.gateway.retry import Retries, WorkerFailed
 from services.gateway.router_client import RouterClient
@@ -17,37 +18,30 @@ CREDIT_TOKENS = 256
 CREDIT_TOKENS_WITH_LOGPROBS = 32
 MAX_UNREAD_ITEMS = 4 * CREDIT_TOKENS
 
-
-@dataclass(slots=True)
-class Progress:
-    """What the worker has said so far, as far as the client has it: what a resumed attempt would start from."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    token_ids: dict[int, list[int]] = field(default_factory=dict)
-
-    @property
-    def completion_tokens(self) -> int:
-        return sum(map(len, self.token_ids.values()))
-
-    def deliver(self, deltas: list[worker_pb2.Delta]) -> int:
-        """Notes what the client got; returns the number of tokens."""
-        for delta in deltas:
-            self.token_ids.setdefault(delta.choice, []).extend(delta.token_ids)
-        return sum(len(delta.token_ids) for delta in deltas)
+_HANDOVERS = (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_WRONG_VERSION)
 
 
 class Attempt:
+    """`progress` goes on from attempt to attempt."""
+
     def __init__(
-        self, generation: Generation, retries: Retries, router: RouterClient, workers: WorkerClient, inbox: Inbox
+        self,
+        generation: Generation,
+        retries: Retries,
+        progress: Progress,
+        router: RouterClient,
+        workers: WorkerClient,
+        inbox: Inbox,
     ) -> None:
         self.number = retries.attempt
-        self.progress = Progress()
         self.deltas: list[worker_pb2.Delta] = []
         self.grant: router_pb2.Grant | None = None
+        self.queued: router_pb2.Queued | None = None
+        self.limits: list[router_pb2.LimitState] = []
         self.ended: worker_pb2.Ended | None = None
-        self.version = ""
-        self._generation, self._retries = generation, retries
+        self._generation, self._retries, self._progress = generation, retries, progress
+        self._tokens_before = progress.completion_tokens
+        self._running = False
         self._router, self._workers, self._inbox = router, workers, inbox
         self._stream: WorkerStream | None = None
         self._stream_id = 0
@@ -56,11 +50,23 @@ class Attempt:
         self._uncredited = 0
         self._timeout_s = 0.0
 
+    @property
+    def accepted(self) -> bool:
+        """The router has taken it: it was queued or granted."""
+        return self.queued is not None or self.grant is not None
+
+    @property
+    def has_brought_tokens(self) -> bool:
+        return self._progress.completion_tokens > self._tokens_before
+
     def submit(self, timeout_s: float) -> None:
         """timeout_s: how long the client still wants the answer."""
         self._open = True
         self._timeout_s = timeout_s
-        self._router.submit(self._retries.mark(self._generation.submit(self.number, timeout_s=timeout_s)), self._inbox)
+        submit = self._generation.submit(self.number, timeout_s=timeout_s)
+        if self._progress.begun:
+            submit.model_version = self._progress.version
+        self._router.submit(self._retries.mark(submit), self._inbox)
 
     async def read(self) -> None:
         """Takes what has come. Raises WorkerFailed, TidegateError, or whatever interrupted the request."""
@@ -69,7 +75,7 @@ class Attempt:
 
     def delivered(self, deltas: list[worker_pb2.Delta]) -> None:
         """The client has taken them: the worker may send as many tokens more."""
-        self._uncredited += self.progress.deliver(deltas)
+        self._uncredited += sum(len(delta.token_ids) for delta in deltas if delta.attempt == self.number)
         if self._stream and self._uncredited * 2 >= self._window and not self.ended:
             self._stream.credit(self._stream_id, self._uncredited)
             self._uncredited = 0
@@ -86,15 +92,17 @@ class Attempt:
         self._inbox.clear()
 
     def usage(self) -> worker_pb2.Usage:
-        """The worker's figures; until it has said them, what was seen."""
-        if self.ended and self.ended.HasField("usage"):
-            return self.ended.usage
-        seen = self.progress
-        return worker_pb2.Usage(
-            prompt_tokens=seen.prompt_tokens,
-            cached_tokens=seen.cached_tokens,
-            completion_tokens=seen.completion_tokens + sum(len(delta.token_ids) for delta in self.deltas),
-        )
+        """The worker's figures; until it has said them, what was seen. Cached is what was cached at first."""
+        if not (self.ended and self.ended.HasField("usage")):
+            return self._progress.usage()
+        usage = worker_pb2.Usage()
+        usage.CopyFrom(self.ended.usage)
+        usage.cached_tokens = self._progress.cached_tokens
+        return usage
+
+    def complete(self) -> None:
+        """The worker was lost, but nothing of the answer is missing."""
+        self.ended = worker_pb2.Ended(attempt=self.number)
 
     def _finish(self, outcome: router_pb2.Outcome.ValueType) -> router_pb2.Finish:
         usage = self.usage()
@@ -111,18 +119,22 @@ class Attempt:
     def _take(self, item: Item) -> None:
         match item:
             case worker_pb2.Delta():
+                self._progress.take(item)
                 self.deltas.append(item)
             case worker_pb2.Ended():
                 self._end(item)
             case router_pb2.Grant():
                 self._start(item)
+            case router_pb2.Queued():
+                self._wait(item)
             case worker_pb2.Started():
-                self.version = item.model_version or self.version
-                self.progress.prompt_tokens = item.prompt_tokens
-                self.progress.cached_tokens = item.cached_tokens
+                self._running = True
+                self._progress.start(item)
             case router_pb2.Reject():
                 self._open = False
-                raise rejected(item)
+                self._note_limits(item.limits)
+                asked = self._generation
+                raise rejected(item, asked.model.id, asked.cost.tokens)
             case router_pb2.Yield():
                 self._yield()
             case router_pb2.Revoke():
@@ -132,11 +144,21 @@ class Attempt:
                 raise self._failed("connection lost", died=True)
 
     def _start(self, grant: router_pb2.Grant) -> None:
-        self.grant, self.version = grant, grant.model_version
+        self.grant = grant
+        self._note_limits(grant.limits)
         self._stream_id = self._workers.mint_stream_id()
         self._stream = self._workers.stream_to(grant)
         start = self._generation.start(self._stream_id, grant, timeout_s=self._timeout_s, credit=self._window)
+        start.resume.extend(self._progress.resume_points())
         self._stream.start(start, self._inbox)
+
+    def _wait(self, queued: router_pb2.Queued) -> None:
+        self.queued = queued
+        self._note_limits(queued.limits)
+
+    def _note_limits(self, limits: Iterable[router_pb2.LimitState]) -> None:
+        """Only the first answer to a Submit has any."""
+        self.limits = list(limits) or self.limits
 
     def _end(self, ended: worker_pb2.Ended) -> None:
         self.ended = ended
@@ -144,16 +166,28 @@ class Attempt:
             return
         if error := failed(ended.failure):
             raise error
-        raise WorkerFailed.by(ended.failure, self.grant.worker_id if self.grant else "")
+        died = ended.failure.kind == worker_pb2.FAILURE_KIND_ENGINE
+        handed_over = ended.failure.kind in _HANDOVERS
+        reason = worker_pb2.FailureKind.Name(ended.failure.kind).removeprefix("FAILURE_KIND_").lower()
+        raise self._failed(reason, died=died, handed_over=handed_over)
 
     def _yield(self) -> None:
-        """Only work that has shown nothing yet can start over elsewhere; the rest keeps its slot."""
-        if not self.deltas and not self.progress.token_ids:
+        """Work that could not be continued elsewhere keeps its slot."""
+        if self._progress.resumable or not self._progress.begun:
             raise self._failed("yielded", yielded=True)
 
-    def _failed(self, reason: str, *, died: bool = False, yielded: bool = False) -> WorkerFailed:
-        worker_id = self.grant.worker_id if self.grant else ""
-        return WorkerFailed(reason, worker_id=worker_id, died=died, yielded=yielded)
+    def _failed(
+        self, reason: str, *, died: bool = False, handed_over: bool = False, yielded: bool = False
+    ) -> WorkerFailed:
+        """An engine that died before it had the request in it did not die of it."""
+        return WorkerFailed(
+            reason,
+            worker_id=self.grant.worker_id if self.grant else "",
+            died=died and self._running,
+            handed_over=handed_over,
+            yielded=yielded,
+            gained=self.has_brought_tokens,
+        )
 
 
 def _window(sampling: worker_pb2.Sampling) -> int:

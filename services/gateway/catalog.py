@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from services.gateway.accounts.account import Caller
 from services.shared.errors import UnknownModel
 from tidegate.router.v1 import router_pb2
 
@@ -30,15 +31,25 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
+    """addresses: by pool, where some of its ready workers are."""
+
     models: dict[str, Model] = field(default_factory=dict)
+    addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_pools(cls, pools: Iterable[router_pb2.Pool]) -> "Catalog":
-        return cls({model.id: model for pool in pools for model in _models(pool)})
+        pools = list(pools)
+        return cls(
+            {model.id: model for pool in pools for model in _models(pool)},
+            {pool.name: tuple(pool.worker_addresses) for pool in pools},
+        )
 
-    def model(self, name: str) -> Model:
-        """Raises UnknownModel."""
-        if found := self.models.get(name):
+    def open_to(self, caller: Caller) -> list[Model]:
+        return [model for model in self.models.values() if caller.may_use(model.id)]
+
+    def model(self, name: str, caller: Caller) -> Model:
+        """Raises UnknownModel: a model that the caller may not use is none to it."""
+        if (found := self.models.get(name)) and caller.may_use(found.id):
             return found
         shown = name if len(name) <= 64 else f"{name[:64]}..."
         raise UnknownModel(f"The model '{shown}' does not exist or you do not have access to it.", param="model")

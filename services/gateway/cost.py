@@ -11,6 +11,10 @@ class Cost:
     prompt_tokens: int
     completion_tokens: int
 
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
 
 def estimate(prompt_bytes: int, token_limit: int | None, choices: int, context_tokens: int) -> Cost:
     """Nothing is estimated beyond the model's context; a context of 0 is not known."""

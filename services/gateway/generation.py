@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from services.gateway.accounts.account import Caller
 from services.gateway.catalog import Catalog, Model
 from services.gateway.cost import Cost, estimate
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.responses import ResponsesRequest
 from services.gateway.prompt_blocks import BLOCK_TOKENS, block_hashes
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded
@@ -16,22 +18,25 @@ from tidegate.worker.v1 import worker_pb2
 
 Prompt = worker_pb2.ChatPrompt | worker_pb2.TokenIds | str
 
-_CLASSES = {"priority": ServiceClass.PRIORITY, "flex": ServiceClass.FLEX}
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """`id` is minted here and the only name used inside the cluster; clients' own ids never are."""
+    """`id` is minted here and the only name used inside the cluster; clients' own ids never are.
+
+    tier_asked: as the client said it. cache_salt: see CacheSalt.
+    """
 
     id: str
     created: int
     model: Model
     prompt: Prompt
     sampling: worker_pb2.Sampling
+    tier_asked: str
     service_class: ServiceClass
     cost: Cost
     block_hashes: list[int]
-    tenant: str
+    caller: Caller
+    cache_salt: str
     stream: bool
     include_usage: bool
     timeout_s: float
@@ -42,7 +47,9 @@ class Generation:
             attempt=attempt,
             pool=self.model.pool,
             service_class=self.service_class.proto,
-            tenant=self.tenant,
+            tenant=self.caller.tenant,
+            weight=self.caller.weight,
+            limits=self.caller.router_limits(),
             cost=router_pb2.Cost(prompt_tokens=self.cost.prompt_tokens, completion_tokens=self.cost.completion_tokens),
             timeout_ms=max(1, int(timeout_s * 1000)),
             block_hashes=self.block_hashes,
@@ -61,6 +68,7 @@ class Generation:
             timeout_ms=max(1, int(timeout_s * 1000)),
             credit_tokens=credit,
             priority=int(self.service_class),
+            cache_salt=self.cache_salt,
         )
         match self.prompt:
             case str():
@@ -78,26 +86,34 @@ class Mint:
 
     request_id: str
     now: float
-    tenant: str
+    caller: Caller
+    cache_salt: str
     timeout_s: float
 
 
 def of_chat(request: ChatCompletionRequest, catalog: Catalog, mint: Mint) -> Generation:
-    """Raises UnknownModel, ContextLengthExceeded."""
+    """Raises UnknownModel, PermissionDenied, ContextLengthExceeded."""
     prompt = request.worker_prompt()
     return _build(request, f"chatcmpl-{mint.request_id}", prompt, catalog, mint)
 
 
 def of_completion(request: CompletionRequest, catalog: Catalog, mint: Mint) -> Generation:
-    """Raises UnknownModel, ContextLengthExceeded."""
+    """Raises UnknownModel, PermissionDenied, ContextLengthExceeded."""
     prompt = request.worker_prompt()
     return _build(request, f"cmpl-{mint.request_id}", prompt, catalog, mint)
+
+
+def of_response(request: ResponsesRequest, catalog: Catalog, mint: Mint) -> Generation:
+    """Raises InvalidRequest, UnknownModel, PermissionDenied, ContextLengthExceeded."""
+    chat = request.chat
+    return _build(chat, f"resp_{mint.request_id}", chat.worker_prompt(), catalog, mint)
 
 
 def _build(
     request: ChatCompletionRequest | CompletionRequest, name: str, prompt: Prompt, catalog: Catalog, mint: Mint
 ) -> Generation:
-    model = catalog.model(request.model)
+    model = catalog.model(request.model, mint.caller)
+    tier = request.service_tier or "auto"
     _check_room(request, model)
     text, size = _weigh(prompt)
     return Generation(
@@ -106,10 +122,12 @@ def _build(
         model=model,
         prompt=prompt,
         sampling=request.sampling(),
-        service_class=_CLASSES.get(request.service_tier or "auto", ServiceClass.DEFAULT),
+        tier_asked=tier,
+        service_class=mint.caller.service_class(tier),
         cost=estimate(size, request.token_limit, request.choices, model.context_tokens),
-        block_hashes=block_hashes(text, scope=model.id),
-        tenant=mint.tenant,
+        block_hashes=block_hashes(text, scope=f"{model.id} {mint.cache_salt}"),
+        caller=mint.caller,
+        cache_salt=mint.cache_salt,
         stream=bool(request.stream),
         include_usage=request.include_usage,
         timeout_s=mint.timeout_s,

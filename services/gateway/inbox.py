@@ -14,6 +14,7 @@ class WorkerLost:
 
 Item = (
     router_pb2.Grant
+    | router_pb2.Queued
     | router_pb2.Reject
     | router_pb2.Revoke
     | router_pb2.Yield

@@ -32,6 +32,12 @@ class Metrics:
             buckets=QUEUE_WAIT_S,
             registry=registry,
         )
+        self.resume_gap = Histogram(
+            "tidegate_gateway_resume_gap_seconds",
+            "From the loss of a worker in the middle of an answer to the next token",
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30),
+            registry=registry,
+        )
         self.retries = Counter(
             "tidegate_gateway_retries_total", "Attempts given to another worker", ["reason"], registry=registry
         )

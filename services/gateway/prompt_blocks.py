@@ -12,8 +12,8 @@ MAX_BLOCKS = 512
 def block_hashes(prompt: bytes, *, scope: str) -> list[int]:
     """64-bit hashes of the whole blocks, first block first; each covers all text before it as well.
 
-    `scope` (pool and adapter) keeps equal texts of different models apart. Beyond MAX_BLOCKS a longer match would
-    no longer change where a request goes.
+    `scope` (pool, adapter, cache salt) keeps equal texts apart that share no cache. Beyond MAX_BLOCKS a longer match
+    would no longer change where a request goes.
     """
     chained = blake2b(scope.encode(), digest_size=8).digest()
     hashes = []

@@ -25,19 +25,41 @@ _REJECTIONS: dict[int, tuple[type[TidegateError], str]] = {
     router_pb2.REJECT_REASON_NO_WORKERS: (NoWorkers, "No worker serves this model now. Please try again later."),
     router_pb2.REJECT_REASON_TOO_LARGE: (ContextLengthExceeded, "The request is larger than any worker can hold."),
     router_pb2.REJECT_REASON_DEADLINE: (DeadlineExceeded, "The request could not be started in time."),
-    router_pb2.REJECT_REASON_RATE_LIMITED: (RateLimited, "Rate limit reached. Please try again later."),
     router_pb2.REJECT_REASON_POISON: (EngineFailed, "The request failed on several workers and was given up."),
     router_pb2.REJECT_REASON_STORE_UNAVAILABLE: (StoreUnavailable, "The queue is not available. Please try again."),
 }
 
 
-def rejected(reject: router_pb2.Reject) -> TidegateError:
-    """Every refusal that time may heal carries Retry-After."""
+def rejected(reject: router_pb2.Reject, model: str, tokens: int) -> TidegateError:
+    """Every refusal that time may heal carries Retry-After. tokens: that the request was expected to cost."""
+    if reject.reason == router_pb2.REJECT_REASON_RATE_LIMITED:
+        return _rate_limited(reject, model, tokens)
     if reject.reason not in _REJECTIONS:
         return InternalError()
     kind, message = _REJECTIONS[reject.reason]
-    after = reject.retry_after_ms / 1000 or (RETRY_AFTER_S if issubclass(kind, Overloaded | RateLimited) else None)
+    after = reject.retry_after_ms / 1000 or (RETRY_AFTER_S if issubclass(kind, Overloaded) else None)
     return kind(message, param="model" if kind is UnknownModel else None, retry_after_s=after)
+
+
+def _rate_limited(reject: router_pb2.Reject, model: str, tokens: int) -> RateLimited:
+    state = next((state for state in reject.limits if state.name == reject.limit_name), router_pb2.LimitState())
+    if not reject.retry_after_ms:
+        limit = f"Limit {state.tokens_limit}, Requested {tokens}"
+        return RateLimited(f"Request too large for {model} on tokens per minute: {limit}.")
+    after_s = reject.retry_after_ms / 1000
+    return RateLimited(
+        f"Rate limit reached for {model} on {_exhausted(state, tokens)}. Please try again in {after_s:.3g}s.",
+        retry_after_s=after_s,
+    )
+
+
+def _exhausted(state: router_pb2.LimitState, tokens: int) -> str:
+    if state.requests_limit and not state.requests_remaining:
+        return f"requests per minute: Limit {state.requests_limit}"
+    if state.tokens_limit and state.tokens_remaining < tokens:
+        left = f"Limit {state.tokens_limit}, Remaining {state.tokens_remaining}, Requested {tokens}"
+        return f"tokens per minute: {left}"
+    return "requests at once"
 
 
 _FAILURES: dict[int, type[TidegateError]] = {

@@ -2,49 +2,70 @@
 
 from dataclasses import dataclass, field
 
+from services.gateway.progress import Progress
 from services.shared.errors import EngineFailed, Overloaded, TidegateError
 from tidegate.router.v1 import router_pb2
-from tidegate.worker.v1 import worker_pb2
 
-MAX_ATTEMPTS = 3
+# Failures in a row in which nothing was gained.
+MAX_FAILURES = 3
+MAX_HANDOVERS = 100
 
 
 class WorkerFailed(Exception):
     """The worker is at fault or leaving, not the request."""
 
-    def __init__(self, reason: str, *, worker_id: str, died: bool = False, yielded: bool = False) -> None:
-        """died: the engine went down with the request in it. yielded: the worker is well, the router wants its slot."""
+    def __init__(
+        self,
+        reason: str,
+        *,
+        worker_id: str,
+        died: bool = False,
+        handed_over: bool = False,
+        yielded: bool = False,
+        gained: bool = False,
+    ) -> None:
+        """died: the engine went down with the request in it. handed_over: the worker leaves, or serves something else.
+        yielded: the worker is well, the router wants its slot. gained: the attempt brought tokens."""
         super().__init__(reason)
         self.reason = reason
         self.worker_id = worker_id
         self.died = died
+        self.handed_over = handed_over
         self.yielded = yielded
-
-    @classmethod
-    def by(cls, failure: worker_pb2.Failure, worker_id: str) -> "WorkerFailed":
-        reason = worker_pb2.FailureKind.Name(failure.kind).removeprefix("FAILURE_KIND_").lower()
-        return cls(reason, worker_id=worker_id)
+        self.gained = gained
 
 
 @dataclass(slots=True)
 class Retries:
-    """What earlier attempts of one request teach the next."""
+    """What earlier attempts of one request teach the next.
+
+    An attempt that gained tokens clears what those before it are blamed for: a request that kills engines does so
+    wherever it stands, and gains nothing.
+    """
 
     attempt: int = 1
+    failures: int = 0
+    handovers: int = 0
     excluded: list[str] = field(default_factory=list)
     engine_deaths: int = 0
 
-    def after(self, failure: WorkerFailed, *, delivered: bool) -> None:
-        """Moves on to the next attempt. Raises the error for the client when there is none to be had.
-
-        delivered: the client has tokens of this attempt already; only a resumed attempt could continue it.
-        """
-        if delivered:
-            raise EngineFailed("The worker was lost while it was answering. Please try again.", retry_after_s=1.0)
-        if self.attempt >= MAX_ATTEMPTS:
+    def after(self, failure: WorkerFailed, progress: Progress) -> None:
+        """Moves on to the next attempt. Raises the error for the client when there is none to be had."""
+        if progress.begun and not progress.resumable:
+            raise EngineFailed(
+                "The worker was lost while it was answering, and with these parameters no other can continue exactly. "
+                "Please try again.",
+                retry_after_s=1.0,
+            )
+        if failure.gained:
+            self.failures, self.engine_deaths, self.excluded = 0, 0, []
+        given_away = failure.handed_over or failure.yielded
+        self.failures += not given_away
+        self.handovers += given_away
+        self.engine_deaths += failure.died
+        if self.failures >= MAX_FAILURES or self.handovers >= MAX_HANDOVERS:
             raise self._given_up(failure)
         self.attempt += 1
-        self.engine_deaths += failure.died
         if not failure.yielded and failure.worker_id not in self.excluded:
             self.excluded.append(failure.worker_id)
 

@@ -176,6 +176,8 @@ class RouterClient:
         match response.WhichOneof("frame"):
             case "grant":
                 self._granted(response.grant)
+            case "queued":
+                self._pass_on(response.queued)
             case "reject":
                 self._rejected(response.reject)
             case "revoke":
@@ -208,6 +210,6 @@ class RouterClient:
             del self._tickets[reject.request_id, reject.attempt]
             ticket.inbox.put(reject)
 
-    def _pass_on(self, frame: router_pb2.Revoke | router_pb2.Yield) -> None:
+    def _pass_on(self, frame: router_pb2.Queued | router_pb2.Revoke | router_pb2.Yield) -> None:
         if ticket := self._tickets.get((frame.request_id, frame.attempt)):
             ticket.inbox.put(frame)

@@ -151,7 +151,8 @@ class RouterApp:
         """Waits for Redis. Raises WrongSettings for one that may not be used, RuntimeError for a taken address."""
         self.http_address = await self._http.start()
         await self._wait_for_store()
-        self._tasks.start(self._store.run(), "store")
+        for pool, sender in self._store.senders():
+            self._tasks.start(sender, f"calls of {pool}")
         await self._upkeep.take_census()
         self._tasks.start(self._upkeep.keep_leases(), "leases")
         for pool, queue in self._queues.items():

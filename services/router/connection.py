@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import redis.asyncio as redis
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.sentinel import Sentinel
@@ -73,6 +74,10 @@ class _Located:
         self.host, self.port = await self._locate()
         await super()._connect()  # type: ignore[misc]
 
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """In C, a tenth of what the library's own takes; a command's name may be several words."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
@@ -119,20 +124,23 @@ class _Fixed:
         return self.address
 
 
+@dataclass(frozen=True, slots=True)
 class _Watched:
-    """The master that the Sentinels agree on."""
+    """The master that the first Sentinel which answers has in mind."""
 
-    def __init__(self, access: RedisAccess) -> None:
-        credentials = {"username": access.sentinel_username, "password": access.sentinel_password}
-        options = {**access.options(), **credentials, "ssl": access.url.tls}
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            list(access.url.addresses), sentinel_kwargs=options
-        )
-        self._master = access.url.master
+    access: RedisAccess
 
     async def __call__(self) -> Address:
         """Raises RedisError."""
-        host, port = await self._sentinel.discover_master(self._master)
+        access = self.access
+        credentials = {"username": access.sentinel_username, "password": access.sentinel_password}
+        options = {**access.options(), **credentials, "ssl": access.url.tls}
+        asked = Sentinel(list(access.url.addresses), sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        try:
+            host, port = await asked.discover_master(access.url.master)
+        finally:
+            for sentinel in asked.sentinels:
+                await sentinel.aclose()
         return str(host), int(port)
 
 

@@ -20,6 +20,8 @@ NAMES = {
     "deadlines": "sorted set: queued request id by the time (ms) it is given up",
     "workers": "sorted set: worker id by the time (ms) its lease ends",
     "free": "sorted set: ids of workers that take one more request, in the order that the policy looks at them",
+    "kept": "sorted set: ids of workers whose last free slots are for classes that may preempt, in the same order",
+    "wanted:": "sorted sets by worker and rank: places in line of requests that wait for its cache, by start tag",
     "sessions": "sorted set: gateway session id by the time (ms) its lease ends",
     "seen": "string: time (ms) of the last heartbeat of any worker",
     "yielding": "set: ids of granted requests whose gateways were asked to give them up",

@@ -32,7 +32,8 @@ class PoolQueue:
         self.pool = pool
         self.keys = PoolKeys(pool)
         self.rules = Rules.of_cluster(cluster)
-        self._scripts = PoolScripts(self.keys, router_id, cluster.pool(pool).placement)
+        told = cluster.pool(pool)
+        self._scripts = PoolScripts(self.keys, router_id, told.placement, overtaking=told.overtaking)
         self._store = store
         self._settings = settings
         self._switchboard = switchboard
@@ -91,7 +92,8 @@ class PoolQueue:
         return [unknown.decode() for unknown in await self._store.call(call)]
 
     async def reap(self) -> None:
-        counts, events = await self._store.call(self._scripts.reap(self.rules, limit=REAP_LIMIT))
+        spare_ms = max(self._settings.session_lease_ms, self._settings.worker_lease_ms)
+        counts, events = await self._store.call(self._scripts.reap(self.rules, limit=REAP_LIMIT, spare_ms=spare_ms))
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
             self._metrics.reaped.labels(self.pool, kind).inc(count)
         self.deliver(events)

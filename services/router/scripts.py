@@ -18,16 +18,18 @@ NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", 
 
 @dataclass(frozen=True)
 class Script:
-    """One script, composed with a placement policy and a clock."""
+    """One script, composed with a placement policy, a clock, and how often the head of a class may be overtaken."""
 
     name: str
     policy: str
     clock: str = "server"
+    overtaking: int = 0
 
     @cached_property
     def source(self) -> str:
         """The file with each of its parts in the place where it names it."""
-        return _PART.sub(lambda line: self._part(line[1]).read_text(), (_LUA / f"{self.name}.lua").read_text())
+        composed = _PART.sub(lambda line: self._part(line[1]).read_text(), (_LUA / f"{self.name}.lua").read_text())
+        return composed.replace("-- @overtaking", f"local OVERTAKING = {self.overtaking}")
 
     def _part(self, named: str) -> Path:
         match named.split():
@@ -47,8 +49,8 @@ class Script:
 
 
 @cache
-def script(name: str, policy: str, clock: str = "server") -> Script:
-    return Script(name, policy, clock)
+def script(name: str, policy: str, clock: str = "server", overtaking: int = 0) -> Script:
+    return Script(name, policy, clock, overtaking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class PoolScripts:
     router_id: str
     policy: str
     clock: str = "server"
+    overtaking: int = 0
 
     def submit(self, s: Submission, rules: Rules, *, lease_ms: int, no_worker_grace_ms: int) -> Call:
         of_class = rules.of(s.service_class)
@@ -152,8 +155,9 @@ class PoolScripts:
     def renew(self, sessions: list[str], *, lease_ms: int, create: bool = False) -> Call:
         return self._call("renew", lease_ms, int(create), *sessions)
 
-    def reap(self, rules: Rules, *, limit: int) -> Call:
-        return self._granting("reap", rules, limit)
+    def reap(self, rules: Rules, *, limit: int, spare_ms: int = 0) -> Call:
+        """`spare_ms`: time to be heard of, for sessions and workers, after nobody reaped for a while."""
+        return self._granting("reap", rules, limit, spare_ms)
 
     def outlook(self, request_ids: list[str]) -> Call:
         return self._call("outlook", *request_ids)
@@ -167,7 +171,7 @@ class PoolScripts:
         return self._call(name, *rules.arguments, *args)
 
     def _call(self, name: str, *args: str | float | bytes) -> Call:
-        return Call(script(name, self.policy, self.clock), [self.keys.root], [self.router_id, *args])
+        return Call(script(name, self.policy, self.clock, self.overtaking), [self.keys.root], [self.router_id, *args])
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,23 +1,24 @@
 """What a router process is told."""
 
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from services.router.connection import RedisAccess
 from services.router.redis_url import RedisUrl
-from services.shared.settings import ProcessSettings
+from services.shared.settings import PREFIX, ProcessSettings, WrongSettings
 
 _RedisUrl = Annotated[RedisUrl, BeforeValidator(lambda v: RedisUrl.parse(v) if isinstance(v, str) else v)]
 
 
 class RouterSettings(ProcessSettings):
     redis_url: _RedisUrl = Field(description="URL of Redis or Valkey, such as redis://:password@127.0.0.1:6379/0")
-    redis_tls_authority: FilePath | None = Field(
+    redis_tls_authority: Path | None = Field(
         None, description="PEM of who signs Redis' certificates; else the system's"
     )
-    redis_tls_certificate: FilePath | None = Field(None, description="PEM that the router shows to Redis")
-    redis_tls_key: FilePath | None = None
+    redis_tls_certificate: Path | None = Field(None, description="PEM that the router shows to Redis")
+    redis_tls_key: Path | None = None
     redis_sentinel_username: str | None = None
     redis_sentinel_password: SecretStr | None = Field(None, description="what the Sentinels themselves ask for")
     session_lease_ms: int = Field(5_000, ge=500, description="a gateway not heard of for this long has lost its work")
@@ -39,6 +40,10 @@ class RouterSettings(ProcessSettings):
         return self
 
     def redis(self) -> RedisAccess:
+        """Raises WrongSettings for a file that is not there."""
+        for name in ("redis_tls_authority", "redis_tls_certificate", "redis_tls_key"):
+            if (path := getattr(self, name)) and not path.is_file():
+                raise WrongSettings(f"{PREFIX}{name.upper()} = {path}: there is no such file")
         password = self.redis_sentinel_password
         return RedisAccess(
             self.redis_url,

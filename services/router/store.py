@@ -7,7 +7,7 @@ is kept without a round trip each, and throughput grows with load. Pools do not 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -74,11 +74,10 @@ class Store:
         """Runs one script. Raises StoreUnavailable."""
         return await self._lanes[call.keys[0]].call(call)
 
-    async def run(self) -> None:
-        """Sends what `call` hands over, until cancelled."""
-        async with asyncio.TaskGroup() as senders:
-            for root, lane in self._lanes.items():
-                senders.create_task(lane.run(), name=f"calls of {root}")
+    def senders(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """For each pool what sends the calls that `call` hands over, until cancelled."""
+        for keys in self._pools:
+            yield keys.pool, self._lanes[keys.root].run()
 
     async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
         """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""

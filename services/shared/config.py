@@ -86,6 +86,13 @@ class Pool(Strict):
     placement: Literal["prefix", "least_load", "round_robin"] = Field(
         "prefix", description="how workers are chosen: by cached prefix within balance, by load alone, or in turn"
     )
+    overtaking: int = Field(
+        16,
+        ge=0,
+        le=1000,
+        description="how often the head of a full pool's queue may be overtaken by requests that a free worker has"
+        " cached; 0: order is exact",
+    )
 
 
 class ClassPolicy(Strict):

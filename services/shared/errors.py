@@ -4,7 +4,7 @@
     |-- InvalidRequest             the request can never succeed as it is
     |   |-- NotJson, UnsupportedMedia, TooLarge, RequestTimeout
     |   |-- ContextLengthExceeded
-    |   |-- UnknownModel, UnknownRoute, MethodNotAllowed, NotFound
+    |   |-- UnknownModel, UnknownRoute, MethodNotAllowed, NotFound, Conflict
     |-- Unauthenticated            no key, or one we do not know
     |-- PermissionDenied           a key without the right
     |-- RateLimited                over the caller's own limits
@@ -14,6 +14,7 @@
     |-- DeadlineExceeded           the caller's own time ran out
     |-- ClientLeft                 nobody is there to be told
     |-- EngineFailed               the work was accepted and could not be finished
+    |-- NotConfigured              the operator has not set up what this needs
     |-- InternalError              a fault of ours; the text given to clients is generic
 
 Handlers at the edge (REST and gRPC) catch TidegateError and nothing more special; whatever else reaches them is an
@@ -85,6 +86,9 @@ class UnknownRoute(InvalidRequest): ...
 class MethodNotAllowed(InvalidRequest): ...
 
 
+class Conflict(InvalidRequest): ...
+
+
 class NotFound(InvalidRequest): ...
 
 
@@ -121,6 +125,9 @@ class ClientLeft(TidegateError): ...
 class EngineFailed(TidegateError): ...
 
 
+class NotConfigured(TidegateError): ...
+
+
 class InternalError(TidegateError):
     def __init__(self) -> None:
         super().__init__("The server had an error while processing your request. Please try again.")
@@ -149,6 +156,7 @@ WIRE: dict[type[TidegateError], Wire] = {
     UnknownRoute: Wire(404, "UNIMPLEMENTED", _INVALID, "unknown_url"),
     NotFound: Wire(404, "NOT_FOUND", _INVALID, "not_found"),
     MethodNotAllowed: Wire(405, "UNIMPLEMENTED", _INVALID, "method_not_allowed"),
+    Conflict: Wire(409, "FAILED_PRECONDITION", _INVALID, "conflict"),
     Unauthenticated: Wire(401, "UNAUTHENTICATED", _INVALID, "invalid_api_key"),
     PermissionDenied: Wire(403, "PERMISSION_DENIED", _INVALID, "permission_denied"),
     RateLimited: Wire(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"),
@@ -160,6 +168,7 @@ WIRE: dict[type[TidegateError], Wire] = {
     DeadlineExceeded: Wire(408, "DEADLINE_EXCEEDED", "server_error", "deadline_exceeded"),
     ClientLeft: Wire(499, "CANCELLED", "server_error", "client_left"),
     EngineFailed: Wire(502, "UNAVAILABLE", "server_error", "engine_failed"),
+    NotConfigured: Wire(501, "UNIMPLEMENTED", _INVALID, "not_configured"),
     InternalError: Wire(500, "INTERNAL", "server_error", "internal_error"),
     TidegateError: Wire(500, "INTERNAL", "server_error", "internal_error"),
 }

@@ -16,6 +16,7 @@ from typing_extensions import Buffer
 from services.shared.settings import Settings
 
 CHUNK_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """What is read into memory at once: manifests and aliases are far smaller."""
 
@@ -101,6 +102,15 @@ class ObjectStore:
         except (BaseError, FileNotFoundError) as error:
             raise _named(error, name) from error
         return digest.hexdigest()
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """The content in pieces of about a megabyte. Raises Missing."""
+        try:
+            result = await obstore.get_async(self._store, name)
+            async for chunk in result.stream(min_chunk_size=PIECE_BYTES):
+                yield bytes(chunk)
+        except (BaseError, FileNotFoundError) as error:
+            raise _named(error, name) from error
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """Names of the objects under `prefix`."""

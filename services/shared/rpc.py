@@ -59,8 +59,9 @@ def server(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     extra: list[tuple[str, Any]] | None = None,
 ) -> grpc.aio.Server:
-    limit = [("grpc.max_receive_message_length", max_message_bytes)]
-    return grpc.aio.server(options=[*_SERVER, *limit, *(extra or [])])
+    # As a dictionary: of an option that is given twice, gRPC takes the first.
+    options = {**dict(_SERVER), "grpc.max_receive_message_length": max_message_bytes, **dict(extra or [])}
+    return grpc.aio.server(options=list(options.items()))
 
 
 def bind(server: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 # Formats that hold data and nothing that runs. Everything else (.bin, .pt, .pkl, .py, ...) is refused.
 _ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
 _ALLOWED_NAMES = {"LICENSE"}
+_CODE_KEYS = {"auto_map", "custom_pipelines", "trust_remote_code"}
 _REPORT_EVERY_S = 5.0
 
 
@@ -100,15 +102,43 @@ def check_names(manifest: Manifest) -> None:
 
 
 def check_contents(folder: Path, manifest: Manifest) -> None:
-    """Raises RefusedModel when a configuration asks for code of the model's own (auto_map), or cannot be read."""
-    for file in manifest.files:
-        if file.name.endswith("config.json"):
-            try:
-                document = json.loads((folder / file.name).read_bytes())
-            except (ValueError, RecursionError) as error:
-                raise RefusedModel(f"{manifest.model}: {file.name} is no JSON: {error}") from None
-            if not isinstance(document, dict) or "auto_map" in document:
-                raise RefusedModel(f"{manifest.model}: {file.name} asks for remote code (auto_map)")
+    """Raises RefusedModel when a configuration asks for code of the model's own, or an index for files from elsewhere.
+
+    Neither may be other than a JSON object.
+    """
+    names = {file.name for file in manifest.files}
+    for name in sorted(names):
+        if name.endswith("config.json"):
+            if key := _code(_json(folder / name, manifest)):
+                raise RefusedModel(f"{manifest.model}: {name} asks for remote code ({key})")
+        elif name.endswith(".index.json"):
+            shards = _json(folder / name, manifest).get("weight_map")
+            if not isinstance(shards, dict) or not names.issuperset(map(str, shards.values())):
+                raise RefusedModel(f"{manifest.model}: {name} looks for weights in files that are not the version's")
+
+
+def _json(file: Path, manifest: Manifest) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise RefusedModel(f"{manifest.model}: {file.name} is no JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise RefusedModel(f"{manifest.model}: {file.name} is no JSON object")
+    return document
+
+
+def _code(document: dict[str, Any]) -> str | None:
+    """The first key at any depth that makes a library run code which comes with a model."""
+    left: list[Any] = [document]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if found := _CODE_KEYS & item.keys():
+                return min(found)
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+    return None
 
 
 def _move(part: Path, folder: Path) -> None:

@@ -2,20 +2,13 @@
 
 import asyncio
 
-from services.shared import lifecycle
-from services.shared.settings import WrongSettings, read, stop
-from services.shared.telemetry import configure_logging
+from services.shared import process
 from services.worker.app import WorkerApp
 from services.worker.settings import WorkerSettings
 
 
 def main() -> None:
-    try:
-        settings = read(WorkerSettings)
-        configure_logging("worker", settings.log_level)
-        lifecycle.run(lambda told: serve(settings, told))
-    except WrongSettings as error:
-        stop(error)
+    process.run("worker", WorkerSettings, serve)
 
 
 async def serve(settings: WorkerSettings, told: asyncio.Event) -> None:

@@ -30,12 +30,14 @@ from services.worker.metrics import Metrics
 from services.worker.model import ModelSource, reference
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
+from services.worker.shelf import Shelf
 from services.worker.status import Identity, State, Status
 from tidegate.worker.v1 import worker_pb2_grpc
 
 log = logging.getLogger(__name__)
 
 _WATCH_S = 0.5
+_HAND_OVER_S = 2.0
 _GOODBYE_S = 2.0
 _GRACE_S = 1.0
 
@@ -58,10 +60,12 @@ class WorkerApp:
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self.engine = engine or build_engine(self._pool.engine, self._clock)
         self.status = Status(self._identity())
+        self._shelf = Shelf(settings.cache_dir, settings.spare_versions)
         self._model_source = self._build_source(store or objectstore.connect(settings))
         self._metrics = self._build_metrics()
         self._deliveries = self._build_deliveries()
         self._attachment = self._build_attachment()
+        self._service = WorkerService(self.engine, self.status, self._metrics, self._clock)
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
         self._tasks = Tasks()
@@ -87,11 +91,12 @@ class WorkerApp:
         if self._stopped:
             return
         self._stopped = True
-        await self._drain()
+        await self._drain(self._settings.drain_s)
         await self._tasks.stop()
         if self._server:
             await self._server.stop(_GRACE_S)
         await self.engine.stop()
+        self._shelf.keep(())
         self._metrics.close()
         if self._http:
             await self._http.stop()
@@ -115,7 +120,7 @@ class WorkerApp:
 
     def _build_source(self, store: objectstore.ObjectStore) -> ModelSource:
         stager = Stager(store, self._settings.cache_dir, self._clock, TrustedKeys(self._settings.trusted_keys))
-        return ModelSource(Registry(store), stager, self._clock, self._random)
+        return ModelSource(Registry(store), stager, self._shelf, clock=self._clock, random=self._random)
 
     def _build_metrics(self) -> Metrics:
         """vLLM puts its metrics on the library's own registry; without it each worker has one to itself."""
@@ -124,12 +129,13 @@ class WorkerApp:
         return Metrics(prometheus_client.REGISTRY, self.engine.load, GpuCollector())
 
     def _build_deliveries(self) -> Deliveries:
+        settings = self._settings
         return Deliveries(
             self.engine,
             self.status,
-            lambda version: self._model_source.fetch_version(self._pool, version),
+            lambda version, in_use: self._model_source.fetch_version(self._pool, version, in_use),
             self._fail,
-            limits=Limits(self._settings.delivery_finish_s, self._settings.swap_limit_s),
+            limits=Limits(settings.stage_limit_s, settings.delivery_finish_s, settings.swap_limit_s),
             metrics=self._metrics,
             clock=self._clock,
         )
@@ -149,8 +155,7 @@ class WorkerApp:
     async def _bind(self) -> None:
         tls = self._settings.tls()
         self._server = rpc.server(tls)
-        service = WorkerService(self.engine, self.status, self._metrics, self._clock)
-        worker_pb2_grpc.add_WorkerServiceServicer_to_server(service, self._server)
+        worker_pb2_grpc.add_WorkerServiceServicer_to_server(self._service, self._server)
         port = rpc.bind(self._server, self._settings.listen, tls)
         await self._server.start()
         self.address = f"{self._settings.listen.rpartition(':')[0]}:{port}"
@@ -173,18 +178,26 @@ class WorkerApp:
 
     async def _watch(self) -> None:
         """Turns what the engine shows into the worker's state."""
-        watch = StepWatch(self._settings.stuck_after_s, self._clock.monotonic())
+        watch = StepWatch(self._clock.monotonic())
         while self.failure is None:
             await self._clock.sleep(_WATCH_S)
             if self.engine.death:
                 self._fail(self.engine.death)
-            elif watch.stuck(self.engine.load(), self._clock.monotonic()):
-                if self.status.state is State.READY:
-                    log.error("the engine has finished no step for %s s", self._settings.stuck_after_s)
-                    self.status.enter(State.STUCK)
-            elif self.status.state is State.STUCK:
-                log.warning("the engine moves again")
-                self.status.enter(State.READY)
+            else:
+                self._judge(watch.still_s(self.engine.load(), self._clock.monotonic()))
+
+    def _judge(self, still_s: float) -> None:
+        """still_s: how long the engine has had work and finished no step."""
+        limit_s = self._settings.stuck_after_s
+        if still_s >= 2 * limit_s:
+            self._fail(f"the engine has finished no step for {still_s:.0f} s")
+        elif still_s >= limit_s:
+            if self.status.state is State.READY:
+                log.error("the engine has finished no step for %.0f s", still_s)
+                self.status.enter(State.STUCK)
+        elif self.status.state is State.STUCK:
+            log.warning("the engine moves again")
+            self.status.enter(State.READY)
 
     def _fail(self, reason: str) -> None:
         log.error("this worker cannot go on: %s", reason)
@@ -196,25 +209,32 @@ class WorkerApp:
         if self._deliveries.accept(order):
             self._tasks.start(self._deliveries.deliver(order), "delivery")
 
-    def _drain_on_request(self) -> None:
-        self._tasks.start(self._drain_and_end(), "drain")
+    def _drain_on_request(self, limit_s: float | None) -> None:
+        self._tasks.start(self._drain_and_end(self._settings.drain_s if limit_s is None else limit_s), "drain")
 
-    async def _drain_and_end(self) -> None:
-        await self._drain()
+    async def _drain_and_end(self, limit_s: float) -> None:
+        await self._drain(limit_s)
         self.ended.set()
 
-    async def _drain(self) -> None:
-        """Takes nothing new, lets running requests finish within `drain_s`, and says goodbye to the router."""
+    async def _drain(self, limit_s: float) -> None:
+        """Takes nothing new, lets running requests finish within `limit_s`, hands over the rest, and says goodbye."""
         if self.failure is None:
             self.status.enter(State.DRAINING)
-            try:
-                async with asyncio.timeout(self._settings.drain_s):
-                    await self.status.idle()
-            except TimeoutError:
-                log.warning("%d requests did not finish in time", self.status.requests)
+            if not await self._idle_within(limit_s):
+                log.warning("handing over %d requests", self.status.requests)
+                self._service.hand_over()
+                await self._idle_within(_HAND_OVER_S)
         self._attachment.leave()
         try:
             async with asyncio.timeout(_GOODBYE_S):
                 await self._attachment.left.wait()
         except TimeoutError:
             log.warning("left without a goodbye: no router answered")
+
+    async def _idle_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.status.idle()
+        except TimeoutError:
+            return False
+        return True

@@ -34,13 +34,14 @@ class Attachment:
         routers: tuple[str, ...],
         status: Status,
         load: Callable[[], EngineLoad],
-        on_drain: Callable[[], None],
+        on_drain: Callable[[float | None], None],
         on_deliver: Callable[[Order], None],
         *,
         clock: Clock,
         random: Random,
         tls: rpc.Tls | None = None,
     ) -> None:
+        """on_drain: told how long running requests may take, in seconds; None: as long as the worker lets them."""
         self._routers, self._status, self._load = routers, status, load
         self._on_drain, self._on_deliver = on_drain, on_deliver
         self._clock, self._random, self._tls = clock, random, tls
@@ -88,7 +89,7 @@ class Attachment:
         match frame.WhichOneof("frame"):
             case "drain":
                 log.info("router %s asks to drain", router)
-                self._on_drain()
+                self._on_drain(frame.drain.timeout_ms / 1000 or None)
             case "deliver":
                 self._on_deliver(_order(frame.deliver))
 

@@ -11,7 +11,7 @@ class Credit:
     def __init__(self, tokens: int) -> None:
         """tokens 0: no limit."""
         self._limited = tokens > 0
-        self._tokens = tokens
+        self._window = self._tokens = tokens
         self._more = asyncio.Event()
 
     def add(self, tokens: int) -> None:
@@ -19,9 +19,14 @@ class Credit:
         self._more.set()
 
     async def pace(self, delta: Delta) -> AsyncIterator[Delta]:
-        """The delta, in parts where it is larger than the room there is; waits for room."""
+        """The delta, once there is room for it.
+
+        One that is large beside the window goes out in parts: a gateway may wait for half of the window before it
+        gives credit again.
+        """
+        large = 2 * len(delta.token_ids) > self._window
         while self._limited and len(delta.token_ids) > self._tokens:
-            if self._tokens:
+            if self._tokens and large:
                 head, delta = split(delta, self._tokens)
                 self._tokens = 0
                 yield head
@@ -33,5 +38,12 @@ class Credit:
 
 def split(delta: Delta, tokens: int) -> tuple[Delta, Delta]:
     """The first `tokens` alone, then the rest with text and ending: what was not sent can still be resumed."""
-    head = Delta(delta.choice, token_ids=delta.token_ids[:tokens], logprobs=delta.logprobs[:tokens])
+    at = delta.text_from
+    head = Delta(
+        delta.choice,
+        token_ids=delta.token_ids[:tokens],
+        logprobs=delta.logprobs[:tokens],
+        text_from=at,
+        text_end=at,
+    )
     return head, replace(delta, token_ids=delta.token_ids[tokens:], logprobs=delta.logprobs[tokens:])

@@ -9,8 +9,9 @@ then commit; or put the old weights back, prove those, and go on serving
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.shared.clock import Clock
@@ -21,7 +22,7 @@ from services.shared.staging import RefusedModel
 from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed, unfit
 from services.worker.golden import NotProven, prove
 from services.worker.metrics import Metrics
-from services.worker.report import Phase, Report
+from services.worker.report import Outcome, Phase, Report
 from services.worker.status import State, Status
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """In seconds. finish: for running requests. swap: for the engine to replace its weights, or to prove them."""
+    """In seconds. stage: to bring a version to local disk. finish: for running requests. swap: for the engine to
+    replace its weights, or to prove them."""
 
+    stage_s: float
     finish_s: float
     swap_s: float
 
@@ -54,13 +57,14 @@ class Undeliverable(Exception):
 
 
 class Deliveries:
-    """One at a time. `fetch` brings a version to local disk; `give_up` is told when the engine is lost over one."""
+    """One at a time. `fetch` brings a version to local disk, where those that are in use stay; `give_up` is told when
+    the engine is lost over one."""
 
     def __init__(
         self,
         engine: Engine,
         status: Status,
-        fetch: Callable[[str], Awaitable[Model]],
+        fetch: Callable[[str, Collection[Path]], Awaitable[Model]],
         give_up: Callable[[str], None],
         *,
         limits: Limits,
@@ -70,6 +74,7 @@ class Deliveries:
         self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._serving: Model | None = None
+        self._previous: Model | None = None
 
     def begin(self, model: Model) -> None:
         """The engine has started on `model`; from now on orders can be taken."""
@@ -98,16 +103,16 @@ class Deliveries:
         try:
             model = await self._stage(order, old)
             await self._hold(order)
-        except Undeliverable as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it was: nothing is touched yet, and the router is told
             self._status.reopen()
-            self._end(order, Phase.FAILED, "refused", str(error))
+            self._end(order, Phase.FAILED, "refused", _words(error))
             return
         sealed_at = self._clock.monotonic()
         try:
             await self._change(order, old, model)
-        except EngineDead as error:
-            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {error}")
-            self._give_up(f"delivery of {order.version}: {error}")
+        except Exception as error:  # noqa: BLE001 -- whatever it was: nobody knows what the engine would answer now
+            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {_words(error)}")
+            self._give_up(f"delivery of {order.version}: {_words(error)}")
             return
         self._metrics.gap.observe(self._clock.monotonic() - sealed_at)
 
@@ -123,22 +128,30 @@ class Deliveries:
             self._reopen()
             self._end(order, Phase.FAILED, "restored", reason)
         else:
-            self._serving = new
+            self._serving, self._previous = new, old
             self._reopen()
             self._end(order, Phase.COMMITTED, "committed")
 
     async def _stage(self, order: Order, old: Model) -> Model:
         """Raises Undeliverable."""
         try:
-            model = await self._fetch(order.version)
+            async with asyncio.timeout(self._limits.stage_s):
+                model = await self._fetch(order.version, self._in_use())
         except (RefusedModel, WrongManifest, UnknownVersion, StoreError) as error:
             raise Undeliverable(str(error)) from error
+        except TimeoutError:
+            raise Undeliverable(f"it was not staged within {self._limits.stage_s:g} s") from None
         except OSError as error:
             raise Undeliverable(f"the version cannot be kept on this machine: {error}") from error
         if reason := unfit(old.manifest, model.manifest):
             raise Undeliverable(reason)
         # The draft, if there is one, stays.
         return Model(model.folder, model.manifest, old.draft)
+
+    def _in_use(self) -> set[Path]:
+        """What is served, and what was before: an operator may want it back."""
+        models = [model for model in (self._serving, self._previous) if model]
+        return {folder for model in models for folder in (model.folder, model.draft) if folder}
 
     async def _hold(self, order: Order) -> None:
         """Nothing runs when it returns, and nothing can start. Raises Undeliverable."""
@@ -185,17 +198,26 @@ class Deliveries:
             task.cancel()
         if not done:
             raise EngineDead(f"the engine did not {what} within {self._limits.swap_s:g} s")
+        if task.cancelled():
+            raise EngineDead(f"the engine did not {what}: it cancelled the work")
         task.result()
 
     def _reopen(self) -> None:
         self._status.loaded(self._engine.info)
         self._status.reopen()
 
-    def _end(self, order: Order, phase: Phase, outcome: str, reason: str = "") -> None:
-        """outcome: unchanged, refused, committed, restored or lost."""
+    def _end(self, order: Order, phase: Phase, outcome: Outcome, reason: str = "") -> None:
         self._metrics.deliveries.labels(outcome).inc()
         self._tell(order, phase, reason)
 
     def _tell(self, order: Order, phase: Phase, reason: str = "") -> None:
         log.info("delivery of %s: %s %s", order.version, phase.name.lower(), reason)
         self._status.deliver(Report(order.delivery_id, order.version, phase, reason[:_MAX_REASON]))
+
+
+def _words(error: Exception) -> str:
+    """What a person is told; an error that nobody foresaw is logged whole."""
+    if isinstance(error, (Undeliverable, EngineDead)):
+        return str(error)
+    log.error("a delivery failed in a way that was not foreseen", exc_info=error)
+    return repr(error)

@@ -2,18 +2,24 @@
 
 from services.worker.engine.contract import EngineLoad
 
+# Longer than this between two looks, the process itself stood still, and cannot tell what its engine did meanwhile.
+_MAX_LOOK_S = 2.0
+
 
 class StepWatch:
-    """limit_s: how long an engine with work may go without finishing a step."""
+    """To be asked at least every second."""
 
-    def __init__(self, limit_s: float, now: float) -> None:
-        self._limit_s = limit_s
-        self._moved_at = now
+    def __init__(self, now: float) -> None:
+        self._looked_at = now
+        self._still_s = 0.0
         self._steps = 0
 
-    def stuck(self, load: EngineLoad, now: float) -> bool:
-        """Tells the watch what the engine is at; `now` in seconds of a monotonic clock."""
+    def still_s(self, load: EngineLoad, now: float) -> float:
+        """For how long the engine has had work and finished no step; `now` in seconds of a monotonic clock."""
         idle = not (load.running or load.waiting)
         if idle or load.steps != self._steps:
-            self._steps, self._moved_at = load.steps, now
-        return now - self._moved_at >= self._limit_s
+            self._steps, self._still_s = load.steps, 0.0
+        else:
+            self._still_s += min(now - self._looked_at, _MAX_LOOK_S)
+        self._looked_at = now
+        return self._still_s

@@ -1,15 +1,15 @@
 """tidegate_worker_*: what the engine does now, read when asked, and what became of the requests."""
 
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.worker.engine.contract import EngineLoad
+from services.worker.report import Outcome
 
-# As delivery.py ends them. Each is there from the start: an alert sees a counter grow, not come into being.
-DELIVERY_OUTCOMES = ("served already", "committed", "refused", "restored", "lost")
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
@@ -18,7 +18,8 @@ class Metrics:
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
         self.deliveries = Counter("tidegate_worker_deliveries", "Deliveries that ended", ["outcome"], registry=None)
-        for outcome in DELIVERY_OUTCOMES:
+        # Each is there from the start: an alert sees a counter grow, not come into being.
+        for outcome in get_args(Outcome):
             self.deliveries.labels(outcome)
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
         self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")

@@ -1,17 +1,22 @@
 """From the registry reference in tidegate.yaml to a model on local disk, however long the store takes to come up."""
 
+import asyncio
 import logging
+from collections.abc import Collection
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Draft, Pool, VllmEngine
+from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
 from services.shared.staging import RefusedModel, Stager
 from services.worker.engine.contract import Model
+from services.worker.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +32,9 @@ def reference(text: str, key: str) -> Reference:
 
 
 class ModelSource:
-    def __init__(self, registry: Registry, stager: Stager, clock: Clock, random: Random) -> None:
-        self._registry, self._stager, self._clock, self._random = registry, stager, clock, random
+    def __init__(self, registry: Registry, stager: Stager, shelf: Shelf, *, clock: Clock, random: Random) -> None:
+        self._registry, self._stager, self._shelf = registry, stager, shelf
+        self._clock, self._random = clock, random
 
     async def fetch(self, pool: Pool) -> Model:
         """The pool's model, and its draft if it has one, on disk.
@@ -47,11 +53,12 @@ class ModelSource:
             return Model(model.folder, model.manifest, draft.folder)
         return model
 
-    async def fetch_version(self, pool: Pool, version: str) -> Model:
+    async def fetch_version(self, pool: Pool, version: str, in_use: Collection[Path]) -> Model:
         """Another version of the pool's model, on disk; a store that fails is asked a few times.
 
-        Raises RefusedModel, WrongManifest, UnknownVersion, StoreError.
+        What is not `in_use` may make room for it. Raises RefusedModel, WrongManifest, UnknownVersion, StoreError.
         """
+        self._shelf.keep(in_use)
         wanted = Reference(reference(pool.model, f"pools.{pool.name}.model").model, version)
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
@@ -63,7 +70,18 @@ class ModelSource:
 
     async def _once(self, wanted: Reference) -> Model:
         manifest = await self._registry.resolve(wanted)
-        return Model(await self._stager.stage(manifest), manifest)
+        return Model(await self._shelved(manifest), manifest)
+
+    async def _shelved(self, manifest: Manifest) -> Path:
+        """Staged, and held so that nobody on this machine clears it away. Raises RefusedModel, StoreError, OSError."""
+        folder = self._stager.folder_of(manifest)
+        for _ in range(_TRIES):
+            if not self._shelf.hold(folder):
+                await asyncio.to_thread(self._shelf.sweep)
+            await self._stager.stage(manifest)
+            if self._shelf.hold(folder):
+                return folder
+        raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")
 
     async def _patiently(self, wanted: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):

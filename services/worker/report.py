@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
+
+Outcome = Literal["unchanged", "committed", "refused", "restored", "lost"]
+"""How a delivery ended, for metrics. refused: before anything was touched. restored: the old weights were put back."""
 
 
 class Phase(IntEnum):

@@ -8,11 +8,12 @@ stream ends, its requests are aborted.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import NoReturn
 
 import grpc
 
+from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from services.worker.batch import Batch, response
@@ -20,11 +21,13 @@ from services.worker.credit import Credit
 from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
-from services.worker.wire import delta_frame, engine_request, failure_of, usage_frame
+from services.worker.wire import delta_frame, engine_request, failure_of, tokenizable, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
 from tidegate.worker.v1 import worker_pb2_grpc
 
 log = logging.getLogger(__name__)
+
+HELLO_S = 5.0
 
 # The router keeps engines full, not queued; whoever sends this many times more than runs does not ask the router.
 _CROWD = 4
@@ -33,6 +36,7 @@ _OUTCOMES = {
     pb.FAILURE_KIND_UNSPECIFIED: "completed",
     pb.FAILURE_KIND_CANCELLED: "cancelled",
     pb.FAILURE_KIND_DEADLINE: "timed_out",
+    pb.FAILURE_KIND_DRAINING: "handed_over",
     pb.FAILURE_KIND_ENGINE: "failed",
 }
 
@@ -40,14 +44,25 @@ Context = grpc.aio.ServicerContext[AsyncIterator[pb.ServeRequest], AsyncIterator
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
-    def __init__(self, engine: Engine, status: Status, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, status: Status, metrics: Metrics, clock: Clock, *, hello_s: float = HELLO_S
+    ) -> None:
+        """hello_s: time that a gateway has to say who it is."""
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
+        self._hello_s = hello_s
+        self._streams: set[GatewayStream] = set()
+
+    def hand_over(self) -> None:
+        """Ends what still runs so that other workers go on with it."""
+        for stream in self._streams:
+            stream.hand_over()
 
     async def Serve(  # noqa: N802 -- gRPC names it
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> AsyncIterator[pb.ServeResponse]:
         await self._greet(request_iterator, context)
         stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
+        self._streams.add(stream)
         reading = asyncio.create_task(stream.read(request_iterator), name="serve-read")
         reading.add_done_callback(lambda _: stream.batch.close())
         try:
@@ -57,9 +72,37 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             await stream.stop()
+            self._streams.discard(stream)
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: rpc.Context) -> pb.TokenizeResponse:  # noqa: N802
+        async with self._asked(context) as version:
+            token_ids = await self._engine.tokenize(tokenizable(request))
+            return pb.TokenizeResponse(token_ids=token_ids, model_version=version)
+
+    async def Detokenize(self, request: pb.DetokenizeRequest, context: rpc.Context) -> pb.DetokenizeResponse:  # noqa: N802
+        async with self._asked(context) as version:
+            text = await self._engine.detokenize(list(request.token_ids))
+            return pb.DetokenizeResponse(text=text, model_version=version)
+
+    @asynccontextmanager
+    async def _asked(self, context: rpc.Context) -> AsyncIterator[str]:
+        """Lets a small question in once the model is there; gives its version, and an engine's error its status."""
+        info = self._status.info
+        if info is None:
+            await _refuse(context, "this worker's engine is not ready", grpc.StatusCode.UNAVAILABLE)
+        try:
+            yield info.model_version
+        except InvalidPrompt as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except EngineError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
     async def _greet(self, frames: AsyncIterator[pb.ServeRequest], context: Context) -> None:
-        first = await anext(aiter(frames), None)
+        try:
+            async with asyncio.timeout(self._hello_s):
+                first = await anext(aiter(frames), None)
+        except TimeoutError:
+            await _refuse(context, f"no Hello came within {self._hello_s:g} s")
         if first is None or first.WhichOneof("frame") != "hello":
             await _refuse(context, "the first frame of a stream is Hello")
         epoch = self._status.identity.epoch
@@ -67,8 +110,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             await _refuse(context, f"this worker's epoch is {epoch}, not {first.hello.worker_epoch}")
 
 
-async def _refuse(context: Context, message: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, message)
+async def _refuse(
+    context: rpc.Context, message: str, status: grpc.StatusCode = grpc.StatusCode.FAILED_PRECONDITION
+) -> NoReturn:
+    await context.abort(status, message)
     raise AssertionError("abort raises")
 
 
@@ -113,9 +158,13 @@ class GatewayStream:
         """Aborts every request and waits until the engine has let them go."""
         await self._tasks.stop()
 
+    def hand_over(self) -> None:
+        for request in list(self._requests.values()):
+            request.stop(pb.FAILURE_KIND_DRAINING, "this worker is leaving")
+
     async def _start(self, start: pb.Start) -> None:
         if refusal := self._refusal(start):
-            self._count(refusal)
+            self._metrics.requests.labels("refused").inc()
             await self.batch.put(_ended(start, failure=refusal))
             return
         request = Request(start)
@@ -205,6 +254,7 @@ class GatewayStream:
             model_version=self._status.info.model_version if self._status.info else "",
             prompt_tokens=event.prompt_tokens,
             cached_tokens=event.cached_tokens,
+            resumable=event.resumable,
         )
 
     def _count(self, failure: pb.Failure) -> None:

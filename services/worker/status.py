@@ -96,5 +96,6 @@ class Status:
         self._changed.clear()
 
     async def idle(self) -> None:
-        """Returns when no request runs."""
-        await self._idle.wait()
+        """Returns when no request runs, and that still holds when the caller goes on."""
+        while self.requests:
+            await self._idle.wait()

@@ -43,6 +43,13 @@ def engine_request(start: pb.Start) -> EngineRequest:
     )
 
 
+def tokenizable(request: pb.TokenizeRequest) -> Prompt:
+    """Raises InvalidPrompt."""
+    if request.WhichOneof("prompt") == "chat":
+        return _chat(request.chat)
+    return TextPrompt(request.text)
+
+
 def _prompt(start: pb.Start) -> Prompt:
     kind = start.WhichOneof("prompt")
     if kind == "chat":
@@ -111,6 +118,7 @@ def delta_frame(start: pb.Start, delta: Delta) -> pb.Delta:
         reasoning=delta.reasoning,
         finish_reason=_FINISH[delta.finish_reason],
         stop_reason=delta.stop_reason,
+        text_end=delta.text_end,
     )
     # Rare, so they cost the common delta nothing.
     if delta.tool_calls:

@@ -1,12 +1,33 @@
-"""A real model for the tests that carry the marker `vllm`."""
+"""The databases that a gateway may be given; and a real model for the tests that carry the marker `vllm`."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from services.gateway.database.engine import Database
+from services.shared.clock import SystemClock
+from tests.support.postgres import Postgres
 from trainer.sources.packaged import PackagedSmolLM2
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty one."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'gateway.sqlite3'}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url, clock=SystemClock(), random=Random(1))
+    await opened.migrate()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """What every engine must do, run on each one: the simulated engine, and vLLM with a real model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -25,6 +27,7 @@ from services.worker.engine.contract import (
     Event,
     InvalidPrompt,
     Model,
+    Prompt,
     ResumePoint,
     Sampling,
     Started,
@@ -33,6 +36,7 @@ from services.worker.engine.contract import (
     TokenPrompt,
 )
 from services.worker.golden import NotProven, prove
+from tests.contract.cuts import cut, deltas, points, whole
 from tests.support.wait import wait_until
 from tests.unit.worker.models import FREE, manifest_of, simulated_model
 
@@ -100,10 +104,6 @@ def text(events: list[Event], choice: int = 0) -> str:
     return "".join(event.text for event in deltas(events, choice))
 
 
-def deltas(events: list[Event], choice: int = 0) -> list[Delta]:
-    return [event for event in events if isinstance(event, Delta) and event.choice == choice]
-
-
 async def test_greedy_answers_are_the_same_each_time(engine: Engine) -> None:
     first = await collect(engine, request("one", max_tokens=24))
     second = await collect(engine, request("two", max_tokens=24))
@@ -160,31 +160,98 @@ async def test_chat_is_rendered(engine: Engine) -> None:
         assert "Paris" in text(events)
 
 
-@pytest.mark.parametrize("cut", [1, 7, 15])
-async def test_an_answer_resumes_where_it_stopped(engine: Engine, cut: int) -> None:
-    unbroken = await collect(engine, request("unbroken", max_tokens=16))
-    whole, words = tokens(unbroken), text(unbroken)
-    before = tokens_text(unbroken, cut)
-    point = ResumePoint(tuple(whole[:cut]), len(before))
-    resumed = await collect(
-        engine,
-        EngineRequest("resumed", PROMPT, Sampling(max_tokens=16, **GREEDY), resume={0: point}),  # type: ignore[arg-type]
-    )
-    assert tokens(resumed) == whole[cut:]
-    assert before + text(resumed) == words
-    assert isinstance(resumed[-1], Ended)
-    assert resumed[-1].usage.completion_tokens == 16
+def is_simulated(engine: Engine) -> bool:
+    return engine.info.vocab_size < 40_000
 
 
-def tokens_text(events: list[Event], count: int) -> str:
-    """Text that had gone out with the deltas which hold no more than `count` tokens."""
-    out, seen = "", 0
-    for delta in deltas(events):
-        seen += len(delta.token_ids)
-        if seen > count:
-            break
-        out += delta.text
-    return out
+Parameters = dict[str, Any]
+LENGTH = 24
+
+# Parameters whose answers are resumed, given what the model says without them.
+RESUMABLE: dict[str, Callable[[str], Parameters]] = {
+    "greedy": lambda said: {},
+    "stop string that begins and ends within words": lambda said: {"stop": (said[len(said) // 2 :][:9],)},
+    "stop string after min_tokens": lambda said: {"stop": (" ",), "min_tokens": LENGTH // 2},
+    "stop string that never comes": lambda said: {"stop": ("~" * 40,)},
+    "repetition penalty": lambda said: {"repetition_penalty": 1.3},
+    "choices": lambda said: {"n": 2},
+    "log probabilities": lambda said: {"top_logprobs": 2},
+    "seed, greedily": lambda said: {"seed": 3},
+}
+
+
+@pytest.mark.parametrize("name", RESUMABLE)
+async def test_an_answer_resumes_wherever_it_was_cut(engine: Engine, name: str) -> None:
+    said = text(await collect(engine, request("plain", max_tokens=LENGTH)))
+    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH} | RESUMABLE[name](said))
+
+
+async def test_a_logit_bias_is_resumed(engine: Engine) -> None:
+    if not is_simulated(engine):
+        pytest.skip("vLLM has no logit_bias beside speculative decoding")
+    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "logit_bias": {400: 3.0}})
+
+
+async def test_an_echo_is_not_repeated(engine: Engine) -> None:
+    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "echo": True}, torn=False)
+
+
+@pytest.mark.parametrize("stop", [(), ("\u672c\u8a9e~", "~~")])
+async def test_half_characters_are_resumed(engine: Engine, stop: tuple[str, ...]) -> None:
+    """Characters of several tokens each."""
+    await resumes_everywhere(engine, TextPrompt("\u65e5\u672c\u8a9e " * 12), {"max_tokens": LENGTH, "stop": stop})
+
+
+async def test_a_chat_is_resumed_up_to_its_own_end(engine: Engine) -> None:
+    chat = ChatPrompt([{"role": "user", "content": "What is the capital of France?"}])
+    await resumes_everywhere(engine, chat, {"max_tokens": 300, "ignore_eos": False})
+
+
+async def test_a_stop_token_ends_a_resumed_answer(engine: Engine) -> None:
+    token = tokens(await collect(engine, request("plain", max_tokens=LENGTH)))[LENGTH // 2]
+    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "stop_token_ids": (token,)})
+
+
+async def resumes_everywhere(engine: Engine, prompt: Prompt, parameters: Parameters, *, torn: bool = True) -> None:
+    """Cuts the answer after each delta, or some of them where a model is slow, and always after the last.
+
+    torn: every other time the last delta's tokens were delivered, and its text was not.
+    """
+    unbroken = await collect(engine, request("unbroken", prompt, **parameters))
+    assert isinstance(unbroken[0], Started)
+    assert isinstance(unbroken[-1], Ended)
+    assert unbroken[0].resumable
+    count = len(unbroken) - 2
+    step = 1 if is_simulated(engine) else max(1, count // 5)
+    cuts = {at: cut(unbroken, at, torn=torn and at % 2 == 0) for at in (*range(1, count, step), count - 1, count)}
+    asked = request("cut", prompt, **parameters)
+    again = (replace(asked, request_id=f"cut-{at}", resume=points(told)) for at, told in cuts.items())
+    resumed = await asyncio.gather(*(collect(engine, one) for one in again))
+    for told, rest in zip(cuts.values(), resumed, strict=True):
+        for choice in range(asked.sampling.n):
+            assert whole(deltas([*told, *rest], choice)) == whole(deltas(unbroken, choice))
+        assert isinstance(rest[0], Started)
+        assert isinstance(rest[-1], Ended)
+        assert rest[-1].usage.completion_tokens == unbroken[-1].usage.completion_tokens
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"presence_penalty": 0.5}, {"frequency_penalty": 0.5}, {"seed": 7, "temperature": 1.0}],
+    ids=["presence", "frequency", "seed"],
+)
+async def test_what_cannot_be_resumed_says_so_first_and_is_refused_later(
+    engine: Engine, parameters: Parameters
+) -> None:
+    events = await collect(engine, request("asked", max_tokens=4, **parameters))
+    assert isinstance(events[0], Started)
+    resumed = replace(request("resumed", max_tokens=4, **parameters), resume=points(cut(events, 1, torn=False)))
+    if events[0].resumable:
+        assert is_simulated(engine)
+        assert await collect(engine, resumed)
+        return
+    with pytest.raises(InvalidPrompt, match="cannot be resumed"):
+        await collect(engine, resumed)
 
 
 async def test_only_unfinished_choices_resume(engine: Engine) -> None:
@@ -345,3 +412,17 @@ async def test_ngram_speculation_drafts(engine: Engine) -> None:
 def _counter(name: str) -> float:
     samples = (sample for metric in prometheus_client.REGISTRY.collect() for sample in metric.samples)
     return sum(sample.value for sample in samples if sample.name == name)
+
+
+async def test_counting_tokens_reads_what_generating_would(engine: Engine) -> None:
+    for prompt in (PROMPT, ChatPrompt([{"role": "user", "content": "Say: tide \U0001f30a"}])):
+        counted = await engine.tokenize(prompt)
+        [started] = [
+            event
+            for event in await collect(engine, request("counted", prompt, max_tokens=1))
+            if isinstance(event, Started)
+        ]
+        assert len(counted) == started.prompt_tokens
+    assert await engine.detokenize(await engine.tokenize(PROMPT)) == PROMPT.text
+    with pytest.raises(InvalidPrompt):
+        await engine.detokenize([engine.info.vocab_size])

@@ -14,7 +14,12 @@ pytestmark = pytest.mark.timeout(600)
 BASE = "localhost/tidegate-base"
 BUILT = ("gateway", "router")
 CONFIG = f"--volume={Path('tidegate.yaml').absolute()}:/etc/tidegate/tidegate.yaml:ro"
-GATEWAY = ["TIDEGATE_ROUTERS=nowhere:8081", f"TIDEGATE_API_KEY={'a' * 40}", f"TIDEGATE_ADMIN_KEY={'b' * 40}"]
+GATEWAY = [
+    "TIDEGATE_ROUTERS=nowhere:8081",
+    f"TIDEGATE_API_KEY={'a' * 40}",
+    f"TIDEGATE_ADMIN_KEY={'b' * 40}",
+    f"TIDEGATE_SERVER_SECRET={'c' * 40}",
+]
 ROUTER = ["TIDEGATE_REDIS_URL=redis://nowhere:6379/0"]
 ENVIRONMENT = {"gateway": GATEWAY, "router": ROUTER}
 

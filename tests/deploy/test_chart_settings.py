@@ -12,9 +12,10 @@ from tests.deploy.chart import EXAMPLES, pods, rendered
 from tests.deploy.processes import check
 
 SECRETS = {
-    "url": "scheme://:password@host:1/0",
+    "url": "redis://:password@host:1/0",
     "api-key": "a" * 40,
     "admin-key": "b" * 40,
+    "server-secret": "e" * 40,
     "access-key": "c" * 40,
     "secret-key": "d" * 40,
     "trusted-keys": SigningKey.parse(b"A" * 43 + b"=").public,

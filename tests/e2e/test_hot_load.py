@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +12,7 @@ import pytest
 
 from services.cli.local import secrets
 from services.cli.local.folder import DataFolder
-from services.shared.manifests import Manifest
+from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
 from services.shared.objectstore import ObjectStore, StoreSettings, connect
 from services.shared.registry import Reference, Registry, object_name
 from services.worker.engine.contract import ChatPrompt, Sampling
@@ -149,9 +148,7 @@ async def test_a_rollout_there_and_back_loses_nothing_and_mixes_nothing(cluster:
     assert len(made.said) > 100
 
 
-async def test_a_flipped_bit_is_refused_and_the_old_version_answers_throughout(
-    cluster: RunningCluster, tmp_path: Path
-) -> None:
+async def test_a_flipped_bit_is_refused_and_the_old_version_answers_throughout(cluster: RunningCluster) -> None:
     (old,) = served(cluster)
     before = await Registry(store_of(cluster)).resolve(Reference("simulated", old))
     damaged = await publish(cluster, 3)
@@ -165,6 +162,54 @@ async def test_a_flipped_bit_is_refused_and_the_old_version_answers_throughout(
     assert await Registry(store_of(cluster)).alias(Reference("simulated")) == old
     status = json.loads((await command(cluster, "rollout", "status", "--json", fails=True)).partition("\ntidegate")[0])
     assert "is corrupt" in status["reason"]
+
+
+def unproven(good: Manifest) -> dict[str, Any]:
+    """Says of itself what these weights do not say."""
+    return {"golden": [Golden(prompt_token_ids=(1, 2, 3), expected_token_ids=(0, 0, 0, 0))]}
+
+
+def pickled(good: Manifest) -> dict[str, Any]:
+    return {"files": [*good.files, File(name="pytorch_model.bin", size=1, sha256="0" * 64)]}
+
+
+def unsigned(good: Manifest) -> dict[str, Any]:
+    return {"source": "nobody knows"}
+
+
+async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_version_answers_throughout(
+    cluster: RunningCluster,
+) -> None:
+    (old,) = served(cluster)
+    before = await Registry(store_of(cluster)).resolve(Reference("simulated", old))
+    async with load(cluster) as (made, http):
+        for bad, signed, reason in (
+            (unproven, True, "golden prompt 0: token 0 is"),
+            (pickled, True, "pytorch_model.bin is not of a safe format"),
+            (unsigned, False, "is not signed"),
+        ):
+            version = await publish_changed(cluster, bad(before), signed=signed)
+            said = await command(cluster, "rollout", "start", "simulated", version, fails=True)
+            assert reason in " ".join(said.split())
+            assert served(cluster) == {old}
+            assert (await ask(http, QUESTIONS[0]))[0] == old
+    check(made, before)
+    assert set(made.versions()) == {old}
+    assert len(made.said) > 50
+
+
+async def publish_changed(cluster: RunningCluster, changes: dict[str, Any], *, signed: bool) -> str:
+    """A version like the one that `latest` names, but for the changes; with the same files in its folder."""
+    registry = store_of(cluster)
+    good = await Registry(registry).resolve(Reference("simulated"))
+    bad = make(**good.model_dump(exclude={"version", "signature", "signer"}) | changes)
+    for file in good.files:
+        content, _ = await registry.get(object_name("simulated", good.version, file.name))
+        await registry.put_new(object_name("simulated", bad.version, file.name), content)
+    if signed:
+        bad = secrets.keep_signing_key(DataFolder.at(cluster.folder / ".tidegate")).sign(bad)
+    await registry.put_new(object_name("simulated", bad.version, MANIFEST), bad.to_json())
+    return bad.version
 
 
 async def flip(store: ObjectStore, name: str) -> None:

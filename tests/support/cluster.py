@@ -47,10 +47,10 @@ class RunningCluster:
         return [process["pid"] for process in self.status()["processes"]]
 
 
-def tidegate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tidegate(folder: Path, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'proto/gen'}"}
     command = [*TIDEGATE, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def local_env(folder: Path) -> dict[str, str]:

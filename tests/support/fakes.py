@@ -33,6 +33,9 @@ class Behaviour:
     refuse: "worker_pb2.FailureKind.ValueType | None" = None
     # Says nothing more after this many tokens a choice.
     hang_after: int | None = None
+    # Set, it goes on where it hung, having heard nothing meanwhile.
+    wakes: asyncio.Event | None = None
+    resumable: bool = False
     reported_epoch: int | None = None
     delta: Callable[[worker_pb2.Delta], None] = lambda delta: None
 
@@ -81,13 +84,30 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
                         running[start.stream_id] = asyncio.create_task(self._generate(start, context))
                     case "cancel":
                         self.cancels.append(request.cancel)
-                        running[request.cancel.stream_id].cancel()
+                        if not self.behaviour.wakes:
+                            running[request.cancel.stream_id].cancel()
                     case "credit":
                         for _ in range(request.credit.tokens):
                             self._credit[request.credit.stream_id].release()
         finally:
             for task in running.values():
                 task.cancel()
+
+    async def Tokenize(self, request: worker_pb2.TokenizeRequest, context: Any) -> worker_pb2.TokenizeResponse:  # type: ignore[override]  # noqa: N802
+        """One token a byte."""
+        await self._check_behaviour(context)
+        said = request.text.encode() or request.chat.tools_json + request.chat.messages_json
+        return worker_pb2.TokenizeResponse(token_ids=list(said), model_version=VERSION)
+
+    async def Detokenize(self, request: worker_pb2.DetokenizeRequest, context: Any) -> worker_pb2.DetokenizeResponse:  # type: ignore[override]  # noqa: N802
+        await self._check_behaviour(context)
+        return worker_pb2.DetokenizeResponse(text=bytes(request.token_ids).decode(), model_version=VERSION)
+
+    async def _check_behaviour(self, context: Any) -> None:
+        if self.behaviour.refuse == worker_pb2.FAILURE_KIND_INVALID:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused by the test")
+        if self.behaviour.refuse is not None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "refused by the test")
 
     async def _greet(self, hello: worker_pb2.Hello, context: Any) -> None:
         self.hellos.append(hello)
@@ -101,13 +121,17 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
             failure = worker_pb2.Failure(kind=behaviour.refuse, message="refused by the test")
             await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
             return
-        started = worker_pb2.Started(**name, model_version=VERSION, prompt_tokens=11, cached_tokens=4)
+        started = worker_pb2.Started(
+            **name, model_version=VERSION, prompt_tokens=11, cached_tokens=4, resumable=behaviour.resumable
+        )
         await self._write(context, started=[started])
         limit = start.sampling.max_tokens if start.sampling.HasField("max_tokens") else behaviour.tokens
         tokens, choices = min(limit, behaviour.tokens), start.sampling.n or 1
-        for index in range(tokens):
+        for index in range(max((len(point.token_ids) for point in start.resume), default=0), tokens):
             if index == behaviour.hang_after:
-                return
+                if not behaviour.wakes:
+                    return
+                await behaviour.wakes.wait()
             await self._step(start, context, index, last=index == tokens - 1)
         usage = worker_pb2.Usage(prompt_tokens=11, cached_tokens=4, completion_tokens=tokens * choices)
         await self._write(context, ended=[worker_pb2.Ended(**name, usage=usage)])
@@ -122,6 +146,7 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
                 choice=choice,
                 text=word(choice, index),
                 token_ids=[1000 * choice + index],
+                text_end=sum(len(word(choice, earlier)) for earlier in range(index + 1)),
                 finish_reason=worker_pb2.FINISH_REASON_STOP if last else worker_pb2.FINISH_REASON_UNSPECIFIED,
             )
             self.behaviour.delta(delta)
@@ -151,6 +176,8 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         self.workers = workers
         self.holding = False
         self.reject: router_pb2.Reject | None = None
+        # Told with every answer to a Submit.
+        self.limits: list[router_pb2.LimitState] = []
         self.hellos: list[router_pb2.DispatchHello] = []
         self.submits: list[router_pb2.Submit] = []
         self.finishes: list[router_pb2.Finish] = []
@@ -179,6 +206,11 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         name = {"request_id": submit.request_id, "attempt": submit.attempt}
         self.session.send(grant=_grant(name, self.workers[0], submit.service_class))
 
+    def tell_place(self, submit: router_pb2.Submit, position: int, expected_wait_ms: int) -> None:
+        """Said again to a request that waits."""
+        name = {"request_id": submit.request_id, "attempt": submit.attempt}
+        self.session.send(queued=router_pb2.Queued(**name, position=position, expected_wait_ms=expected_wait_ms))
+
     def revoke(self, submit: router_pb2.Submit) -> None:
         reason = router_pb2.REVOKE_REASON_WORKER_STUCK
         frame = router_pb2.Revoke(request_id=submit.request_id, attempt=submit.attempt, reason=reason)
@@ -201,15 +233,22 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         name: dict[str, Any] = {"request_id": submit.request_id, "attempt": submit.attempt}
         free = [worker for worker in self.workers if worker.worker_id not in submit.excluded_workers]
         if self.reject:
-            session.send(reject=router_pb2.Reject(**name, reason=self.reject.reason, retry_after_ms=1500))
+            told: dict[str, Any] = {
+                "reason": self.reject.reason,
+                "limit_name": self.reject.limit_name,
+                "limits": self.limits,
+            }
+            session.send(reject=router_pb2.Reject(**name, **told, retry_after_ms=1500))
         elif submit.HasField("placement"):
             return
         elif self.holding:
-            session.send(queued=router_pb2.Queued(**name, position=0, expected_wait_ms=1000))
+            session.send(queued=router_pb2.Queued(**name, position=0, expected_wait_ms=1000, limits=self.limits))
         elif not free:
             session.send(reject=router_pb2.Reject(**name, reason=router_pb2.REJECT_REASON_NO_WORKERS))
         else:
-            session.send(grant=_grant(name, free[0], submit.service_class))
+            grant = _grant(name, free[0], submit.service_class)
+            grant.limits.extend(self.limits)
+            session.send(grant=grant)
 
     def _catalog(self) -> router_pb2.Catalog:
         pool = router_pb2.Pool(
@@ -218,6 +257,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
             model_versions=[VERSION],
             created=1_700_000_000,
             ready_workers=len(self.workers),
+            worker_addresses=[worker.address for worker in self.workers],
         )
         return router_pb2.Catalog(pools=[pool])
 

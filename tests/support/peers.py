@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
+
+import grpc
 
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2 as pb
@@ -13,25 +15,32 @@ _ids = count(1)
 
 
 class Gateway:
-    """Frames that the router sent wait in `inbox`, but for the catalog, which is kept."""
+    """Frames that the router sent wait in `inbox`, but for the catalog and how waiting requests stand, which are kept."""
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
         self.inbox: asyncio.Queue[pb.DispatchResponse] = asyncio.Queue()
         self.catalog = pb.Catalog()
+        self.standing: dict[tuple[str, int], pb.Queued] = {}
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         async for frame in self._stream:  # type: ignore[attr-defined]
-            if frame.WhichOneof("frame") == "catalog":
-                self.catalog = frame.catalog
-            else:
-                self.inbox.put_nowait(frame)
+            match frame.WhichOneof("frame"):
+                case "catalog":
+                    self.catalog = frame.catalog
+                case "queued" if (key := (frame.queued.request_id, frame.queued.attempt)) in self.standing:
+                    self.standing[key] = frame.queued
+                case kind:
+                    if kind == "queued":
+                        self.standing[frame.queued.request_id, frame.queued.attempt] = frame.queued
+                    self.inbox.put_nowait(frame)
 
     async def send(self, frame: pb.DispatchRequest) -> None:
         await self._stream.write(frame)  # type: ignore[attr-defined]
 
     async def submit(self, request_id: str, service_class: str = "default", attempt: int = 1, **fields: object) -> None:
+        self.standing.pop((request_id, attempt), None)
         submit = pb.Submit(
             request_id=request_id,
             attempt=attempt,
@@ -41,8 +50,14 @@ class Gateway:
         )
         await self.send(pb.DispatchRequest(submit=submit))
 
-    async def finish(self, request_id: str, attempt: int = 1) -> None:
-        finish = pb.Finish(request_id=request_id, attempt=attempt, pool="tide", outcome=pb.OUTCOME_COMPLETED)
+    async def finish(self, request_id: str, attempt: int = 1, outcome: str = "completed", **usage: int) -> None:
+        finish = pb.Finish(
+            request_id=request_id,
+            attempt=attempt,
+            pool="tide",
+            outcome=pb.Outcome.Value(f"OUTCOME_{outcome.upper()}"),
+            **usage,  # type: ignore[arg-type]
+        )
         await self.send(pb.DispatchRequest(finish=finish))
 
     async def next(self, kind: str) -> object:
@@ -64,10 +79,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(address: str, session_id: str | None = None) -> AsyncIterator[Gateway]:
+async def gateway(address: str, session_id: str | None = None, *, held: tuple[str, ...] = ()) -> AsyncIterator[Gateway]:
     async with channel(address) as connection:
         peer = Gateway(RouterServiceStub(connection).Dispatch())
-        hello = pb.DispatchHello(gateway_id="test", session_id=session_id or f"session-{next(_ids)}")
+        session_id = session_id or f"session-{next(_ids)}"
+        hello = pb.DispatchHello(gateway_id="test", session_id=session_id, held_requests=held)
         await peer.send(pb.DispatchRequest(hello=hello))
         await peer.next("welcome")
         yield peer
@@ -81,9 +97,11 @@ class Worker:
         self._beats = asyncio.create_task(self._beat(interval_s))
 
     async def _beat(self, interval_s: float) -> None:
-        while True:
-            await asyncio.sleep(interval_s)
-            await self.beat()
+        """Until the router ends the stream."""
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            while True:
+                await asyncio.sleep(interval_s)
+                await self.beat()
 
     async def beat(self) -> None:
         await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]

@@ -68,7 +68,7 @@ def test_every_script_and_include_is_used() -> None:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("policy/*.lua")), ids=lambda path: path.name)
 def test_every_policy_has_both_halves_of_the_contract(path: Path) -> None:
     text = path.read_text()
-    wanted = ("order_of(",) if path.name.endswith(".order.lua") else ("choose(request)", "took(")
+    wanted = ("order_of(",) if path.name.endswith(".order.lua") else ("choose(request)", "wish(", "took(")
     assert all(f"local function {function}" in text for function in wanted)
     assert (FOLDER / "policy" / f"{path.name.split('.')[0]}.lua").exists()
     assert (FOLDER / "policy" / f"{path.name.split('.')[0]}.order.lua").exists()

@@ -22,16 +22,29 @@ from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced
 from trainer.chats import WrongData
 from trainer.checkpoint import WrongCheckpoint
+from trainer.curve import Diverged
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.recipe import Recipe
 from trainer.record import AnotherRun
-from trainer.run import Order, Run
+from trainer.run import InUse, Order, Run
 from trainer.seal import BrokenSeal
 from trainer.settings import PublisherSettings
 
-WRONG = (WrongSettings, WrongData, WrongManifest, RefusedModel, WrongCheckpoint, UnknownVersion, AnotherRun, BrokenSeal)
+WRONG = (
+    WrongSettings,
+    WrongData,
+    WrongManifest,
+    RefusedModel,
+    WrongCheckpoint,
+    UnknownVersion,
+    AnotherRun,
+    BrokenSeal,
+    Diverged,
+)
 """Trying again would end the same way."""
-UNWELL = (StoreError, NotAnnounced)
+UNWELL = (StoreError, NotAnnounced, InUse)
+MAX_REASON = 4000
+"""Characters: an event is a line of bounded length."""
 
 
 class Teller:
@@ -78,7 +91,7 @@ def _run(folder: Path, job: str, cache: Path, teller: Teller) -> tuple[str, ...]
 
 
 def _fail(teller: Teller, reason: str, *, again: bool) -> NoReturn:
-    teller.tell(Failed(reason=reason, again=again))
+    teller.tell(Failed(reason=reason[:MAX_REASON], again=again))
     raise SystemExit(1)
 
 

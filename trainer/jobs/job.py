@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a job, until it expires. `attempt` fences: only the newest lease of a job may report."""
+    """The right to run a job, until it expires. `owner` and `attempt` fence: only the newest lease may report."""
 
     job: Job
     data: str

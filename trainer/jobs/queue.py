@@ -2,7 +2,7 @@
 
 A job is taken with one UPDATE that repeats the condition it was chosen by, so two trainers never both take it. Whoever
 has it renews its lease; what expires is taken up again, at most `max_attempts` times. Times are the trainers' own wall
-clocks: a lease must be much longer than these differ.
+clocks: a lease must be much longer than these differ. A job's data is dropped when it ends: the table stays small.
 """
 
 import json
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     create_engine,
     func,
     insert,
@@ -33,7 +34,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from services.shared.clock import Clock
 from services.shared.settings import WrongSettings
@@ -42,6 +43,11 @@ from trainer.jobs.job import MAX_DATA_BYTES, Failure, Job, Lease, Order, Progres
 MAX_QUEUED = 1000
 MAX_LISTED = 200
 BUSY_LIMIT_S = 10
+# A database that is gone must not hold a trainer past its lease. PostgreSQL's are libpq's own names.
+_CONNECTING: dict[str, dict[str, Any]] = {
+    "sqlite": {"timeout": BUSY_LIMIT_S},
+    "postgresql": {"connect_timeout": BUSY_LIMIT_S, "tcp_user_timeout": BUSY_LIMIT_S * 1000},
+}
 RETRY_AFTER_S = 5.0
 
 metadata = MetaData()
@@ -91,12 +97,20 @@ def connect(url: str) -> Engine:
     """Makes the table where there is none. Raises WrongSettings for what is no URL; its value may hold a password."""
     try:
         parsed = make_url(url)
-        arguments = {"timeout": BUSY_LIMIT_S} if parsed.get_backend_name() == "sqlite" else {}
+        arguments = _CONNECTING.get(parsed.get_backend_name(), {})
         engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
     except (ArgumentError, ImportError) as error:
         raise WrongSettings(f"TIDEGATE_DATABASE_URL is not usable: {type(error).__name__}") from None
-    metadata.create_all(engine)
+    _make_table(engine)
     return engine
+
+
+def _make_table(engine: Engine) -> None:
+    """Of several that make it at once all but one fail; by then it is there."""
+    try:
+        metadata.create_all(engine)
+    except DBAPIError:
+        metadata.create_all(engine)
 
 
 class JobQueue:
@@ -140,11 +154,17 @@ class JobQueue:
 
     def cancel(self, name: str) -> Job:
         """A waiting job ends at once, a running one when its trainer hears of it. Raises UnknownJob."""
-        waiting = and_(jobs.c.id == name, jobs.c.state == "queued")
-        running = and_(jobs.c.id == name, jobs.c.state == "running")
+        waits = jobs.c.state == "queued"
+        change = {
+            "cancelling": True,
+            "state": case((waits, "cancelled"), else_=jobs.c.state),
+            "ended": case((waits, self._clock.wall()), else_=jobs.c.ended),
+            "data": case((waits, ""), else_=jobs.c.data),
+        }
+        # One statement: between two the job could go from one state to the other, unseen by both.
+        open_ = and_(jobs.c.id == name, jobs.c.state.in_(("queued", "running")))
         with self._engine.begin() as connection:
-            connection.execute(update(jobs).where(waiting).values(state="cancelled", ended=self._clock.wall()))
-            connection.execute(update(jobs).where(running).values(cancelling=True))
+            connection.execute(update(jobs).where(open_).values(change))
         return self.get(name)
 
     def counts(self) -> dict[str, int]:
@@ -208,10 +228,13 @@ class JobQueue:
         return self._put_back(lease, attempts=lease.attempt - 1)
 
     def _put_back(self, lease: Lease, **values: Any) -> bool:
-        return self._change(lease, state="queued", owner=None, lease_until=None, **values)
+        """One that somebody cancelled meanwhile has ended."""
+        state = case((jobs.c.cancelling, "cancelled"), else_="queued")
+        ended = case((jobs.c.cancelling, self._clock.wall()), else_=jobs.c.ended)
+        return self._change(lease, state=state, ended=ended, owner=None, lease_until=None, **values)
 
     def _end(self, lease: Lease, **values: Any) -> bool:
-        return self._change(lease, ended=self._clock.wall(), lease_until=None, **values)
+        return self._change(lease, **_ended(self._clock.wall()), **values)
 
     def _change(self, lease: Lease, **values: Any) -> bool:
         with self._engine.begin() as connection:
@@ -227,8 +250,12 @@ class JobQueue:
         reason = f"its trainer vanished; that was attempt {self.terms.max_attempts}, the last"
         unwanted = and_(_expired(now), jobs.c.cancelling)
         with self._engine.begin() as connection:
-            connection.execute(update(jobs).where(unwanted).values(state="cancelled", ended=now, lease_until=None))
-            connection.execute(update(jobs).where(lost).values(state="failed", error=reason, ended=now))
+            connection.execute(update(jobs).where(unwanted).values(state="cancelled", **_ended(now)))
+            connection.execute(update(jobs).where(lost).values(state="failed", error=reason, **_ended(now)))
+
+
+def _ended(now: float) -> dict[str, Any]:
+    return {"ended": now, "lease_until": None, "data": ""}
 
 
 def _expired(now: float) -> ColumnElement[bool]:
@@ -236,7 +263,9 @@ def _expired(now: float) -> ColumnElement[bool]:
 
 
 def _holds(lease: Lease) -> ColumnElement[bool]:
-    return and_(jobs.c.id == lease.job.id, jobs.c.state == "running", jobs.c.attempts == lease.attempt)
+    """The attempt alone would not tell: one that was given back does not count, so the next has its number."""
+    held_by = and_(jobs.c.owner == lease.owner, jobs.c.attempts == lease.attempt)
+    return and_(jobs.c.id == lease.job.id, jobs.c.state == "running", held_by)
 
 
 def _job(row: Row[Any]) -> Job:

@@ -2,33 +2,44 @@
 
 import asyncio
 import logging
-import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.shared.clock import Clock
 from services.shared.lifecycle import unbroken
+from trainer.jobs import folders
 from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Phase, Step, Succeeded, parse
 from trainer.jobs.job import Failure, Lease, Order, Progress
-from trainer.jobs.queue import JobQueue
+from trainer.jobs.queue import JobQueue, UnknownJob
 
 log = logging.getLogger(__name__)
 
 BEATS_A_LEASE = 4
-# Only needed while a run lasts; the curve, its plot and an adapter stay.
-SCAFFOLD = ("checkpoints", "merged")
+NOTE_TRIES = 5
+NOTE_PAUSE_S = 2.0
 
 
 class Runner:
-    """Runs one job at a time. `seen` is told of its progress; `argv` starts the process that makes it."""
+    """Runs one job at a time. `seen` is told of its progress; `argv` starts the process that makes it.
+
+    kept: folders of jobs that have ended, for people to look at.
+    """
 
     def __init__(
-        self, queue: JobQueue, work: Path, clock: Clock, seen: Callable[[Progress], None], argv: tuple[str, ...] = ()
+        self,
+        queue: JobQueue,
+        work: Path,
+        clock: Clock,
+        seen: Callable[[Progress], None],
+        *,
+        kept: int = 20,
+        argv: tuple[str, ...] = (),
     ) -> None:
-        self._queue, self._work, self._clock, self._seen = queue, work, clock, seen
+        self._queue, self._work, self._clock, self._seen, self._kept = queue, work, clock, seen, kept
         self._argv = argv or (sys.executable, "-P", "-m", "trainer.jobs.child")
 
     async def run(self, lease: Lease) -> str:
@@ -41,7 +52,10 @@ class Runner:
         except asyncio.CancelledError:
             await unbroken(self.give_back(lease, making))
             raise
-        return await asyncio.to_thread(self._note, lease, making, order)
+        except OSError as error:  # no room on the disk, no more processes
+            failure = Failure(f"this trainer could not start it: {error}", again=True)
+            return await self._noted(lambda: self._fail(lease, failure))
+        return await self._noted(partial(self._note, lease, making, order))
 
     async def give_back(self, lease: Lease, making: "_Making | None" = None) -> None:
         """For a trainer that leaves: the next one goes on with the job."""
@@ -84,6 +98,17 @@ class Runner:
             return "go on"
         finally:
             reading.cancel()
+            await asyncio.wait({reading})
+
+    async def _noted(self, note: Callable[[], str]) -> str:
+        """A database that is away for a moment must not cost a job what it has achieved. Raises SQLAlchemyError."""
+        for _ in range(NOTE_TRIES - 1):
+            try:
+                return await asyncio.to_thread(note)
+            except SQLAlchemyError as error:
+                log.warning("the end of a job could not be noted: %s", error)
+            await self._clock.sleep(NOTE_PAUSE_S)
+        return await asyncio.to_thread(note)
 
     def _note(self, lease: Lease, making: "_Making", order: Order) -> str:
         if order == "lost":
@@ -93,14 +118,20 @@ class Runner:
         elif order == "cancel":
             noted, outcome = self._queue.cancelled(lease), "cancelled"
         else:
-            noted, outcome = self._queue.fail(lease, making.failure()), "failed"
-        if self._queue.get(lease.job.id).has_ended:
-            self._tidy(lease)
+            return self._fail(lease, making.failure())
+        folders.sweep(self._work, self._kept, self._has_ended)
         return outcome if noted else "lost"
 
-    def _tidy(self, lease: Lease) -> None:
-        for name in SCAFFOLD:
-            shutil.rmtree(self._work / lease.job.id / "run" / name, ignore_errors=True)
+    def _fail(self, lease: Lease, failure: Failure) -> str:
+        noted = self._queue.fail(lease, failure)
+        folders.sweep(self._work, self._kept, self._has_ended)
+        return "failed" if noted else "lost"
+
+    def _has_ended(self, name: str) -> bool:
+        try:
+            return self._queue.get(name).has_ended
+        except UnknownJob:  # of a database that is no more
+            return True
 
 
 class _Making:
@@ -114,13 +145,21 @@ class _Making:
     async def read(self) -> None:
         """Until the process has closed its output and ended."""
         assert self._process.stdout is not None  # noqa: S101
-        async for line in self._process.stdout:
-            self._hear(parse(line))
+        try:
+            async for line in self._process.stdout:
+                self._hear(parse(line))
+        except ValueError as error:  # no event, or a line without an end
+            self.end = Failed(reason=f"the process that trained said what is no event: {error}"[:500], again=False)
+            return
         await self._process.wait()
 
     async def kill(self) -> None:
+        """Reads what is left: asyncio does not see the end of a process whose output waits to be read."""
+        assert self._process.stdout is not None  # noqa: S101
         if self._process.returncode is None:
             self._process.kill()
+        while await self._process.stdout.read(MAX_LINE_BYTES):
+            pass
         await self._process.wait()
 
     def failure(self) -> Failure:

@@ -97,7 +97,14 @@ class Blueprint:
         return tuple(self._worker(f"worker-{number}", pool, pair) for number, (pool, pair) in enumerate(pairs, start=1))
 
     def gateway_process(self) -> ProcessSpec:
-        own = {"ROUTERS": self._routers, "API_KEY": self.secrets.api_key, "ADMIN_KEY": self.secrets.admin_key}
+        own = {
+            "ROUTERS": self._routers,
+            "API_KEY": self.secrets.api_key,
+            "ADMIN_KEY": self.secrets.admin_key,
+            "SERVER_SECRET": self.secrets.server_secret,
+            "DATA_DIR": str(self.folder.gateway),
+            **store_variables(self.store),
+        }
         return self._service("gateway", "gateway", self.ports.gateway, own, stop_limit_s=DRAIN_LIMIT_S)
 
     def trainer_process(self) -> ProcessSpec:

@@ -56,6 +56,10 @@ class DataFolder:
         return self.root / "jobs.sqlite3"
 
     @property
+    def gateway(self) -> Path:
+        return self.root / "gateway"
+
+    @property
     def training(self) -> Path:
         return self.root / "training"
 

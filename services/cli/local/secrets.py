@@ -15,6 +15,7 @@ class Secrets(BaseModel):
 
     api_key: str
     admin_key: str
+    server_secret: str = ""
     redis_password: str
     s3_access_key: str
     s3_secret_key: str
@@ -24,6 +25,7 @@ class Secrets(BaseModel):
         return cls(
             api_key=f"tg-{secrets.token_urlsafe(24)}",
             admin_key=f"tga-{secrets.token_urlsafe(24)}",
+            server_secret=secrets.token_hex(32),
             redis_password=secrets.token_hex(24),
             s3_access_key=secrets.token_hex(10),
             s3_secret_key=secrets.token_hex(20),
@@ -35,10 +37,19 @@ def keep(folder: DataFolder) -> Secrets:
     if not folder.secrets.exists():
         write_private(folder.secrets, Secrets.fresh().model_dump_json(indent=2))
     try:
-        return Secrets.model_validate_json(folder.secrets.read_bytes())
+        return _completed(folder, Secrets.model_validate_json(folder.secrets.read_bytes()))
     except ValidationError as error:
         fields = ", ".join(str(problem["loc"][0] if problem["loc"] else "file") for problem in error.errors())
         raise WrongSettings(f"{folder.secrets}: wrong or missing: {fields}. Remove the file to get new keys") from None
+
+
+def _completed(folder: DataFolder, kept: Secrets) -> Secrets:
+    """With the server's secret, which files of the first release do not have."""
+    if kept.server_secret:
+        return kept
+    completed = kept.model_copy(update={"server_secret": Secrets.fresh().server_secret})
+    write_private(folder.secrets, completed.model_dump_json(indent=2))
+    return completed
 
 
 def keep_signing_key(folder: DataFolder) -> SigningKey:

@@ -5,11 +5,11 @@ from typing import Annotated, Literal, Self
 import orjson
 from pydantic import Field, model_validator
 
-from services.gateway.openai.fields import Tokens
+from services.gateway.openai.fields import NotStored, Tokens
 from services.gateway.openai.messages import Messages, check_tool_calls
 from services.gateway.openai.sampling import SamplingRequest
 from services.gateway.openai.structure import ResponseFormat, format_into
-from services.gateway.openai.tools import NamedTool, ToolChoice, Tools, check_choice
+from services.gateway.openai.tools import Choice, NamedTool, ToolChoice, Tools, check_choice, narrow
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -25,7 +25,7 @@ class ChatCompletionRequest(SamplingRequest):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
     # Accepted at the one value that means what Tidegate does anyway.
     modalities: list[Literal["text"]] | None = None
-    store: Literal[False] | None = None
+    store: NotStored | None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -51,17 +51,18 @@ class ChatCompletionRequest(SamplingRequest):
 
     def worker_prompt(self) -> worker_pb2.ChatPrompt:
         messages = [message.model_dump(exclude_none=True) for message in self.messages]
-        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        kept, choice = narrow(self.tools, self.tool_choice)
+        tools = [tool.model_dump(exclude_none=True) for tool in kept]
         return worker_pb2.ChatPrompt(
             messages_json=orjson.dumps(messages),
             tools_json=orjson.dumps(tools) if tools else b"",
-            tool_choice_json=self._tool_choice_json(),
+            tool_choice_json=_tool_choice_json(choice),
             parallel_tool_calls=self.parallel_tool_calls is not False,
             reasoning_effort=self.reasoning_effort or "",
         )
 
-    def _tool_choice_json(self) -> bytes:
-        if self.tool_choice is None:
-            return b""
-        choice = self.tool_choice
-        return orjson.dumps(choice.model_dump() if isinstance(choice, NamedTool) else choice)
+
+def _tool_choice_json(choice: Choice | None) -> bytes:
+    if choice is None:
+        return b""
+    return orjson.dumps(choice.model_dump() if isinstance(choice, NamedTool) else choice)

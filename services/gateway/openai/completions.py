@@ -33,6 +33,12 @@ class CompletionRequest(SamplingRequest):
             raise ValueError("best_of: must equal n; choosing among more candidates is not supported")
         return self
 
+    @model_validator(mode="after")
+    def _echoes_text_only(self) -> Self:
+        if self.echo and self.logprobs is not None:
+            raise ValueError("echo: log probabilities of the prompt are not to be had; leave out echo or logprobs")
+        return self
+
     def sampling(self) -> worker_pb2.Sampling:
         sampling = super().sampling()
         sampling.echo = bool(self.echo)

@@ -34,6 +34,12 @@ def _token_ids(bias: dict[str, float]) -> dict[str, float]:
     return bias
 
 
+def _not_stored(store: bool) -> bool:
+    if store:
+        raise ValueError("answers are not stored here; only false is accepted")
+    return store
+
+
 Text = Annotated[str, AfterValidator(_printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -47,4 +53,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
+Identifier = Annotated[str, Field(max_length=512)]
+"""Of the caller's own users: taken, and neither stored nor passed on."""
+NotStored = Annotated[bool, AfterValidator(_not_stored)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]

@@ -9,6 +9,14 @@ from services.shared.errors import InvalidRequest
 
 R = TypeVar("R", bound=BaseModel)
 _WORDS = {"model_type": "must be an object", "dict_type": "must be an object", "list_type": "must be an array"}
+UNSUPPORTED = frozenset(
+    {
+        *("audio", "functions", "function_call", "prediction", "verbosity", "web_search_options"),
+        *("suffix", "prompt_cache_retention", "moderation"),
+        *("background", "conversation", "include", "max_tool_calls", "prompt", "context_management"),
+    }
+)
+"""Parameters that OpenAI knows and Tidegate cannot honour: refused, because to drop them would change the answer."""
 _NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.DOTALL)
 
 
@@ -49,6 +57,9 @@ def _explain(problem: Any, document: dict[str, Any]) -> InvalidRequest:
     param = _param(_path(problem, document))
     if problem["type"] == "missing":
         return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if problem["type"] == "extra_forbidden" and param in UNSUPPORTED:
+        message = f"Unsupported parameter: '{param}' is not supported here."
+        return InvalidRequest(message, param=param, code="unsupported_parameter")
     if problem["type"] == "extra_forbidden":
         return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
     said = _WORDS.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""Log probabilities of tokens as OpenAI's two endpoints show them."""
+"""Log probabilities of tokens as OpenAI's endpoints show them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,8 +7,12 @@ from tidegate.worker.v1 import worker_pb2
 
 
 def chat(tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
-    content = [{**_chosen(token), "top_logprobs": [_chosen(top) for top in token.top]} for token in tokens]
+    content = response(tokens)
     return {"content": content, "refusal": None} if content else None
+
+
+def response(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str, Any]]:
+    return [{**_chosen(token), "top_logprobs": [_chosen(top) for top in token.top]} for token in tokens]
 
 
 def _chosen(token: worker_pb2.TokenLogprob | worker_pb2.TopLogprob) -> dict[str, Any]:

@@ -14,6 +14,12 @@ class TextPart(Request):
     text: Text
 
 
+class RefusalPart(Request):
+    type: Literal["refusal"]
+    refusal: Text
+
+
+AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 Content = Text | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
 
 
@@ -42,9 +48,14 @@ class ToolCall(Request):
 
 class AssistantMessage(Request):
     role: Literal["assistant"]
-    content: Content | None = None
+    content: Text | Annotated[list[AssistantPart], Field(min_length=1, max_length=256)] | None = None
     refusal: Text | None = None
+    reasoning_content: Text | None = None
     name: Name | None = None
+    # What clients send back of an answer of ours, or of OpenAI's, without having looked at it.
+    annotations: Annotated[Annotated[list[None], Field(max_length=0)] | None, Field(exclude=True)] = None
+    audio: None = None
+    function_call: None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from services.gateway.openai.fields import (
     MAX_CHOICES,
+    Identifier,
     LogitBias,
     Metadata,
     ModelName,
@@ -40,7 +41,9 @@ class SamplingRequest(Request):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: LogitBias | None = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    user: Identifier | None = None
+    safety_identifier: Identifier | None = None
+    prompt_cache_key: Identifier | None = None
     metadata: Metadata | None = None
     service_tier: ServiceTier | None = None
     # Beyond OpenAI, under the names that vLLM's clients use.

@@ -13,6 +13,7 @@ import orjson
 
 from services.gateway.openai import logprobs
 from services.gateway.openai.finish import FINISH_REASONS, usage
+from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
 
 DONE = b"data: [DONE]\n\n"
@@ -20,6 +21,11 @@ DONE = b"data: [DONE]\n\n"
 
 def event(document: Any) -> bytes:
     return b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """What clients skip, and what keeps a connection from looking dead."""
+    return f": {text}\n\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,12 @@ class Head:
 
 
 class Stream(Protocol):
-    """A streamed answer as bytes: opened once, then deltas as they come, closed once."""
+    """A streamed answer as bytes: opened once, then deltas as they come, closed or failed once."""
 
     def open(self) -> bytes: ...
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes: ...
     def close(self, used: worker_pb2.Usage) -> bytes: ...
+    def fail(self, error: TidegateError) -> bytes: ...
 
 
 class _Events:
@@ -88,6 +95,10 @@ class ChatStream:
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         return self._events.last(used)
+
+    def fail(self, error: TidegateError) -> bytes:
+        """The error instead of [DONE]."""
+        return event(error.body())
 
     def _frame(self, delta: worker_pb2.Delta) -> bytes:
         if delta.finish_reason or delta.tool_calls or delta.reasoning or delta.logprobs:
@@ -141,6 +152,10 @@ class CompletionStream:
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         return self._events.last(used)
+
+    def fail(self, error: TidegateError) -> bytes:
+        """The error instead of [DONE]."""
+        return event(error.body())
 
     def _frame(self, delta: worker_pb2.Delta) -> bytes:
         if delta.finish_reason or delta.logprobs:

@@ -1,8 +1,10 @@
 """Structured outputs: what shape an answer must have, checked before any engine compiles it."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
+import jsonschema_rs
 import orjson
 from pydantic import AfterValidator, Field, model_validator
 
@@ -10,40 +12,72 @@ from services.gateway.openai.fields import Name, Request, Text
 from tidegate.worker.v1 import worker_pb2
 
 MAX_SCHEMA_BYTES = 64 * 1024
+MAX_REFERENCE_DEPTH = 32
+MAX_REGEX_CHARACTERS = 4096
+MAX_OPTIONS = 256
+
+_DATA = frozenset({"enum", "const", "default", "examples"})
+_DEFINITIONS = frozenset({"$defs", "definitions"})
+_NAMED_PARTS = frozenset({"properties", "patternProperties", "dependentSchemas"})
+_CHARACTER_CLASS = re.compile(r"(?<!\\)\[\^?\]?(?:\\.|[^\]\\])*+\\?(?:\]|\Z)")
+_BEYOND_REGULAR = re.compile(r"(?<!\\)\(\?<?[=!]|\\[1-9k]")
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema small enough, closed in itself and without recursion."""
+    """A valid JSON schema, small enough, closed in itself and without recursion."""
     if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
         raise ValueError(f"the JSON schema is larger than {MAX_SCHEMA_BYTES} bytes")
-    if not isinstance(schema.get("type", "object"), str | list):
-        raise ValueError("the JSON schema's type must be a string or a list of strings")
-    _check_references(schema, schema, ())
+    _check_against_its_own_schema(schema)
+    for keyword, value in _keywords(schema):
+        if keyword in ("$dynamicRef", "$recursiveRef"):
+            raise ValueError(f"the JSON schema must not use {keyword}")
+        if keyword == "pattern":
+            regex(value)
+    _check_references(schema, schema, (), set())
     return schema
 
 
-def _check_references(node: Any, root: dict[str, Any], trail: tuple[str, ...]) -> None:
+def _check_against_its_own_schema(schema: dict[str, Any]) -> None:
+    """`$schema` is left out: a validator that reads it would fetch what it names."""
+    try:
+        jsonschema_rs.meta.validate({key: value for key, value in schema.items() if key != "$schema"})
+    except jsonschema_rs.ValidationError as error:
+        where = "/".join(str(step)[:64] for step in error.instance_path)
+        raise ValueError(f"not a valid JSON schema at '/{where}'") from None
+
+
+def _check_references(node: Any, root: dict[str, Any], trail: tuple[str, ...], sound: set[str]) -> None:
+    """sound: references that were followed to their ends already. Each is followed once, however often it is used."""
     for reference in _references(node):
         if not reference.startswith("#"):
             raise ValueError("the JSON schema may refer only to its own definitions")
         if reference in trail:
             raise ValueError("the JSON schema is recursive")
-        if len(trail) >= 32:
+        if len(trail) >= MAX_REFERENCE_DEPTH:
             raise ValueError("the JSON schema's references go too deep")
-        _check_references(_resolve(reference, root), root, (*trail, reference))
+        if reference not in sound:
+            _check_references(_resolve(reference, root), root, (*trail, reference), sound)
+            sound.add(reference)
 
 
 def _references(node: Any) -> Iterator[str]:
     """Each `$ref` that a value of `node` would have to satisfy; definitions count only where they are used."""
-    if isinstance(node, dict):
-        if isinstance(reference := node.get("$ref"), str):
-            yield reference
-        for key, value in node.items():
-            if key not in ("$defs", "definitions", "enum", "const", "default", "examples"):
-                yield from _references(value)
-    elif isinstance(node, list):
+    return (value for keyword, value in _keywords(node, definitions=False) if keyword == "$ref")
+
+
+def _keywords(node: Any, *, definitions: bool = True) -> Iterator[tuple[str, Any]]:
+    """Keywords of a schema and its parts, at any depth, that have a string for a value."""
+    if isinstance(node, list):
         for value in node:
-            yield from _references(value)
+            yield from _keywords(value, definitions=definitions)
+    elif isinstance(node, dict):
+        for keyword, value in node.items():
+            if isinstance(value, str):
+                yield keyword, value
+            elif keyword in _NAMED_PARTS:
+                yield from _keywords(list(value.values()) if isinstance(value, dict) else (), definitions=definitions)
+            elif keyword not in _DATA and (definitions or keyword not in _DEFINITIONS):
+                yield from _keywords(value, definitions=definitions)
 
 
 def _resolve(reference: str, root: dict[str, Any]) -> Any:
@@ -55,7 +89,18 @@ def _resolve(reference: str, root: dict[str, Any]) -> Any:
     return node
 
 
+def regex(pattern: str) -> str:
+    """Refuses what no automaton can follow; an engine would only find that out later."""
+    if len(pattern) > MAX_REGEX_CHARACTERS:
+        raise ValueError(f"a regular expression must not be longer than {MAX_REGEX_CHARACTERS} characters")
+    bare = _CHARACTER_CLASS.sub("", pattern.replace("\\\\", ""))
+    if _BEYOND_REGULAR.search(bare):
+        raise ValueError("regular expressions must not look around or refer back")
+    return pattern
+
+
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
+Regex = Annotated[Text, Field(min_length=1), AfterValidator(regex)]
 
 
 class TextFormat(Request):
@@ -81,19 +126,23 @@ class JsonSchemaFormat(Request):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
+Option = Annotated[Text, Field(min_length=1, max_length=4096)]
+
+
 class StructuredOutputs(Request):
-    """One of: a JSON schema, a regular expression, a grammar, any JSON object."""
+    """One of: a JSON schema, a regular expression, a grammar, one of several texts, any JSON object."""
 
     json_: Annotated[Schema | None, Field(alias="json")] = None
-    regex: Annotated[Text, Field(min_length=1, max_length=4096)] | None = None
+    regex: Regex | None = None
     grammar: Annotated[Text, Field(min_length=1, max_length=MAX_SCHEMA_BYTES)] | None = None
+    choice: Annotated[list[Option], Field(min_length=1, max_length=MAX_OPTIONS)] | None = None
     json_object: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [self.json_, self.regex, self.grammar, self.json_object]
+        given = [self.json_, self.regex, self.grammar, self.choice, self.json_object]
         if sum(value is not None for value in given) != 1:
-            raise ValueError("exactly one of json, regex, grammar and json_object is needed")
+            raise ValueError("exactly one of json, regex, grammar, choice and json_object is needed")
         return self
 
 
@@ -104,6 +153,8 @@ def structure_into(sampling: worker_pb2.Sampling, wanted: StructuredOutputs) -> 
         sampling.regex = wanted.regex
     elif wanted.grammar is not None:
         sampling.grammar = wanted.grammar
+    elif wanted.choice is not None:
+        sampling.grammar = "root ::= " + " | ".join(orjson.dumps(option).decode() for option in wanted.choice)
     else:
         sampling.json_object = True
 

@@ -31,8 +31,21 @@ class NamedTool(Request):
     function: FunctionName
 
 
+class AllowedTools(Request):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedToolsChoice(Request):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
-ToolChoice = Literal["none", "auto", "required"] | NamedTool
+Choice = Literal["none", "auto", "required"] | NamedTool
+ToolChoice = (
+    Literal["none", "auto", "required"] | Annotated[NamedTool | AllowedToolsChoice, Field(discriminator="type")]
+)
 
 
 def check_choice(tools: list[Tool] | None, choice: ToolChoice | None) -> None:
@@ -40,7 +53,24 @@ def check_choice(tools: list[Tool] | None, choice: ToolChoice | None) -> None:
     names = [tool.function.name for tool in tools or ()]
     if len(set(names)) < len(names):
         raise ValueError("tools: function names must differ")
-    if isinstance(choice, NamedTool) and choice.function.name not in names:
-        raise ValueError(f"tool_choice: no tool is named {choice.function.name!r}")
+    for name in _chosen(choice):
+        if name not in names:
+            raise ValueError(f"tool_choice: no tool is named {name!r}")
     if choice == "required" and not names:
         raise ValueError("tool_choice: 'required' needs tools")
+
+
+def narrow(tools: list[Tool] | None, choice: ToolChoice | None) -> tuple[list[Tool], Choice | None]:
+    """The tools that the choice leaves, and the choice in words that chat templates know."""
+    if not isinstance(choice, AllowedToolsChoice):
+        return tools or [], choice
+    allowed = _chosen(choice)
+    return [tool for tool in tools or () if tool.function.name in allowed], choice.allowed_tools.mode
+
+
+def _chosen(choice: ToolChoice | None) -> list[str]:
+    if isinstance(choice, NamedTool):
+        return [choice.function.name]
+    if isinstance(choice, AllowedToolsChoice):
+        return [tool.function.name for tool in choice.allowed_tools.tools]
+    return []

@@ -5,23 +5,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from services.gateway.answer import Answers
-from services.gateway.asking import Asking
+from services.gateway.asking import Asking, identified
 from services.gateway.generation import Generation
 from services.gateway.metrics import Metrics
+from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.embeddings import EmbeddingsRequest
+from services.gateway.openai.response_shape import ResponseStream, ResponseWhole
+from services.gateway.openai.responses import ResponsesRequest
 from services.gateway.openai.sse import ChatStream, CompletionStream
+from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
 from services.gateway.openai.whole import ChatWhole, CompletionWhole
+from services.gateway.rest import examples
 from services.gateway.rest.body import read_object
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
-from services.gateway.rest.openapi import body_of, document_models
+from services.gateway.rest.idempotency import Asked, Idempotency
+from services.gateway.rest.openapi import body_of
 from services.gateway.rest.response import AnswerResponse, Shape
 from services.shared.errors import InternalError, InvalidRequest, MethodNotAllowed, TidegateError, UnknownRoute
 from services.shared.telemetry import Check
@@ -38,23 +46,54 @@ class Bounds:
 
 
 class Api:
-    def __init__(self, asking: Asking, answers: Answers, metrics: Metrics, bounds: Bounds, live: Check, ready: Check):
+    def __init__(
+        self,
+        asking: Asking,
+        answers: Answers,
+        idempotency: Idempotency,
+        metrics: Metrics,
+        bounds: Bounds,
+        live: Check,
+        ready: Check,
+    ) -> None:
         self._asking, self._answers, self._metrics, self._bounds = asking, answers, metrics, bounds
+        self._idempotency = idempotency
         self._live, self._ready = live, ready
 
     def app(self) -> FastAPI:
         app = FastAPI(title="Tidegate", redoc_url=None, redirect_slashes=False)
         add = app.add_api_route
-        add("/v1/chat/completions", self.chat, methods=["POST"], openapi_extra=body_of(ChatCompletionRequest))
-        add("/v1/completions", self.complete, methods=["POST"], openapi_extra=body_of(CompletionRequest))
+        add(
+            "/v1/chat/completions",
+            self.chat,
+            methods=["POST"],
+            openapi_extra=body_of(ChatCompletionRequest, examples.CHAT),
+        )
+        add(
+            "/v1/completions",
+            self.complete,
+            methods=["POST"],
+            openapi_extra=body_of(CompletionRequest, examples.COMPLETION),
+        )
+        add("/v1/responses", self.respond, methods=["POST"], openapi_extra=body_of(ResponsesRequest, examples.RESPONSE))
+        add("/v1/tokenize", self.tokenize, methods=["POST"], openapi_extra=body_of(TokenizeRequest, examples.TOKENIZE))
+        add(
+            "/v1/detokenize",
+            self.detokenize,
+            methods=["POST"],
+            openapi_extra=body_of(DetokenizeRequest, examples.DETOKENIZE),
+        )
+        add(
+            "/v1/embeddings", self.embed, methods=["POST"], openapi_extra=body_of(EmbeddingsRequest, examples.EMBEDDING)
+        )
         add("/v1/models", self.list_models, methods=["GET"])
         add("/v1/models/{model_id:path}", self.show_model, methods=["GET"])
         add("/livez", self.livez, methods=["GET"], response_class=PlainTextResponse)
         add("/readyz", self.readyz, methods=["GET"], response_class=PlainTextResponse)
         add("/metrics", self.show_metrics, methods=["GET"], response_class=PlainTextResponse)
-        document_models(app, ChatCompletionRequest, CompletionRequest)
         app.add_exception_handler(TidegateError, _told)
         app.add_exception_handler(HTTPException, _routing_error)
+        app.add_exception_handler(RequestValidationError, _wrong_query)
         app.add_exception_handler(Exception, _fault)
         return app
 
@@ -64,12 +103,37 @@ class Api:
     async def complete(self, request: Request) -> Response:
         return await self._answer(request, self._asking.completion, COMPLETION)
 
-    async def list_models(self) -> Response:
-        models = self._asking.catalog().models.values()
+    async def respond(self, request: Request) -> Response:
+        body = await self._body(request)
+        return self._once(request, body, lambda: self._respond(body, Exchange.of(request.scope)))
+
+    def _respond(self, body: dict[str, Any], exchange: Exchange) -> Response:
+        wanted = invalid.check(ResponsesRequest, body)
+        generation, echo = self._asking.response(wanted, exchange), wanted.echo()
+        shape = Shape(
+            stream=lambda head, _choices, _usage: ResponseStream(head, echo),
+            whole=lambda _choices: ResponseWhole(echo, generation.id),
+        )
+        return self._response(generation, shape)
+
+    async def tokenize(self, request: Request) -> Response:
+        model, tokens = await self._asking.tokenize(await self._body(request), Exchange.of(request.scope))
+        return JSONResponse({"count": len(tokens), "max_model_len": model.context_tokens, "tokens": tokens})
+
+    async def detokenize(self, request: Request) -> Response:
+        text = await self._asking.detokenize(await self._body(request), Exchange.of(request.scope))
+        return JSONResponse({"prompt": text})
+
+    async def embed(self, request: Request) -> Response:
+        self._asking.embed(await self._body(request), Exchange.of(request.scope))
+
+    async def list_models(self, request: Request) -> Response:
+        models = self._asking.catalog().open_to(identified(Exchange.of(request.scope)))
         return JSONResponse({"object": "list", "data": [model.entry() for model in models]})
 
-    async def show_model(self, model_id: str) -> Response:
-        return JSONResponse(self._asking.catalog().model(model_id).entry())
+    async def show_model(self, model_id: str, request: Request) -> Response:
+        caller = identified(Exchange.of(request.scope))
+        return JSONResponse(self._asking.catalog().model(model_id, caller).entry())
 
     async def livez(self) -> Response:
         return _probe(self._live)
@@ -83,10 +147,20 @@ class Api:
     async def _answer(
         self, request: Request, ask: Callable[[dict[str, Any], Exchange], Generation], shape: Shape
     ) -> Response:
+        body = await self._body(request)
+        return self._once(request, body, lambda: self._response(ask(body, Exchange.of(request.scope)), shape))
+
+    def _once(self, request: Request, body: dict[str, Any], make: Callable[[], Response]) -> Response:
+        """The response that `make` makes, or the one that it made when the same was asked before."""
+        asked = Asked.by(request, body)
+        return self._idempotency.respond(request, asked, make) if asked else make()
+
+    async def _body(self, request: Request) -> dict[str, Any]:
         bounds = self._bounds
-        body = await read_object(request, max_bytes=bounds.max_body_bytes, timeout_s=bounds.body_timeout_s)
-        generation = ask(body, Exchange.of(request.scope))
-        return AnswerResponse(self._answers, generation, shape, bounds.stall_timeout_s)
+        return await read_object(request, max_bytes=bounds.max_body_bytes, timeout_s=bounds.body_timeout_s)
+
+    def _response(self, generation: Generation, shape: Shape) -> Response:
+        return AnswerResponse(self._answers, generation, shape, self._bounds.stall_timeout_s)
 
 
 def _probe(check: Check) -> Response:
@@ -96,6 +170,14 @@ def _probe(check: Check) -> Response:
 
 async def _told(_: Request, error: Exception) -> Response:
     return error_response(error if isinstance(error, TidegateError) else InternalError())
+
+
+async def _wrong_query(_: Request, error: Exception) -> Response:
+    """Bodies are validated elsewhere: what FastAPI finds is in the path or behind the question mark."""
+    problem = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "is wrong"}
+    param = str(problem["loc"][-1])[:64] if problem["loc"] else None
+    message = f"Invalid value for '{param}': {problem['msg']}."
+    return error_response(InvalidRequest(message, param=param, code="invalid_value"))
 
 
 async def _fault(_: Request, __: Exception) -> Response:

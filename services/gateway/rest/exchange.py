@@ -1,10 +1,11 @@
 """What is noted about one HTTP request while it passes through: for headers, metrics and logs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
-from services.gateway.keys import Caller
+from services.gateway.accounts.account import Caller
+from services.gateway.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL
 
 _KEY = "tidegate.exchange"
@@ -20,6 +21,7 @@ class Exchange:
     model: str = UNKNOWN_MODEL
     version: str = "none"
     status: int = 0
+    limits: Headers = field(default_factory=list)
 
     def attach(self, scope: Scope) -> None:
         scope[_KEY] = self

@@ -6,23 +6,36 @@ from random import Random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.gateway.keys import Keys
+from services.gateway.accounts.account import Caller
+from services.gateway.accounts.authentication import Authentication
 from services.gateway.metrics import Metrics
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
 from services.shared.clock import Clock
-from services.shared.errors import InternalError, TidegateError
+from services.shared.errors import InternalError, PermissionDenied, TidegateError
 
 log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
 LOOPBACK_PATHS = frozenset({"/metrics"})
+ADMIN_PATHS = "/v1/admin/"
 
 
 class Front:
-    def __init__(self, app: ASGIApp, keys: Keys, metrics: Metrics, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Authentication,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+        *,
+        open_paths: frozenset[str] = frozenset(),
+    ) -> None:
+        """open_paths: those that need no key, beside OPEN_PATHS."""
         self._app, self._keys, self._metrics = app, keys, metrics
         self._clock, self._random = clock, random
+        self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(f"{self._random.getrandbits(128):032x}", self._clock.monotonic())
@@ -46,12 +59,19 @@ class Front:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if not _is_open(scope):
-                Exchange.of(scope).caller = self._keys.authenticate(_header(scope, b"authorization"))
+            if not self._is_open(scope):
+                caller = await self._keys.authenticate(_header(scope, b"authorization"))
+                _authorise(caller, scope)
+                Exchange.of(scope).caller = caller
         except TidegateError as error:
             await error_response(error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Deny by default: what is not named needs a key."""
+        path = scope["path"]
+        return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
 
     def _count(self, scope: Scope, exchange: Exchange) -> None:
         if scope["path"].startswith("/v1/") and scope["method"] == "POST":
@@ -63,13 +83,14 @@ def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     return [
         (b"x-request-id", exchange.request_id.encode()),
         (b"x-tidegate-model-version", exchange.version.encode("latin-1", "replace")),
+        *((name.encode(), value.encode()) for name, value in exchange.limits),
     ]
 
 
-def _is_open(scope: Scope) -> bool:
-    """Deny by default: what is not named here needs a key."""
-    path = scope["path"]
-    return path in OPEN_PATHS or (path in LOOPBACK_PATHS and _from_loopback(scope))
+def _authorise(caller: Caller, scope: Scope) -> None:
+    """Whatever lies under the admin paths, there or not, is for admin keys."""
+    if scope["path"].startswith(ADMIN_PATHS) and caller.role != "admin":
+        raise PermissionDenied("This needs an admin key.")
 
 
 def _from_loopback(scope: Scope) -> bool:

@@ -1,23 +1,40 @@
-"""uvicorn's HTTP protocol with bounds on headers, and its refusals in OpenAI's shape."""
+"""uvicorn's HTTP protocol with bounds on size and time of headers, and its refusals in OpenAI's shape."""
 
+import asyncio
+import socket
 from typing import Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 100
+HEADER_TIMEOUT_S = 10.0
+# The system would let a socket grow to megabytes, and every reader that stalls would hold as much.
+SEND_BUFFER_BYTES = 64 * 1024
 ABORT = "tidegate.abort"
 
 
 class HttpProtocol(HttpToolsProtocol):
     """Applications find `ABORT` in the scope's state: it drops the connection and what is unsent."""
 
+    header_timeout_s = HEADER_TIMEOUT_S
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reading_headers = False
         self._header_bytes = 0
         self._refused = False
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_awaiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -32,10 +49,12 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._reading_headers, self._header_bytes = True, 0
+        self._await_headers()
         self.scope["state"][ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
         self._reading_headers = False
+        self._stop_awaiting()
         if len(self.headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
             self._refuse(431, "The request's headers are too large.")
             raise ValueError("headers too large")
@@ -46,11 +65,27 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)
 
+    def _await_headers(self) -> None:
+        """From here on, the headers of a request must be whole within the time limit, however they trickle in."""
+        self._stop_awaiting()
+        late = "The request's headers did not arrive in time."
+        self._patience = asyncio.get_running_loop().call_later(self.header_timeout_s, self._refuse, 408, late)
+
+    def _stop_awaiting(self) -> None:
+        if self._patience:
+            self._patience.cancel()
+            self._patience = None
+
     def _refuse(self, status: int, message: str) -> None:
         """Answers once, below any application, and closes."""
         if self._refused:
             return
         self._refused = True
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle and not cycle.response_complete:
+            # A pipelined request is at fault while an answer is on its way: it must not get into that.
+            self.transport.abort()
+            return
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
         body = orjson.dumps({"error": error})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)

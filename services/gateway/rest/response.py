@@ -10,16 +10,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.answer import Answer, Answers
+from services.gateway.gathering import gather, head_of
 from services.gateway.generation import Generation
-from services.gateway.openai.sse import Head, Stream, event
+from services.gateway.limit_headers import limit_headers
+from services.gateway.openai.sse import Head, Stream, comment
 from services.gateway.openai.whole import Whole
-from services.gateway.rest.exchange import Exchange
-from services.gateway.rest.protocol import ABORT
-from services.shared.errors import ClientLeft, InternalError, TidegateError
+from services.gateway.rest.client import Client, Headers
+from services.shared.errors import InternalError, TidegateError
+from tidegate.router.v1 import router_pb2
 
 log = logging.getLogger(__name__)
 
-_STREAM_HEADERS = [
+# A stream that has not begun by then begins with word of its place in the queue, and hears more of it as often.
+NEWS_INTERVAL_S = 2.0
+
+_STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -40,38 +45,35 @@ class AnswerResponse(Response):
     def __init__(self, answers: Answers, generation: Generation, shape: Shape, stall_timeout_s: float) -> None:
         self._answers, self._generation, self._shape = answers, generation, shape
         self._stall_timeout_s = stall_timeout_s
-        self._started = False
+        self._frames: Stream | None = None
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = _Client(scope, send, self._stall_timeout_s)
+        client = Client(scope, receive, send, self._stall_timeout_s)
         try:
-            await self._answer(client, scope, receive)
+            await self._answer(client)
         except TidegateError as error:
-            if not self._started:
+            if not client.started:
                 raise
-            await _end_with(error, client)
+            await client.fail(error, self._last_words(error))
         except Exception:
-            if not self._started:
+            if not client.started:
                 raise
             log.exception("a stream failed", extra={"request_id": self._generation.id})
-            await _end_with(InternalError(), client)
+            await client.fail(InternalError(), self._last_words(InternalError()))
 
-    async def _answer(self, client: "_Client", scope: Scope, receive: Receive) -> None:
-        exchange = Exchange.of(scope)
-        exchange.model = self._generation.model.id
+    async def _answer(self, client: Client) -> None:
+        client.exchange.model = self._generation.model.id
         with self._answers.open(self._generation) as answer:
-            watcher = asyncio.create_task(_watch(receive, answer), name="watch for disconnect")
+            watcher = asyncio.create_task(client.watch(answer), name="watch for disconnect")
             try:
-                await answer.begin()
-                exchange.version = answer.version or "none"
                 await (self._stream(answer, client) if self._generation.stream else self._whole(answer, client))
             finally:
                 watcher.cancel()
 
-    async def _stream(self, answer: Answer, client: "_Client") -> None:
-        stream = self._shape.stream(_head(answer), self._choices, self._generation.include_usage)
-        self._started = True
+    async def _stream(self, answer: Answer, client: Client) -> None:
+        await self._begin(answer, client)
+        self._frames = stream = self._open(head_of(answer))
         await client.start(_STREAM_HEADERS)
         unsent = stream.open()
         while deltas := await answer.read():
@@ -80,59 +82,46 @@ class AnswerResponse(Response):
             unsent = b""
         await client.send(unsent + stream.close(answer.usage), more=False)
 
-    async def _whole(self, answer: Answer, client: "_Client") -> None:
-        whole = self._shape.whole(self._choices)
-        while deltas := await answer.read():
-            whole.add(deltas)
-        body = orjson.dumps(whole.document(_head(answer), answer.usage))
-        self._started = True
+    async def _begin(self, answer: Answer, client: Client) -> None:
+        """Waits for the first tokens; a client that has to wait long is told so."""
+        while True:
+            try:
+                async with asyncio.timeout(NEWS_INTERVAL_S):
+                    return await answer.begin()
+            except TimeoutError:
+                _note(answer, client)
+                await client.start(_STREAM_HEADERS)
+                await client.send(comment(_news(answer.queued)))
+            finally:
+                _note(answer, client)
+
+    async def _whole(self, answer: Answer, client: Client) -> None:
+        try:
+            await answer.begin()
+        finally:
+            _note(answer, client)
+        body = orjson.dumps(await gather(answer, self._shape.whole(self._generation.sampling.n)))
         await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await client.send(body, more=False)
 
-    @property
-    def _choices(self) -> int:
-        return self._generation.sampling.n
+    def _open(self, head: Head) -> Stream:
+        return self._shape.stream(head, self._generation.sampling.n, self._generation.include_usage)
+
+    def _last_words(self, error: TidegateError) -> bytes:
+        asked = self._generation
+        stream = self._frames or self._open(
+            Head(asked.id, asked.created, asked.model.id, asked.service_class.label, "none")
+        )
+        return stream.fail(error)
 
 
-class _Client:
-    """The sending half of a connection, which may stall."""
-
-    def __init__(self, scope: Scope, send: Send, stall_timeout_s: float) -> None:
-        self._scope, self._send, self._stall_timeout_s = scope, send, stall_timeout_s
-
-    async def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-    async def send(self, body: bytes, *, more: bool = True) -> None:
-        """Raises ClientLeft when nothing was read for the stall time-out."""
-        try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        except TimeoutError:
-            self.abort()
-            raise ClientLeft("The client stopped reading.") from None
-
-    def abort(self) -> None:
-        """Closes without waiting for what is unsent, which nobody would read."""
-        self._scope["state"][ABORT]()
-
-    def note(self, error: TidegateError) -> None:
-        Exchange.of(self._scope).status = error.wire.http
+def _note(answer: Answer, client: Client) -> None:
+    """What headers say, whether the answer comes or an error."""
+    client.exchange.version = answer.version or "none"
+    client.exchange.limits = limit_headers(answer.limits)
 
 
-async def _watch(receive: Receive, answer: Answer) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    answer.interrupt(ClientLeft("The client left."))
-
-
-async def _end_with(error: TidegateError, client: _Client) -> None:
-    """A stream that failed ends with the error and without [DONE]."""
-    client.note(error)
-    if not isinstance(error, ClientLeft):
-        await client.send(event(error.body()), more=False)
-
-
-def _head(answer: Answer) -> Head:
-    asked = answer.generation
-    return Head(asked.id, asked.created, asked.model.id, answer.service_class.label, answer.version)
+def _news(queued: router_pb2.Queued | None) -> str:
+    if queued is None:
+        return "keep-alive"
+    return f"queued {queued.position}, about {-(-queued.expected_wait_ms // 1000)} s"

@@ -3,13 +3,15 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import grpc
 
-from services.gateway.keys import Caller, Keys
+from services.gateway.accounts.account import Caller
+from services.gateway.accounts.authentication import Authentication
+from services.gateway.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
 from services.shared.clock import Clock
 from services.shared.errors import ClientLeft, InternalError, TidegateError
@@ -27,18 +29,19 @@ class Call:
     caller: Caller | None = None
     model: str = UNKNOWN_MODEL
     greeted: bool = False
+    limits: Headers = field(default_factory=list)
 
     async def greet(self, version: str = "none") -> None:
         """Initial metadata; sent once, before the first message or the status."""
         if not self.greeted:
             self.greeted = True
             await self.context.send_initial_metadata(
-                (("x-request-id", self.request_id), ("x-tidegate-model-version", version))
+                (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits)
             )
 
 
 class Calls:
-    def __init__(self, keys: Keys, metrics: Metrics, clock: Clock, random: Random) -> None:
+    def __init__(self, keys: Authentication, metrics: Metrics, clock: Clock, random: Random) -> None:
         self._keys, self._metrics, self._clock, self._random = keys, metrics, clock, random
 
     @asynccontextmanager
@@ -48,7 +51,7 @@ class Calls:
         started = self._clock.monotonic()
         status = ClientLeft("").wire.http
         try:
-            call.caller = self._keys.authenticate(_authorization(context))
+            call.caller = await self._keys.authenticate(_authorization(context))
             yield call
             status = 200
         except TidegateError as error:
@@ -72,7 +75,7 @@ async def _abort(call: Call, error: TidegateError) -> None:
     await call.greet()
     fields = error.body()["error"]
     detail = inference_pb2.OpenAIError(**{name: value or "" for name, value in fields.items()})
-    trailing: list[tuple[str, str | bytes]] = [(DETAIL, detail.SerializeToString())]
+    trailing: list[tuple[str, str | bytes]] = [(DETAIL, detail.SerializeToString()), *call.limits]
     if error.retry_after_s is not None:
         trailing.append(("grpc-retry-pushback-ms", str(int(error.retry_after_s * 1000))))
     await call.context.abort(grpc.StatusCode[error.wire.grpc], error.message, tuple(trailing))

@@ -2,36 +2,143 @@
 
 from typing import Any
 
+from services.gateway.openai import strict_json
+from services.shared.errors import InvalidRequest, NotJson
 from tidegate.inference.v1 import inference_pb2
+
+Generating = inference_pb2.ChatRequest | inference_pb2.CompleteRequest
 
 
 def chat(request: inference_pb2.ChatRequest) -> dict[str, Any]:
-    messages = [_message(message) for message in request.messages]
-    return {"messages": messages, **_common(request)}
+    """Raises InvalidRequest."""
+    document = {"messages": _messages(request.messages), **_common(request)}
+    if request.HasField("top_logprobs"):
+        document |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+    if request.tools:
+        document["tools"] = _tools(request.tools)
+    if request.HasField("tool_choice"):
+        document["tool_choice"] = _tool_choice(request.tool_choice)
+    if request.HasField("parallel_tool_calls"):
+        document["parallel_tool_calls"] = request.parallel_tool_calls
+    if request.reasoning_effort:
+        document["reasoning_effort"] = request.reasoning_effort
+    return document
 
 
 def completion(request: inference_pb2.CompleteRequest) -> dict[str, Any]:
-    return {"prompt": request.prompt, "echo": request.echo, **_common(request)}
+    """Raises InvalidRequest."""
+    if request.prompt and request.token_ids:
+        raise InvalidRequest("Either a prompt or token_ids are needed, not both.", param="token_ids")
+    prompt = list(request.token_ids) or request.prompt
+    document = {"prompt": prompt, "echo": request.echo, **_common(request)}
+    if request.HasField("top_logprobs"):
+        document["logprobs"] = request.top_logprobs
+    return document
+
+
+def tokenizing(request: inference_pb2.TokenizeRequest) -> dict[str, Any]:
+    """Raises InvalidRequest."""
+    document: dict[str, Any] = {"model": request.model}
+    if request.prompt:
+        document["prompt"] = request.prompt
+    if request.messages:
+        document["messages"] = _messages(request.messages)
+    if request.tools:
+        document["tools"] = _tools(request.tools)
+    return document
+
+
+def detokenizing(request: inference_pb2.DetokenizeRequest) -> dict[str, Any]:
+    return {"model": request.model, "tokens": list(request.token_ids)}
+
+
+def embedding(request: inference_pb2.EmbedRequest) -> dict[str, Any]:
+    return {"model": request.model, "input": list(request.inputs)}
+
+
+def _messages(messages: Any) -> list[dict[str, Any]]:
+    return [_message(message) for message in messages]
 
 
 def _message(message: inference_pb2.Message) -> dict[str, Any]:
     """proto3 cannot say "absent" of a plain string: an empty one is left out where OpenAI's field is optional."""
-    optional = {"name": message.name, "tool_call_id": message.tool_call_id}
+    optional: dict[str, Any] = {
+        "name": message.name,
+        "tool_call_id": message.tool_call_id,
+        "reasoning_content": message.reasoning,
+        "tool_calls": [_tool_call(call) for call in message.tool_calls],
+    }
     given = {name: value for name, value in optional.items() if value}
-    return {"role": message.role, "content": message.content, **given}
+    if message.HasField("content"):
+        given["content"] = message.content
+    return {"role": message.role, **given}
 
 
-def _common(request: inference_pb2.ChatRequest | inference_pb2.CompleteRequest) -> dict[str, Any]:
+def _tool_call(call: inference_pb2.ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _tools(tools: Any) -> list[dict[str, Any]]:
+    return [{"type": "function", "function": _function(tool, index)} for index, tool in enumerate(tools)]
+
+
+def _function(tool: inference_pb2.Tool, index: int) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.parameters:
+        function["parameters"] = _json(tool.parameters, f"tools[{index}].parameters")
+    return function
+
+
+def _tool_choice(choice: inference_pb2.ToolChoice) -> Any:
+    named = [{"type": "function", "function": {"name": name}} for name in choice.functions]
+    if choice.mode and named:
+        return {"type": "allowed_tools", "allowed_tools": {"mode": choice.mode, "tools": named}}
+    if len(named) > 1:
+        raise InvalidRequest("Several functions need a mode, auto or required.", param="tool_choice")
+    return named[0] if named else choice.mode
+
+
+def _common(request: Generating) -> dict[str, Any]:
     document: dict[str, Any] = {"model": request.model, "stream": True}
     if request.service_tier:
         document["service_tier"] = request.service_tier
     if request.user:
         document["user"] = request.user
+    if request.metadata:
+        document["metadata"] = dict(request.metadata)
+    if request.structure.WhichOneof("form"):
+        document["structured_outputs"] = _structure(request.structure)
     return {**document, **_sampling(request.sampling)}
 
 
+def _structure(structure: inference_pb2.Structure) -> dict[str, Any]:
+    match structure.WhichOneof("form"):
+        case "json_schema":
+            return {"json": _json(structure.json_schema, "structure.json_schema")}
+        case "json_object":
+            return {"json_object": structure.json_object}
+        case "choices":
+            return {"choice": list(structure.choices.texts)}
+        case form:
+            return {str(form): getattr(structure, str(form))}
+
+
 def _sampling(sampling: inference_pb2.Sampling) -> dict[str, Any]:
+    """Names are those of the REST API; what is not set is absent."""
     document = {field.name: value for field, value in sampling.ListFields()}
-    if sampling.stop:
-        document["stop"] = list(sampling.stop)
+    for name in ("stop", "stop_token_ids"):
+        if name in document:
+            document[name] = list(document[name])
+    if sampling.logit_bias:
+        document["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
     return document
+
+
+def _json(text: str, param: str) -> dict[str, Any]:
+    try:
+        return strict_json.parse_object(text.encode())
+    except NotJson as error:
+        said = error.message.replace("The request body", "It").removesuffix(".")
+        raise InvalidRequest(f"Invalid value for '{param}': {said}.", param=param, code="invalid_value") from None

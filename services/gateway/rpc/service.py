@@ -1,33 +1,63 @@
 """The public InferenceService: the same answers as REST, as typed messages."""
 
-from collections.abc import Iterable
+import asyncio
 from typing import Any
 
 from services.gateway.answer import Answer, Answers
-from services.gateway.asking import Asking
+from services.gateway.asking import Asking, identified
 from services.gateway.generation import Generation
-from services.gateway.openai.finish import FINISH_REASONS
-from services.gateway.rpc import requests
+from services.gateway.limit_headers import limit_headers
+from services.gateway.rpc import messages, requests
 from services.gateway.rpc.call import Call, Calls
+from services.shared.errors import ClientLeft
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
-from tidegate.worker.v1 import worker_pb2
 
+Message = inference_pb2.ChatResponse | inference_pb2.CompleteResponse
 Response = type[inference_pb2.ChatResponse] | type[inference_pb2.CompleteResponse]
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
-    def __init__(self, calls: Calls, asking: Asking, answers: Answers) -> None:
+    def __init__(self, calls: Calls, asking: Asking, answers: Answers, stall_timeout_s: float) -> None:
         self._calls, self._asking, self._answers = calls, asking, answers
+        self._stall_timeout_s = stall_timeout_s
 
     async def Chat(self, request: inference_pb2.ChatRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
             generation = self._asking.chat(requests.chat(request), call, context.time_remaining())
-            await self._answer(call, generation, inference_pb2.ChatResponse, _chat_choices)
+            await self._answer(call, generation, inference_pb2.ChatResponse, messages.chat_choices)
 
     async def Complete(self, request: inference_pb2.CompleteRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
             generation = self._asking.completion(requests.completion(request), call, context.time_remaining())
-            await self._answer(call, generation, inference_pb2.CompleteResponse, _complete_choices)
+            await self._answer(call, generation, inference_pb2.CompleteResponse, messages.complete_choices)
+
+    async def Embed(  # noqa: N802
+        self, request: inference_pb2.EmbedRequest, context: Any
+    ) -> inference_pb2.EmbedResponse:
+        async with self._calls.open(context) as call:
+            self._asking.embed(requests.embedding(request), call)
+        return inference_pb2.EmbedResponse()
+
+    async def Tokenize(  # noqa: N802
+        self, request: inference_pb2.TokenizeRequest, context: Any
+    ) -> inference_pb2.TokenizeResponse:
+        answer = inference_pb2.TokenizeResponse()
+        async with self._calls.open(context) as call:
+            model, token_ids = await self._asking.tokenize(requests.tokenizing(request), call)
+            answer = inference_pb2.TokenizeResponse(token_ids=token_ids, context_tokens=model.context_tokens)
+            await call.greet()
+        return answer
+
+    async def Detokenize(  # noqa: N802
+        self, request: inference_pb2.DetokenizeRequest, context: Any
+    ) -> inference_pb2.DetokenizeResponse:
+        answer = inference_pb2.DetokenizeResponse()
+        async with self._calls.open(context) as call:
+            answer = inference_pb2.DetokenizeResponse(
+                text=await self._asking.detokenize(requests.detokenizing(request), call)
+            )
+            await call.greet()
+        return answer
 
     async def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: Any
@@ -38,7 +68,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                 inference_pb2.Model(
                     id=model.id, created=model.created, owned_by="tidegate", context_tokens=model.context_tokens
                 )
-                for model in self._asking.catalog().models.values()
+                for model in self._asking.catalog().open_to(identified(call))
             ]
             await call.greet()
         return inference_pb2.ListModelsResponse(models=models)
@@ -47,13 +77,28 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """A client that cancels cancels this task, and leaving the block frees its slot."""
         call.model = generation.model.id
         with self._answers.open(generation) as answer:
-            await answer.begin()
+            await _begin(answer, call)
             await call.greet(answer.version or "none")
             head = _head(answer)
             while deltas := await answer.read():
                 if choices := choices_of(deltas):
-                    await call.context.write(kind(choices=choices, **head))
-            await call.context.write(kind(usage=_usage(answer.usage), **head))
+                    await self._write(call, kind(choices=choices, **head))
+            await self._write(call, kind(usage=messages.usage(answer.usage), **head))
+
+    async def _write(self, call: Call, message: Message) -> None:
+        """Raises ClientLeft when nothing was read for the stall time-out."""
+        try:
+            async with asyncio.timeout(self._stall_timeout_s):
+                await call.context.write(message)
+        except TimeoutError:
+            raise ClientLeft("The client stopped reading.") from None
+
+
+async def _begin(answer: Answer, call: Call) -> None:
+    try:
+        await answer.begin()
+    finally:
+        call.limits = limit_headers(answer.limits)
 
 
 def _head(answer: Answer) -> dict[str, Any]:
@@ -64,31 +109,3 @@ def _head(answer: Answer) -> dict[str, Any]:
         "model": asked.model.id,
         "service_tier": answer.service_class.label,
     }
-
-
-def _chat_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.ChatChoice]:
-    return [
-        inference_pb2.ChatChoice(
-            index=delta.choice, content=delta.text, finish_reason=FINISH_REASONS[delta.finish_reason] or ""
-        )
-        for delta in deltas
-        if delta.text or delta.finish_reason
-    ]
-
-
-def _complete_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.CompleteChoice]:
-    return [
-        inference_pb2.CompleteChoice(
-            index=delta.choice, text=delta.text, finish_reason=FINISH_REASONS[delta.finish_reason] or ""
-        )
-        for delta in deltas
-        if delta.text or delta.finish_reason
-    ]
-
-
-def _usage(used: worker_pb2.Usage) -> inference_pb2.Usage:
-    return inference_pb2.Usage(
-        prompt_tokens=used.prompt_tokens,
-        cached_tokens=used.cached_tokens,
-        completion_tokens=used.completion_tokens,
-    )

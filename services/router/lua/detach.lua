@@ -18,5 +18,5 @@ end
 redis.call('HSET', WORKER .. worker_id, 'state', 'detached')
 redis.call('ZADD', WORKERS, 'LT', now + ARGV[4], worker_id)
 count_slots(worker_id, 0)
-refresh_free(worker_id)
+no_longer_free(worker_id)
 return { 1, {} }

@@ -19,6 +19,7 @@ local ROUTER = ARGV[1]
 -- @include release
 -- @include suits
 -- @policy
+-- @include overtake
 -- @include grant
 local attempt, expected = unpack(redis.call('HMGET', REQUEST .. ARGV[8], 'attempt', 'expected_cached'))
 local actual = tonumber(ARGV[10])

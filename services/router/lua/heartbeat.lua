@@ -22,6 +22,7 @@ local ROUTER = ARGV[1]
 -- @include release
 -- @include suits
 -- @policy
+-- @include overtake
 -- @include grant
 -- @include revoke
 local PRESSED = 0.95 -- of the KV cache in use while requests wait: the engine would only queue more

@@ -2,10 +2,12 @@
 -- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
 -- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late.
 --
--- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work.
+-- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work. Where nobody reaped for a
+-- while, nobody could renew a lease either, because Redis or all replicas were away: then no session and no worker is
+-- taken for lost until all had time to be heard of.
 --
 -- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
---       8 limit
+--       8 limit   9 that time, ms
 -- Returns {{sessions, workers, requests reaped}, events}
 local ROUTER = ARGV[1]
 -- @include keys
@@ -20,10 +22,22 @@ local ROUTER = ARGV[1]
 -- @include release
 -- @include suits
 -- @policy
+-- @include overtake
 -- @include grant
 -- @include revoke
 -- @include preempt
+local SILENCE_MS = 2000
 local limit = tonumber(ARGV[8])
+
+local function may_take_for_lost()
+  local reaped, spared = unpack(redis.call('HMGET', TURNS, 'reaped', 'spared'))
+  if reaped and now - reaped > SILENCE_MS then
+    spared = now + ARGV[9]
+    redis.call('HSET', TURNS, 'spared', spared)
+  end
+  redis.call('HSET', TURNS, 'reaped', now)
+  return now >= tonumber(spared or 0)
+end
 
 local function due(key)
   return redis.call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
@@ -46,7 +60,7 @@ local function reap_worker(worker_id)
   count_slots(worker_id, 0)
   forget_cache(worker_id)
   redis.call('ZREM', WORKERS, worker_id)
-  redis.call('ZREM', FREE, worker_id)
+  no_longer_free(worker_id)
   redis.call('DEL', WORKER .. worker_id)
   revoke_all(worker_id, 'lost')
 end
@@ -68,7 +82,7 @@ end
 -- A tenant whose last request ends before virtual time stands like one that never came; so do all when a class is idle.
 local function clear_tags(rank)
   local tenants, virtual = TENANTS[rank + 1], redis.call('HGET', TURNS, 'v' .. rank)
-  local idle = redis.call('ZCARD', QUEUES[rank + 1]) == 0 and redis.call('ZCARD', RUNNING[rank + 1]) == 0
+  local idle = length(rank) == 0 and redis.call('ZCARD', RUNNING[rank + 1]) == 0
   local past = redis.call('ZRANGE', tenants, '-inf', idle and '+inf' or virtual or 0, 'BYSCORE', 'LIMIT', 0, limit)
   if #past > 0 then
     redis.call('ZREM', tenants, unpack(past))
@@ -78,7 +92,10 @@ local function clear_tags(rank)
   end
 end
 
-local sessions, workers, requests = due(SESSIONS), due(WORKERS), due(DEADLINES)
+local sessions, workers, requests = {}, {}, due(DEADLINES)
+if may_take_for_lost() then
+  sessions, workers = due(SESSIONS), due(WORKERS)
+end
 for _, session in ipairs(sessions) do
   reap_session(session)
 end

@@ -27,6 +27,7 @@ local ROUTER = ARGV[1]
 -- @include release
 -- @include suits
 -- @policy
+-- @include overtake
 -- @include grant
 -- @include preempt
 local session, lease, request_id, attempt = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
@@ -47,8 +48,12 @@ local function answer(reply)
   return { cjson.encode(reply), events }
 end
 
+-- How the request stands; nil when it is gone.
 local function state()
   local rank_now, place, worker = unpack(redis.call('HMGET', key, 'rank', 'place', 'worker'))
+  if not rank_now then
+    return nil
+  end
   if worker then
     return answer(grant_event(request_id))
   end
@@ -57,12 +62,13 @@ local function state()
 end
 
 local function write(place, deadline)
+  local named = limits_field(limits)
   redis.call('HSET', key, 'session', session, 'attempt', attempt, 'rank', rank, 'tenant', tenant, 'weight', ARGV[14],
     'prompt', ARGV[15], 'cost', cost, 'excluded', ARGV[22], 'version', ARGV[23], 'adapter', ARGV[24], 'markers', ARGV[25],
     'objective', ARGV[18], 'submitted', now, 'granted', now, 'deadline', deadline, 'place', place,
-    'limits', limits_field(limits))
+    'limits', named)
   redis.call('SADD', OWNED .. session, request_id)
-  open_limits(redis.call('HGET', key, 'limits'), request_id)
+  open_limits(named, request_id)
 end
 
 -- A gateway reports work that goes on while we had lost it. A worker that we have not heard of yet gets one session lease
@@ -89,12 +95,18 @@ local function enqueue()
   write(place, deadline)
   join(rank, place, tag, cost)
   redis.call('ZADD', DEADLINES, deadline, request_id)
+  if not at_head and not has_room(rank) then
+    wait_for_cache(rank, place, tag, read(request_id))
+  end
 end
 
 -- A Redis that has never seen a worker may just have lost its data: its workers get the same time to report.
 local function has_no_workers()
+  if redis.call('ZCARD', WORKERS) > 0 then
+    return false
+  end
   redis.call('SET', SEEN, now, 'NX')
-  return redis.call('ZCARD', WORKERS) == 0 and redis.call('GET', SEEN) + ARGV[28] < now
+  return redis.call('GET', SEEN) + ARGV[28] < now
 end
 
 -- The answer to a fresh request that may not even wait; nil lets it in.
@@ -103,7 +115,7 @@ local function refusal()
   if limit then
     return { kind = 'limited', limit = limit, retry_after_ms = retry_after }
   end
-  local queued, tokens = redis.call('ZCARD', QUEUES[rank + 1]), redis.call('HGET', TURNS, 'tokens' .. rank) or 0
+  local queued, tokens = length(rank), redis.call('HGET', TURNS, 'tokens' .. rank) or 0
   if queued >= tonumber(ARGV[20]) or (queued > 0 and tokens + cost > tonumber(ARGV[21])) then
     local pace = redis.call('HGET', TURNS, 'pace') or 0
     return { kind = 'queue_full', retry_after_ms = math.ceil(math.max(1, queued / 2) * pace) }
@@ -140,9 +152,10 @@ if not at_head then
 end
 enqueue()
 grant_ready()
+local reply = granted[request_id] and answer(granted[request_id]) or state()
 -- Granting also expires; a request given no time at all is gone by now.
-if redis.call('EXISTS', key) == 0 then
+if not reply then
   return answer({ kind = 'expired' })
 end
 preempt(rank)
-return state()
+return reply

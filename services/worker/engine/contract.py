@@ -9,6 +9,9 @@ from services.shared.manifests import Manifest
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
+# Tokens in one delta, at most.
+MAX_DELTA_TOKENS = 8
+
 
 # ---- asked ----
 
@@ -73,7 +76,7 @@ class Sampling:
 class ResumePoint:
     """Where an earlier attempt of one choice stopped.
 
-    text_offset: characters of the generated text (without an echoed prompt) that the client already has.
+    text_offset: text_end of the last delta that the client has.
     """
 
     token_ids: tuple[int, ...]
@@ -99,10 +102,12 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """cached_tokens: prompt tokens whose KV was there already."""
+    """cached_tokens: prompt tokens whose KV was there already. resumable: an engine with the same weights would go on
+    exactly where this one stops, wherever that is."""
 
     prompt_tokens: int
     cached_tokens: int
+    resumable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,11 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one choice has gained. token_ids also holds tokens whose text waits for a possible stop string."""
+    """What one choice has gained. token_ids also holds tokens whose text waits for a possible stop string.
+
+    text_from, text_end: the characters of the decoded answer that this delta covers, with the markup that parsers eat
+    and without an echoed prompt; text_from is the text_end of the delta before.
+    """
 
     choice: int
     text: str = ""
@@ -140,6 +149,8 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stop_reason: str = ""
+    text_from: int = 0
+    text_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +269,18 @@ class Engine(Protocol):
     def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         """Started, then deltas of the choices mixed, then Ended.
 
-        Refuses before the engine sees the request (InvalidPrompt, ContextTooLong). Closing the generator early aborts
-        the request and frees its KV; a generator left unclosed keeps its place in the engine. What the caller does
-        not read waits in memory, at most max_tokens a choice. Raises EngineDead.
+        Refuses before the engine sees the request (InvalidPrompt, ContextTooLong), also to resume what it cannot.
+        Closing the generator early aborts the request and frees its KV; a generator left unclosed keeps its place in
+        the engine. What the caller does not read waits in memory, at most max_tokens a choice. Raises EngineDead.
         """
+        ...
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        """What `generate` would read. Raises InvalidPrompt, EngineDead."""
+        ...
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        """Raises InvalidPrompt for ids outside the vocabulary, EngineDead."""
         ...
 
     async def swap(self, model: Model) -> None:

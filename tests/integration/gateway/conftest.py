@@ -22,17 +22,28 @@ KEY = "inference-key-for-tests"
 ADMIN_KEY = "administrator-key-for-tests"
 
 
+SERVER_SECRET = "server-secret-that-only-tests-may-know"
+
+# What every gateway of a test is told; `data_dir` is put in by the fixture of that name.
+TOLD: dict[str, Any] = {
+    "config": Path("tidegate.yaml"),
+    "listen": "127.0.0.1:0",
+    "http_listen": "127.0.0.1:0",
+    "api_key": KEY,
+    "admin_key": ADMIN_KEY,
+    "server_secret": SERVER_SECRET,
+}
+
+
 def settings(*routers: str, **changes: Any) -> GatewaySettings:
-    told = {
-        "config": Path("tidegate.yaml"),
-        "listen": "127.0.0.1:0",
-        "http_listen": "127.0.0.1:0",
-        "routers": ",".join(routers),
-        "api_key": KEY,
-        "admin_key": ADMIN_KEY,
-        **changes,
-    }
-    return shared_settings.check(GatewaySettings, told)
+    return shared_settings.check(GatewaySettings, {**TOLD, "routers": ",".join(routers), **changes})
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One for all gateways of a test, as on one machine."""
+    monkeypatch.setitem(TOLD, "data_dir", tmp_path / "gateway")
+    return tmp_path / "gateway"
 
 
 @dataclass

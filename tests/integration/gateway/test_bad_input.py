@@ -7,9 +7,11 @@ from typing import Any
 import grpc
 import pytest
 
+from services.gateway.app import GatewayApp
+from services.gateway.rest.protocol import HttpProtocol
 from services.gateway.rpc.call import DETAIL
 from services.shared.settings import split
-from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster
+from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 
@@ -25,6 +27,16 @@ BODIES = {
     "bad UTF-8": (b'{"model": "\xff"}', 400, None, "invalid_json"),
     "lone surrogate": (b'{"model": "\\ud800"}', 400, None, "invalid_json"),
     "duplicate key": (b'{"model": "a", "model": "b"}', 400, None, "invalid_json"),
+    "1e999": (b'{"temperature": 1e999}', 400, None, "invalid_json"),
+    "over 64 bits": (b'{"seed": 9223372036854775808}', 400, None, "invalid_json"),
+    "scalar": (b"5", 400, None, "invalid_json"),
+    "NUL": (b'{"model": "\x00"}', 400, None, "invalid_json"),
+    "template": (
+        b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "x"}',
+        400,
+        "chat_template",
+        "unknown_parameter",
+    ),
     "too deep": (b'{"a":' + b"[" * 100_000, 400, None, "invalid_json"),
     "no model": (b"{}", 400, "model", "missing_required_parameter"),
     "too large": (b" " * (2 * 1024 * 1024 + 1), 413, None, "request_too_large"),
@@ -97,6 +109,44 @@ async def test_headers_are_bounded(cluster: Cluster, header: bytes) -> None:
     assert b'"code":"invalid_http"' in answer
 
 
+async def test_trickled_headers(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counts from the first byte, however often another one comes; a silent connection has the same."""
+    monkeypatch.setattr(HttpProtocol, "header_timeout_s", 0.5)
+    for begun in (b"GET /livez HTTP/1.1\r\nhost: a\r\n", b""):
+        reader, writer = await asyncio.open_connection(*split(cluster.gateway.http_address))
+        writer.write(begun)
+        answered = asyncio.create_task(reader.read())
+        while begun and not answered.done():
+            writer.write(b"x-a: b\r\n")
+            await asyncio.wait([answered], timeout=0.1)
+        answer = await asyncio.wait_for(answered, 5)
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_trickled_body(cluster: Cluster, start: Started) -> None:
+    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, body_timeout_s=0.5)))
+    reader, writer = await asyncio.open_connection(*split(gateway.http_address))
+    head = f"POST {CHAT} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
+    writer.write(head.encode() + b"content-length: 1000\r\n\r\n")
+    answered = asyncio.create_task(reader.read())
+    while not answered.done():
+        writer.write(b" ")
+        await asyncio.wait([answered], timeout=0.1)
+    writer.close()
+    assert (await answered).startswith(b"HTTP/1.1 408")
+    assert b'"code":"request_timeout"' in await answered
+
+
+async def test_two_lengths(cluster: Cluster) -> None:
+    """The classic of request smuggling."""
+    reader, writer = await asyncio.open_connection(*split(cluster.gateway.http_address))
+    writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
 GRPC: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "max_tokens 0": ({"sampling": {"max_tokens": 0}}, "INVALID_ARGUMENT", "max_tokens", "invalid_value"),
     "temperature": ({"sampling": {"temperature": float("nan")}}, "INVALID_ARGUMENT", "temperature", "invalid_value"),
@@ -137,3 +187,54 @@ async def test_grpc_needs_the_key(cluster: Cluster) -> None:
 def _detail(error: grpc.aio.AioRpcError) -> inference_pb2.OpenAIError:
     trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
     return inference_pb2.OpenAIError.FromString(trailing[DETAIL])
+
+
+TOOL = {"name": "look", "parameters": "{}"}
+GRPC_ONLY: dict[str, tuple[dict[str, Any], str]] = {
+    "too many tools": ({"tools": [{"name": f"t{n}"} for n in range(129)]}, "tools"),
+    "bad tool name": ({"tools": [{"name": "a b"}]}, "tools[0].function.name"),
+    "arguments that are no JSON": ({"tools": [{"name": "a", "parameters": "{"}]}, "tools[0].parameters"),
+    "schema with a duplicate key": ({"structure": {"json_schema": '{"a": 1, "a": 2}'}}, "structure.json_schema"),
+    "invalid schema": ({"structure": {"json_schema": '{"type": 5}'}}, "structured_outputs.json"),
+    "remote schema": ({"structure": {"json_schema": '{"$ref": "http://a"}'}}, "structured_outputs.json"),
+    "regex that looks around": ({"structure": {"regex": "(?=a)"}}, "structured_outputs.regex"),
+    "unknown tool": ({"tools": [TOOL], "tool_choice": {"functions": ["other"]}}, "tool_choice"),
+    "unknown mode": ({"tools": [TOOL], "tool_choice": {"mode": "perhaps"}}, "tool_choice"),
+    "orphan tool_call_id": ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]},
+                            "messages[0].tool_call_id"),
+    "five stops": ({"sampling": {"stop": ["a"] * 5}}, "stop"),
+    "logit_bias": ({"sampling": {"logit_bias": {1: 101}}}, "logit_bias.1"),
+    "logprobs": ({"top_logprobs": 21}, "top_logprobs"),
+    "min over max": ({"sampling": {"min_tokens": 2, "max_tokens": 1}}, "min_tokens"),
+    "NUL": ({"messages": [{"role": "user", "content": "\x00"}]}, "messages[0].content"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRPC_ONLY)
+async def test_grpc_refuses_by_the_same_validator(cluster: Cluster, name: str) -> None:
+    changes, param = GRPC_ONLY[name]
+    request: dict[str, Any] = {"model": MODEL, "messages": ASK, **changes}
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Chat(inference_pb2.ChatRequest(**request), metadata=(("authorization", f"Bearer {KEY}"),)).read()
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert _detail(refused.value).param == param
+    assert not cluster.router.submits
+
+
+async def test_grpc_bounds_of_the_transport(cluster: Cluster) -> None:
+    """Below any servicer, so without an OpenAI error; and the server goes on."""
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    key = ("authorization", f"Bearer {KEY}")
+    said = {"large": "x" * (2 * 1024 * 1024 + 1), "small": "Count."}
+    large, small = (
+        inference_pb2.ChatRequest(model=MODEL, messages=[inference_pb2.Message(role="user", content=content)])
+        for content in said.values()
+    )
+    for request, metadata in ((large, (key,)), (small, (key, ("x-big", "a" * 10_000)))):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            [answer async for answer in stub.Chat(request, metadata=metadata)]
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    absurd = stub.Chat(small, metadata=(key,), timeout=10.0**9)
+    assert [answer async for answer in absurd]
+    assert cluster.router.submits[0].timeout_ms <= 900_000

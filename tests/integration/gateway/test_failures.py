@@ -78,6 +78,26 @@ async def test_frames_of_another_epoch_are_dropped(cluster: Cluster, start: Star
     assert second.starts
 
 
+async def test_a_worker_that_wakes_up_late_is_not_heard(cluster: Cluster, start: Started) -> None:
+    """It was frozen, lost its request to another one, and sends the rest of it all the same."""
+    first, second = cluster.worker, await second_worker(cluster, start)
+    for worker, tokens in ((first, 2), (second, 4)):
+        worker.behaviour.resumable, worker.behaviour.hang_after = True, tokens
+        worker.behaviour.wakes = asyncio.Event()
+    answer = asyncio.create_task(stream_text(cluster))
+    await wait_until(lambda: sum(first.sent_tokens.values()) == 2, description="the first worker has frozen")
+    cluster.router.revoke(cluster.router.submits[0])
+    await wait_until(lambda: sum(second.sent_tokens.values()) == 2, description="the second one has gone on")
+    (point,) = second.starts[0].resume
+    assert (list(point.token_ids), point.text_offset) == ([0, 1], len(text(2)))
+    assert first.behaviour.wakes
+    assert second.behaviour.wakes
+    first.behaviour.wakes.set()
+    await wait_until(lambda: sum(first.sent_tokens.values()) == 5, description="the first one has sent all it had")
+    second.behaviour.wakes.set()
+    assert await answer == text(5)
+
+
 async def test_request_at_fault_is_not_retried(cluster: Cluster) -> None:
     cluster.worker.behaviour.refuse = worker_pb2.FAILURE_KIND_CONTEXT_LENGTH
     with pytest.raises(openai.BadRequestError) as refused:

@@ -3,15 +3,18 @@
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from services.gateway.app import GatewayApp
 from services.gateway.rpc.server import NAME
-from tests.integration.gateway.conftest import KEY, Cluster
-from tests.support.fakes import MODEL, VERSION, text
+from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
+from tests.support.fakes import CONTEXT_TOKENS, MODEL, VERSION, text
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 from tidegate.router.v1 import router_pb2
+from tidegate.worker.v1 import worker_pb2
 
 AUTHORIZED = (("authorization", f"Bearer {KEY}"),)
 
@@ -45,6 +48,61 @@ async def test_complete_and_models(cluster: Cluster) -> None:
     assert "".join(choice.text for answer in answers for choice in answer.choices) == text(2)
     models = await stub.ListModels(inference_pb2.ListModelsRequest(), metadata=AUTHORIZED)
     assert [model.id for model in models.models] == [MODEL]
+
+
+async def test_everything_a_chat_can_ask_reaches_the_worker(cluster: Cluster) -> None:
+    def speak(delta: worker_pb2.Delta) -> None:
+        delta.reasoning = "hm"
+        delta.tool_calls.add(id="c2", name="look", arguments="{}")
+        delta.logprobs.add(token=b"x", logprob=-0.5).top.add(token=b"y", logprob=-1.5)
+
+    cluster.worker.behaviour.tokens, cluster.worker.behaviour.delta = 1, speak
+    asked = chat(
+        sampling=inference_pb2.Sampling(logit_bias={7: -3.5}, top_k=4, stop=["END"], stop_token_ids=[9], min_tokens=1),
+        tools=[inference_pb2.Tool(name="look", parameters='{"type": "object"}'), inference_pb2.Tool(name="other")],
+        tool_choice=inference_pb2.ToolChoice(mode="required", functions=["look"]),
+        structure=inference_pb2.Structure(choices=inference_pb2.Choices(texts=["a", "b"])),
+        reasoning_effort="low",
+        top_logprobs=1,
+    )
+    call = inference_pb2.ToolCall(id="c1", name="look", arguments="{}")
+    asked.messages.add(role="assistant", tool_calls=[call])
+    asked.messages.add(role="tool", content="sunny", tool_call_id="c1")
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    answers = [answer async for answer in stub.Chat(asked, metadata=AUTHORIZED)]
+    first = answers[0].choices[0]
+    assert (first.reasoning, first.tool_calls[0].name, first.logprobs[0].top[0].token) == ("hm", "look", b"y")
+    start = cluster.worker.starts[0]
+    assert (start.sampling.logit_bias[7], start.sampling.top_k, start.sampling.min_tokens) == (-3.5, 4, 1)
+    assert (list(start.sampling.stop), list(start.sampling.stop_token_ids)) == (["END"], [9])
+    assert (start.sampling.top_logprobs, start.sampling.grammar) == (1, 'root ::= "a" | "b"')
+    assert (start.chat.reasoning_effort, start.chat.tool_choice_json) == ("low", b'"required"')
+    assert b"other" not in start.chat.tools_json
+    assert start.chat.messages_json.count(b'"c1"') == 2
+
+
+async def test_counting_tokens(cluster: Cluster) -> None:
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    counted = await stub.Tokenize(inference_pb2.TokenizeRequest(model=MODEL, prompt="ab"), metadata=AUTHORIZED)
+    assert (list(counted.token_ids), counted.context_tokens) == ([97, 98], CONTEXT_TOKENS)
+    request = inference_pb2.DetokenizeRequest(model=MODEL, token_ids=[97, 98])
+    assert (await stub.Detokenize(request, metadata=AUTHORIZED)).text == "ab"
+    with pytest.raises(grpc.aio.AioRpcError, match="does not embed"):
+        await stub.Embed(inference_pb2.EmbedRequest(model=MODEL, inputs=["a"]), metadata=AUTHORIZED)
+
+
+async def test_a_client_that_reads_nothing_is_let_go(cluster: Cluster, start: Started) -> None:
+    """With HTTP/2 the client's window fills; then the worker has no more credit, then the stall time-out ends it."""
+    cluster.worker.behaviour.tokens = 100_000
+    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, stall_timeout_s=0.5)))
+    await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
+    options = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536)]
+    async with grpc.aio.insecure_channel(gateway.address, options=options) as channel:
+        call = inference_pb2_grpc.InferenceServiceStub(channel).Chat(chat(), metadata=AUTHORIZED)
+        await wait_until(lambda: cluster.worker.cancels, description="its slot is freed", timeout=20)
+        assert sum(cluster.worker.sent_tokens.values()) < 20_000
+        await wait_until(lambda: gateway.metrics.open_requests._value.get() == 0, description="nothing is held")
+        call.cancel()
 
 
 async def test_cancelling_frees_the_slot(cluster: Cluster) -> None:

@@ -1,16 +1,20 @@
 """Probes, metrics, the OpenAPI document, and the process itself."""
 
 import asyncio
+import json
 import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import httpx
 
-from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster
-from tests.support.fakes import MODEL, VERSION
+from services.gateway.app import GatewayApp
+from tests.integration.gateway.conftest import ADMIN_KEY, KEY, SERVER_SECRET, Cluster, Started, settings
+from tests.support.fakes import MODEL, VERSION, FakeRouter
 
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
 ROOT = Path(__file__).parents[3]
@@ -31,11 +35,33 @@ async def test_probes_need_no_key_and_metrics_count(cluster: Cluster) -> None:
     assert "made-up-by-a-client" not in metrics
 
 
+async def test_metrics_can_have_a_port_of_their_own(start: Started, router: FakeRouter) -> None:
+    gateway = await start(GatewayApp(settings(router.address, metrics_listen="127.0.0.1:0"), random=Random(1)))
+    async with httpx.AsyncClient(base_url=f"http://{gateway.metrics_address}") as prometheus:
+        assert "tidegate_gateway_open_requests 0.0" in (await prometheus.get("/metrics")).text
+        assert (await prometheus.get("/v1/models")).status_code == 404
+
+
 async def test_openapi_documents_what_is_validated(cluster: Cluster) -> None:
     document = (await cluster.http.get("/openapi.json")).json()
     body = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     model = document["components"]["schemas"][body["$ref"].rpartition("/")[2]]
     assert {"messages", "max_completion_tokens", "service_tier"} <= set(model["properties"])
+
+
+async def test_openapi_is_whole_and_its_examples_are_valid(cluster: Cluster) -> None:
+    text = (await cluster.http.get("/openapi.json")).text
+    document = json.loads(text)
+    referred = {name.rpartition("/")[2] for name in re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', text)}
+    assert referred <= set(document["components"]["schemas"])
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert "422" not in operation["responses"]
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if example := content.get("example"):
+                answer = await cluster.http.post(path, json=example)
+                assert answer.status_code in (400, 404, 501), answer.text
+                assert answer.json()["error"]["code"] in ("model_not_found", "not_configured"), answer.text
 
 
 async def test_answers_do_not_wait_for_acknowledgements(cluster: Cluster) -> None:
@@ -57,6 +83,8 @@ async def test_process_starts_and_stops_on_sigterm(tmp_path: Path) -> None:
         "TIDEGATE_ROUTERS": "127.0.0.1:9",
         "TIDEGATE_API_KEY": KEY,
         "TIDEGATE_ADMIN_KEY": ADMIN_KEY,
+        "TIDEGATE_SERVER_SECRET": SERVER_SECRET,
+        "TIDEGATE_DATA_DIR": str(tmp_path / "gateway"),
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.gateway", env=environ, cwd=ROOT, stderr=asyncio.subprocess.PIPE

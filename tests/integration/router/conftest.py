@@ -6,11 +6,12 @@ import redis
 
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
+from tests.support import census
 from tests.support.redis import running_redis, server_programs
 
 CONFIG = """
 pools:
-  - {name: tide, model: simulated, engine: {kind: simulated}}
+  - {name: tide, model: simulated, overtaking: 3, engine: {kind: simulated}}
 classes:
   flex: {max_queued: 3, max_wait_s: 0.3}
 """
@@ -28,6 +29,7 @@ def redis_client(redis_server: str) -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(redis_server, decode_responses=True)
     client.flushall()
     yield client
+    assert census.unexpected(client) == set()
     client.close()
 
 

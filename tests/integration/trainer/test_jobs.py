@@ -173,7 +173,7 @@ async def test_only_the_latest_folders_of_ended_jobs_stay(queue: JobQueue, start
     await wait_until(lambda: names() == [last], description="older folders are gone")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_training_that_is_killed_is_taken_up_again_and_publishes(
     queue: JobQueue, start: StartTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,11 +188,11 @@ async def test_training_that_is_killed_is_taken_up_again_and_publishes(
         job = queue.submit(recipe.model_dump_json(), recipe.data.read_text()).id
         curve = tmp_path / "work" / job / "run/metrics.jsonl"
         await wait_until(
-            lambda: curve.exists() and curve.read_text().count("\n") > 12, description="steps", timeout=120
+            lambda: curve.exists() and curve.read_text().count("\n") > 12, description="steps", timeout=240
         )
         (process,) = processes(tmp_path)
         process.kill()
-        ended = await until(queue, job, lambda job: job.has_ended, timeout=150)
+        ended = await until(queue, job, lambda job: job.has_ended, timeout=300)
         assert (ended.state, ended.attempts) == ("succeeded", 2), ended.error
         manifest = await Registry(store).resolve(Reference("tuned"))
         TRUSTED.check(manifest)

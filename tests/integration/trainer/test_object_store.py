@@ -1,5 +1,6 @@
 """One contract for every object store that we run on."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ async def test_the_contract(store: ObjectStore, tmp_path: Path) -> None:
     await missing_is_told(store, tmp_path)
     await large_files_survive(store, tmp_path)
     assert {name async for name in store.list("large/")} == {"large/file"}
+    await what_is_deleted_is_gone(store)
 
 
 async def create_is_exclusive(store: ObjectStore) -> None:
@@ -62,6 +64,19 @@ async def large_files_survive(store: ObjectStore, folder: Path) -> None:
     await store.download("large/file", copy, down.append)
     assert copy.read_bytes() == source.read_bytes()
     assert sum(up) == sum(down) == source.stat().st_size
+
+
+async def what_is_deleted_is_gone(store: ObjectStore) -> None:
+    """And comes back by no conditional write."""
+    _, etag = await store.get("a/b")
+    (entry,) = [entry async for entry in store.entries("a/")]
+    assert (entry.name, entry.size) == ("a/b", len(b"second"))
+    assert abs(entry.written - time.time()) < 60
+    await store.delete("a/b")
+    await store.delete("a/b")
+    with pytest.raises((Conflict, Missing)):
+        await store.put_if("a/b", b"third", etag)
+    assert [name async for name in store.list("a/")] == []
 
 
 async def test_wrong_keys_and_a_store_that_is_away_are_told_in_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -15,11 +16,12 @@ from services.shared.clock import SystemClock
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Manifest
 from services.shared.objectstore import ObjectStore
-from services.shared.registry import Reference, Registry, UnknownVersion, object_name
+from services.shared.registry import Reference, Registry, object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
 from trainer import curve
+from trainer.chats import WrongData
 from trainer.checkpoint import WrongCheckpoint
 from trainer.curve import Diverged
 from trainer.record import AnotherRun
@@ -152,12 +154,23 @@ def test_two_processes_do_not_make_one_run(store: ObjectStore, tmp_path: Path) -
     make(store, tmp_path)
 
 
-def test_a_run_whose_loss_is_no_number_is_not_gone_on_with(store: ObjectStore, tmp_path: Path) -> None:
-    """The bound on length cuts off every answer, so there is nothing that a loss could be the mean of."""
-    with pytest.raises(Diverged, match="held-out chats is nan"):
-        make(store, tmp_path, max_length=8, publish={"name": "tuned"})
-    with pytest.raises(UnknownVersion):
-        asyncio.run(Registry(store).resolve(Reference("tuned")))
+def test_data_of_which_nothing_is_left_to_learn_is_refused(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(WrongData, match="max_length = 8 cuts off the answers of all chats to learn"):
+        make(store, tmp_path, max_length=8)
+
+
+def test_a_run_that_diverges_stops_at_once_and_publishes_nothing(
+    store: ObjectStore, base: Path, tmp_path: Path
+) -> None:
+    """Weights that are numbers, but too large to be learnt from: the first step makes them NaN."""
+    huge = shutil.copytree(base, tmp_path / "huge")
+    tensors = load_file(huge / "model.safetensors")
+    enlarged = {name: tensor * 1e30 for name, tensor in tensors.items()}
+    save_file(enlarged, huge / "model.safetensors", metadata={"format": "pt"})
+    asyncio.run(tiny.publish_base(store, huge))
+    with pytest.raises(Diverged, match="the loss of step 2 is nan"):
+        make(store, tmp_path, publish={"name": "tuned"})
+    assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
 
 
 @pytest.mark.parametrize("adapter", [False, True])

@@ -31,8 +31,12 @@ class Gateway:
         start = pb.Start(text=text, sampling=sampling, **named, **fields)
         await self._call.write(pb.ServeRequest(start=start))
 
-    async def cancel(self, stream_id: int, attempt: int = 1) -> None:
-        reason = pb.CANCEL_REASON_CLIENT_LEFT
+    async def cancel(
+        self,
+        stream_id: int,
+        attempt: int = 1,
+        reason: pb.CancelReason.ValueType = pb.CANCEL_REASON_CLIENT_LEFT,
+    ) -> None:
         await self._call.write(pb.ServeRequest(cancel=pb.Cancel(stream_id=stream_id, attempt=attempt, reason=reason)))
 
     async def credit(self, stream_id: int, tokens: int) -> None:

@@ -26,8 +26,8 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         states = [beat.state for beat in self.heartbeats]
         return [state for index, state in enumerate(states) if index == 0 or state != states[index - 1]]
 
-    def drain(self) -> None:
-        self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=1000)))
+    def drain(self, timeout_ms: int = 1000) -> None:
+        self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
 
     def deliver(self, delivery_id: str, version: str, finish_timeout_ms: int = 5000) -> None:
         deliver = pb.Deliver(delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms)

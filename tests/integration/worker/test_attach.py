@@ -75,7 +75,7 @@ async def test_an_engine_without_steps_is_stuck_until_it_moves(
     start_worker: StartWorker, store: ObjectStore, router: Router, faults: Faults
 ) -> None:
     await publish(store)
-    worker = await start_worker(stuck_after_s=0.3)
+    worker = await start_worker(stuck_after_s=1.0)
     await wait_until(lambda: worker.live() is None and worker.ready() is None, description="it is ready")
     faults.hang = True
     async with connected(worker.address) as gateway:
@@ -98,3 +98,29 @@ async def test_a_corrupt_model_ends_the_worker_with_a_reason(
     assert worker.failure is not None
     assert "model.safetensors is corrupt" in worker.failure
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+async def test_a_drain_hands_over_what_runs_at_its_deadline(worker: WorkerApp, router: Router) -> None:
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=pb.Sampling(ignore_eos=True), credit_tokens=5)
+        await wait_until(lambda: len(gateway.tokens(1)) == 5, description="it runs, and would for ever")
+        router.drain(timeout_ms=100)
+        assert (await gateway.end_of(1)).failure.kind == pb.FAILURE_KIND_DRAINING
+        await wait_until(worker.ended.is_set, description="the worker has nothing more to do")
+    assert worker.failure is None
+    assert [goodbye.reason for goodbye in router.goodbyes] == ["DRAINING"]
+
+
+async def test_an_engine_that_hangs_is_stuck_then_given_up(
+    start_worker: StartWorker, store: ObjectStore, router: Router, faults: Faults
+) -> None:
+    await publish(store)
+    worker = await start_worker(stuck_after_s=0.6)
+    await wait_until(lambda: worker.status.state is State.READY, description="the worker is ready")
+    faults.hang = True
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=pb.Sampling(ignore_eos=True))
+        await wait_until(lambda: router.states[-1] == State.STUCK, description="the router hears of it")
+        assert worker.failure is None
+        await wait_until(worker.ended.is_set, description="the process is to be replaced")
+    assert "no step" in str(worker.live())

@@ -1,10 +1,13 @@
 """A worker that is told to change its weights while it serves: over the wire, with a simulated engine."""
 
+from pathlib import Path
+
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
 from services.worker.app import WorkerApp
 from services.worker.engine.simulated.faults import Faults
 from services.worker.status import State
+from tests.integration.worker.conftest import StartWorker
 from tests.integration.worker.gateway import connected
 from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, publish
@@ -91,3 +94,17 @@ async def test_an_engine_that_dies_of_a_swap_ends_the_worker_with_a_reason(
     await wait_until(worker.ended.is_set, description="it gives up")
     assert worker.failure is not None
     assert "crashed while its weights were replaced" in worker.failure
+
+
+async def test_old_versions_leave_the_disk_but_not_the_one_before(
+    start_worker: StartWorker, router: Router, store: ObjectStore, tmp_path: Path
+) -> None:
+    await publish(store)
+    worker = await start_worker(spare_versions=0)
+    await wait_until(lambda: worker.status.state is State.READY, description="the worker is ready")
+    versions = [worker.engine.info.model_version]
+    for weights in (b"one", b"two", b"three"):
+        versions.append((await publish(store, FILES | {"model.safetensors": weights})).version)
+        router.deliver(weights.decode(), versions[-1])
+        assert (await ended(router, weights.decode())).phase == router_pb2.DELIVERY_PHASE_COMMITTED
+    assert {folder.name for folder in (tmp_path / "cache").iterdir()} == set(versions[1:])

@@ -2,10 +2,14 @@
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.shared import rpc
+from services.shared.clock import SystemClock
 from services.worker.app import WorkerApp
 from services.worker.engine.simulated.faults import Faults
+from services.worker.metrics import Metrics
+from services.worker.serve import WorkerService
 from services.worker.status import State
 from tests.integration.worker.gateway import Gateway, connected
 from tests.support.wait import wait_until
@@ -155,6 +159,44 @@ async def test_another_epoch_is_refused(worker: WorkerApp) -> None:
 
 async def test_a_stream_without_hello_is_refused(worker: WorkerApp) -> None:
     assert await hello(worker.address, None) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_gateway_that_says_nothing_is_not_waited_for(worker: WorkerApp) -> None:
+    server = rpc.server()
+    impatient = WorkerService(
+        worker.engine, worker.status, Metrics(CollectorRegistry(), worker.engine.load), SystemClock(), hello_s=0.05
+    )
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(impatient, server)
+    port = rpc.bind(server, "127.0.0.1:0")
+    await server.start()
+    try:
+        async with rpc.channel(f"127.0.0.1:{port}") as channel:
+            call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
+            assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+    finally:
+        await server.stop(0)
+
+
+async def test_frames_tell_where_and_whether_another_worker_goes_on(worker: WorkerApp) -> None:
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=endless(max_tokens=20))
+        await gateway.end_of(1)
+        assert [frame.resumable for response in gateway.responses for frame in response.started] == [True]
+        deltas = [delta for response in gateway.responses for delta in response.deltas]
+        written = 0
+        for delta in deltas:
+            written += len(delta.text)
+            assert delta.text_end == written
+        assert written
+
+
+async def test_a_preempted_request_frees_its_slot_at_once(worker: WorkerApp) -> None:
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=endless(), credit_tokens=5)
+        await wait_until(lambda: len(gateway.tokens(1)) == 5, description="it waits for credit")
+        await gateway.cancel(1, reason=pb.CANCEL_REASON_PREEMPTED)
+        assert (await gateway.end_of(1)).failure.kind == pb.FAILURE_KIND_CANCELLED
+        await frees(worker)
 
 
 async def hello(address: str, epoch: int | None) -> grpc.StatusCode:

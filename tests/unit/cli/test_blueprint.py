@@ -12,7 +12,9 @@ from services.cli.local.secrets import Secrets
 from services.shared.config import Cluster, Pool, SimulatedEngine
 
 MACHINE = Machine(redis="/bin/redis", weed="/bin/weed", cores=8, vllm_on_cpu=True, preload=("/lib/a.so", "/lib/b.so"))
-SECRETS = Secrets(api_key="k1", admin_key="k2", redis_password="k3", s3_access_key="k4", s3_secret_key="k5")
+SECRETS = Secrets(
+    api_key="k1", admin_key="k2", server_secret="k6", redis_password="k3", s3_access_key="k4", s3_secret_key="k5"
+)
 
 
 def blueprint(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> Blueprint:
@@ -49,7 +51,7 @@ def test_no_key_stands_on_a_command_line_or_in_a_description() -> None:
     plan = blueprint(REAL, routers=2)
     processes = (plan.redis_process(), plan.store_process(), plan.gateway_process())
     for process in (*processes, *plan.router_processes(), *plan.worker_processes()):
-        assert not {"k1", "k2", "k3", "k4", "k5"} & {word for part in process.argv for word in part.split("=")}
+        assert not {"k1", "k2", "k3", "k4", "k5", "k6"} & {word for part in process.argv for word in part.split("=")}
         assert "k3" not in repr(process)
 
 
@@ -57,8 +59,11 @@ def test_only_those_who_need_a_key_get_it() -> None:
     plan = blueprint(REAL)
     for worker in plan.worker_processes():
         assert "TIDEGATE_API_KEY" not in worker.env
+        assert "TIDEGATE_SERVER_SECRET" not in worker.env
         assert "TIDEGATE_REDIS_URL" not in worker.env
-    assert not [name for name in plan.gateway_process().env if "S3" in name or "REDIS" in name]
+    gateway = plan.gateway_process().env
+    assert not [name for name in gateway if "SIGNING" in name or "REDIS" in name]
+    assert gateway["TIDEGATE_S3_SECRET_KEY"]  # of files and batches
 
 
 def test_workers_on_one_cpu_share_its_cores() -> None:

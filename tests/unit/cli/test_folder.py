@@ -50,6 +50,15 @@ def test_keys_are_made_once_and_kept(folder: DataFolder) -> None:
     assert mode(folder.secrets) == 0o600
 
 
+def test_a_file_of_the_first_release_gets_the_servers_secret_and_keeps_its_keys(folder: DataFolder) -> None:
+    first = Secrets.fresh()
+    write_private(folder.secrets, first.model_dump_json(exclude={"server_secret"}))
+    kept = secrets.keep(folder)
+    assert kept.model_copy(update={"server_secret": first.server_secret}) == first
+    assert secrets.keep(folder) == kept
+    assert len(kept.server_secret) >= 32
+
+
 def test_a_broken_key_file_is_named_without_its_content(folder: DataFolder) -> None:
     write_private(folder.secrets, '{"api_key": "geheim"}')
     with pytest.raises(WrongSettings) as wrong:

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.accounts.account import Caller, Limits
 from services.gateway.catalog import Catalog
 from services.gateway.cost import DEFAULT_ANSWER_TOKENS, Cost, estimate
 from services.gateway.generation import Generation, Mint, of_chat
@@ -15,10 +16,13 @@ from tidegate.router.v1 import router_pb2
 CATALOG = Catalog.of_pools([router_pb2.Pool(name="m", context_tokens=100, adapters=["fr"])])
 
 
-def generation(**changes: Any) -> Generation:
+ANYBODY = Caller("key", "t", "inference")
+
+
+def generation(caller: Caller = ANYBODY, salt: str = "", **changes: Any) -> Generation:
     document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **changes}
     request = invalid.check(ChatCompletionRequest, document)
-    return of_chat(request, CATALOG, Mint("ab", 5.0, "t", 60.0))
+    return of_chat(request, CATALOG, Mint("ab", 5.0, caller, salt, 60.0))
 
 
 def test_names_classes_and_adapters() -> None:
@@ -28,6 +32,29 @@ def test_names_classes_and_adapters() -> None:
     assert (submit.pool, submit.adapter, submit.attempt, submit.timeout_ms) == ("m", "fr", 2, 1500)
     assert submit.cost.completion_tokens == 20
     assert generation(service_tier="auto").service_class == ServiceClass.DEFAULT
+
+
+def test_the_router_is_told_whose_it_is_and_what_its_key_may() -> None:
+    caller = Caller("key_1", "acme", "inference", weight=2.5, limits=Limits(requests_per_minute=60))
+    submit = generation(caller).submit(1, timeout_s=1)
+    assert (submit.tenant, submit.weight) == ("acme", 2.5)
+    assert [(limit.name, limit.requests_per_minute, limit.tokens_per_minute) for limit in submit.limits] == [
+        ("key:key_1", 60, 0)
+    ]
+    assert not generation().submit(1, timeout_s=1).limits
+
+
+def test_tenants_share_neither_models_nor_cached_prompts() -> None:
+    caller = Caller("key_1", "acme", "inference", models=("m:*",))
+    assert generation(caller, model="m:fr").model.id == "m:fr"
+    narrow = Caller("key_1", "acme", "inference", models=("other",))
+    with pytest.raises(UnknownModel):
+        generation(narrow)
+    long = [{"role": "user", "content": "x" * 2 * BLOCK_BYTES}]
+    one, other = generation(salt="one", messages=long), generation(salt="other", messages=long)
+    assert one.block_hashes
+    assert set(one.block_hashes).isdisjoint(other.block_hashes)
+    assert one.start(1, router_pb2.Grant(), timeout_s=1, credit=1).cache_salt == "one"
 
 
 def test_what_cannot_fit_is_refused_at_once() -> None:

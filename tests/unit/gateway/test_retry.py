@@ -1,59 +1,67 @@
 import pytest
 
-from services.gateway.refusals import failed, rejected
-from services.gateway.retry import MAX_ATTEMPTS, Retries, WorkerFailed
-from services.shared.errors import ContextLengthExceeded, EngineFailed, InternalError, Overloaded, QueueFull
+from services.gateway.progress import Progress
+from services.gateway.retry import MAX_FAILURES, MAX_HANDOVERS, Retries, WorkerFailed
+from services.shared.errors import EngineFailed, Overloaded
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
+NOTHING = Progress(wanted=1)
+
 
 def failure(worker: str = "w1", **details: bool) -> WorkerFailed:
-    return WorkerFailed("draining", worker_id=worker, **details)
+    return WorkerFailed("overloaded", worker_id=worker, **details)
+
+
+def begun(*, resumable: bool) -> Progress:
+    progress = Progress(wanted=1)
+    progress.start(worker_pb2.Started(model_version="v1", prompt_tokens=3, resumable=resumable))
+    progress.take(worker_pb2.Delta(token_ids=[7], text_end=1))
+    return progress
 
 
 def test_next_attempt_goes_to_the_head_and_elsewhere() -> None:
     retries = Retries()
     assert not retries.mark(router_pb2.Submit()).at_head
-    retries.after(failure("w1", died=True), delivered=False)
+    retries.after(failure("w1", died=True), NOTHING)
     submit = retries.mark(router_pb2.Submit(attempt=retries.attempt))
     assert (submit.attempt, submit.at_head, list(submit.excluded_workers), submit.engine_deaths) == (2, True, ["w1"], 1)
 
 
 def test_a_worker_that_yielded_may_have_it_again() -> None:
     retries = Retries()
-    retries.after(failure("w1", yielded=True), delivered=False)
+    retries.after(failure("w1", yielded=True), NOTHING)
     assert retries.excluded == []
 
 
-def test_attempts_are_bounded() -> None:
+def test_failures_in_a_row_are_bounded() -> None:
     retries = Retries()
-    for _ in range(MAX_ATTEMPTS - 1):
-        retries.after(failure(), delivered=False)
+    for _ in range(MAX_FAILURES - 1):
+        retries.after(failure(), NOTHING)
     with pytest.raises(Overloaded):
-        retries.after(failure(), delivered=False)
+        retries.after(failure(), NOTHING)
     with pytest.raises(EngineFailed):
-        retries.after(failure(died=True), delivered=False)
+        retries.after(failure(died=True), NOTHING)
 
 
-def test_what_the_client_has_seen_is_not_told_again() -> None:
-    with pytest.raises(EngineFailed):
-        Retries().after(failure(), delivered=True)
+def test_an_attempt_that_gained_tokens_clears_the_record() -> None:
+    """However often workers are lost under a long answer: one that grows is not the cause."""
+    retries = Retries()
+    for worker in range(50):
+        retries.after(failure(f"w{worker}", died=True, gained=True), begun(resumable=True))
+        assert (retries.engine_deaths, retries.excluded) == (1, [f"w{worker}"])
+    retries.after(failure("w50", died=True), begun(resumable=True))
+    assert retries.engine_deaths == 2, "died twice where it stands: the router takes it for the cause"
 
 
-def test_failures_of_the_request_and_of_the_worker() -> None:
-    asked_too_much = worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_CONTEXT_LENGTH, message="m", param="messages")
-    error = failed(asked_too_much)
-    assert isinstance(error, ContextLengthExceeded)
-    assert error.param == "messages"
-    for kind in (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_ENGINE, worker_pb2.FAILURE_KIND_UNSPECIFIED):
-        assert failed(worker_pb2.Failure(kind=kind)) is None
+def test_workers_that_leave_are_no_failures() -> None:
+    retries = Retries()
+    for _ in range(MAX_HANDOVERS - 1):
+        retries.after(failure(handed_over=True), begun(resumable=True))
+    with pytest.raises(Overloaded):
+        retries.after(failure(handed_over=True), begun(resumable=True))
 
 
-def test_every_rejection_has_its_error() -> None:
-    for reason in router_pb2.RejectReason.values():
-        assert rejected(router_pb2.Reject(reason=reason)).wire.http >= 400
-    full = rejected(router_pb2.Reject(reason=router_pb2.REJECT_REASON_QUEUE_FULL, retry_after_ms=2500))
-    assert isinstance(full, QueueFull)
-    assert full.retry_after_s == 2.5
-    assert rejected(router_pb2.Reject(reason=router_pb2.REJECT_REASON_NO_WORKERS)).retry_after_s
-    assert isinstance(rejected(router_pb2.Reject(reason=router_pb2.REJECT_REASON_STALE_ATTEMPT)), InternalError)
+def test_what_cannot_be_continued_exactly_ends_in_an_error() -> None:
+    with pytest.raises(EngineFailed, match="no other can continue exactly"):
+        Retries().after(failure(), begun(resumable=False))

@@ -1,6 +1,7 @@
 """What reaches the disk is whole, verified and harmless; everything else is refused with the reason."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ async def test_configurations_that_ask_for_remote_code_are_refused(tmp_path: Pat
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("key", ["auto_map", "custom_pipelines", "trust_remote_code"])
+async def test_code_that_is_asked_for_deep_down_is_refused(tmp_path: Path, key: str) -> None:
+    files = GOOD | {"config.json": json.dumps({"layers": [1, {"text_config": {key: {"a": "x.Y"}}}]}).encode()}
+    manifest = manifest_of(files)
+    with pytest.raises(RefusedModel, match=rf"config\.json asks for remote code \({key}\)"):
+        await (await stager(tmp_path, manifest, files)).stage(manifest)
+
+
+@pytest.mark.parametrize("shard", ["../other/model.safetensors", "/model.safetensors", "lost.safetensors", 7])
+async def test_an_index_that_looks_for_weights_elsewhere_is_refused(tmp_path: Path, shard: object) -> None:
+    name = "model.safetensors.index.json"
+    for shards, refused in (({"a": "model.safetensors"}, False), ({"a": "model.safetensors", "b": shard}, True)):
+        files = GOOD | {name: json.dumps({"weight_map": shards}).encode()}
+        manifest = manifest_of(files)
+        staging = (await stager(tmp_path, manifest, files)).stage(manifest)
+        if refused:
+            with pytest.raises(RefusedModel, match=r"index\.json looks for weights"):
+                await staging
+        else:
+            assert (await staging / name).exists()
+
+
 async def test_a_missing_file_leaves_nothing_behind(tmp_path: Path) -> None:
     manifest = manifest_of(GOOD)
     source = await stager(tmp_path, manifest, {"config.json": b"{}"})
@@ -92,7 +115,7 @@ async def test_two_that_stage_into_one_folder_do_not_meet(tmp_path: Path) -> Non
     manifest = manifest_of(GOOD)
     first, second = await stager(tmp_path, manifest, GOOD), await stager(tmp_path, manifest, GOOD)
     folders = await asyncio.gather(first.stage(manifest), second.stage(manifest))
-    assert folders == [tmp_path / manifest.version] * 2
+    assert list(folders) == [tmp_path / manifest.version] * 2
     assert {file.name: file.read_bytes() for file in folders[0].iterdir() if file.name != MANIFEST} == GOOD
     assert names(tmp_path) == [manifest.version]
 

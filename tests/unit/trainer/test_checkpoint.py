@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from trainer.checkpoint import WrongCheckpoint, read
 from trainer.sources.simulated import SimulatedModel
@@ -75,6 +77,31 @@ def test_cut_off_weights_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(WrongCheckpoint, match=r"model\.safetensors is not a whole"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("precision", "value"),
+    [
+        *((name, value) for name in ("float16", "bfloat16", "float32", "float64") for value in ("nan", "inf", "-inf")),
+        *(("float8_e5m2", value) for value in ("nan", "inf")),
+        ("float8_e4m3fn", "nan"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(folder: Path, precision: str, value: str) -> None:
+    kind = getattr(torch, precision)
+    good = torch.tensor([0.0, -1.0, torch.finfo(kind).max, torch.finfo(kind).min], dtype=torch.float64).to(kind)
+    save_file({"good": good, "ids": torch.tensor([-1])}, folder / "model.safetensors", metadata={"format": "pt"})
+    assert read(folder).weights
+    bad = torch.tensor([0.0, float(value)]).to(kind)
+    save_file({"good": good, "bad": bad}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WrongCheckpoint, match=r"model\.safetensors: bad holds NaN or infinity"):
+        read(folder)
+
+
+def test_a_header_with_too_many_tensors_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.checkpoint.MAX_TENSORS", 0)
+    with pytest.raises(WrongCheckpoint, match="holds 1 tensors, more than 0"):
         read(folder)
 
 

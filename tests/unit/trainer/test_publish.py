@@ -5,7 +5,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from services.shared.clock import SystemClock
-from services.shared.manifests import Manifest
+from services.shared.manifests import MANIFEST, Manifest
 from services.shared.objectstore import Conflict, ObjectStore
 from services.shared.registry import Reference, Registry, object_name
 from tests.support.clock import ManualClock
@@ -56,6 +56,31 @@ async def test_what_another_key_had_signed_is_signed_again_and_nothing_else_chan
     await publish(store, checkpoint.files, theirs, lambda _: None)
     assert not (await publish(store, checkpoint.files, ours, lambda _: None)).is_new
     assert await Registry(store).resolve(Reference("tiny", theirs.version)) == ours
+
+
+async def test_what_is_published_again_counts_as_written_now(store: ObjectStore, checkpoint: Checkpoint) -> None:
+    made = described(checkpoint)
+    await publish(store, checkpoint.files, made, lambda _: None)
+    before = await manifest_written(store)
+    await publish(store, checkpoint.files, made, lambda _: None)
+    assert await manifest_written(store) > before
+
+
+async def manifest_written(store: ObjectStore) -> float:
+    return max([entry.written async for entry in store.entries("tiny/") if entry.name.endswith(MANIFEST)])
+
+
+class RemovedWhileLookedAt(ObjectStore):
+    async def put_if(self, name: str, content: bytes, etag: str) -> None:
+        await self.delete(name)
+        await super().put_if(name, content, etag)
+
+
+async def test_a_version_that_is_removed_while_it_is_published_again_is_uploaded(checkpoint: Checkpoint) -> None:
+    store, made = RemovedWhileLookedAt(MemoryStore()), described(checkpoint)
+    await publish(store, checkpoint.files, made, lambda _: None)
+    assert (await publish(store, checkpoint.files, made, lambda _: None)).is_new
+    assert await Registry(store).resolve(Reference("tiny", made.version)) == made
 
 
 class Stopped(Exception):

@@ -12,6 +12,7 @@ from services.worker.engine.contract import (
     EngineRequest,
     Event,
     Model,
+    Prompt,
     Usage,
 )
 
@@ -23,7 +24,7 @@ def says(model: Model) -> int:
 class ScriptedEngine:
     """failures: what the swaps raise, in order; None lets one pass. wrong: versions that it answers wrongly for."""
 
-    def __init__(self, model: Model, *failures: Exception | None, wrong: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: Model, *failures: BaseException | None, wrong: tuple[str, ...] = ()) -> None:
         self._model, self._failures, self._wrong = model, list(failures), wrong
         self.swaps: list[str] = []
         self.hang = asyncio.Event()
@@ -45,6 +46,12 @@ class ScriptedEngine:
             raise EngineDead(self.death)
         yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))
         yield Ended(Usage(1, 0, 1))
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        return [says(self._model)]
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        return bytes(token_ids).decode()
 
     async def swap(self, model: Model) -> None:
         self.swaps.append(model.manifest.version)

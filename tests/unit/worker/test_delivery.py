@@ -1,6 +1,7 @@
 """Whatever goes wrong with a delivery, the worker serves one whole version afterwards, or gives itself up."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,14 @@ def model(weights: bytes, **changed: object) -> Model:
     """One whose golden prompt the scripted engine can answer."""
     manifest = manifest_of({"model.safetensors": weights})
     golden = Golden(prompt_token_ids=(1,), expected_token_ids=(says(Model(Path(), manifest)),))
-    return Model(Path(), make(**manifest.model_dump(exclude={"version"}) | {"golden": (golden,)} | changed))
+    made = make(**manifest.model_dump(exclude={"version"}) | {"golden": (golden,)} | changed)
+    return Model(Path("cache", weights.decode()), made)
 
 
 OLD, NEW, OTHER = model(b"old"), model(b"new"), model(b"other", tokenizer_sha256="1" * 64)
 NEW_VERSION = NEW.manifest.version
+LIMITS = Limits(stage_s=0.2, finish_s=0.05, swap_s=0.2)
+PATIENT = Limits(stage_s=5, finish_s=5, swap_s=5)
 
 
 class NotedStatus(Status):
@@ -42,14 +46,23 @@ class NotedStatus(Status):
         super().deliver(report)
 
 
+class Eager(SystemClock):
+    """Nobody waits for grants that are under way: there are none."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
 class Bench:
     """A worker's insides around a scripted engine that serves OLD."""
 
-    def __init__(self, engine: ScriptedEngine, limits: Limits = Limits(finish_s=0.05, swap_s=0.2)) -> None:  # noqa: B008
+    def __init__(self, engine: ScriptedEngine, limits: Limits = LIMITS) -> None:
         self.engine, self.shelf = engine, {m.manifest.version: m for m in (OLD, NEW, OTHER)}
         self.phases: list[Phase] = []
         self.status = NotedStatus(Identity("w", 1, "tide", 1, 8), self.phases)
         self.refusal: Exception | None = None
+        self.stall: asyncio.Event | None = None
+        self.in_use: list[set[str]] = []
         self.given_up: list[str] = []
         self.metrics = Metrics(CollectorRegistry(), EngineLoad)
         self.deliveries = Deliveries(
@@ -59,14 +72,17 @@ class Bench:
             self.given_up.append,
             limits=limits,
             metrics=self.metrics,
-            clock=SystemClock(),
+            clock=Eager(),
         )
         self.deliveries.begin(OLD)
         self.status.loaded(engine.info)
 
-    async def fetch(self, version: str) -> Model:
+    async def fetch(self, version: str, in_use: Collection[Path]) -> Model:
+        self.in_use.append({folder.name for folder in in_use})
         if self.refusal:
             raise self.refusal
+        if self.stall:
+            await self.stall.wait()
         return self.shelf[version]
 
     async def deliver(self, version: str = NEW_VERSION, name: str = "d1") -> Report:
@@ -148,12 +164,20 @@ async def test_the_old_weights_are_put_back(
     ("failures", "wrong"),
     [
         ([EngineDead("gone")], ()),
+        ([asyncio.CancelledError()], ()),
         ([SwapFailed("bad", intact=False), SwapFailed("worse", intact=False)], ()),
         ([SwapFailed("bad", intact=False)], (OLD.manifest.version,)),
     ],
-    ids=["the engine died", "the old weights do not load either", "the old weights are not proven"],
+    ids=[
+        "the engine died",
+        "the engine cancelled its work",
+        "the old weights do not load either",
+        "the old weights are not proven",
+    ],
 )
-async def test_a_worker_that_serves_neither_gives_itself_up(failures: list[Exception], wrong: tuple[str, ...]) -> None:
+async def test_a_worker_that_serves_neither_gives_itself_up(
+    failures: list[BaseException], wrong: tuple[str, ...]
+) -> None:
     bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
     assert (await bench.deliver()).phase is Phase.FAILED
     assert len(bench.given_up) == 1
@@ -177,7 +201,7 @@ async def test_requests_that_do_not_finish_in_time_win() -> None:
 
 
 async def test_during_a_hold_what_was_granted_may_start_and_during_a_swap_nothing() -> None:
-    bench = Bench(ScriptedEngine(OLD), Limits(finish_s=5, swap_s=5))
+    bench = Bench(ScriptedEngine(OLD), PATIENT)
     bench.status.request_began()
     bench.engine.hang.clear()
     delivering = asyncio.create_task(bench.deliver())
@@ -201,7 +225,7 @@ async def test_an_order_is_done_once_and_never_while_the_worker_is_not_ready() -
 
 
 async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
-    bench = Bench(ScriptedEngine(OLD), Limits(finish_s=5, swap_s=5))
+    bench = Bench(ScriptedEngine(OLD), PATIENT)
     bench.status.request_began()
     delivering = asyncio.create_task(bench.deliver())
     await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
@@ -209,3 +233,35 @@ async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
     bench.status.request_ended()
     assert (await delivering).reason == "this worker is draining"
     assert (bench.status.state, bench.engine.swaps) == (State.DRAINING, [])
+
+
+async def test_staging_has_a_limit() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.stall = asyncio.Event()
+    assert (await bench.deliver()).reason == "it was not staged within 0.2 s"
+    assert bench.serves == (State.READY, OLD.manifest.version)
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_delivery_and_the_next_one_is_taken() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.refusal = KeyError("version")
+    report = await bench.deliver()
+    assert (report.phase, "KeyError" in report.reason) == (Phase.FAILED, True), report
+    assert bench.serves == (State.READY, OLD.manifest.version)
+    bench.refusal = None
+    assert (await bench.deliver(name="d2")).phase is Phase.COMMITTED
+
+
+async def test_an_error_that_nobody_foresaw_in_a_swap_costs_the_worker_and_leaves_no_hold() -> None:
+    bench = Bench(ScriptedEngine(OLD, KeyError("tensor")))
+    assert (await bench.deliver()).phase is Phase.FAILED
+    assert len(bench.given_up) == 1
+
+
+async def test_what_is_served_and_what_was_served_before_stay_on_disk_while_the_next_is_staged() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    await bench.deliver()
+    bench.refusal = RefusedModel("is corrupt")
+    await bench.deliver(OTHER.manifest.version, "d2")
+    await bench.deliver(OTHER.manifest.version, "d3")
+    assert bench.in_use == [{"old"}, {"old", "new"}, {"old", "new"}]

@@ -44,7 +44,7 @@ imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 {{- $root := index . 0 -}}
 {{- $name := printf "%s-%s" (include "tidegate.name" $root) (index . 1) -}}
 {{- $known := lookup "v1" "Secret" $root.Release.Namespace $name -}}
-{{- if $known }}{{ index $known.data (index . 2) | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
+{{- if and $known (hasKey $known.data (index . 2)) }}{{ index $known.data (index . 2) | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
 {{- end }}
 
 {{/* An environment variable from a Secret: (list "TIDEGATE_API_KEY" secret key) */}}

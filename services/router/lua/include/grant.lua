@@ -7,6 +7,7 @@
 local PASSED_OVER = 8
 local GRANTS = 64
 local AGED_ONE_IN = 10
+local granted = {} -- by request id: the grants of this call
 
 local function expire(request_id)
   local session, attempt = unpack(redis.call('HMGET', REQUEST .. request_id, 'session', 'attempt'))
@@ -33,13 +34,13 @@ end
 
 local function read(request_id)
   local r = redis.call('HMGET', REQUEST .. request_id,
-    'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline')
+    'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline', 'rank', 'tenant')
   if not r[1] then
     return nil
   end
   return {
     id = request_id, kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
-    markers = r[7], deadline = tonumber(r[8]),
+    markers = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
   }
 end
 
@@ -53,16 +54,37 @@ local function grant(rank, place, tag, request, worker_id, cached, own)
   took(request, worker_id)
   refresh_free(worker_id)
   take_turn(rank, tag, own)
-  emit(grant_event(request.id))
+  granted[request.id] = grant_event(request.id)
+  emit(granted[request.id])
+end
+
+-- Lets one go before the head of its class to where its prompt is cached. False when there is none.
+local function overtake(rank, head_place, head)
+  local place = nearest(rank, head_place, head)
+  local request = place and read(of_place(place))
+  if not request then
+    return false
+  end
+  local worker_id, cached, _
+  if request.deadline > now then
+    worker_id, _, cached = choose(request)
+  end
+  if not worker_id or cached == 0 then
+    no_longer_wait(rank, place)
+    return false
+  end
+  redis.call('HINCRBY', TURNS, 'overtaken' .. rank, 1)
+  -- Virtual time goes on by the head's tag: by this one's, those that come now would start behind all between the two.
+  grant(rank, place, head, request, worker_id, cached, true)
+  return true
 end
 
 -- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
 local function serve(rank, passed, own)
-  local queue = QUEUES[rank + 1]
-  local place, tag = unpack(redis.call('ZRANGE', queue, passed, passed, 'WITHSCORES'))
+  local place, tag = unpack(redis.call('ZRANGE', QUEUES[rank + 1], passed, passed, 'WITHSCORES'))
   local request = read(of_place(place))
   if not request then
-    redis.call('ZREM', queue, place)
+    drop(rank, place)
     return 'gone'
   end
   if request.deadline <= now then
@@ -70,7 +92,15 @@ local function serve(rank, passed, own)
     return 'gone'
   end
   local worker_id, reason, cached = choose(request)
+  if worker_id and own and cached == 0 and passed == 0 and may_be_overtaken(request, tonumber(tag))
+    and overtake(rank, place, tonumber(tag))
+  then
+    return 'granted'
+  end
   if worker_id then
+    if OVERTAKING > 0 and passed == 0 then
+      redis.call('HDEL', TURNS, 'overtaken' .. rank)
+    end
     grant(rank, place, tonumber(tag), request, worker_id, cached, own)
     return 'granted'
   end
@@ -81,7 +111,7 @@ end
 local function aged_below(rank)
   local oldest, aged
   for worse = rank + 1, 3 do
-    if AGEING_MS[worse + 1] > 0 and redis.call('ZCARD', QUEUES[worse + 1]) > 0 then
+    if AGEING_MS[worse + 1] > 0 and length(worse) > 0 then
       local since = tonumber(redis.call('HGET', TURNS, 'since' .. worse) or now)
       if since + AGEING_MS[worse + 1] <= now and since < (oldest or now) then
         oldest, aged = since, worse
@@ -109,8 +139,8 @@ end
 
 local function grant_class(rank, left)
   local passed = 0
-  while passed < PASSED_OVER and left > 0 and redis.call('ZCARD', QUEUES[rank + 1]) > passed do
-    if redis.call('ZCARD', FREE) == 0 then
+  while passed < PASSED_OVER and left > 0 and length(rank) > passed do
+    if not has_room(rank) then
       return 0
     end
     local result = turn(rank, passed)
@@ -126,11 +156,9 @@ local function grant_class(rank, left)
 end
 
 local function grant_ready()
-  local left = GRANTS
-  for rank = 0, 3 do
+  local left, rank = GRANTS, 0
+  while rank <= 3 and left > 0 and has_room(rank) do
     left = grant_class(rank, left)
-    if left == 0 then
-      return
-    end
+    rank = rank + 1
   end
 end

@@ -40,7 +40,7 @@ local function ask_to_yield(worse_than)
 end
 
 local function preempt(rank)
-  if not may_preempt(rank) or redis.call('ZCARD', QUEUES[rank + 1]) == 0 then
+  if not may_preempt(rank) or length(rank) == 0 then
     return
   end
   for _ = redis.call('SCARD', YIELDING) + 1, waits_in_danger(rank) do

@@ -4,7 +4,7 @@
 local function release(request_id, actual)
   local key = REQUEST .. request_id
   local r = redis.call('HMGET', key, 'session', 'rank', 'worker', 'cost', 'place', 'tenant', 'weight', 'limits')
-  local session, rank, worker, cost, place, tenant, weight, limits = unpack(r, 1, 8)
+  local session, rank, worker, cost, place, tenant, weight, limits = r[1], tonumber(r[2]), unpack(r, 3, 8)
   if not session then
     return false
   end

@@ -32,10 +32,10 @@ local function fit(worker_id, request)
   return 'fits', request.adapter == '' or is_among(loaded, request.adapter)
 end
 
--- The first worker of FREE that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
+-- The first free worker that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
 -- capacity) or 'unsuited' (free workers exist, none of them for this request).
 local function first_fit(request)
-  local candidates = redis.call('ZRANGE', FREE, 0, CANDIDATES - 1)
+  local candidates = workers_for(request.rank, CANDIDATES)
   local reason, fallback = #candidates > 0 and 'unsuited' or 'full', nil
   for _, worker_id in ipairs(candidates) do
     local how, loaded = fit(worker_id, request)

@@ -4,9 +4,20 @@
 -- Equal tags go by arrival, and work that had its turn already (`at_head`) goes before all tags.
 --
 -- TURNS holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own); and
--- pace (ms between grants while others wait), last (ms of the last grant), credit (turns due to aged classes).
+-- pace (ms between grants while others wait), last (ms of the last grant), credit (turns due to aged classes), overtaken
+-- for each rank (times that the head of the class was), and for reap.lua reaped (ms of its last run) and spared (ms until
+-- which nobody is taken for lost).
+-- @overtaking
 local HEAD = -4503599627370496
 local PACE_WEIGHT = 0.05
+
+-- Requests that wait in each class: asked for once a call, then kept in step.
+local lengths = {}
+
+local function length(rank)
+  lengths[rank] = lengths[rank] or redis.call('ZCARD', QUEUES[rank + 1])
+  return lengths[rank]
+end
 
 local function place_in_line(request_id)
   return string.format('%013d:', redis.call('INCR', ARRIVALS)) .. request_id
@@ -35,15 +46,33 @@ local function head_tag(place)
 end
 
 local function join(rank, place, tag, tokens)
-  if redis.call('ZCARD', QUEUES[rank + 1]) == 0 then
+  if length(rank) == 0 then
     redis.call('HSET', TURNS, 'since' .. rank, now)
   end
-  redis.call('ZADD', QUEUES[rank + 1], tag, place)
+  lengths[rank] = length(rank) + redis.call('ZADD', QUEUES[rank + 1], tag, place)
   redis.call('HINCRBY', TURNS, 'tokens' .. rank, tokens)
 end
 
+-- Requests that wait for a worker's cache (overtake.lua), in order of their tags.
+local function wanted(worker_id, rank)
+  return WANTED .. worker_id .. ':' .. string.format('%d', rank)
+end
+
+local function no_longer_wait(rank, place)
+  local worker_id = OVERTAKING > 0 and redis.call('HGET', REQUEST .. of_place(place), 'wants')
+  if worker_id then
+    redis.call('ZREM', wanted(worker_id, rank), place)
+    redis.call('HDEL', REQUEST .. of_place(place), 'wants')
+  end
+end
+
+local function drop(rank, place)
+  lengths[rank] = length(rank) - redis.call('ZREM', QUEUES[rank + 1], place)
+end
+
 local function leave(rank, place, tokens)
-  redis.call('ZREM', QUEUES[rank + 1], place)
+  no_longer_wait(rank, place)
+  drop(rank, place)
   -- Not `-tokens`: the negative of 0 prints as "-0", which Redis 7.0 takes for no integer.
   redis.call('HINCRBY', TURNS, 'tokens' .. rank, 0 - tokens)
 end
@@ -60,7 +89,7 @@ local function take_turn(rank, tag, own)
     fields[#fields + 1] = 'since' .. rank
     fields[#fields + 1] = now
   end
-  if last and redis.call('ZCARD', QUEUES[rank + 1]) > 0 then
+  if last and length(rank) > 0 then
     local gap = now - math.max(last, since or 0)
     fields[#fields + 1] = 'pace'
     fields[#fields + 1] = string.format('%.6g', pace and pace + PACE_WEIGHT * (gap - pace) or gap)
@@ -72,7 +101,7 @@ end
 local function outlook(rank, place)
   local before = redis.call('ZRANK', QUEUES[rank + 1], place) or 0
   for better = 1, rank do
-    before = before + redis.call('ZCARD', QUEUES[better])
+    before = before + length(better - 1)
   end
   return before, math.ceil((before + 1) * (redis.call('HGET', TURNS, 'pace') or 0))
 end

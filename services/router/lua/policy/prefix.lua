@@ -17,13 +17,16 @@ local function tokens_of(marker)
   return tonumber(string.sub(marker, string.find(marker, '.', 1, true) + 1))
 end
 
+-- Taken apart once a request: markers, and the tokens of them all.
 local function markers_of(request)
-  local markers, total = {}, 0
-  for marker in string.gmatch(request.markers, '%S+') do
-    total = total + tokens_of(marker)
-    markers[#markers + 1] = marker
+  if not request.parts then
+    request.parts, request.total = {}, 0
+    for marker in string.gmatch(request.markers, '%S+') do
+      request.total = request.total + tokens_of(marker)
+      request.parts[#request.parts + 1] = marker
+    end
   end
-  return markers, total
+  return request.parts, request.total
 end
 
 -- Workers by the beginning they hold, longest first: {id, tokens, cache id}.
@@ -65,7 +68,7 @@ local function choose(request)
   for _, holder in ipairs(holders(markers, total)) do
     local cache, slots = unpack(redis.call('HMGET', WORKER .. holder.id, 'cache', 'slots'))
     if holder.tokens >= WORTHWHILE * request.prompt and cache == holder.cache
-      and redis.call('ZSCORE', FREE, holder.id) and is_balanced(slots, holder.id)
+      and is_free_for(request.rank, holder.id) and is_balanced(slots, holder.id)
       and fit(holder.id, request) == 'fits'
     then
       return holder.id, nil, holder.tokens
@@ -73,6 +76,22 @@ local function choose(request)
   end
   local worker_id, reason = first_fit(request)
   return worker_id, reason, 0
+end
+
+-- Of the workers that hold the longest worthwhile beginning, one in turn.
+local function wish(request)
+  local markers, total = markers_of(request)
+  local longest = {}
+  for _, holder in ipairs(total > 0 and holders(markers, total) or {}) do
+    if holder.tokens >= WORTHWHILE * request.prompt and holder.tokens == (longest[1] or holder).tokens
+      and redis.call('HGET', WORKER .. holder.id, 'cache') == holder.cache
+    then
+      longest[#longest + 1] = holder
+    end
+  end
+  if #longest > 0 then
+    return longest[redis.call('GET', ARRIVALS) % #longest + 1].id
+  end
 end
 
 -- Adds a cache to those that hold a marker, in place of the one known longest if there are many. Returns the new list, or

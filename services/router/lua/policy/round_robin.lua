@@ -5,6 +5,8 @@ local function choose(request)
   return worker_id, reason, 0
 end
 
+local function wish() end
+
 local function took(_, worker_id)
   redis.call('HSET', WORKER .. worker_id, 'turn', redis.call('INCR', ARRIVALS))
 end

@@ -16,12 +16,14 @@ from services.worker.engine.contract import (
     EngineRequest,
     Event,
     Model,
+    Prompt,
     SwapFailed,
+    TokenPrompt,
     unfit,
 )
 from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.kv import KvCache
-from services.worker.engine.simulated.prompt import limit_of, tokens_of
+from services.worker.engine.simulated.prompt import limit_of, text_of, tokens_of
 from services.worker.engine.simulated.run import Run
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
 from services.worker.engine.simulated.tokens import VOCABULARY
@@ -95,6 +97,14 @@ class SimulatedEngine:
             for sequence in list(run.answers):
                 self._forget(sequence)
 
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        self._check_alive()
+        return list(tokens_of(prompt))
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        self._check_alive()
+        return text_of(TokenPrompt(tokens_of(TokenPrompt(tuple(token_ids)))))
+
     async def swap(self, model: Model) -> None:
         if self._death:
             raise EngineDead(self._death)
@@ -117,6 +127,10 @@ class SimulatedEngine:
             self._loop.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop
+
+    def _check_alive(self) -> None:
+        if self._death:
+            raise EngineDead(self._death)
 
     @property
     def _loaded(self) -> Model:

@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 Block = int
 BlockHash = bytes
@@ -44,6 +45,10 @@ class KvCache:
             self._hold(block)
             blocks.append(block)
         return blocks
+
+    def known_blocks(self, hashes: Iterable[BlockHash]) -> int:
+        """Length of the longest known beginning. Holds nothing."""
+        return sum(1 for _ in takewhile(self._block_of.__contains__, hashes))
 
     def grow(self, blocks: list[Block], tokens: int) -> bool:
         """Extends `blocks` until they hold `tokens`; takes nothing and returns False when too few are free."""

@@ -34,6 +34,7 @@ class Run:
         echo = self.prompt_text if self.request.sampling.echo else ""
         answer = Answer(Oracle(weights_sha256, self.prompt, self.request.sampling, choice), self.limit, echo)
         if point and (ending := answer.resume(point)):
+            self.started(0)
             self._put(ending)
             return
         tokens = [*self.prompt, *(point.token_ids if point else ())]
@@ -42,7 +43,7 @@ class Run:
     def started(self, cached_tokens: int) -> None:
         if self.cached_tokens is None:
             self.cached_tokens = cached_tokens
-            self._put(Started(len(self.prompt), cached_tokens))
+            self._put(Started(len(self.prompt), cached_tokens, resumable=True))
 
     def advance(self, sequence: Sequence) -> Delta:
         """The next token of a choice, handed to the reader."""

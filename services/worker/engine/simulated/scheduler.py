@@ -24,8 +24,12 @@ class Sequence:
     cached_tokens: int | None = None
 
     @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+    @property
     def missing(self) -> int:
-        return len(self.tokens) - self.computed
+        return self.length - self.computed
 
     def full_hashes(self, tokens: int, block_tokens: int) -> list[BlockHash]:
         """Hashes of the full blocks among the first `tokens`."""
@@ -107,7 +111,7 @@ class Scheduler:
             return None
         sequence = self.waiting[0]
         # The last token is always computed: its result is the next token.
-        known = sequence.full_hashes(len(sequence.tokens) - 1, self._kv.block_tokens)
+        known = sequence.full_hashes(sequence.length - 1, self._kv.block_tokens)
         sequence.blocks = self._kv.attach(known)
         sequence.computed = len(sequence.blocks) * self._kv.block_tokens
         if not self._kv.grow(sequence.blocks, sequence.computed + min(sequence.missing, budget)):

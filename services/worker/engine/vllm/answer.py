@@ -7,80 +7,86 @@ from vllm.inputs import tokens_input
 from vllm.outputs import RequestOutput
 from vllm.utils.async_utils import merge_async_iterators
 
-from services.worker.engine.contract import Delta, Ended, EngineRequest, Event, ResumePoint, Started, Usage
+from services.worker.engine.contract import (
+    Delta,
+    Ended,
+    EngineRequest,
+    Event,
+    InvalidPrompt,
+    ResumePoint,
+    Started,
+    Usage,
+)
+from services.worker.engine.resumable import obstacle
 from services.worker.engine.vllm.loaded import Loaded
-from services.worker.engine.vllm.parse import ChoiceParser
 from services.worker.engine.vllm.render import Rendered
 from services.worker.engine.vllm.sampling import sampling_params
+
+_Events = AsyncGenerator[Started | Delta, None]
 
 
 class Answer:
     """limit: tokens that a choice may have."""
 
     def __init__(self, loaded: Loaded, request: EngineRequest, rendered: Rendered, limit: int) -> None:
+        """Raises InvalidPrompt when it is to be resumed and cannot."""
         self._loaded, self._request, self._rendered, self._limit = loaded, request, rendered, limit
-        self._tokenizer = loaded.llm.renderer.get_tokenizer()
         self._completed = sum(len(point.token_ids) for point in request.resume.values())
         self._cached: int | None = None
+        lacking = obstacle(request.sampling, structured=rendered.structured is not None)
+        self._resumable = lacking is None
+        if lacking and any(point.token_ids for point in request.resume.values()):
+            raise InvalidPrompt(f"this answer cannot be resumed: its tokens do not tell {lacking}")
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        parsers: list[ChoiceParser] = []
-        streams: list[AsyncGenerator[RequestOutput, None]] = []
-        for choice in range(self._request.sampling.n):
-            point = self._request.resume.get(choice) or ResumePoint((), 0)
-            if point.finished:
-                continue
-            parser = self._parser(choice, point)
-            if len(point.token_ids) >= self._limit:
-                yield Delta(choice, parser.owed, finish_reason="length")
-                continue
-            parsers.append(parser)
-            streams.append(self._stream(choice, point))
-        async with aclosing(self._merged(parsers, streams)) as events:
-            async for event in events:
-                yield event
+        points = {choice: self._request.resume.get(choice) for choice in range(self._request.sampling.n)}
+        choices = [self._choice(choice, point) for choice, point in points.items() if not (point and point.finished)]
+        if choices:
+            async with aclosing(merge_async_iterators(*choices)) as merged:
+                async for _, event in merged:
+                    if isinstance(event, Delta) or self._cached is None:
+                        yield self._note(event)
         if self._cached is None:
-            yield Started(len(self._rendered.token_ids), 0)
+            yield self._note(self._started(0))
         yield Ended(Usage(len(self._rendered.token_ids), self._cached or 0, self._completed))
 
-    async def _merged(
-        self, parsers: list[ChoiceParser], streams: list[AsyncGenerator[RequestOutput, None]]
-    ) -> AsyncGenerator[Event, None]:
-        if not streams:
+    def _note(self, event: Started | Delta) -> Started | Delta:
+        if isinstance(event, Started):
+            self._cached = event.cached_tokens
+        else:
+            self._completed += len(event.token_ids)
+        return event
+
+    async def _choice(self, index: int, point: ResumePoint | None) -> _Events:
+        """Says Started before its first delta; closed early, the engine lets go of it."""
+        choice = self._loaded.choice(index, self._request, self._rendered, self._limit)
+        for ending in choice.resume(point) if point and point.token_ids else ():
+            yield self._started(0)
+            yield ending
+        if choice.ended:
             return
-        async with aclosing(merge_async_iterators(*streams)) as outputs:
-            async for index, output in outputs:
-                if self._cached is None:
-                    self._cached = min(output.num_cached_tokens or 0, len(self._rendered.token_ids))
-                    yield Started(len(self._rendered.token_ids), self._cached)
+        cached: int | None = None
+        async with aclosing(self._stream(index, point)) as outputs:
+            async for output in outputs:
+                if cached is None:
+                    cached = min(output.num_cached_tokens or 0, len(self._rendered.token_ids))
+                    yield self._started(cached)
                 for part in output.outputs:
-                    self._completed += len(part.token_ids)
-                    yield parsers[index].delta(part, self._request.sampling.top_logprobs)
+                    for delta in choice.take(part, self._request.sampling.top_logprobs):
+                        yield delta
+                if choice.ended:
+                    return
 
-    def _parser(self, choice: int, point: ResumePoint) -> ChoiceParser:
-        parser = self._loaded.parser(choice, self._rendered)
-        if point.token_ids:
-            # Text across a stop string or half a character is where exact resumption still has work to do.
-            text = self._tokenizer.decode(list(point.token_ids), skip_special_tokens=self._rendered.skip_special_tokens)
-            parser.resume(text.rstrip("\ufffd"), point.token_ids, point.text_offset)
-        elif self._request.sampling.echo:
-            parser.owed = self._tokenizer.decode(self._rendered.token_ids, skip_special_tokens=True)
-        return parser
+    def _started(self, cached_tokens: int) -> Started:
+        return Started(len(self._rendered.token_ids), cached_tokens, self._resumable)
 
-    def _stream(self, choice: int, point: ResumePoint) -> AsyncGenerator[RequestOutput, None]:
+    def _stream(self, index: int, point: ResumePoint | None) -> AsyncGenerator[RequestOutput, None]:
         request, rendered = self._request, self._rendered
-        params = sampling_params(
-            request.sampling,
-            choice,
-            self._limit,
-            len(point.token_ids),
-            rendered.structured,
-            rendered.skip_special_tokens,
-        )
+        done = point.token_ids if point else ()
         stream: AsyncGenerator[RequestOutput, None] = self._loaded.llm.generate(
-            tokens_input([*rendered.token_ids, *point.token_ids], cache_salt=request.cache_salt or None),
-            params,
-            f"{request.request_id}-{choice}",
+            tokens_input([*rendered.token_ids, *done], cache_salt=request.cache_salt or None),
+            sampling_params(request.sampling, index, self._limit, len(done), rendered.structured),
+            f"{request.request_id}-{index}",
             priority=request.priority,
         )
         return stream

@@ -23,7 +23,9 @@ from services.worker.engine.contract import (
     EngineLoad,
     EngineRequest,
     Event,
+    InvalidPrompt,
     Model,
+    Prompt,
     SwapFailed,
     unfit,
 )
@@ -99,6 +101,17 @@ class VllmEngine:
             raise refusal(error) from error
         except EngineGenerateError as error:
             raise _cause(error) from error
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        rendered = await self._alive().renderer.render(EngineRequest("tokenize", prompt))
+        return rendered.token_ids
+
+    async def detokenize(self, token_ids: list[int]) -> str:
+        loaded = self._alive()
+        if wrong := [token for token in token_ids if token >= loaded.info.vocab_size]:
+            raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {loaded.info.vocab_size}", "tokens")
+        text: str = await asyncio.to_thread(loaded.llm.renderer.get_tokenizer().decode, token_ids)
+        return text
 
     async def swap(self, model: Model) -> None:
         """vLLM keeps tokenizer and chat template, and recovers from no load that broke off: both are checked before."""

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+from vllm.parser import Parser
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from services.worker.engine.contract import EngineInfo, Model
-from services.worker.engine.vllm.parse import ChoiceParser
+from services.worker.engine.contract import EngineInfo, EngineRequest, Model
+from services.worker.engine.vllm.choice import Choice
+from services.worker.engine.vllm.decode import Decoder
+from services.worker.engine.vllm.parse import AnswerParser
 from services.worker.engine.vllm.render import Rendered, Renderer
+from services.worker.engine.vllm.sampling import text_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +22,23 @@ class Loaded:
     online: OnlineRenderer
     renderer: Renderer
 
-    def parser(self, choice: int, rendered: Rendered) -> ChoiceParser:
-        parser = None
-        if self.online.parser is not None and rendered.chat is not None:
-            parser = self.online.parser(
-                self.llm.renderer.get_tokenizer(),
-                rendered.chat.tools,
-                chat_template_kwargs=self.online.effective_chat_template_kwargs(rendered.chat),
-                model_config=self.llm.model_config,
-            )
-        return ChoiceParser(choice, parser, rendered.chat, rendered.token_ids)
+    def choice(self, index: int, request: EngineRequest, rendered: Rendered, limit: int) -> Choice:
+        """A new one. Raises ValueError when vLLM has something against its stop strings."""
+        tokenizer = self.llm.renderer.get_tokenizer()
+        params = text_params(request.sampling, rendered.skip_special_tokens)
+        params.update_from_generation_config(
+            self.llm.input_processor.generation_config_fields, self.llm.renderer.get_eos_token_id()
+        )
+        echo = tokenizer.decode(rendered.token_ids, skip_special_tokens=True) if request.sampling.echo else ""
+        parser = AnswerParser(self._parser(rendered), rendered.chat, rendered.token_ids)
+        return Choice(index, Decoder(tokenizer, params, rendered.token_ids), parser, limit, echo)
+
+    def _parser(self, rendered: Rendered) -> Parser | None:
+        if self.online.parser is None or rendered.chat is None:
+            return None
+        return self.online.parser(
+            self.llm.renderer.get_tokenizer(),
+            rendered.chat.tools,
+            chat_template_kwargs=self.online.effective_chat_template_kwargs(rendered.chat),
+            model_config=self.llm.model_config,
+        )

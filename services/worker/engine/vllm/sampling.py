@@ -16,16 +16,11 @@ def structured_outputs(structure: Structure | None) -> StructuredOutputsParams |
 
 
 def sampling_params(
-    sampling: Sampling,
-    choice: int,
-    limit: int,
-    done: int,
-    structured: StructuredOutputsParams | None,
-    skip_special_tokens: bool,
+    sampling: Sampling, choice: int, limit: int, done: int, structured: StructuredOutputsParams | None
 ) -> SamplingParams:
-    """Of one choice. limit: tokens of its whole answer; done: those that an earlier attempt delivered.
+    """Of one choice, for the engine, which generates tokens alone: text and stop strings are text_params' matter.
 
-    Penalties count the resumed tokens as prompt, which differs from an unbroken run: exactness there is still to come.
+    limit: tokens of the whole choice; done: those that an earlier attempt delivered, which are prompt to the engine.
     """
     return SamplingParams.from_optional(
         n=1,
@@ -35,17 +30,29 @@ def sampling_params(
         min_p=sampling.min_p,
         # Choices of one request must differ, and each must be the same again when asked again.
         seed=None if sampling.seed is None else sampling.seed + choice,
-        stop=list(sampling.stop),
         stop_token_ids=list(sampling.stop_token_ids),
         ignore_eos=sampling.ignore_eos,
         max_tokens=limit - done,
         min_tokens=max(0, sampling.min_tokens - done),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
+        # Knows which tokens there were, in prompt or answer alike.
         repetition_penalty=sampling.repetition_penalty,
         logit_bias=dict(sampling.logit_bias) or None,
         logprobs=sampling.top_logprobs,
         structured_outputs=structured,
-        skip_special_tokens=skip_special_tokens,
+        detokenize=False,
         output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def text_params(sampling: Sampling, skip_special_tokens: bool) -> SamplingParams:
+    """What vLLM's detokenizer reads, for a whole choice."""
+    return SamplingParams.from_optional(
+        stop=list(sampling.stop),
+        stop_token_ids=list(sampling.stop_token_ids),
+        ignore_eos=sampling.ignore_eos,
+        max_tokens=None,
+        min_tokens=sampling.min_tokens,
+        skip_special_tokens=skip_special_tokens,
     )

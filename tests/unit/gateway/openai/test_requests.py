@@ -10,6 +10,7 @@ from services.gateway.openai.completions import CompletionRequest
 from services.shared.errors import InvalidRequest
 
 USER = {"role": "user", "content": "hi"}
+OTHER = {"type": "function", "function": {"name": "other"}}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
@@ -66,11 +67,30 @@ BAD_CHATS: list[tuple[dict[str, Any], str | None]] = [
     ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+    (
+        {
+            "tools": [TOOL],
+            "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [OTHER]}},
+        },
+        "tool_choice",
+    ),
+    ({"tool_choice": "look"}, "tool_choice"),
+    ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name"),
+    ({"store": True}, "store"),
+    ({"functions": []}, "functions"),
+    ({"audio": {}}, "audio"),
+    ({"messages": [USER, {"role": "assistant", "content": "x", "annotations": [None]}]}, "messages[1].annotations"),
     ({"chat_template": "{{ x }}"}, "chat_template"),
     ({"kv_transfer_params": {}}, "kv_transfer_params"),
     ({"prompt_embeds": "AAAA"}, "prompt_embeds"),
     ({"metadata": {"k" * 65: "v"}}, None),
     (schema({"type": 5}), "response_format.json_schema.schema"),
+    (schema({"type": "strng"}), "response_format.json_schema.schema"),
+    (schema({"properties": {"a": {"enum": "x"}}}), "response_format.json_schema.schema"),
+    (schema({"$schema": "http://127.0.0.1:9/", "minItems": -1}), "response_format.json_schema.schema"),
+    (schema({"$dynamicRef": "#x"}), "response_format.json_schema.schema"),
+    (schema({"properties": {"a": {"pattern": "(?=a)b"}}}), "response_format.json_schema.schema"),
+    (schema({"properties": {"enum": {"$ref": "#"}}}), "response_format.json_schema.schema"),
     (schema({"$ref": "https://example.com/s.json"}), "response_format.json_schema.schema"),
     (schema({"$ref": "#/$defs/a"}), "response_format.json_schema.schema"),
     (
@@ -80,6 +100,10 @@ BAD_CHATS: list[tuple[dict[str, Any], str | None]] = [
     (schema({"description": "x" * 70_000}), "response_format.json_schema.schema"),
     ({"structured_outputs": {"regex": "a", "json": {}}}, "structured_outputs"),
     ({"structured_outputs": {"regex": "a" * 5000}}, "structured_outputs.regex"),
+    ({"structured_outputs": {"regex": r"(a)\1"}}, "structured_outputs.regex"),
+    ({"structured_outputs": {"regex": r"[(]\\(?<!a)"}}, "structured_outputs.regex"),
+    ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+    ({"structured_outputs": {}}, "structured_outputs"),
 ]
 
 
@@ -104,6 +128,7 @@ def test_bad_chats_name_the_parameter(changes: dict[str, Any], param: str | None
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
+        ({"prompt": "a", "logprobs": 1, "echo": True}, "echo"),
     ],
 )
 def test_bad_completions_name_the_parameter(changes: dict[str, Any], param: str) -> None:
@@ -167,3 +192,48 @@ def test_prompts_of_completions() -> None:
 
     assert prompt("a") == prompt(["a"]) == "a"
     assert list(prompt([1, 2]).ids) == list(prompt([[1, 2]]).ids) == [1, 2]
+
+
+def test_what_openai_has_and_we_have_not_is_told_apart_from_typing_errors() -> None:
+    codes = []
+    for name in ("prediction", "predicton"):
+        with pytest.raises(InvalidRequest) as refused:
+            invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], name: {}})
+        codes.append(refused.value.code)
+    assert codes == ["unsupported_parameter", "unknown_parameter"]
+
+
+def test_a_schema_of_many_references_is_checked_in_little_time() -> None:
+    """Each definition uses the next one twice: following every path would take 2 ** 30 steps."""
+    pair = {f"d{n}": {"prefixItems": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
+    value = {"$ref": "#/$defs/d0", "$defs": {**pair, "d30": {}}}
+    invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **schema(value)})
+
+
+def test_regular_expressions_that_look_odd_and_are_regular() -> None:
+    for regex in (r"[(?=]+", r"\\\(\?=", r"\d{3}-\d{4}", r"[^]]*", "[", r"(?:a|b)"):
+        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "structured_outputs": {"regex": regex}})
+
+
+def test_a_choice_of_texts_becomes_a_grammar() -> None:
+    document = {"model": "m", "messages": [USER], "structured_outputs": {"choice": ['say "no"', "yes"]}}
+    assert invalid.check(ChatCompletionRequest, document).sampling().grammar == r'root ::= "say \"no\"" | "yes"'
+
+
+def test_allowed_tools_hide_the_others() -> None:
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [OTHER]}}
+    document = {"model": "m", "messages": [USER], "tools": [TOOL, OTHER], "tool_choice": choice}
+    prompt = invalid.check(ChatCompletionRequest, document).worker_prompt()
+    assert b"look" not in prompt.tools_json
+    assert b"other" in prompt.tools_json
+    assert prompt.tool_choice_json == b'"required"'
+
+
+def test_an_answer_may_be_sent_back_as_it_came() -> None:
+    answer: dict[str, Any] = {
+        "role": "assistant", "content": "hi", "refusal": None, "annotations": [], "audio": None, "function_call": None,
+        "tool_calls": None, "reasoning_content": "hm",
+    }  # fmt: skip
+    prompt = invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER, answer]}).worker_prompt()
+    assert b"annotations" not in prompt.messages_json
+    assert b'"reasoning_content":"hm"' in prompt.messages_json

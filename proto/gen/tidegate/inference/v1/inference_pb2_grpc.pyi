@@ -20,7 +20,12 @@ class InferenceServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Chat: _aio.UnaryStreamMultiCallable[_inference_pb2.ChatRequest, _inference_pb2.ChatResponse]
     Complete: _aio.UnaryStreamMultiCallable[_inference_pb2.CompleteRequest, _inference_pb2.CompleteResponse]
+    Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
+    """Answers INVALID_ARGUMENT for models that generate text."""
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
+    Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
+    """The token ids of a prompt, as the model would read it."""
+    Detokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.DetokenizeRequest, _inference_pb2.DetokenizeResponse]
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -38,10 +43,33 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.AsyncIterator[_inference_pb2.CompleteResponse]: ...
 
     @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _inference_pb2.EmbedRequest,
+        context: _aio.ServicerContext[_inference_pb2.EmbedRequest, _abc.Awaitable[_inference_pb2.EmbedResponse]],
+    ) -> _abc.Awaitable[_inference_pb2.EmbedResponse]:
+        """Answers INVALID_ARGUMENT for models that generate text."""
+
+    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _inference_pb2.ListModelsRequest,
         context: _aio.ServicerContext[_inference_pb2.ListModelsRequest, _abc.Awaitable[_inference_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_inference_pb2.ListModelsResponse]: ...
+
+    @_abc_1.abstractmethod
+    def Tokenize(
+        self,
+        request: _inference_pb2.TokenizeRequest,
+        context: _aio.ServicerContext[_inference_pb2.TokenizeRequest, _abc.Awaitable[_inference_pb2.TokenizeResponse]],
+    ) -> _abc.Awaitable[_inference_pb2.TokenizeResponse]:
+        """The token ids of a prompt, as the model would read it."""
+
+    @_abc_1.abstractmethod
+    def Detokenize(
+        self,
+        request: _inference_pb2.DetokenizeRequest,
+        context: _aio.ServicerContext[_inference_pb2.DetokenizeRequest, _abc.Awaitable[_inference_pb2.DetokenizeResponse]],
+    ) -> _abc.Awaitable[_inference_pb2.DetokenizeResponse]: ...
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

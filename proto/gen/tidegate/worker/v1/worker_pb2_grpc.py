@@ -39,6 +39,16 @@ class WorkerServiceStub:
                 request_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeRequest.SerializeToString,
                 response_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeResponse.FromString,
                 _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/tidegate.worker.v1.WorkerService/Tokenize',
+                request_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/tidegate.worker.v1.WorkerService/Detokenize',
+                request_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -52,6 +62,20 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tokenize(self, request, context):
+        """Needs no grant: it costs the engine nothing. INVALID_ARGUMENT when the prompt is at fault, UNAVAILABLE while the
+        model loads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +83,16 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Serve,
                     request_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeRequest.FromString,
                     response_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeRequest.FromString,
+                    response_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.FromString,
+                    response_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +122,60 @@ class WorkerService:
             '/tidegate.worker.v1.WorkerService/Serve',
             tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeRequest.SerializeToString,
             tidegate_dot_worker_dot_v1_dot_worker__pb2.ServeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.worker.v1.WorkerService/Tokenize',
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeRequest.SerializeToString,
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.worker.v1.WorkerService/Detokenize',
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.SerializeToString,
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,11 @@ class WorkerServiceStub:
     """Carries requests in and their tokens out until either side leaves. When the gateway's side ends, the worker
     aborts all of that gateway's requests.
     """
+    Tokenize: _aio.UnaryUnaryMultiCallable[_worker_pb2.TokenizeRequest, _worker_pb2.TokenizeResponse]
+    """Needs no grant: it costs the engine nothing. INVALID_ARGUMENT when the prompt is at fault, UNAVAILABLE while the
+    model loads.
+    """
+    Detokenize: _aio.UnaryUnaryMultiCallable[_worker_pb2.DetokenizeRequest, _worker_pb2.DetokenizeResponse]
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -38,5 +43,22 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Carries requests in and their tokens out until either side leaves. When the gateway's side ends, the worker
         aborts all of that gateway's requests.
         """
+
+    @_abc_1.abstractmethod
+    def Tokenize(
+        self,
+        request: _worker_pb2.TokenizeRequest,
+        context: _aio.ServicerContext[_worker_pb2.TokenizeRequest, _abc.Awaitable[_worker_pb2.TokenizeResponse]],
+    ) -> _abc.Awaitable[_worker_pb2.TokenizeResponse]:
+        """Needs no grant: it costs the engine nothing. INVALID_ARGUMENT when the prompt is at fault, UNAVAILABLE while the
+        model loads.
+        """
+
+    @_abc_1.abstractmethod
+    def Detokenize(
+        self,
+        request: _worker_pb2.DetokenizeRequest,
+        context: _aio.ServicerContext[_worker_pb2.DetokenizeRequest, _abc.Awaitable[_worker_pb2.DetokenizeResponse]],
+    ) -> _abc.Awaitable[_worker_pb2.DetokenizeResponse]: ...
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _aio.Server) -> None: ...

@@ -62,4 +62,4 @@ def test_resumed_after_its_last_token_it_only_ends() -> None:
     unbroken = whole(answer(limit=5, ignore_eos=True))
     tokens = tuple(token for delta in unbroken for token in delta.token_ids)
     ending = answer(limit=5, ignore_eos=True).resume(ResumePoint(tokens, 4))
-    assert ending == Delta(0, decode(tokens)[4:], finish_reason="length")
+    assert ending == Delta(0, decode(tokens)[4:], finish_reason="length", text_from=4, text_end=25)

@@ -1,0 +1,97 @@
+"""What somebody asks of the cluster, and when; and recordings of it: one JSON object a line."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from loadtests.strict import Strict
+from services.shared.classes import ServiceClass
+from services.shared.config import Tier
+from services.shared.settings import WrongSettings
+
+BLOCK_TOKENS = 64
+"""As the gateway hashes prompts (services/gateway/prompt_blocks.py). Simulated engines keep KV in the same blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """blocks: a hash for every full block of prompt and answer, each of which covers all before it."""
+
+    index: int
+    due_ms: float
+    service_class: ServiceClass
+    tenant: str
+    prompt_tokens: int
+    output_tokens: int
+    blocks: tuple[bytes, ...]
+
+    @property
+    def prompt_blocks(self) -> tuple[bytes, ...]:
+        return self.blocks[: self.prompt_tokens // BLOCK_TOKENS]
+
+    @property
+    def request_id(self) -> str:
+        return f"sim-{self.index}"
+
+
+class Line(Strict):
+    """One request of a recording. `blocks`: of 64 tokens, in hexadecimal; those of the answer may be left out."""
+
+    due_ms: float = Field(ge=0)
+    tier: Tier = Field(alias="class")
+    tenant: str = Field(min_length=1, max_length=64)
+    prompt_tokens: int = Field(ge=1)
+    output_tokens: int = Field(ge=1)
+    blocks: tuple[str, ...] = Field(max_length=100_000)
+
+
+def write(file: Path, asks: Iterable[Ask]) -> None:
+    with file.open("w") as lines:
+        for ask in asks:
+            lines.write(f"{_line(ask).model_dump_json(by_alias=True)}\n")
+
+
+def read(file: Path) -> list[Ask]:
+    """In order of time. Raises WrongSettings naming file and line."""
+    with file.open() as lines:
+        found = sorted(_parsed(file, lines), key=lambda line: line.due_ms)
+    return [_ask(index, line) for index, line in enumerate(found)]
+
+
+def _parsed(file: Path, lines: Iterable[str]) -> Iterator[Line]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield Line.model_validate_json(line)
+        except ValidationError as error:
+            raise WrongSettings(f"{file}:{number}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from None
+
+
+def _line(ask: Ask) -> Line:
+    return Line.model_validate(
+        {
+            "due_ms": ask.due_ms,
+            "class": ask.service_class.label,
+            "tenant": ask.tenant,
+            "prompt_tokens": ask.prompt_tokens,
+            "output_tokens": ask.output_tokens,
+            "blocks": [block.hex() for block in ask.blocks],
+        }
+    )
+
+
+def _ask(index: int, line: Line) -> Ask:
+    """Blocks that the recording left out are the request's own."""
+    known = tuple(bytes.fromhex(block) for block in line.blocks)
+    full = (line.prompt_tokens + line.output_tokens) // BLOCK_TOKENS
+    own = tuple(b"%d/%d" % (index, number) for number in range(len(known), full))
+    return Ask(
+        index=index,
+        due_ms=line.due_ms,
+        service_class=ServiceClass.of_label(line.tier),
+        tenant=line.tenant,
+        prompt_tokens=line.prompt_tokens,
+        output_tokens=line.output_tokens,
+        blocks=(known + own)[:full],
+    )

@@ -1,0 +1,113 @@
+"""The study's pictures, as PNG."""
+
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from loadtests.plots import STYLE
+from loadtests.simulator.loads import BALANCE
+from loadtests.simulator.measures import Measures
+from loadtests.simulator.study import Study
+from loadtests.simulator.verdict import tenants_moved, ttft_p99
+
+COLOURS = {
+    "prefix": "#d9603b",
+    "least_load": "#3d85d1",
+    "round_robin": "#8e6bbf",
+    "radix": "#2a9d78",
+    "oracle": "#7a7f87",
+}
+DPI = 110
+INK = "#22262b"
+
+
+def plots(study: Study) -> dict[str, bytes]:
+    """By name. The same study gives the same bytes."""
+    ink = {key: INK if key.endswith("color") else value for key, value in STYLE.items()}
+    with mpl.rc_context(ink):
+        return {
+            "ttft": _png(_ttft(study)),
+            "goodput": _png(_goodput(study)),
+            "balance": _png(_balance(study)),
+            "flood": _png(_flood(study)),
+        }
+
+
+def _png(figure: Figure) -> bytes:
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _ttft(study: Study) -> Figure:
+    labels = list(study.scenario.classes)
+    figure = Figure(figsize=(9.2, 3.2), layout="constrained")
+    for axes, label in zip(figure.subplots(1, len(labels), sharey=True, squeeze=False)[0], labels, strict=True):
+        _bars(study, axes, partial(ttft_p99, label=label))
+        axes.set_yscale("log")
+        axes.set_title(label)
+        axes.axhline(ttft_p99(study.unloaded, label), color=INK, linewidth=1, linestyle=":")
+    first = figure.axes[0]
+    first.set_ylabel("TTFT p99, ms (dotted: unloaded)")
+    _legend(figure, first)
+    return figure
+
+
+def _goodput(study: Study) -> Figure:
+    figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+    axes, beside = figure.subplots(1, 2)
+    _bars(study, axes, lambda measures: measures.good_per_s)
+    axes.set_title("Goodput")
+    axes.set_ylabel("requests/s that met their objectives")
+    _bars(study, beside, lambda measures: 100 * measures.hit_rate)
+    beside.set_title("Prefix hits")
+    beside.set_ylabel("% of prompt tokens")
+    _legend(figure, axes)
+    return figure
+
+
+def _balance(study: Study) -> Figure:
+    figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+    axes, beside = figure.subplots(1, 2)
+    _bars(study, axes, lambda measures: measures.balance.ratio_p99 or 0.0)
+    axes.axhline(BALANCE, color=INK, linewidth=1, linestyle=":")
+    axes.set_title("Fullest worker against the mean, p99")
+    _bars(study, beside, lambda measures: measures.balance.longest_s)
+    beside.set_title("Longest stretch of one worker above 1.25x")
+    beside.set_ylabel("s")
+    _legend(figure, axes)
+    return figure
+
+
+def _bars(study: Study, axes: Axes, value: Callable[[Measures], float]) -> None:
+    """A group of bars for every load, a colour for every policy."""
+    policies = list(next(iter(study.loads.values())))
+    width = 0.8 / len(policies)
+    for place, policy in enumerate(policies):
+        left = [index - 0.4 + (place + 0.5) * width for index in range(len(study.loads))]
+        heights = [value(by_policy[policy]) for by_policy in study.loads.values()]
+        axes.bar(left, heights, width=0.9 * width, color=COLOURS[policy], label=policy)
+    axes.set_xticks(range(len(study.loads)), [f"{load:g}x" for load in study.loads])
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def _flood(study: Study) -> Figure:
+    figure = Figure(figsize=(9.2, 2.9), layout="constrained")
+    axes = figure.subplots()
+    for at, policy in enumerate(study.calm):
+        moved = tenants_moved(study, policy)
+        axes.scatter([at] * len(moved), moved, color=COLOURS[policy], alpha=0.6, s=26, linewidths=0)
+    axes.axhline(1.2, color=INK, linewidth=1, linestyle=":")
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(study.calm)), list(study.calm))
+    axes.set_title("One tenant floods: TTFT p99 of every other tenant's default requests, against no flood")
+    axes.set_ylabel("times (dotted: goal)")
+    return figure

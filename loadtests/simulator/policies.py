@@ -1,0 +1,32 @@
+"""The policies by name: ours, composed into the router's scripts, and those it is compared with."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import redis
+
+from loadtests.simulator.dispatch import Dispatch
+from loadtests.simulator.engine import Engine
+from loadtests.simulator.oracle import Oracle
+from loadtests.simulator.peers import PeerDispatch
+from loadtests.simulator.radix import Radix
+from loadtests.simulator.router import RouterDispatch
+from loadtests.simulator.scenario import Scenario
+
+Placement = Literal["prefix", "least_load", "round_robin"]
+Peer = Literal["radix", "oracle"]
+Policy = Literal[Placement, Peer]
+
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+PEERS: tuple[Peer, ...] = get_args(Peer)
+POLICIES: tuple[Policy, ...] = (*PLACEMENTS, *PEERS)
+
+
+def dispatch_of(policy: Policy, scenario: Scenario, fleet: Sequence[Engine], client: redis.Redis) -> Dispatch:
+    match policy:
+        case "radix":
+            return PeerDispatch(Radix(), len(fleet))
+        case "oracle":
+            return PeerDispatch(Oracle(fleet), len(fleet))
+        case placement:
+            return RouterDispatch(client, scenario.cluster(placement), scenario.expected_output_tokens)

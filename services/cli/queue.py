@@ -1,0 +1,122 @@
+"""`tidegate queue`: who waits, for how long, and by which rules; and changing those rules."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli import folders
+from services.cli.durations import milliseconds, words
+from services.cli.rollout import Router, routers
+from services.cli.watching import Watch, watch
+from services.shared.config import Tier
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from services.cli.standing import ClassStanding, Policy, PoolStanding
+
+app = typer.Typer(help="The queue: who waits, for how long, and by which rules.", invoke_without_command=True)
+
+
+def _duration(meaning: str) -> Any:
+    return typer.Option(parser=milliseconds, metavar="DURATION", help=meaning)
+
+
+@app.callback()
+def show(
+    context: typer.Context,
+    watched: Watch = False,
+    data_dir: folders.DataDir = folders.DEFAULT,
+    router: Router = None,
+    json: folders.Json = False,
+) -> None:
+    """Show every pool and class."""
+    if context.invoked_subcommand is not None:
+        return
+    from services.cli.console import out, print_json
+    from services.cli.standing import standing
+
+    at = routers(data_dir, router)
+    if watched:
+        watch(lambda: standing(at), table)
+        return
+    pools = asyncio.run(standing(at))
+    if json:
+        print_json([pool.model_dump() for pool in pools])
+    else:
+        out().print(table(pools))
+
+
+@app.command("set")
+def set_(
+    pool: str,
+    service_class: Annotated[Tier, typer.Argument(metavar="CLASS")],
+    max_queued: Annotated[int | None, typer.Option(min=0, help="requests that may wait")] = None,
+    max_queued_tokens: Annotated[int | None, typer.Option(min=0, help="estimated tokens that may wait")] = None,
+    max_wait: Annotated[int | None, _duration("a request that waited this long is given up")] = None,
+    objective: Annotated[int | None, _duration("for the time to first token")] = None,
+    ageing: Annotated[int | None, _duration("so long without a turn gives it a tenth; 0: never")] = None,
+    preempts: Annotated[bool | None, typer.Option(help="may make others yield")] = None,
+    preemptible: Annotated[bool | None, typer.Option(help="may be made to yield")] = None,
+    data_dir: folders.DataDir = folders.DEFAULT,
+    router: Router = None,
+    json: folders.Json = False,
+) -> None:
+    """Change the rules of a class at once and on every router; nothing that waits is lost."""
+    from services.cli.console import print_json
+    from services.cli.standing import set_policy
+    from services.shared.classes import ServiceClass
+    from tidegate.router.v1.router_pb2 import ClassPolicy
+
+    change = ClassPolicy(
+        max_queued=max_queued,
+        max_queued_tokens=max_queued_tokens,
+        max_wait_ms=max_wait,
+        ttft_objective_ms=objective,
+        ageing_ms=ageing,
+        preempts=preempts,
+        preemptible=preemptible,
+    )
+    if not change.ListFields():
+        raise typer.BadParameter("name at least one rule to change (see --help)")
+    at = routers(data_dir, router)
+    policy = asyncio.run(set_policy(at, pool, ServiceClass.of_label(service_class), change))
+    if json:
+        print_json(policy.model_dump())
+    else:
+        print_policy(pool, service_class, policy)
+
+
+def print_policy(pool: str, service_class: str, policy: "Policy") -> None:
+    from services.cli.console import print_table
+
+    print_table(("pool", "class", *_RULES), [(pool, service_class, *_rules(policy))])
+
+
+def table(pools: "list[PoolStanding]") -> "Table":
+    from services.cli.console import build_table
+
+    columns = ("pool", "class", "queued", "tokens", "running", "new one waits", *_RULES)
+    return build_table(columns, [_row(pool, standing) for pool in pools for standing in pool.classes])
+
+
+def _row(pool: "PoolStanding", standing: "ClassStanding") -> tuple[object, ...]:
+    wait = words(standing.expected_wait_ms) if standing.queued or standing.expected_wait_ms else "-"
+    counts = (f"{standing.queued:,}", f"{standing.queued_tokens:,}", f"{standing.running:,}", wait)
+    return (f"{pool.pool} ({pool.placement})", standing.service_class, *counts, *_rules(standing.policy))
+
+
+_RULES = ("may queue", "tokens", "may wait", "objective", "ageing", "preemption")
+
+
+def _rules(policy: "Policy") -> tuple[str, ...]:
+    preemption = ("preempts " if policy.preempts else "") + ("yields" if policy.preemptible else "")
+    return (
+        f"{policy.max_queued:,}",
+        f"{policy.max_queued_tokens:,}",
+        words(policy.max_wait_ms),
+        words(policy.ttft_objective_ms),
+        words(policy.ageing_ms) if policy.ageing_ms else "never",
+        preemption.strip() or "-",
+    )

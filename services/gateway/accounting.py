@@ -1,0 +1,72 @@
+"""All that is kept in the database, wired together: who may ask, what was used, and the way in for operators."""
+
+from pathlib import Path
+from random import Random
+
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+
+from services.gateway.accounts.admin import Admin
+from services.gateway.accounts.api_keys import ApiKeys
+from services.gateway.accounts.authentication import Authentication
+from services.gateway.accounts.known_keys import KnownKeys
+from services.gateway.accounts.rest import AdminApi
+from services.gateway.accounts.store import AccountStore
+from services.gateway.database.engine import Database
+from services.gateway.ledger.ledger import Ledger
+from services.gateway.ledger.metrics import LedgerMetrics
+from services.gateway.ledger.rest import UsageApi
+from services.gateway.ledger.store import LedgerStore
+from services.gateway.server_secret import ServerSecret
+from services.gateway.settings import GatewaySettings
+from services.shared.clock import Clock
+from services.shared.config import Prices
+from services.shared.lifecycle import Tasks
+from services.shared.settings import WrongSettings
+
+
+class Accounting:
+    def __init__(
+        self, settings: GatewaySettings, prices: Prices, registry: CollectorRegistry, *, clock: Clock, random: Random
+    ) -> None:
+        """Raises WrongSettings for a database or a folder that cannot be used."""
+        self._database = Database(_database_url(settings), clock=clock, random=random)
+        self._tasks = Tasks()
+        api_keys = ApiKeys(ServerSecret(settings.server_secret.get_secret_value()), random)
+        accounts, rows = AccountStore(self._database), LedgerStore(self._database)
+        known = KnownKeys(accounts.find, clock)
+        self.authentication = Authentication(
+            settings.api_key.get_secret_value(), settings.admin_key.get_secret_value(), api_keys, known, clock
+        )
+        self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
+        self._apis = (AdminApi(Admin(accounts, api_keys, known, clock)), UsageApi(rows, prices, clock))
+
+    def routes(self) -> list[APIRouter]:
+        return [api.routes() for api in self._apis]
+
+    async def start(self) -> None:
+        """Needs no database to start."""
+        self._tasks.start(self._database.run(), "database migration")
+        self._tasks.start(self.ledger.run(), "ledger")
+
+    async def stop(self) -> None:
+        """Once all requests have ended."""
+        await self._tasks.stop()
+        await self.ledger.stop()
+        await self._database.close()
+
+
+def _ledger(
+    settings: GatewaySettings, rows: LedgerStore, metrics: LedgerMetrics, clock: Clock, random: Random
+) -> Ledger:
+    root = settings.data_dir / "ledger"
+    try:
+        return Ledger(root, rows, metrics, max_bytes=settings.ledger_spool_bytes, clock=clock, random=random)
+    except OSError as error:
+        raise WrongSettings(f"TIDEGATE_DATA_DIR = {settings.data_dir}: {error.strerror or error}") from None
+
+
+def _database_url(settings: GatewaySettings) -> str:
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{Path(settings.data_dir).absolute() / 'gateway.sqlite3'}"

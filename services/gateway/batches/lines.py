@@ -1,0 +1,102 @@
+"""The lines of a batch: requests as they were uploaded, results as they are handed back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+
+from services.gateway.batches.batch import Endpoint, Problem
+from services.gateway.openai import invalid, strict_json
+from services.gateway.openai.fields import Request
+from services.shared.errors import InvalidRequest, TidegateError
+
+MAX_LINES = 50_000
+MAX_LINE_BYTES = 1024 * 1024
+MAX_PROBLEMS = 100
+
+
+class _Line(Request):
+    custom_id: Annotated[str, Field(min_length=1, max_length=512)]
+    method: Literal["POST"]
+    url: Endpoint
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """index: its place among the lines that are not blank, from 0."""
+
+    index: int
+    custom_id: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    index: int
+    failed: bool
+    document: dict[str, Any]
+
+    def dump(self) -> bytes:
+        return orjson.dumps([self.index, self.failed, self.document]) + b"\n"
+
+    def line(self) -> bytes:
+        """As clients read it."""
+        return orjson.dumps(self.document) + b"\n"
+
+    @classmethod
+    def load(cls, line: bytes) -> "Result":
+        return cls(*orjson.loads(line))
+
+
+def read_lines(content: Iterable[bytes], endpoint: Endpoint) -> tuple[list[Line], list[Problem]]:
+    """Either all lines, or what is wrong with them."""
+    lines: list[Line] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for number, raw in enumerate(content, start=1):
+        if not raw.strip() or len(problems) >= MAX_PROBLEMS:
+            continue
+        try:
+            line = _read(raw, endpoint, seen)
+            lines.append(Line(len(lines), line.custom_id, line.body))
+        except InvalidRequest as error:
+            code = error.code or error.wire.code or "invalid_request"
+            problems.append(Problem(code=code, message=error.message, param=error.param, line=number))
+    if not lines and not problems:
+        problems.append(Problem(code="empty_file", message="The file has no requests."))
+    if len(lines) > MAX_LINES:
+        problems.append(Problem(code="too_many_requests", message=f"A batch can have {MAX_LINES} requests."))
+    return lines, problems
+
+
+def answered(batch_id: str, line: Line, request_id: str, body: dict[str, Any]) -> Result:
+    return Result(line.index, False, _document(batch_id, line, request_id, 200, body))
+
+
+def refused(batch_id: str, line: Line, request_id: str, error: TidegateError) -> Result:
+    return Result(line.index, True, _document(batch_id, line, request_id, error.wire.http, error.body()))
+
+
+def _document(batch_id: str, line: Line, request_id: str, status: int, body: dict[str, Any]) -> dict[str, Any]:
+    response = {"status_code": status, "request_id": request_id, "body": body}
+    name = f"batch_req_{batch_id.removeprefix('batch_')}_{line.index}"
+    return {"id": name, "custom_id": line.custom_id, "response": response, "error": None}
+
+
+def _read(raw: bytes, endpoint: Endpoint, seen: set[str]) -> _Line:
+    if len(raw) > MAX_LINE_BYTES:
+        raise InvalidRequest(f"A line can have {MAX_LINE_BYTES} bytes.", code="line_too_long")
+    line = invalid.check(_Line, strict_json.parse_object(raw))
+    if line.url != endpoint:
+        raise InvalidRequest(f"The batch is for {endpoint}.", param="url", code="mismatched_endpoint")
+    if line.custom_id in seen:
+        raise InvalidRequest(
+            "This custom_id stands on an earlier line too.", param="custom_id", code="duplicate_custom_id"
+        )
+    if line.body.get("stream"):
+        raise InvalidRequest("Answers of a batch are not streamed.", param="body.stream", code="invalid_value")
+    seen.add(line.custom_id)
+    return line

@@ -1,0 +1,235 @@
+"""One batch in this gateway's hands, from its input file to its output files.
+
+Whoever holds a batch writes its document every few seconds, with its own name in it. Only who has read the latest form
+can change it, so two gateways that both believe to hold a batch find out at the next word of life. What is done is kept
+in parts beside it: a gateway that is killed costs no more than the answers of the last few seconds.
+"""
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from services.gateway.batches.asking import BatchAsker, BatchAsking
+from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
+from services.gateway.batches.lines import Line, Result, answered, read_lines, refused
+from services.gateway.batches.store import TRIES, BatchStore, Stored
+from services.gateway.files.store import FileStore
+from services.shared.clock import Clock
+from services.shared.errors import (
+    EngineFailed,
+    InternalError,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    RateLimited,
+    TidegateError,
+)
+from services.shared.objectstore import Conflict
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+MAX_PAUSE_S = 30.0
+ENGINE_TRIES = 3
+
+
+class Lost(Exception):
+    """Another gateway works on the batch now."""
+
+
+class BatchRun:
+    def __init__(
+        self,
+        held: Stored,
+        batches: BatchStore,
+        files: FileStore,
+        asking: BatchAsking,
+        *,
+        concurrency: int,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """held: the batch as this gateway wrote it when it took it."""
+        self._held, self._batches, self._files, self._asking = held, batches, files, asking
+        self._concurrency, self._clock, self._random = concurrency, clock, random
+        self._owner = held.batch.owner
+        self._counts = held.batch.counts
+        self._unsaved: list[Result] = []
+        self._parts = 0
+        self._writing = asyncio.Lock()
+
+    @property
+    def _batch(self) -> Batch:
+        return self._held.batch
+
+    async def run(self) -> None:
+        """To the end of the batch. Raises ExceptionGroup of Lost or StoreError when this gateway cannot go on."""
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self._beat())
+            await self._advance()
+            beating.cancel()
+
+    async def release(self) -> None:
+        """Keeps what is done and lets others go on at once. Raises Lost, StoreError."""
+        await self._save()
+        await self._update(lambda batch: batch.model_copy(update={"owner": None}))
+
+    async def _advance(self) -> None:
+        lines = await self._lines()
+        if lines is None:
+            return
+        done = {result.index: result.failed async for result in self._batches.results(self._batch)}
+        failed = sum(done.values())
+        self._counts = Counts(total=len(lines), completed=len(done) - failed, failed=failed)
+        if self._batch.status == "validating":
+            await self._enter("in_progress")
+        await self._work(deque(line for line in lines if line.index not in done))
+        await self._finish()
+
+    async def _lines(self) -> list[Line] | None:
+        """None when the file is not one of requests: then the batch has failed."""
+        batch = self._batch
+        try:
+            pieces = await self._files.content(batch.tenant, batch.input_file_id)
+        except NotFound as error:
+            await self._fail([Problem(code="file_not_found", message=error.message, param="input_file_id")])
+            return None
+        content = b"".join([piece async for piece in pieces])
+        lines, problems = await asyncio.to_thread(read_lines, content.split(b"\n"), batch.endpoint)
+        if problems:
+            await self._fail(problems)
+            return None
+        return lines
+
+    async def _fail(self, problems: list[Problem]) -> None:
+        await self._enter("failed", problems=tuple(problems))
+        await self._batches.close(self._batch)
+
+    # ---- the work
+
+    async def _work(self, todo: deque[Line]) -> None:
+        """Until all is done, the batch is cancelled, or its time is up."""
+        workers = [asyncio.create_task(self._drain(todo), name="batch") for _ in range(self._concurrency)]
+        try:
+            while self._over is None and any(not worker.done() for worker in workers):
+                await asyncio.wait(workers, timeout=BEAT_S / 5)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            ends = await asyncio.gather(*workers, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    @property
+    def _over(self) -> Status | None:
+        """How a batch ends that is not worked on any more."""
+        if self._batch.status == "cancelling":
+            return "cancelled"
+        return "expired" if self._clock.wall() >= self._batch.expires else None
+
+    async def _drain(self, todo: deque[Line]) -> None:
+        while todo:
+            result = await self._answer(todo.popleft())
+            self._unsaved.append(result)
+            counts = self._counts
+            self._counts = counts.model_copy(
+                update={"completed": counts.completed + (not result.failed), "failed": counts.failed + result.failed}
+            )
+
+    async def _answer(self, line: Line) -> Result:
+        """Waits for what time may heal; everything else is the line's result."""
+        asker = BatchAsker(f"{self._random.getrandbits(128):032x}", self._batch.caller())
+        tries = 0
+        while True:
+            try:
+                body = await self._asking.ask(self._batch.endpoint, line.body, asker)
+                return answered(self._batch.id, line, asker.request_id, body)
+            except TidegateError as error:
+                tries += isinstance(error, EngineFailed)
+                if not _heals(error) or tries >= ENGINE_TRIES:
+                    return refused(self._batch.id, line, asker.request_id, error)
+                asker = BatchAsker(f"{self._random.getrandbits(128):032x}", asker.caller)
+                await self._clock.sleep(min(error.retry_after_s or 1.0, MAX_PAUSE_S) * (1 + self._random.random()))
+            except Exception:
+                log.exception("a request of a batch failed", extra={"request_id": asker.request_id})
+                return refused(self._batch.id, line, asker.request_id, InternalError())
+
+    async def _finish(self) -> None:
+        end = self._over or "completed"
+        if end != "cancelled":
+            await self._enter("finalizing")
+        await self._save()
+        with tempfile.TemporaryDirectory(prefix="tidegate-batch-") as folder:
+            output, errors = await self._hand_over(Path(folder))
+        await self._enter(end, output_file_id=output, error_file_id=errors)
+        await self._batches.close(self._batch)
+
+    async def _hand_over(self, folder: Path) -> tuple[str | None, str | None]:
+        """Ids of the output file and of the error file; None for one that would be empty."""
+        paths = (folder / "output.jsonl", folder / "errors.jsonl")
+        with paths[0].open("wb") as output, paths[1].open("wb") as errors:
+            async for result in self._batches.results(self._batch):
+                await asyncio.to_thread((errors if result.failed else output).write, result.line())
+            sizes = (output.tell(), errors.tell())
+        return await self._keep(paths[0], sizes[0]), await self._keep(paths[1], sizes[1])
+
+    async def _keep(self, path: Path, size: int) -> str | None:
+        if not size:
+            return None
+        name = f"{self._batch.id}_{path.name}"
+        return (await self._files.save(self._batch.tenant, name, "batch_output", path, size)).id
+
+    # ---- the document
+
+    async def _beat(self) -> None:
+        """Words of life. Raises Lost, StoreError."""
+        while True:
+            await self._clock.sleep(BEAT_S)
+            await self._save()
+            await self._update(lambda batch: batch)
+
+    async def _enter(self, status: Status, **changes: object) -> None:
+        now = self._clock.wall()
+        await self._update(lambda batch: _enter(batch, status, now, **changes))
+
+    async def _save(self) -> None:
+        async with self._writing:
+            if results := self._unsaved:
+                self._unsaved = []
+                self._parts += 1
+                await self._batches.add_part(self._batch, self._parts, results)
+
+    async def _update(self, change: Callable[[Batch], Batch]) -> None:
+        """Writes the document with a change, which is made again when somebody else changed it first."""
+        async with self._writing:
+            for _ in range(TRIES):
+                with contextlib.suppress(Conflict):
+                    self._held = await self._batches.put(self._held, self._alive(change(self._held.batch)))
+                    return self._check_owner(released=self._held.batch.owner is None)
+                self._held = await self._batches.get(self._batch.tenant, self._batch.id)
+                self._check_owner()
+            raise Lost(self._batch.id)
+
+    def _alive(self, batch: Batch) -> Batch:
+        return batch.model_copy(update={"beat": batch.beat + 1, "counts": self._counts})
+
+    def _check_owner(self, *, released: bool = False) -> None:
+        if not released and self._batch.owner != self._owner:
+            raise Lost(self._batch.id)
+
+
+def _enter(batch: Batch, status: Status, now: float, **changes: object) -> Batch:
+    """One that was cancelled meanwhile stays so until it has ended."""
+    if batch.status == "cancelling" and status not in ENDED:
+        return batch
+    return batch.entered(status, now, **changes)
+
+
+def _heals(error: TidegateError) -> bool:
+    return isinstance(error, Overloaded | RateLimited | EngineFailed) and not isinstance(error, QuotaExceeded)

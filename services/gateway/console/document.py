@@ -1,0 +1,102 @@
+"""The cluster as one JSON document: what the router says of it, in the words that people use."""
+
+from collections import defaultdict
+from typing import Any
+
+from services.gateway.console.control import Standing
+from services.shared.classes import ServiceClass
+from tidegate.router.v1 import router_pb2 as pb
+
+Document = dict[str, Any]
+
+
+def pools(standing: Standing) -> list[Document]:
+    """Pools by name, each with its classes in order of rank, its workers by id, and its last rollout."""
+    workers = defaultdict(list)
+    for worker in sorted(standing.workers, key=lambda worker: worker.heartbeat.worker_id):
+        workers[worker.heartbeat.pool].append(_worker(worker))
+    return [
+        _pool(status, workers[status.pool.name], standing.rollouts.get(status.pool.name))
+        for status in sorted(standing.pools, key=lambda status: status.pool.name)
+    ]
+
+
+def _pool(status: pb.PoolStatus, workers: list[Document], rollout: pb.Rollout | None) -> Document:
+    return {
+        "name": status.pool.name,
+        "model": status.model,
+        "placement": status.placement,
+        "context_tokens": status.pool.context_tokens,
+        "versions": list(status.pool.model_versions),
+        "adapters": list(status.pool.adapters),
+        "running": status.granted,
+        "ready_workers": status.pool.ready_workers,
+        "desired_workers": status.desired_workers,
+        "classes": [_class(row) for row in sorted(status.classes, key=lambda row: row.service_class)],
+        "workers": workers,
+        "rollout": _rollout(rollout) if rollout else None,
+    }
+
+
+def _class(row: pb.ClassStatus) -> Document:
+    return {
+        "tier": ServiceClass.of_proto(row.service_class).label,
+        "queued": row.queued,
+        "queued_tokens": row.queued_tokens,
+        "running": row.running,
+        "expected_wait_ms": row.expected_wait_ms,
+        "max_queued": row.policy.max_queued,
+    }
+
+
+def _worker(worker: pb.WorkerStatus) -> Document:
+    beat = worker.heartbeat
+    return {
+        "id": beat.worker_id,
+        "address": beat.address,
+        "pid": beat.pid,
+        "state": _state(beat.state),
+        "version": beat.model_version,
+        "running": max(beat.load.running, worker.granted),
+        "waiting": beat.load.waiting,
+        "slots": beat.capacity.slots,
+        "kv_tokens_used": beat.load.kv_tokens_used,
+        "kv_tokens_reserved": worker.kv_tokens_reserved,
+        "kv_tokens": beat.capacity.kv_tokens,
+        "tokens_per_second": beat.load.tokens_per_second,
+        "heartbeat_age_ms": worker.heartbeat_age_ms,
+        "adapters": list(beat.loaded_adapters),
+    }
+
+
+def _rollout(rollout: pb.Rollout) -> Document:
+    return {
+        "id": rollout.rollout_id,
+        "state": _name(pb.RolloutState.Name(rollout.state), "ROLLOUT_STATE_"),
+        "version": rollout.model_version,
+        "previous_version": rollout.previous_version,
+        "reason": rollout.reason,
+        "started_ms": rollout.started_ms,
+        "ended_ms": rollout.ended_ms,
+        "workers": [_rolled(worker) for worker in rollout.workers],
+    }
+
+
+def _rolled(worker: pb.RolloutWorker) -> Document:
+    """`phase` is null for a worker that this rollout has asked nothing of."""
+    delivery = worker.delivery if worker.HasField("delivery") else None
+    return {
+        "id": worker.worker_id,
+        "state": _state(worker.state),
+        "version": worker.model_version,
+        "phase": _name(pb.DeliveryPhase.Name(delivery.phase), "DELIVERY_PHASE_") if delivery else None,
+        "reason": delivery.reason if delivery else "",
+    }
+
+
+def _state(state: "pb.WorkerState.ValueType") -> str:
+    return _name(pb.WorkerState.Name(state), "WORKER_STATE_")
+
+
+def _name(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

@@ -1,0 +1,44 @@
+// One streamed answer, read from its first byte to its last: what it said, and the figures that go with it.
+
+import { Refused } from "./api.js";
+import { Timing } from "./timing.js";
+
+export class Answer {
+  constructor() {
+    this.timing = new Timing();
+    this.text = "";
+    this.usage = this.tier = this.finish = this.requestId = null;
+    this.version = "";
+  }
+
+  /** Tokens of the answer; until the usage comes at the end, a lower bound by the pieces that came. */
+  get tokens() {
+    return this.usage?.completion_tokens ?? this.timing.pieces;
+  }
+
+  /** @param {{headers, events}} stream  @param {(text: string) => void} said  @param {(news: string) => void} queued */
+  async read({ headers, events }, said, queued) {
+    this.requestId = headers.get("x-request-id");
+    const version = headers.get("x-tidegate-model-version");
+    if (version !== "none") this.version = version;
+    for await (const { data, comment } of events) {
+      if (comment !== undefined) queued(comment);
+      else this.#take(data, said);
+    }
+  }
+
+  #take(data, said) {
+    if (data.error) throw new Refused(200, data.error.message, { code: data.error.code });
+    this.tier = data.service_tier ?? this.tier;
+    // Headers that went out while it was queued could not name the version yet.
+    this.version ||= (data.system_fingerprint ?? "").replace(/^fp_/, "");
+    this.usage = data.usage ?? this.usage;
+    const choice = data.choices[0];
+    this.finish = choice?.finish_reason ?? this.finish;
+    const text = choice?.delta.content;
+    if (!text) return;
+    this.timing.piece();
+    this.text += text;
+    said(text);
+  }
+}

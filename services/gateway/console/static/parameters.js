@@ -1,0 +1,31 @@
+// What is asked beside the messages. A field that is left empty is not sent, so the model's own default holds.
+
+import { $ } from "./dom.js";
+
+const NUMBERS = { temperature: "temperature", top_p: "top-p", max_tokens: "max-tokens", seed: "seed" };
+
+/** False, and the first wrong field says why, when something is out of its range. */
+export const valid = () => $("parameters").reportValidity();
+
+/** Body of POST /v1/chat/completions for a conversation. */
+export function request(conversation) {
+  const system = $("system").value.trim();
+  const body = {
+    model: $("model").value,
+    messages: system ? [{ role: "system", content: system }, ...conversation] : conversation,
+    stream: true,
+    stream_options: { include_usage: true },
+    service_tier: $("tier").value,
+  };
+  for (const [field, id] of Object.entries(NUMBERS)) {
+    if ($(id).value !== "") body[field] = $(id).valueAsNumber;
+  }
+  return body;
+}
+
+/** Offers these models and keeps the chosen one, if it is still there. */
+export function offer(models) {
+  const select = $("model");
+  const chosen = select.value;
+  select.replaceChildren(...models.map(({ id }) => new Option(id, id, false, id === chosen)));
+}

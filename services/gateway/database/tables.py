@@ -1,0 +1,77 @@
+"""The gateway's tables. What is changed here needs a migration beside it (database/migrations/versions)."""
+
+from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+
+metadata = MetaData()
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("weight", Float, nullable=False),
+    Column("tiers", JSON, nullable=False),
+)
+
+keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(64), ForeignKey("tenants.name"), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    # The key before the last rotation, which may be good for a while yet.
+    Column("former_digest", String(64), unique=True),
+    Column("former_until", Float),
+    Column("role", String(16), nullable=False),
+    Column("models", JSON),
+    Column("tiers", JSON),
+    Column("requests_per_minute", BigInteger),
+    Column("tokens_per_minute", BigInteger),
+    Column("concurrency", BigInteger),
+    Column("budget_tokens", BigInteger),
+    Column("budget_period", String(8)),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("revoked", Float),
+    Index("api_keys_by_tenant", "tenant", "created"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("request_id", String(64), primary_key=True),
+    Column("accepted", Float, nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("tier_asked", String(16), nullable=False),
+    Column("tier", String(16), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("queue_wait_ms", Integer, nullable=False),
+    Column("ttft_ms", Integer),
+    Column("duration_ms", BigInteger, nullable=False),
+    Index("ledger_by_time", "accepted"),
+    Index("ledger_by_key", "key_id", "accepted"),
+)
+
+# Sums of the ledger, added to in the transaction that adds the rows: reports and budgets read these alone.
+usage = Table(
+    "usage_by_day",
+    metadata,
+    Column("key_id", String(40), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("tenant", String(64), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("version", String(128), primary_key=True),
+    Column("tier", String(16), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Index("usage_by_day_and_tenant", "day", "tenant"),
+)

@@ -1,0 +1,81 @@
+"""Files of tenants in the object store: what is known of a file is written last, so that it is whole or not there."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from services.gateway.files.file import File, Purpose, is_id, mint_id
+from services.shared.clock import Clock
+from services.shared.errors import NotFound, RateLimited
+from services.shared.objectstore import Missing, ObjectStore
+
+RandomBits = Callable[[int], int]
+
+ROOT = "_gateway/files"
+MAX_FILES = 1000
+"""Of one tenant."""
+
+
+class FileStore:
+    """Raises StoreError when the store is unwell. Tenants see their own files only."""
+
+    def __init__(self, store: ObjectStore, clock: Clock, random_bits: RandomBits) -> None:
+        self._store, self._clock, self._random_bits = store, clock, random_bits
+
+    async def save(self, tenant: str, filename: str, purpose: Purpose, content: Path, size: int) -> File:
+        now = self._clock.wall()
+        file = File(
+            id=mint_id(now, self._random_bits(80)), filename=filename, purpose=purpose, bytes=size, created=int(now)
+        )
+        await self._store.upload(_content(tenant, file.id), content, lambda _: None)
+        await self._store.put_new(_known(tenant, file.id), file.model_dump_json().encode())
+        return file
+
+    async def check_room(self, tenant: str) -> None:
+        """Raises RateLimited when the tenant has as many as it may upload."""
+        if len([name async for name in self._names(tenant)]) >= MAX_FILES:
+            raise RateLimited(f"There are {MAX_FILES} files already; delete some first.", code="too_many_files")
+
+    async def get(self, tenant: str, file_id: str) -> File:
+        """Raises NotFound."""
+        if not is_id(file_id):
+            raise _unknown(file_id)
+        try:
+            return File.model_validate_json((await self._store.get(_known(tenant, file_id)))[0])
+        except Missing:
+            raise _unknown(file_id) from None
+
+    async def content(self, tenant: str, file_id: str) -> AsyncIterator[bytes]:
+        """Raises NotFound."""
+        await self.get(tenant, file_id)
+        return self._store.stream(_content(tenant, file_id))
+
+    async def list(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
+        """A page of files, and whether there are more."""
+        ids = sorted([name async for name in self._names(tenant)], reverse=newest_first)
+        if after:
+            ids = [name for name in ids if (name < after if newest_first else name > after)]
+        return [await self.get(tenant, name) for name in ids[:limit]], len(ids) > limit
+
+    async def delete(self, tenant: str, file_id: str) -> None:
+        """Raises NotFound."""
+        await self.get(tenant, file_id)
+        await self._store.delete(_known(tenant, file_id))
+        await self._store.delete(_content(tenant, file_id))
+
+    async def _names(self, tenant: str) -> AsyncIterator[str]:
+        async for name in self._store.list(f"{ROOT}/{tenant}/"):
+            if name.endswith(".json"):
+                yield name.rpartition("/")[2].removesuffix(".json")
+
+
+def _known(tenant: str, file_id: str) -> str:
+    return f"{ROOT}/{tenant}/{file_id}.json"
+
+
+def _content(tenant: str, file_id: str) -> str:
+    return f"{ROOT}/{tenant}/{file_id}"
+
+
+def _unknown(file_id: str) -> NotFound:
+    shown = file_id if len(file_id) <= 64 else f"{file_id[:64]}..."
+    return NotFound(f"No such file: '{shown}'.", param="file_id")

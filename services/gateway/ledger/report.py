@@ -1,0 +1,60 @@
+"""Usage reports: sums of the ledger with their cost, grouped as asked."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from services.gateway.ledger.prices import cost
+from services.gateway.ledger.store import Usage
+from services.shared.config import Prices
+
+GROUPS = {"tenant": "tenant", "key": "key_id", "model": "model", "version": "version", "tier": "tier", "day": "day"}
+"""What a report can be grouped by, and the ledger's name for it."""
+
+PRICED_BY = ("model", "tier")
+
+
+@dataclass(slots=True)
+class Line:
+    """cost: None when any part of it has no price."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost: Decimal | None = Decimal(0)
+
+    def add(self, used: Usage, cost: Decimal | None) -> None:
+        self.requests += used.requests
+        self.prompt_tokens += used.prompt_tokens
+        self.cached_tokens += used.cached_tokens
+        self.completion_tokens += used.completion_tokens
+        self.cost = None if self.cost is None or cost is None else self.cost + cost
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cost": None if self.cost is None else float(round(self.cost, 9)),
+        }
+
+
+def columns(groups: Sequence[str]) -> list[str]:
+    """What has to be read to report by `groups` and to know prices."""
+    return list(dict.fromkeys([*(GROUPS[group] for group in groups), *PRICED_BY]))
+
+
+def report(used: Iterable[Usage], groups: Sequence[str], prices: Prices) -> dict[str, Any]:
+    """A line for each group, in the order of `used`, and their total."""
+    lines: dict[tuple[str, ...], Line] = {}
+    total = Line()
+    for one in used:
+        price = cost(one, prices)
+        name = tuple(getattr(one, GROUPS[group]) for group in groups)
+        lines.setdefault(name, Line()).add(one, price)
+        total.add(one, price)
+    data = [{**dict(zip(groups, name, strict=True)), **line.document()} for name, line in lines.items()]
+    return {"object": "list", "currency": prices.currency, "data": data, "total": total.document()}

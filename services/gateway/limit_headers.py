@@ -1,0 +1,34 @@
+"""Where a caller's limits stand, in the headers of OpenAI's API; the same names as metadata over gRPC."""
+
+from collections.abc import Iterable
+
+from tidegate.router.v1 import router_pb2
+
+Headers = list[tuple[str, str]]
+
+
+def limit_headers(states: Iterable[router_pb2.LimitState]) -> Headers:
+    headers: Headers = []
+    for state in states:
+        if state.requests_limit:
+            headers += _headers("requests", state.requests_limit, state.requests_remaining, state.requests_reset_ms)
+        if state.tokens_limit:
+            headers += _headers("tokens", state.tokens_limit, state.tokens_remaining, state.tokens_reset_ms)
+    return headers
+
+
+def _headers(kind: str, limit: int, remaining: int, reset_ms: int) -> Headers:
+    return [
+        (f"x-ratelimit-limit-{kind}", str(limit)),
+        (f"x-ratelimit-remaining-{kind}", str(remaining)),
+        (f"x-ratelimit-reset-{kind}", duration(reset_ms)),
+    ]
+
+
+def duration(milliseconds: int) -> str:
+    """As OpenAI writes it: 20ms, 1.5s, 6m0s."""
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

@@ -1,0 +1,36 @@
+"""Body of POST /v1/embeddings. Every model here generates text, so what is well formed still names the wrong one."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from services.gateway.openai.fields import Identifier, ModelName, Request, Text, TokenId
+from services.shared.errors import InvalidRequest
+
+MAX_INPUTS = 2048
+
+TextInput = Annotated[Text, Field(min_length=1)]
+TokenInput = Annotated[list[TokenId], Field(min_length=1, max_length=1_000_000)]
+
+
+def _as_inputs(value: Any) -> Any:
+    """One input is a list of one."""
+    if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], int)):
+        return [value]
+    return value
+
+
+class EmbeddingsRequest(Request):
+    model: ModelName
+    input: Annotated[
+        list[TextInput | TokenInput], Field(min_length=1, max_length=MAX_INPUTS), BeforeValidator(_as_inputs)
+    ]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    user: Identifier | None = None
+
+
+def does_not_embed(model: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The model '{model}' does not embed: it generates text.", param="model", code="model_does_not_embed"
+    )

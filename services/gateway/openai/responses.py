@@ -1,0 +1,194 @@
+"""Body of POST /v1/responses, and the chat that it is."""
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from services.gateway.openai import invalid, response_input
+from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai.fields import Identifier, Metadata, ModelName, Name, NotStored, Request, Text, Tokens
+from services.gateway.openai.response_input import Input
+from services.gateway.openai.sampling import ServiceTier
+from services.gateway.openai.structure import Schema
+from services.gateway.openai.tools import MAX_TOOLS
+
+LOGPROBS = "message.output_text.logprobs"
+
+
+class FunctionTool(Request):
+    type: Literal["function"]
+    name: Name
+    description: Annotated[Text, Field(max_length=16_384)] | None = None
+    parameters: Schema | None = None
+    strict: bool | None = None
+
+
+class NamedFunction(Request):
+    type: Literal["function"]
+    name: Name
+
+
+class AllowedFunctions(Request):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
+class PlainFormat(Request):
+    type: Literal["text", "json_object"]
+
+
+class SchemaFormat(Request):
+    type: Literal["json_schema"]
+    name: Name
+    schema_: Annotated[Schema, Field(alias="schema")]
+    description: Annotated[Text, Field(max_length=4096)] | None = None
+    strict: bool | None = None
+
+
+class TextOptions(Request):
+    format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class ReasoningOptions(Request):
+    effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    summary: None = None
+
+
+class StreamOptions(Request):
+    include_obfuscation: Literal[False] | None = None
+
+
+ToolChoice = (
+    Literal["none", "auto", "required"]
+    | Annotated[NamedFunction | AllowedFunctions, Field(discriminator="type")]
+)  # fmt: skip
+
+
+def _forgotten(_: str) -> str:
+    raise ValueError("answers are not stored here; send the whole conversation as input")
+
+
+Forgotten = Annotated[str, AfterValidator(_forgotten)]
+
+
+class ResponsesRequest(Request):
+    """Without memory: answers are not stored, so each request carries its whole conversation."""
+
+    model: ModelName
+    input: Input
+    instructions: Text | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    include: Annotated[list[Literal["message.output_text.logprobs"]], Field(max_length=1)] | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    user: Identifier | None = None
+    safety_identifier: Identifier | None = None
+    prompt_cache_key: Identifier | None = None
+    metadata: Metadata | None = None
+    service_tier: ServiceTier | None = None
+    # Accepted at the one value that means what Tidegate does anyway.
+    store: NotStored | None = None
+    truncation: Literal["disabled"] | None = None
+    background: Literal[False] | None = None
+    previous_response_id: Forgotten | None = None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        response_input.check_calls(self.input)
+        names = [tool.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("tools: function names must differ")
+        if self.top_logprobs and not self.include:
+            raise ValueError(f"top_logprobs: needs '{LOGPROBS}' in include")
+        if self.tool_choice == "required" and not names:
+            raise ValueError("tool_choice: 'required' needs tools")
+        for name in _chosen(self.tool_choice):
+            if name not in names:
+                raise ValueError(f"tool_choice: no tool is named {name!r}")
+        return self
+
+    @cached_property
+    def chat(self) -> ChatCompletionRequest:
+        """Through the one validator of chats as well. Raises InvalidRequest."""
+        document = {
+            "model": self.model,
+            "messages": response_input.messages(self.instructions, self.input),
+            "stream": bool(self.stream),
+            "max_completion_tokens": self.max_output_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "logprobs": bool(self.include) or None,
+            "top_logprobs": self.top_logprobs,
+            "tools": [_tool(tool) for tool in self.tools or ()] or None,
+            "tool_choice": _tool_choice(self.tool_choice),
+            "parallel_tool_calls": self.parallel_tool_calls,
+            "response_format": _format(self.text),
+            "reasoning_effort": self.reasoning.effort if self.reasoning else None,
+            "service_tier": self.service_tier,
+        }
+        return invalid.check(ChatCompletionRequest, document)
+
+    def echo(self) -> dict[str, Any]:
+        """What an answer repeats of its request."""
+        shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {
+            "background": False,
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "max_tool_calls": None,
+            "metadata": self.metadata or {},
+            "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "previous_response_id": None,
+            "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
+            "store": False,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "text": {"format": {"type": "text"}, **shown.get("text", {})},
+            "tool_choice": shown.get("tool_choice", "auto"),
+            "tools": [{"parameters": None, "strict": None, **tool} for tool in shown.get("tools", ())],
+            "top_logprobs": self.top_logprobs or 0,
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+            "truncation": "disabled",
+            "user": self.user,
+        }
+
+
+def _chosen(choice: ToolChoice | None) -> list[str]:
+    if isinstance(choice, NamedFunction):
+        return [choice.name]
+    return [tool.name for tool in choice.tools] if isinstance(choice, AllowedFunctions) else []
+
+
+def _tool(tool: FunctionTool) -> dict[str, Any]:
+    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name}}
+
+
+def _tool_choice(choice: ToolChoice | None) -> Any:
+    if isinstance(choice, NamedFunction):
+        return _named(choice.name)
+    if isinstance(choice, AllowedFunctions):
+        allowed = {"mode": choice.mode, "tools": [_named(tool.name) for tool in choice.tools]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+    return choice
+
+
+def _format(text: TextOptions | None) -> dict[str, Any] | None:
+    if text is None or text.format is None:
+        return None
+    if isinstance(text.format, PlainFormat):
+        return {"type": text.format.type}
+    return {"type": "json_schema", "json_schema": text.format.model_dump(exclude={"type"}, by_alias=True)}

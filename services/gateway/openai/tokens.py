@@ -1,0 +1,49 @@
+"""Bodies of POST /v1/tokenize and /v1/detokenize, as vLLM's clients know them."""
+
+from typing import Annotated, Literal, Self
+
+import orjson
+from pydantic import Field, model_validator
+
+from services.gateway.openai.fields import ModelName, Request, Text, TokenId
+from services.gateway.openai.messages import Messages, check_tool_calls
+from services.gateway.openai.tools import Tools
+from tidegate.worker.v1 import worker_pb2
+
+MAX_TOKENS = 1_000_000
+
+
+class TokenizeRequest(Request):
+    """Either a prompt, or the messages and tools of a chat."""
+
+    model: ModelName
+    prompt: Annotated[Text, Field(min_length=1)] | None = None
+    messages: Messages | None = None
+    tools: Tools | None = None
+    add_generation_prompt: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("prompt: either a prompt or messages are needed")
+        if self.tools and self.messages is None:
+            raise ValueError("tools: are only allowed with messages")
+        check_tool_calls(self.messages or [])
+        return self
+
+    def worker_request(self) -> worker_pb2.TokenizeRequest:
+        if self.messages is None:
+            return worker_pb2.TokenizeRequest(text=self.prompt or "")
+        messages = [message.model_dump(exclude_none=True) for message in self.messages]
+        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        chat = worker_pb2.ChatPrompt(
+            messages_json=orjson.dumps(messages),
+            tools_json=orjson.dumps(tools) if tools else b"",
+            parallel_tool_calls=True,
+        )
+        return worker_pb2.TokenizeRequest(chat=chat)
+
+
+class DetokenizeRequest(Request):
+    model: ModelName
+    tokens: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_TOKENS)]

@@ -1,0 +1,54 @@
+"""The client's end of one HTTP connection, which may stall or leave."""
+
+import asyncio
+
+from starlette.types import Receive, Scope, Send
+
+from services.gateway.answer import Answer
+from services.gateway.rest.exchange import Exchange
+from services.gateway.rest.protocol import ABORT
+from services.shared.errors import ClientLeft, TidegateError
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Client:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, stall_timeout_s: float) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._stall_timeout_s = stall_timeout_s
+        self.started = False
+
+    @property
+    def exchange(self) -> Exchange:
+        return Exchange.of(self._scope)
+
+    async def start(self, headers: Headers) -> None:
+        """The status is 200 from here on, whatever happens. A second call does nothing."""
+        if not self.started:
+            self.started = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def send(self, body: bytes, *, more: bool = True) -> None:
+        """Raises ClientLeft when nothing was read for the stall time-out."""
+        try:
+            async with asyncio.timeout(self._stall_timeout_s):
+                await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        except TimeoutError:
+            self._abort()
+            raise ClientLeft("The client stopped reading.") from None
+
+    async def fail(self, error: TidegateError, last_words: bytes) -> None:
+        """Ends an answer that had begun; the status that is counted says so."""
+        self.exchange.status = error.wire.http
+        if not isinstance(error, ClientLeft):
+            await self.send(last_words, more=False)
+
+    async def watch(self, answer: Answer) -> None:
+        """Interrupts the answer once the client has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        answer.interrupt(ClientLeft("The client left."))
+
+    def _abort(self) -> None:
+        """Closes without waiting for what is unsent, which nobody would read."""
+        self._scope["state"][ABORT]()

@@ -1,0 +1,188 @@
+"""Idempotency-Key: a request that is sent again gets the answer of the first one, while it comes or after it came.
+
+Such an answer belongs to its key and not to the connection: it is made to its end whoever leaves, kept for a while, and
+read by everyone who sends the same key with the same body. One that failed is forgotten, so that trying again tries.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from services.gateway.asking import identified
+from services.gateway.rest.client import Client
+from services.gateway.rest.exchange import Exchange
+from services.shared.clock import Clock
+from services.shared.errors import Conflict, EngineFailed, InternalError, InvalidRequest, Overloaded, TidegateError
+from services.shared.lifecycle import Tasks
+
+HEADER = "idempotency-key"
+MAX_KEY_CHARACTERS = 255
+KEPT_S = 600.0
+MAX_ANSWERS = 1024
+MAX_ANSWERS_OF_TENANT = 256
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 64 * 1024 * 1024
+
+Key = tuple[str, str]
+"""Tenant and what its client calls the request."""
+
+
+class Recording:
+    """An answer as it is made: what was sent of it so far, for any number of readers."""
+
+    def __init__(self, digest: bytes, exchange: Exchange) -> None:
+        self.digest, self.exchange = digest, exchange
+        self.ended_at: float | None = None
+        self.error: TidegateError | None = None
+        self.size = 0
+        self._messages: list[Message] = []
+        self._more = asyncio.Event()
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None or self.exchange.status >= 400
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send. Raises EngineFailed when the answer is larger than can be kept."""
+        if message["type"] == "http.response.start":
+            self.exchange.status = message["status"]
+        self.size += len(message.get("body", b""))
+        if self.size > MAX_ANSWER_BYTES and message.get("more_body"):
+            raise EngineFailed(f"An answer to an {HEADER} can have {MAX_ANSWER_BYTES} bytes. Leave the header out.")
+        self._messages.append(message)
+        self._wake()
+
+    def end(self, now: float, error: TidegateError | None) -> None:
+        self.ended_at, self.error = now, error
+        self._wake()
+
+    async def message(self, index: int) -> Message | None:
+        """None: there are no more. Raises the error of an answer that never began."""
+        while index >= len(self._messages):
+            if self.ended_at is not None:
+                if self.error and not self._messages:
+                    raise self.error
+                return None
+            await self._more.wait()
+        return self._messages[index]
+
+    def _wake(self) -> None:
+        self._more.set()
+        self._more = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    key: Key
+    digest: bytes
+
+    @classmethod
+    def by(cls, request: Request, body: dict[str, Any]) -> "Asked | None":
+        """None without the header. Raises InvalidRequest."""
+        names = request.headers.getlist(HEADER)
+        if not names:
+            return None
+        if len(names) > 1 or not 0 < len(names[0]) <= MAX_KEY_CHARACTERS or not names[0].isprintable():
+            raise InvalidRequest(
+                f"One Idempotency-Key of 1 to {MAX_KEY_CHARACTERS} characters is needed.", param=HEADER
+            )
+        canonical = orjson.dumps([request.url.path, body], option=orjson.OPT_SORT_KEYS)
+        caller = identified(Exchange.of(request.scope))
+        return cls((caller.tenant, names[0]), hashlib.sha256(canonical).digest())
+
+
+class Idempotency:
+    def __init__(self, clock: Clock, stall_timeout_s: float) -> None:
+        self._clock, self._stall_timeout_s = clock, stall_timeout_s
+        self._recordings: OrderedDict[Key, Recording] = OrderedDict()
+        self._tasks = Tasks()
+
+    async def stop(self) -> None:
+        await self._tasks.stop()
+
+    def respond(self, request: Request, asked: Asked, make: Callable[[], Response]) -> Response:
+        """`make` is called for a new key only. Raises what it raises; Conflict for another body; Overloaded."""
+        recording = self._recordings.get(asked.key)
+        if recording is None:
+            self._make_room(asked.key[0])
+            recording = self._record(request.scope, asked, make())
+        elif recording.digest != asked.digest:
+            raise Conflict(
+                "This Idempotency-Key was used with another body.", param=HEADER, code="idempotency_key_reused"
+            )
+        return Replay(recording, self._stall_timeout_s)
+
+    def _record(self, scope: Scope, asked: Asked, response: Response) -> Recording:
+        exchange = replace(Exchange.of(scope))
+        recording = self._recordings[asked.key] = Recording(asked.digest, exchange)
+        own_scope = dict(scope)
+        exchange.attach(own_scope)
+        self._tasks.start(self._run(asked.key, recording, response, own_scope), "idempotent answer")
+        return recording
+
+    async def _run(self, key: Key, recording: Recording, response: Response, scope: Scope) -> None:
+        error: TidegateError | None = InternalError()
+        try:
+            await response(scope, _never, recording.send)
+            error = None
+        except TidegateError as told:
+            error = told
+        finally:
+            recording.end(self._clock.monotonic(), error)
+            if recording.failed:
+                del self._recordings[key]
+
+    def _make_room(self, tenant: str) -> None:
+        """Forgets what is old, and then what ended first. Raises Overloaded when what is kept is still being made."""
+        while self._full(tenant):
+            ended = [key for key, recording in self._recordings.items() if recording.ended_at is not None]
+            own = [key for key in ended if key[0] == tenant]
+            if not ended or (self._count(tenant) >= MAX_ANSWERS_OF_TENANT and not own):
+                raise Overloaded("Too many requests with an Idempotency-Key are open.", retry_after_s=1.0)
+            del self._recordings[(own or ended)[0]]
+
+    def _full(self, tenant: str) -> bool:
+        oldest = self._clock.monotonic() - KEPT_S
+        for key in [key for key, kept in self._recordings.items() if (kept.ended_at or oldest) < oldest]:
+            del self._recordings[key]
+        size = sum(recording.size for recording in self._recordings.values())
+        return len(self._recordings) >= MAX_ANSWERS or size >= MAX_BYTES or self._count(tenant) >= MAX_ANSWERS_OF_TENANT
+
+    def _count(self, tenant: str) -> int:
+        return sum(key[0] == tenant for key in self._recordings)
+
+
+class Replay(Response):
+    """A recording on its way to one client."""
+
+    def __init__(self, recording: Recording, stall_timeout_s: float) -> None:
+        self._recording, self._stall_timeout_s = recording, stall_timeout_s
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises the error of an answer that never began."""
+        recording, client = self._recording, Client(scope, receive, send, self._stall_timeout_s)
+        client.exchange.model = recording.exchange.model
+        index = 0
+        while message := await recording.message(index):
+            index += 1
+            if message["type"] == "http.response.start":
+                client.exchange.version, client.exchange.limits = recording.exchange.version, recording.exchange.limits
+                await client.start(list(message["headers"]))
+            else:
+                await client.send(message["body"], more=message.get("more_body", False))
+        client.exchange.status = recording.exchange.status
+
+
+async def _never() -> Message:
+    """The key's owner may come back, so nobody ever leaves."""
+    await asyncio.Event().wait()
+    raise AssertionError("never")

@@ -1,0 +1,70 @@
+"""Both databases: migrations and their ends."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from services.gateway.database.engine import Database, DatabaseAway
+from services.gateway.database.tables import metadata, tenants
+from services.shared.clock import SystemClock
+from services.shared.settings import WrongSettings
+
+
+def opened(url: str) -> Database:
+    return Database(url, clock=SystemClock(), random=Random(1))
+
+
+async def test_migrations_make_what_the_tables_say(database: Database) -> None:
+    def differences(connection: Connection) -> list[object]:
+        options = {"version_table": "gateway_schema", "compare_type": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    async with database.begin() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_gateways_that_start_together_migrate_once(database_url: str) -> None:
+    gateways = [opened(database_url) for _ in range(3)]
+    await asyncio.gather(*(gateway.migrate() for gateway in gateways))
+    async with gateways[0].begin() as connection:
+        await connection.execute(insert(tenants).values(name="t", weight=1.0, tiers=[]))
+    async with gateways[1].begin() as connection:
+        assert (await connection.scalars(select(tenants.c.name))).all() == ["t"]
+    for gateway in gateways:
+        await gateway.close()
+
+
+async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    async def twice() -> None:
+        async with database.begin() as connection:
+            for _ in range(2):
+                await connection.execute(insert(tenants).values(name="t", weight=1.0, tiers=[]))
+
+    with pytest.raises(IntegrityError):
+        await twice()
+    async with database.begin() as connection:
+        assert (await connection.scalars(select(tenants.c.name))).all() == []
+
+
+async def test_a_database_that_is_away_says_so_without_its_password() -> None:
+    away = opened("postgresql://tidegate:geheim@127.0.0.1:9/tidegate")
+    with pytest.raises(DatabaseAway) as told:
+        await away.migrate()
+    assert "geheim" not in str(told.value)
+    with pytest.raises(DatabaseAway):
+        async with away.begin():
+            pass
+    await away.close()
+
+
+@pytest.mark.parametrize("url", ["", "geheim", "mysql://root:geheim@host/db"])
+def test_what_is_no_database_stops_the_start(url: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongSettings, match="TIDEGATE_DATABASE_URL") as wrong:
+        opened(url)
+    assert "geheim" not in str(wrong.value)

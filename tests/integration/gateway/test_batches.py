@@ -1,0 +1,170 @@
+"""Files and batches over REST, on a real object store, with the real openai client."""
+
+import json
+from collections.abc import AsyncIterator
+from random import Random
+from typing import Any, Final
+
+import httpx
+import openai
+import pytest
+import pytest_asyncio
+
+from services.gateway.app import GatewayApp
+from services.gateway.batches import run, runner
+from services.shared.objectstore import StoreSettings
+from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
+from tests.support.fakes import MODEL, text
+from tests.support.s3 import running_s3
+from tests.support.wait import wait_until
+from tidegate.router.v1 import router_pb2
+
+CHAT: Final = "/v1/chat/completions"
+ASK = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def s3(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StoreSettings]:
+    async with running_s3(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "POLL_S", 0.1)
+    monkeypatch.setattr(run, "BEAT_S", 0.2)
+
+
+@pytest.fixture
+async def gateway(cluster: Cluster, start: Started, s3: StoreSettings) -> GatewayApp:
+    started: GatewayApp = await start(GatewayApp(settings(cluster.router.address, **s3.model_dump()), random=Random()))
+    await wait_until(lambda: started.ready() is None, description="the gateway is ready")
+    return started
+
+
+@pytest.fixture
+async def client(gateway: GatewayApp) -> AsyncIterator[Any]:
+    base = f"http://{gateway.http_address}/v1"
+    async with openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=0, timeout=20) as client:
+        yield client
+
+
+def jsonl(*bodies: dict[str, Any]) -> bytes:
+    lines = ({"custom_id": f"r{n}", "method": "POST", "url": CHAT, "body": body} for n, body in enumerate(bodies))
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+async def ended(client: Any, batch_id: str) -> Any:
+    async def over() -> bool:
+        return (await client.batches.retrieve(batch_id)).status in ("completed", "failed", "cancelled")
+
+    await wait_until(over, description="the batch has ended", timeout=30)
+    return await client.batches.retrieve(batch_id)
+
+
+async def test_a_batch_from_upload_to_results(cluster: Cluster, client: Any) -> None:
+    file = await client.files.create(file=("in.jsonl", jsonl(ASK, {**ASK, "max_tokens": 0}, ASK)), purpose="batch")
+    assert (await client.files.retrieve(file.id)).filename == "in.jsonl"
+    batch = await client.batches.create(
+        input_file_id=file.id, endpoint=CHAT, completion_window="24h", metadata={"a": "b"}
+    )
+    assert batch.status == "validating"
+    done = await ended(client, batch.id)
+    assert (done.status, done.request_counts.completed, done.request_counts.failed) == ("completed", 2, 1)
+    output = await client.files.content(done.output_file_id)
+    answers = [json.loads(line) for line in output.text.splitlines()]
+    assert sorted(answer["custom_id"] for answer in answers) == ["r0", "r2"]
+    assert {answer["response"]["body"]["choices"][0]["message"]["content"] for answer in answers} == {text(5)}
+    [error] = [json.loads(line) for line in (await client.files.content(done.error_file_id)).text.splitlines()]
+    assert error["response"]["body"]["error"]["param"] == "max_tokens"
+    assert {submit.service_class for submit in cluster.router.submits} == {router_pb2.SERVICE_CLASS_BATCH}
+    assert batch.id in [listed.id async for listed in client.batches.list()]
+    listed = [kept.id async for kept in client.files.list()]
+    assert {file.id, done.output_file_id, done.error_file_id} <= set(listed)
+    assert (await client.files.delete(file.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await client.files.retrieve(file.id)
+
+
+async def test_a_stopped_gateway_hands_its_batch_over(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
+    cluster.router.holding = True
+    first = GatewayApp(settings(cluster.router.address, **s3.model_dump()), random=Random())
+    await first.start()
+    await wait_until(lambda: first.ready() is None, description="the gateway is ready")
+    async with openai.AsyncOpenAI(base_url=f"http://{first.http_address}/v1", api_key=KEY) as client:
+        file = await client.files.create(file=("in.jsonl", jsonl(*[ASK] * 4)), purpose="batch")
+        batch = await client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+        await wait_until(lambda: len(cluster.router.submits) == 4, description="all are queued")
+        cluster.router.grant(cluster.router.submits[0])
+        await wait_until(lambda: cluster.router.finishes, description="one is answered")
+    await first.stop()
+    cluster.router.holding = False
+    other: GatewayApp = await start(GatewayApp(settings(cluster.router.address, **s3.model_dump()), random=Random()))
+    async with openai.AsyncOpenAI(base_url=f"http://{other.http_address}/v1", api_key=KEY) as there:
+        done = await ended(there, batch.id)
+        lines = (await there.files.content(done.output_file_id)).text.splitlines()
+    assert sorted(json.loads(line)["custom_id"] for line in lines) == ["r0", "r1", "r2", "r3"]
+    assert len(cluster.router.submits) == 7
+
+
+async def test_cancel(cluster: Cluster, client: Any) -> None:
+    cluster.router.holding = True
+    file = await client.files.create(file=("in.jsonl", jsonl(ASK)), purpose="batch")
+    batch = await client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+    await wait_until(lambda: cluster.router.submits, description="it is queued")
+    assert (await client.batches.cancel(batch.id)).status == "cancelling"
+    done = await ended(client, batch.id)
+    assert (done.status, done.output_file_id) == ("cancelled", None)
+    assert cluster.router.finishes[0].outcome == router_pb2.OUTCOME_CANCELLED
+    with pytest.raises(openai.ConflictError):
+        await client.batches.cancel(batch.id)
+
+
+async def test_what_is_wrong_is_refused(client: Any, gateway: GatewayApp, cluster: Cluster) -> None:
+    async with httpx.AsyncClient(
+        base_url=f"http://{gateway.http_address}/v1", headers={"authorization": f"Bearer {KEY}"}, timeout=20
+    ) as http:
+        upload = {"file": ("a.jsonl", b"{}")}
+        refusals = [
+            (await http.post("/files", files=upload, data={"purpose": "assistants"}), 400, "purpose"),
+            (await http.post("/files", files={"file": ("a", b"")}, data={"purpose": "batch"}), 400, "file"),
+            (await http.post("/files", data={"purpose": "batch"}, files={"other": ("a", b"x")}), 400, "file"),
+            (await http.post("/files", json={}), 415, None),
+            (await http.get("/files/file-1"), 404, "file_id"),
+            (await http.get("/files/..%2f..%2fsecret"), 404, None),
+            (await http.get("/files?limit=many"), 400, "limit"),
+            (await http.get("/batches/batch_1"), 404, "batch_id"),
+            (await http.post("/batches", json={"endpoint": CHAT}), 400, "input_file_id"),
+            (
+                await http.post("/batches", json={"input_file_id": "x", "endpoint": CHAT, "completion_window": "24h"}),
+                404,
+                "file_id",
+            ),
+        ]
+    for answer, status, param in refusals:
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"]["param"] == param, answer.text
+
+
+async def test_uploads_are_bounded(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
+    told = settings(cluster.router.address, **s3.model_dump(), max_file_bytes=1024)
+    gateway: GatewayApp = await start(GatewayApp(told, random=Random()))
+    base = f"http://{gateway.http_address}/v1"
+    async with openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=0, timeout=20) as client:
+        with pytest.raises(openai.APIStatusError) as refused:
+            await client.files.create(file=("in.jsonl", b"x" * 200_000), purpose="batch")
+    assert (refused.value.status_code, refused.value.code) == (413, "request_too_large")
+
+
+async def test_without_a_store_there_are_no_files(cluster: Cluster) -> None:
+    for path in ("/v1/files", "/v1/batches", "/v1/files/file-1/content"):
+        answer = await cluster.http.get(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (501, "not_configured")
+
+
+async def test_tenants_see_their_own(client: Any, gateway: GatewayApp) -> None:
+    file = await client.files.create(file=("in.jsonl", jsonl(ASK)), purpose="batch")
+    store = gateway._batching._apis[0]._files  # type: ignore[union-attr]
+    assert (await store.get("default", file.id)).id == file.id
+    with pytest.raises(Exception, match="No such file"):
+        await store.get("another", file.id)

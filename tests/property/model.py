@@ -1,0 +1,448 @@
+"""The router's queue as plain Python: what the scripts promise, without Redis and without its economies.
+
+Every method does what one script call does, and returns the events that gateways must hear of. Which of several workers
+that fit is chosen is the placement policy's to say: the model takes it from the grants that were observed, and insists
+on everything else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from math import ceil, inf
+
+from services.router.events import Event, Expired, Granted, Revoked, YieldAsked
+from services.router.rules import Rules
+from services.router.scripts import Limit, Submission, WorkerReport
+from services.shared.classes import ServiceClass
+from tests.property.budgets import Budget
+
+HEAD = -4503599627370496.0
+PASSED_OVER = 8
+GRANTS = 64
+AGED_ONE_IN = 10
+LOOKED_AT_RUNNING = 8
+PRESSED = 0.95
+PACE_WEIGHT = 0.05
+NEAR = 32_768
+BACKLOG = 16_384
+
+Grants = dict[tuple[str, int], Granted]
+
+
+class Wrong(AssertionError):
+    """The scripts did what the model forbids."""
+
+
+@dataclass(slots=True)
+class Request:
+    asked: Submission
+    arrival: int
+    submitted: float
+    deadline: float = 0.0
+    objective: float = 0.0
+    tag: float = 0.0
+    worker: str | None = None
+    granted_at: float = 0.0
+    asked_to_yield: bool = False
+
+    @property
+    def rank(self) -> ServiceClass:
+        return self.asked.service_class
+
+    @property
+    def cost(self) -> int:
+        return self.asked.tokens
+
+
+@dataclass(slots=True)
+class Worker:
+    """`report` is None for one that requests were adopted for and that has not attached yet."""
+
+    lease_end: float
+    epoch: int
+    report: WorkerReport | None = None
+    router: str = ""
+    state: str = ""
+    counted: int = 0
+    held: set[str] = field(default_factory=set)
+
+    @property
+    def pressed(self) -> bool:
+        report = self.report
+        return report is not None and report.waiting > 0 and report.kv_tokens_used >= PRESSED * report.kv_tokens
+
+    @property
+    def free(self) -> bool:
+        if self.report is None or self.state != "ready":
+            return False
+        return len(self.held) < self.report.slots and not (self.pressed and self.held)
+
+
+@dataclass(slots=True)
+class Lane:
+    """One class: who waits in it, and whose turn it is."""
+
+    virtual: float = 0.0
+    overtaken: int = 0
+    since: float | None = None
+    ends: dict[str, float] = field(default_factory=dict)
+
+
+class Model:
+    def __init__(
+        self, now: float, *, session_lease_ms: int, worker_lease_ms: int, no_worker_grace_ms: int, overtaking: int = 0
+    ) -> None:
+        self.now, self._overtaking = now, overtaking
+        self.session_lease_ms, self.worker_lease_ms = session_lease_ms, worker_lease_ms
+        self.no_worker_grace_ms = no_worker_grace_ms
+        self.requests: dict[str, Request] = {}
+        self.workers: dict[str, Worker] = {}
+        self.sessions: dict[str, tuple[str, float]] = {}
+        self.lanes = {c: Lane() for c in ServiceClass}
+        self.budgets: dict[str, Budget] = {}
+        self.pace: float | None = None
+        self.last: float | None = None
+        self.credit = 0
+        self.seen: float | None = None
+        self.events: list[Event] = []
+        self._arrivals = count(1)
+        self._observed: Grants = {}
+
+    # ---- the scripts
+
+    def submit(self, router: str, s: Submission, rules: Rules, observed: Grants) -> str:
+        """The kind of the answer."""
+        self._begin(observed)
+        self.sessions[s.session] = (router, self.now + self.session_lease_ms)
+        known = self.requests.get(s.request_id)
+        if known and known.asked.attempt >= s.attempt:
+            return self._standing(s.request_id) if known.asked.attempt == s.attempt else "stale"
+        if known:
+            self._release(s.request_id)
+        if s.running_on:
+            return self._adopt(s)
+        if not s.at_head and (refused := self._refusal(s, rules)):
+            return refused
+        if self._has_no_workers():
+            return "no_workers"
+        if not s.at_head:
+            self._charge(s)
+        self._enqueue(s, rules)
+        self._grant_ready(rules)
+        if s.request_id not in self.requests:
+            return "expired"
+        self._preempt(s.service_class, rules)
+        return self._standing(s.request_id)
+
+    def finish(self, request_id: str, attempt: int, actual: int | None, rules: Rules, observed: Grants) -> bool:
+        self._begin(observed)
+        known = self.requests.get(request_id)
+        ended = known is not None and known.asked.attempt == attempt
+        if ended:
+            self._release(request_id, actual)
+        self._grant_ready(rules)
+        return ended
+
+    def heartbeat(self, router: str, report: WorkerReport, rules: Rules, observed: Grants) -> bool:
+        self._begin(observed)
+        worker = self.workers.get(report.worker_id)
+        if worker and worker.epoch > report.epoch:
+            return False
+        if worker is None:
+            worker = self.workers[report.worker_id] = Worker(0.0, report.epoch)
+        if worker.epoch != report.epoch:
+            self._revoke_all(report.worker_id, "restarted")
+        if report.state == "stuck":
+            self._revoke_all(report.worker_id, "stuck")
+        worker.epoch, worker.report, worker.router, worker.state = report.epoch, report, router, report.state
+        worker.counted = report.slots if report.state == "ready" else 0
+        worker.lease_end = self.now + self.worker_lease_ms
+        self.seen = self.now
+        self._grant_ready(rules)
+        return True
+
+    def detach(self, router: str, worker_id: str, epoch: int, grace_ms: int) -> bool:
+        self._begin({})
+        worker = self.workers.get(worker_id)
+        if worker is None or worker.router != router or worker.epoch != epoch:
+            return False
+        worker.state, worker.counted = "detached", 0
+        worker.lease_end = min(worker.lease_end, self.now + grace_ms)
+        return True
+
+    def renew(self, router: str, sessions: list[str], *, create: bool) -> list[str]:
+        unknown = []
+        for session in sessions:
+            if create or self.sessions.get(session, ("", 0.0))[0] == router:
+                self.sessions[session] = (router, self.now + self.session_lease_ms)
+            else:
+                unknown.append(session)
+        return unknown
+
+    def reap(self, rules: Rules, observed: Grants) -> None:
+        self._begin(observed)
+        lost = [worker_id for worker_id, worker in self.workers.items() if worker.lease_end <= self.now]
+        late = [request_id for request_id, r in self.requests.items() if not r.worker and r.deadline <= self.now]
+        for session in [s for s, (_, lease_end) in self.sessions.items() if lease_end <= self.now]:
+            self._reap_session(session)
+        for worker_id in lost:
+            self._revoke_all(worker_id, "lost")
+            del self.workers[worker_id]
+        for request_id in late:
+            if request_id in self.requests:
+                self._expire(request_id)
+        self._grant_ready(rules)
+        for rank in ServiceClass:
+            self._clear_tags(rank)
+            self._preempt(rank, rules)
+
+    # ---- what can be asked of it
+
+    def queue(self, rank: ServiceClass) -> list[Request]:
+        """In the order in which they go."""
+        waiting = [r for r in self.requests.values() if r.rank == rank and not r.worker]
+        return sorted(waiting, key=lambda r: (r.tag, r.arrival))
+
+    def running(self, rank: ServiceClass) -> list[Request]:
+        return [r for r in self.requests.values() if r.rank == rank and r.worker]
+
+    def reserved(self, worker_id: str) -> int:
+        return sum(self.requests[request_id].cost for request_id in self.workers[worker_id].held)
+
+    def free(self) -> list[str]:
+        return [worker_id for worker_id, worker in self.workers.items() if worker.free]
+
+    def open(self, limit: str) -> set[str]:
+        return {i for i, r in self.requests.items() if limit in (limit.name for limit in r.asked.limits)}
+
+    def owned(self, session: str) -> set[str]:
+        return {i for i, r in self.requests.items() if r.asked.session == session}
+
+    # ---- steps that scripts share
+
+    def _begin(self, observed: Grants) -> None:
+        self.events, self._observed = [], dict(observed)
+
+    def _emit(self, event: Event) -> None:
+        """Events of a session that is gone reach nobody."""
+        if getattr(event, "session", None) in self.sessions:
+            self.events.append(event)
+
+    def _standing(self, request_id: str) -> str:
+        return "grant" if self.requests[request_id].worker else "queued"
+
+    def _adopt(self, s: Submission) -> str:
+        worker = self.workers.get(s.running_on)
+        if worker and worker.epoch != s.running_epoch:
+            return "revoke"
+        if worker is None:
+            worker = Worker(self.now + self.session_lease_ms, s.running_epoch)
+            self.workers[s.running_on] = worker
+        self.requests[s.request_id] = Request(
+            s, next(self._arrivals), self.now, worker=s.running_on, granted_at=self.now
+        )
+        worker.held.add(s.request_id)
+        return "grant"
+
+    def _refusal(self, s: Submission, rules: Rules) -> str | None:
+        for limit in s.limits:
+            if self._wait(limit, s) != 0:
+                return "limited"
+        of_class, waiting = rules.of(s.service_class), self.queue(s.service_class)
+        tokens = sum(r.cost for r in waiting)
+        over = bool(waiting) and tokens + s.tokens > of_class.max_queued_tokens
+        return "queue_full" if over or len(waiting) >= of_class.max_queued else None
+
+    def _wait(self, limit: Limit, s: Submission) -> float | None:
+        """Time until a limit lets the request through; None: it never does."""
+        wait = self.budgets.get(limit.name, Budget()).wait(self.now, limit, s.tokens)
+        if wait is not None and limit.concurrency and len(self.open(limit.name)) >= limit.concurrency:
+            return max(wait, 1000)
+        return wait
+
+    def _charge(self, s: Submission) -> None:
+        for limit in s.limits:
+            if limit.requests_per_minute or limit.tokens_per_minute:
+                self.budgets[limit.name] = self.budgets.get(limit.name, Budget()).charged(self.now, limit, s.tokens)
+
+    def _has_no_workers(self) -> bool:
+        if self.seen is None:
+            self.seen = self.now
+        return not self.workers and self.seen + self.no_worker_grace_ms < self.now
+
+    def _enqueue(self, s: Submission, rules: Rules) -> None:
+        lane = self.lanes[s.service_class]
+        if not self.queue(s.service_class):
+            lane.since = self.now
+        objective = s.objective_ms or rules.of(s.service_class).ttft_objective_ms
+        request = Request(s, next(self._arrivals), self.now, self.now + s.give_up_after_ms, objective)
+        request.tag = HEAD if s.at_head else max(lane.virtual, lane.ends.get(s.tenant, 0.0))
+        if not s.at_head:
+            lane.ends[s.tenant] = request.tag + s.tokens / s.weight
+        self.requests[s.request_id] = request
+
+    def _release(self, request_id: str, actual: int | None = None) -> None:
+        request = self.requests.pop(request_id)
+        if request.worker:
+            self.workers[request.worker].held.discard(request_id)
+        difference = 0 if actual is None else actual - request.cost
+        ends = self.lanes[request.rank].ends
+        if request.asked.tenant in ends:
+            ends[request.asked.tenant] += difference / request.asked.weight
+        for limit in request.asked.limits:
+            if difference and limit.tokens_per_minute:
+                budget = self.budgets.get(limit.name, Budget())
+                self.budgets[limit.name] = budget.corrected(self.now, limit, difference)
+
+    def _expire(self, request_id: str) -> None:
+        asked = self.requests[request_id].asked
+        self._release(request_id, 0)
+        self._emit(Expired(asked.session, request_id, asked.attempt))
+
+    def _revoke_all(self, worker_id: str, reason: str) -> None:
+        for request_id in sorted(self.workers[worker_id].held):
+            asked = self.requests[request_id].asked
+            self._release(request_id)
+            self._emit(Revoked(asked.session, request_id, asked.attempt, reason))
+
+    def _reap_session(self, session: str) -> None:
+        for request_id in self.owned(session):
+            self._release(request_id)
+        del self.sessions[session]
+
+    def _clear_tags(self, rank: ServiceClass) -> None:
+        lane = self.lanes[rank]
+        idle = not self.queue(rank) and not self.running(rank)
+        past = inf if idle else lane.virtual
+        lane.ends = {tenant: ends for tenant, ends in lane.ends.items() if ends > past}
+        if idle:
+            lane.virtual = 0.0
+
+    # ---- granting
+
+    def _grant_ready(self, rules: Rules) -> None:
+        left = GRANTS
+        for rank in ServiceClass:
+            left = self._grant_class(rank, left, rules)
+            if left == 0:
+                return
+
+    def _grant_class(self, rank: ServiceClass, left: int, rules: Rules) -> int:
+        passed = 0
+        while passed < PASSED_OVER and left > 0 and len(self.queue(rank)) > passed:
+            if not self.free():
+                return 0
+            result = self._turn(rank, passed, rules)
+            left -= 1
+            if result == "full":
+                return 0
+            passed += result == "passed"
+        return left
+
+    def _turn(self, rank: ServiceClass, passed: int, rules: Rules) -> str:
+        aged = self._aged_below(rank, rules)
+        if aged is not None and self.credit >= AGED_ONE_IN - 1 and self._serve(aged, 0, own=False) == "granted":
+            self.credit = 0
+            return "granted"
+        result = self._serve(rank, passed, own=True)
+        self.credit += aged is not None and result == "granted"
+        return result
+
+    def _aged_below(self, rank: ServiceClass, rules: Rules) -> ServiceClass | None:
+        aged, oldest = None, inf
+        for worse in list(ServiceClass)[rank + 1 :]:
+            ageing, since = rules.of(worse).ageing_ms, self.lanes[worse].since
+            if ageing and self.queue(worse) and since is not None and since + ageing <= self.now and since < oldest:
+                aged, oldest = worse, since
+        return aged
+
+    def _serve(self, rank: ServiceClass, passed: int, *, own: bool) -> str:
+        request = self.queue(rank)[passed]
+        if request.deadline <= self.now:
+            self._expire(request.asked.request_id)
+            return "gone"
+        fits = [self._fit(worker_id, request) for worker_id in self.free()]
+        if "fits" in fits:
+            overtaker = self._overtaker(request) if own and passed == 0 else None
+            if passed == 0:
+                self.lanes[rank].overtaken = self.lanes[rank].overtaken + 1 if overtaker else 0
+            self._grant(overtaker or request, own=own)
+            return "granted"
+        return "full" if "full" in fits else "passed"
+
+    def _overtaker(self, head: Request) -> Request | None:
+        """Who went before the head because its prompt is cached where a slot is free, as far as that is allowed."""
+        told = next(iter(self._observed.values()), None)
+        if told is None or told.expected_cached_tokens == 0 or told.request_id == head.asked.request_id:
+            return None
+        other = next((r for r in self.queue(head.rank) if r.asked.request_id == told.request_id), None)
+        lane = self.lanes[head.rank]
+        backlog = lane.ends.get(head.asked.tenant, 0.0) - head.tag
+        allowed = head.tag >= 0 and backlog >= BACKLOG and lane.overtaken < self._overtaking
+        return other if allowed and other and other.tag <= head.tag + NEAR else None
+
+    def _fit(self, worker_id: str, request: Request) -> str:
+        worker, asked = self.workers[worker_id], request.asked
+        report = worker.report
+        assert report is not None
+        excluded = worker_id in asked.excluded_workers and len(asked.excluded_workers) < len(self.workers)
+        other_version = asked.model_version not in ("", report.model_version)
+        if excluded or other_version or (asked.adapter and asked.adapter not in report.adapters):
+            return "unsuited"
+        room = report.kv_tokens - max(self.reserved(worker_id), report.kv_tokens_used)
+        return "full" if request.cost > room and worker.held else "fits"
+
+    def _grant(self, request: Request, *, own: bool) -> None:
+        fitting = [worker_id for worker_id in self.free() if self._fit(worker_id, request) == "fits"]
+        name = (request.asked.request_id, request.asked.attempt)
+        grant = self._observed.pop(name, None)
+        if grant is None:
+            raise Wrong(f"{name} was not granted, though it is its turn and {fitting} have room")
+        if grant.worker_id not in fitting:
+            raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} suit it")
+        tag = request.tag
+        request.worker, request.granted_at = grant.worker_id, self.now
+        self.workers[grant.worker_id].held.add(name[0])
+        self._take_turn(self.lanes[request.rank], request.rank, tag, own=own)
+        self._emit(grant)
+
+    def _take_turn(self, lane: Lane, rank: ServiceClass, tag: float, *, own: bool) -> None:
+        if self.last is not None and self.queue(rank):
+            gap = self.now - max(self.last, lane.since or 0)
+            pace = gap if self.pace is None else self.pace + PACE_WEIGHT * (gap - self.pace)
+            self.pace = float(f"{pace:.6g}")
+        lane.virtual = max(lane.virtual, tag)
+        lane.since = self.now if own else lane.since
+        self.last = self.now
+
+    # ---- making room
+
+    def _preempt(self, rank: ServiceClass, rules: Rules) -> None:
+        if not rules.of(rank).preempts:
+            return
+        asked = sum(r.asked_to_yield for r in self.requests.values())
+        for _ in range(asked, self._in_danger(rank)):
+            victim = next(self._victims(rank, rules), None)
+            if victim is None:
+                return
+            victim.asked_to_yield = True
+            self._emit(YieldAsked(victim.asked.session, victim.asked.request_id, victim.asked.attempt))
+
+    def _in_danger(self, rank: ServiceClass) -> int:
+        waiting = self.queue(rank)[:LOOKED_AT_RUNNING]
+        pace = self.pace or 0
+        return sum(self.now - r.submitted + i * pace > r.objective for i, r in enumerate(waiting, 1))
+
+    def _victims(self, rank: ServiceClass, rules: Rules) -> Iterator[Request]:
+        """The worst class first; in it, of the latest, who was tried least often."""
+        for worse in reversed(list(ServiceClass)[rank + 1 :]):
+            if not rules.of(worse).preemptible:
+                continue
+            latest = sorted(self.running(worse), key=lambda r: (r.granted_at, r.asked.request_id), reverse=True)
+            open_to_it = [r for r in latest[:LOOKED_AT_RUNNING] if not r.asked_to_yield]
+            if open_to_it:
+                yield min(open_to_it, key=lambda r: r.asked.attempt)
+
+    def retry_after_ms(self, rank: ServiceClass) -> int:
+        """Of a full queue: until half of it has gone."""
+        return ceil(max(1, len(self.queue(rank)) / 2) * (self.pace or 0))

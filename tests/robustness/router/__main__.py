@@ -1,0 +1,63 @@
+"""`python -m tests.robustness.router`: the long drills, with figures."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.robustness.router.drill import Arena, arena, drill
+from tests.robustness.router.faults import Fault, Flushed, OutOfMemory, Paused, ReadOnly, RedisKilled, RouterKilled
+from tests.robustness.router.verdict import judge
+
+HEAL_S = 6.0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.robustness.router", description=__doc__)
+    parser.add_argument("--kills", type=int, default=60, help="of router replicas, one a second")
+    parser.add_argument("--redis", type=int, default=10, help="times that Redis is killed, emptied, and so on")
+    parser.add_argument("--rate", type=float, default=200, help="requests a second")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="leave the cluster's folder, logs and all")
+    parser.add_argument("--only", action="append", help="a fault to try, such as 'redis killed'")
+    return parser.parse_args()
+
+
+def faults(built: Arena) -> list[Fault]:
+    url = built.redis_url
+    return [
+        RouterKilled(built.crew),
+        RedisKilled(built.crew),
+        Flushed(url),
+        Paused(url),
+        ReadOnly(url),
+        OutOfMemory(url),
+    ]
+
+
+async def run(built: Arena, fault: Fault, told: argparse.Namespace) -> bool:
+    every_s, strikes = (HEAL_S, told.redis) if fault.hides_redis else (1.0, told.kills)
+    made = await drill(built, [fault], strikes=strikes, every_s=every_s, per_second=told.rate, seed=told.seed)
+    verdict = judge(made)
+    sys.stdout.write(f"{fault.name}: {verdict}\n")
+    sys.stdout.flush()
+    return not verdict.complaints
+
+
+def main() -> None:
+    told = parse()
+    folder = Path(tempfile.mkdtemp(prefix="drill-"))
+    with arena(folder) as built:
+        chosen = [fault for fault in faults(built) if not told.only or fault.name in told.only]
+        good = [asyncio.run(run(built, fault, told)) for fault in chosen]
+    if told.keep:
+        sys.stdout.write(f"logs are in {folder / '.tidegate/logs'}\n")
+    else:
+        shutil.rmtree(folder)
+    sys.exit(0 if all(good) else 1)
+
+
+if __name__ == "__main__":
+    main()

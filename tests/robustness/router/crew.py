@@ -1,0 +1,108 @@
+"""The processes of a running cluster, killed and started again at once: no supervisor's patience stands in between."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from services.cli.local import state
+from services.cli.local.folder import DataFolder
+from tests.support.cluster import RunningCluster
+
+_END_SECONDS = 10.0
+_START_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Member:
+    """How a process is run, and the one that runs now."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    folder: str
+    log: Path
+    address: str
+    pid: int
+    ours: subprocess.Popen[bytes] | None = None
+
+
+@dataclass(slots=True)
+class Crew:
+    members: dict[str, Member] = field(default_factory=dict)
+
+    def named(self, prefix: str) -> list[str]:
+        return sorted(name for name in self.members if name.startswith(prefix))
+
+    def kill(self, name: str) -> None:
+        member = self.members[name]
+        os.kill(member.pid, signal.SIGKILL)
+        if member.ours:
+            member.ours.wait()
+        _wait_for_end(member.pid)
+
+    def start(self, name: str) -> None:
+        member = self.members[name]
+        with member.log.open("ab") as log:
+            member.ours = subprocess.Popen(
+                member.argv, env=member.environment, cwd=member.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        member.pid = member.ours.pid
+
+    def wait_until_up(self, names: list[str], *, at_least: int) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while sum(_listens(self.members[name].address) for name in names) < at_least:
+            assert time.monotonic() < deadline, f"fewer than {at_least} of {names} came up"
+            time.sleep(0.05)
+
+    def leave(self) -> None:
+        for member in self.members.values():
+            if member.ours and member.ours.poll() is None:
+                member.ours.kill()
+                member.ours.wait()
+
+
+@contextmanager
+def crew(cluster: RunningCluster) -> Iterator[Crew]:
+    """Takes the cluster's processes over from its supervisor, which stands still meanwhile."""
+    folder = DataFolder(cluster.folder / ".tidegate")
+    record = state.load(folder.state)
+    assert record is not None
+    mine = Crew({process.name: _member(process, folder) for process in record.processes})
+    os.kill(record.supervisor_pid, signal.SIGSTOP)
+    try:
+        yield mine
+    finally:
+        mine.leave()
+        os.kill(record.supervisor_pid, signal.SIGCONT)
+
+
+def _member(process: state.ProcessRecord, folder: DataFolder) -> Member:
+    assert process.pid is not None
+    running = psutil.Process(process.pid)
+    # Redis writes its address where its arguments were.
+    argv = [running.exe(), str(folder.redis / "redis.conf")] if process.name == "redis" else running.cmdline()
+    return Member(argv, running.environ(), running.cwd(), Path(process.log), process.address, process.pid)
+
+
+def _wait_for_end(pid: int) -> None:
+    """A process that is a zombie of the resting supervisor holds no port any more."""
+    deadline = time.monotonic() + _END_SECONDS
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} outlived SIGKILL"
+        time.sleep(0.01)
+
+
+def _listens(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), 1.0).close()
+    except OSError:
+        return False
+    return True

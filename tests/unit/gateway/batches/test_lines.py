@@ -1,0 +1,49 @@
+import json
+from typing import Any, Final
+
+from services.gateway.batches import lines
+from services.gateway.batches.lines import Result, read_lines
+
+CHAT: Final = "/v1/chat/completions"
+
+
+def raw(number: int = 1, **changes: Any) -> bytes:
+    return json.dumps(
+        {"custom_id": f"r{number}", "method": "POST", "url": CHAT, "body": {"model": "m"}, **changes}
+    ).encode()
+
+
+def test_lines_are_numbered_without_the_blank_ones() -> None:
+    found, problems = read_lines([raw(1), b"", b"  ", raw(2)], CHAT)
+    assert not problems
+    assert [(line.index, line.custom_id) for line in found] == [(0, "r1"), (1, "r2")]
+
+
+def test_every_wrong_line_is_named() -> None:
+    wrong = [
+        b"{",
+        b"[]",
+        raw(2, method="GET"),
+        raw(3, url="/v1/completions"),
+        raw(1),
+        raw(4, body={"stream": True}),
+        raw(5, extra=1),
+        b'{"custom_id": "' + b"x" * lines.MAX_LINE_BYTES + b'"}',
+    ]
+    _, problems = read_lines([raw(1), *wrong], CHAT)
+    assert [problem.line for problem in problems] == list(range(2, 10))
+    assert [problem.code for problem in problems] == [
+        "invalid_json", "invalid_json", "invalid_value", "mismatched_endpoint", "duplicate_custom_id", "invalid_value",
+        "unknown_parameter", "line_too_long",
+    ]  # fmt: skip
+
+
+def test_an_empty_file_and_endless_problems() -> None:
+    assert read_lines([b"\n"], CHAT)[1][0].code == "empty_file"
+    assert len(read_lines([b"{"] * 1000, CHAT)[1]) == lines.MAX_PROBLEMS
+
+
+def test_results_survive_being_kept() -> None:
+    result = Result(3, True, {"a": "\n\u2028"})
+    assert Result.load(result.dump().rstrip(b"\n")) == result
+    assert result.dump().count(b"\n") == result.line().count(b"\n") == 1

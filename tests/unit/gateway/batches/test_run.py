@@ -1,0 +1,181 @@
+"""Batches in one gateway's hands and in the next one's, on an object store in memory."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+from obstore.store import MemoryStore
+
+from services.gateway.batches import run as run_module
+from services.gateway.batches.asking import BatchAsker, BatchAsking
+from services.gateway.batches.batch import Batch, mint_id
+from services.gateway.batches.run import BatchRun, Lost
+from services.gateway.batches.store import BatchStore, Stored
+from services.gateway.files.store import FileStore
+from services.shared.clock import SystemClock
+from services.shared.errors import InvalidRequest, QueueFull
+from services.shared.objectstore import ObjectStore
+from tests.support.wait import wait_until
+
+LINES = 6
+
+
+class Asking:
+    """Answers with what was asked; `hold` keeps all but the first from being answered."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.busy = 0
+
+    async def ask(self, endpoint: str, body: dict[str, Any], asker: BatchAsker) -> dict[str, Any]:
+        self.asked.append(body["say"])
+        if self.busy:
+            self.busy -= 1
+            raise QueueFull("full", retry_after_s=0.001)
+        if body["say"] == "bad":
+            raise InvalidRequest("bad", param="say")
+        if body["say"] != "0":
+            await self.hold.wait()
+        return {"said": body["say"], "tier": sorted(asker.caller.tiers)}
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        store, random = ObjectStore(MemoryStore()), Random(1)
+        self.folder, self.random = folder, random
+        self.files, self.batches = FileStore(store, SystemClock(), random.getrandbits), BatchStore(store)
+        self.asking = Asking()
+
+    async def create(self, *said: str) -> Batch:
+        content = b"".join(
+            json.dumps(
+                {"custom_id": f"r{n}", "method": "POST", "url": "/v1/completions", "body": {"say": say}}
+            ).encode()
+            + b"\n"
+            for n, say in enumerate(said)
+        )
+        path = self.folder / "in.jsonl"
+        path.write_bytes(content)
+        file = await self.files.save("t", "in.jsonl", "batch", path, len(content))
+        now = SystemClock().wall()
+        batch = Batch(
+            id=mint_id(now, self.random.getrandbits(80)), tenant="t", key_id="k", weight=1.0, models=None,
+            endpoint="/v1/completions", input_file_id=file.id, created=int(now),
+        )  # fmt: skip
+        await self.batches.create(batch)
+        return batch
+
+    async def hold(self, batch: Batch, owner: str) -> BatchRun:
+        stored = await self.batches.get("t", batch.id)
+        held = await self.batches.put(stored, stored.batch.model_copy(update={"owner": owner}))
+        return self.run_of(held)
+
+    def run_of(self, held: Stored) -> BatchRun:
+        asking = cast(BatchAsking, self.asking)
+        return BatchRun(
+            held, self.batches, self.files, asking, concurrency=2, clock=SystemClock(), random=self.random
+        )  # fmt: skip
+
+    async def lines_of(self, file_id: str | None) -> list[dict[str, Any]]:
+        assert file_id
+        pieces = [piece async for piece in await self.files.content("t", file_id)]
+        return [json.loads(line) for line in b"".join(pieces).splitlines()]
+
+    async def now(self, batch: Batch) -> Batch:
+        return (await self.batches.get("t", batch.id)).batch
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(run_module, "BEAT_S", 0.05)
+    return World(tmp_path)
+
+
+async def test_answers_and_errors_each_have_a_file(world: World) -> None:
+    world.asking.busy = 2
+    batch = await world.create("0", "bad", "2")
+    await (await world.hold(batch, "a")).run()
+    ended = await world.now(batch)
+    assert (ended.status, ended.counts.model_dump()) == ("completed", {"total": 3, "completed": 2, "failed": 1})
+    answers = {line["custom_id"]: line["response"] for line in await world.lines_of(ended.output_file_id)}
+    assert {name: answer["body"]["said"] for name, answer in answers.items()} == {"r0": "0", "r2": "2"}
+    assert answers["r0"]["body"]["tier"] == ["batch"]
+    [error] = await world.lines_of(ended.error_file_id)
+    assert (error["response"]["status_code"], error["response"]["body"]["error"]["param"]) == (400, "say")
+    assert not [found async for found in world.batches.open_batches()]
+
+
+async def test_another_gateway_goes_on_where_one_was_killed(world: World) -> None:
+    batch = await world.create(*map(str, range(LINES)))
+    world.asking.hold.clear()
+    killed = asyncio.create_task((await world.hold(batch, "a")).run())
+    await wait_until(_counted(world, batch, 1), description="the first answer is kept")
+    killed.cancel()
+    await asyncio.wait([killed])
+    world.asking.hold.set()
+    await (await world.hold(batch, "b")).run()
+    ended = await world.now(batch)
+    assert (ended.status, ended.counts.completed) == ("completed", LINES)
+    assert sorted(line["custom_id"] for line in await world.lines_of(ended.output_file_id)) == [
+        f"r{n}" for n in range(LINES)
+    ]
+    assert world.asking.asked.count("0") == 1
+
+
+async def test_a_gateway_that_was_taken_for_dead_stops(world: World) -> None:
+    batch = await world.create("0", "1")
+    world.asking.hold.clear()
+    stalled = asyncio.create_task((await world.hold(batch, "a")).run())
+    await wait_until(_counted(world, batch, 1), description="the first answer is kept")
+    other = None
+    while other is None:
+        stored = await world.batches.get("t", batch.id)
+        taken = stored.batch.model_copy(update={"owner": "b", "beat": stored.batch.beat + 1})
+        other = await world.batches.put(stored, taken)
+    with pytest.raises(ExceptionGroup) as lost:
+        await stalled
+    assert lost.group_contains(Lost)
+    world.asking.hold.set()
+    await world.run_of(other).run()
+    assert len(await world.lines_of((await world.now(batch)).output_file_id)) == 2
+
+
+async def test_cancelling_keeps_what_is_done(world: World) -> None:
+    batch = await world.create("0", "1", "2")
+    world.asking.hold.clear()
+    running = asyncio.create_task((await world.hold(batch, "a")).run())
+    await wait_until(_counted(world, batch, 1), description="the first answer is kept")
+    await world.batches.change("t", batch.id, lambda batch: batch.entered("cancelling", 5))
+    await running
+    ended = await world.now(batch)
+    assert ended.status == "cancelled"
+    assert [line["custom_id"] for line in await world.lines_of(ended.output_file_id)] == ["r0"]
+
+
+async def test_a_file_that_is_none_fails_the_batch(world: World) -> None:
+    batch = await world.create("0")
+    await world.files.delete("t", batch.input_file_id)
+    await (await world.hold(batch, "a")).run()
+    ended = await world.now(batch)
+    assert (ended.status, ended.problems[0].code) == ("failed", "file_not_found")
+
+
+async def test_time_runs_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = await world.create("0", "1")
+    world.asking.hold.clear()
+    monkeypatch.setattr("services.gateway.batches.batch.WINDOW_S", 1)
+    await (await world.hold(batch, "a")).run()
+    assert (await world.now(batch)).status == "expired"
+
+
+def _counted(world: World, batch: Batch, completed: int) -> Callable[[], Any]:
+    async def reached() -> bool:
+        return (await world.now(batch)).counts.completed >= completed
+
+    return reached

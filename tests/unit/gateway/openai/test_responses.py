@@ -1,0 +1,146 @@
+"""The Responses API: what its input means as a chat, and the events of its answers."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.gateway.openai import invalid
+from services.gateway.openai.response_shape import ResponseStream, ResponseWhole
+from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.sse import Head
+from services.shared.errors import InvalidRequest, QueueFull
+from tidegate.worker.v1 import worker_pb2
+
+HEAD = Head("resp_ab", 5, "m", "default", "v1")
+TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+CALL = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
+
+
+def asked(**changes: Any) -> ResponsesRequest:
+    return invalid.check(ResponsesRequest, {"model": "m", "input": "hi", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://a"}]}]}, None),
+        ({"input": [{"type": "function_call_output", "call_id": "c1", "output": "x"}]}, "input[0].call_id"),
+        ({"store": True}, "store"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"tools": [TOOL, TOOL]}, "tools"),
+        ({"tool_choice": {"type": "function", "name": "look"}}, "tool_choice"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": 5}}}}, "text.format.schema"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"conversation": "conv_1"}, "conversation"),
+    ],
+)
+def test_bad_requests_name_the_parameter(changes: dict[str, Any], param: str | None) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(**changes)
+    assert param is None or refused.value.param == param
+
+
+def test_a_conversation_becomes_turns() -> None:
+    request = asked(
+        instructions="Be brief.",
+        input=[
+            {"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+            CALL,
+            {**CALL, "call_id": "c2"},
+            {"type": "function_call_output", "call_id": "c1", "output": "x"},
+            {"role": "assistant", "content": "Done."},
+            {"role": "assistant", "content": "Really."},
+        ],
+    )
+    messages = json.loads(request.chat.worker_prompt().messages_json)
+    assert [message["role"] for message in messages] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "assistant",
+    ]
+    assert messages[1]["content"] == "ab"
+    assert (messages[2]["reasoning_content"], messages[2]["content"]) == ("hm", "I look.")
+    assert [call["id"] for call in messages[2]["tool_calls"]] == ["c1", "c2"]
+
+
+def test_options_reach_the_chat() -> None:
+    chat = asked(
+        tools=[TOOL, {**TOOL, "name": "other"}],
+        tool_choice={"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "look"}]},
+        text={"format": {"type": "json_schema", "name": "s", "schema": {"type": "object"}}},
+        reasoning={"effort": "low"},
+        max_output_tokens=7,
+        include=["message.output_text.logprobs"],
+        top_logprobs=2,
+    ).chat
+    sampling, prompt = chat.sampling(), chat.worker_prompt()
+    assert (sampling.max_tokens, sampling.top_logprobs, sampling.json_schema) == (7, 2, '{"type":"object"}')
+    assert (prompt.reasoning_effort, prompt.tool_choice_json) == ("low", b'"required"')
+    assert b"other" not in prompt.tools_json
+
+
+DELTAS = [
+    worker_pb2.Delta(reasoning="h"),
+    worker_pb2.Delta(reasoning="m"),
+    worker_pb2.Delta(text='say "'),
+    worker_pb2.Delta(text="x", logprobs=[worker_pb2.TokenLogprob(token=b"x", logprob=-1)]),
+    worker_pb2.Delta(tool_calls=[worker_pb2.ToolCallDelta(index=0, id="c1", name="look", arguments="{")]),
+    worker_pb2.Delta(tool_calls=[worker_pb2.ToolCallDelta(index=0, arguments="}")]),
+    worker_pb2.Delta(finish_reason=worker_pb2.FINISH_REASON_TOOL_CALLS),
+]
+USED = worker_pb2.Usage(prompt_tokens=3, completion_tokens=4, reasoning_tokens=2)
+
+
+def events(data: bytes) -> list[dict[str, Any]]:
+    found = []
+    for block in data.decode().split("\n\n")[:-1]:
+        name, body = block.split("\n")
+        found.append(json.loads(body.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    return found
+
+
+def test_events_tell_the_same_as_the_document() -> None:
+    stream = ResponseStream(HEAD, asked().echo())
+    told = events(stream.open() + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    whole = ResponseWhole(asked().echo(), HEAD.id)
+    whole.add(DELTAS)
+    response = whole.document(HEAD, USED)
+    assert told[-1]["type"] == "response.completed"
+    assert told[-1]["response"] == json.loads(json.dumps(response))
+    assert [item["type"] for item in response["output"]] == ["reasoning", "message", "function_call"]
+    assert len({item["id"] for item in response["output"]}) == 3
+    done = [event["item"] for event in told if event["type"] == "response.output_item.done"]
+    assert done == told[-1]["response"]["output"]
+    deltas = [(event["output_index"], event["delta"]) for event in told if event["type"].endswith(".delta")]
+    assert deltas == [(0, "h"), (0, "m"), (1, 'say "'), (1, "x"), (2, "{"), (2, "}")]
+    assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 2
+
+
+def test_running_out_of_tokens_is_incomplete() -> None:
+    whole = ResponseWhole(asked().echo(), HEAD.id)
+    whole.add([worker_pb2.Delta(text="a", finish_reason=worker_pb2.FINISH_REASON_LENGTH)])
+    response = whole.document(HEAD, USED)
+    assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")
+    assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_a_failure_is_an_event_of_its_own() -> None:
+    [failed] = events(ResponseStream(HEAD, asked().echo()).fail(QueueFull("full")))
+    assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
+    assert failed["response"]["error"] == {"code": "server_error", "message": "full"}

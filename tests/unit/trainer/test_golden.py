@@ -1,0 +1,21 @@
+import pytest
+
+from trainer.golden import MARGIN_LOGITS, Said, surest
+
+SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
+
+
+@pytest.mark.parametrize(
+    ("leads", "run"),
+    [
+        ([], slice(0, 0)),
+        ([NEAR], slice(0, 0)),
+        ([SURE, SURE], slice(0, 2)),
+        ([SURE, NEAR, SURE, SURE], slice(2, 4)),
+        ([SURE, SURE, NEAR, SURE], slice(0, 2)),
+        ([NAN, NAN], slice(0, 0)),
+        ([SURE, NAN, SURE, SURE], slice(2, 4)),
+    ],
+)
+def test_the_longest_run_of_sure_tokens(leads: list[float], run: slice) -> None:
+    assert surest([Said(token=1, lead=lead) for lead in leads]) == run
