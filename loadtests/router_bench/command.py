@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -24,6 +25,8 @@ P99_US = 1_000
 SUBMITS_PER_SECOND = 10_000
 FLAT = 2.0
 """A script may take this much longer with the longest queue than with the shortest."""
+
+PIPED_WIDTH = 160
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -54,12 +57,11 @@ def bench(
             asyncio.run(process.measure(server, policy, blocks=blocks, pairs=pairs))
             for policy, blocks in track(runs, "router process", console=console)
         ]
-        info = server.client.info("server")
-    version = f"{info.get('server_name', 'redis')} {info.get('valkey_version', info['redis_version'])}"
+        version = server.version
     report = Report(redis=version, load=load, scripts=of_scripts, process=of_process)
     if json:
         json.write_text(report.model_dump_json(indent=2))
-    show(report, Console())
+    show(report, Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH))
     raise typer.Exit(1 if any(missed(report)) else 0)
 
 

@@ -24,6 +24,13 @@ class RedisServer:
     url: str
 
     @property
+    def version(self) -> str:
+        """And its allocator: with the C library's, scripts slow down as small hashes grow many."""
+        info = self.client.info("server", "memory")
+        name = info.get("server_name", "redis")
+        return f"{name} {info.get(f'{name}_version', info['redis_version'])}, {info['mem_allocator']}"
+
+    @property
     def cpu_s(self) -> float:
         times = self.process.cpu_times()
         return float(times.user + times.system)

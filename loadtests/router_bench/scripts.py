@@ -12,7 +12,7 @@ from loadtests.router_bench.redis_server import RedisServer
 from services.router.keys import PoolKeys
 from services.router.markers import markers
 from services.router.rules import Rules
-from services.router.scripts import NAMES, Call, PoolScripts, Submission, WorkerReport, script
+from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool
 
@@ -61,7 +61,7 @@ def measure(server: RedisServer, case: Case, calls: int) -> ScriptFigures:
     client.flushall()
     load = _Load(case)
     for name in NAMES:
-        client.script_load(script(name, case.policy).source)
+        client.script_load(script(name, Composition(case.policy)).source)
     _run(client, load.attach())
     running = WORKERS * SLOTS if case.queued else WORKERS * SLOTS - calls
     _run(client, load.submits(running + case.queued))
@@ -74,7 +74,7 @@ class _Load:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._scripts = PoolScripts(PoolKeys("bench"), "router", case.policy)
+        self._scripts = PoolScripts(PoolKeys("bench"), "router", Composition(case.policy))
         self._random = Random(1)  # noqa: S311 (a load, no secret)
         self._submitted = 0
 

@@ -1,5 +1,6 @@
 """`python -m loadtests.simulator`: study a scenario, or record the traffic that it has and play a recording."""
 
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,8 @@ Duration = Annotated[float | None, typer.Option(help="seconds of arrivals, inste
 
 
 def main() -> None:
+    # Whoever ends us ends our Redis, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except WrongSettings as error:

@@ -9,11 +9,11 @@ from loadtests.simulator.ask import BLOCK_TOKENS
 from loadtests.simulator.dispatch import Order, Refuse, Start, Yield
 from loadtests.simulator.engine import Engine
 from loadtests.simulator.request import Request
-from services.router.events import Expired, Granted, YieldAsked, decode_event
+from services.router.events import CrowdedOut, Expired, Granted, YieldAsked, decode_event
 from services.router.keys import PoolKeys
 from services.router.markers import markers
 from services.router.rules import Rules
-from services.router.scripts import NAMES, Call, PoolScripts, Submission, WorkerReport, script
+from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.config import Cluster
 
 SESSION = "simulation"
@@ -35,14 +35,15 @@ class RouterDispatch:
         self._client = client
         self._rules = Rules.of_cluster(cluster)
         self._keys = PoolKeys(pool.name)
-        self._scripts = PoolScripts(self._keys, "simulator", pool.placement, "simulated", pool.overtaking)
+        composition = Composition.of_pool(pool, "simulated")
+        self._scripts = PoolScripts(self._keys, "simulator", composition)
         self._expected_output = expected_output_tokens
         self._requests: dict[str, Request] = {}
         self._calls: list[tuple[Call, Request | None]] = []
         self.script_calls = 0
         client.flushdb()
         for name in NAMES:
-            client.script_load(script(name, pool.placement, "simulated", pool.overtaking).source)
+            client.script_load(script(name, composition).source)
 
     def submit(self, request: Request) -> None:
         ask = request.ask
@@ -123,6 +124,8 @@ class RouterDispatch:
                 return Yield(request) if request else None
             case Expired(request_id=name):
                 return Refuse(self._requests.pop(name), "expired")
+            case CrowdedOut(request_id=name):
+                return Refuse(self._requests.pop(name), "refused")
             case event:
                 raise RuntimeError(f"nothing here should have brought about {event}")
 

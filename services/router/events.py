@@ -52,6 +52,16 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
+class CrowdedOut:
+    """It waited at the end of a full queue, and another tenant's request took its room."""
+
+    session: str
+    request_id: str
+    attempt: int
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class YieldAsked:
     session: str
     request_id: str
@@ -91,7 +101,7 @@ class DeliveryAsked:
     finish_timeout_ms: int
 
 
-Event = Granted | Revoked | Expired | YieldAsked | DrainAsked | DeliveryAsked
+Event = Granted | Revoked | Expired | CrowdedOut | YieldAsked | DrainAsked | DeliveryAsked
 Answer = Granted | Queued | Refused | Revoked
 
 
@@ -104,6 +114,9 @@ def decode_event(document: bytes) -> Event:
             return Revoked(fields["session"], fields["request"], int(fields["attempt"]), fields["reason"])
         case "expired":
             return Expired(fields["session"], fields["request"], int(fields["attempt"]))
+        case "crowded_out":
+            retry_after_ms = int(fields["retry_after_ms"])
+            return CrowdedOut(fields["session"], fields["request"], int(fields["attempt"]), retry_after_ms)
         case "yield":
             return YieldAsked(fields["session"], fields["request"], int(fields["attempt"]))
         case "drain":

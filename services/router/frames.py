@@ -2,7 +2,17 @@
 
 from dataclasses import asdict
 
-from services.router.events import Answer, Expired, Granted, LimitState, Queued, Refused, Revoked, YieldAsked
+from services.router.events import (
+    Answer,
+    CrowdedOut,
+    Expired,
+    Granted,
+    LimitState,
+    Queued,
+    Refused,
+    Revoked,
+    YieldAsked,
+)
 from services.router.scripts import Submission
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -73,6 +83,10 @@ def revoke(event: Revoked) -> pb.DispatchResponse:
 
 def expired(event: Expired) -> pb.DispatchResponse:
     return reject(event.request_id, event.attempt, "expired")
+
+
+def crowded_out(event: CrowdedOut) -> pb.DispatchResponse:
+    return refuse(event.request_id, event.attempt, Refused("queue_full", event.retry_after_ms))
 
 
 def yield_(event: YieldAsked) -> pb.DispatchResponse:

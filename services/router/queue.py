@@ -6,7 +6,7 @@ from services.router.events import Answer, Granted, Queued, Refused, Revoked, de
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.rules import Rules
-from services.router.scripts import PoolScripts, Submission, WorkerReport
+from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.router.switchboard import Switchboard
@@ -32,8 +32,7 @@ class PoolQueue:
         self.pool = pool
         self.keys = PoolKeys(pool)
         self.rules = Rules.of_cluster(cluster)
-        told = cluster.pool(pool)
-        self._scripts = PoolScripts(self.keys, router_id, told.placement, overtaking=told.overtaking)
+        self._scripts = PoolScripts(self.keys, router_id, Composition.of_pool(cluster.pool(pool)))
         self._store = store
         self._settings = settings
         self._switchboard = switchboard

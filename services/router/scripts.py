@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha1
 from pathlib import Path
+from typing import Self
 
 from services.router.keys import PoolKeys
 from services.router.rules import Rules
 from services.shared.classes import ServiceClass
+from services.shared.config import Pool
 
 _LUA = Path(__file__).parent / "lua"
 _PART = re.compile(r"^-- @(include \w+|policy order|policy|clock)$", re.MULTILINE)
@@ -16,31 +18,43 @@ _PART = re.compile(r"^-- @(include \w+|policy order|policy|clock)$", re.MULTILIN
 NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", "record")
 
 
-@dataclass(frozen=True)
-class Script:
-    """One script, composed with a placement policy, a clock, and how often the head of a class may be overtaken."""
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What scripts are composed with: a placement policy, a clock, and the figures of turns.lua."""
 
-    name: str
     policy: str
     clock: str = "server"
     overtaking: int = 0
+    burst_tokens: int = 0
+
+    @classmethod
+    def of_pool(cls, pool: Pool, clock: str = "server") -> Self:
+        return cls(pool.placement, clock, pool.overtaking, pool.burst_tokens)
+
+
+@dataclass(frozen=True)
+class Script:
+    name: str
+    of: Composition
 
     @cached_property
     def source(self) -> str:
         """The file with each of its parts in the place where it names it."""
         composed = _PART.sub(lambda line: self._part(line[1]).read_text(), (_LUA / f"{self.name}.lua").read_text())
-        return composed.replace("-- @overtaking", f"local OVERTAKING = {self.overtaking}")
+        return composed.replace(
+            "-- @figures", f"local OVERTAKING, BURST = {self.of.overtaking}, {self.of.burst_tokens}"
+        )
 
     def _part(self, named: str) -> Path:
         match named.split():
             case ["include", name]:
                 return _LUA / "include" / f"{name}.lua"
             case ["policy", "order"]:
-                return _LUA / "policy" / f"{self.policy}.order.lua"
+                return _LUA / "policy" / f"{self.of.policy}.order.lua"
             case ["policy"]:
-                return _LUA / "policy" / f"{self.policy}.lua"
+                return _LUA / "policy" / f"{self.of.policy}.lua"
             case _:
-                return _LUA / "clock" / f"{self.clock}.lua"
+                return _LUA / "clock" / f"{self.of.clock}.lua"
 
     @cached_property
     def sha(self) -> str:
@@ -49,8 +63,8 @@ class Script:
 
 
 @cache
-def script(name: str, policy: str, clock: str = "server", overtaking: int = 0) -> Script:
-    return Script(name, policy, clock, overtaking)
+def script(name: str, composition: Composition) -> Script:
+    return Script(name, composition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +134,7 @@ class PoolScripts:
 
     keys: PoolKeys
     router_id: str
-    policy: str
-    clock: str = "server"
-    overtaking: int = 0
+    composition: Composition
 
     def submit(self, s: Submission, rules: Rules, *, lease_ms: int, no_worker_grace_ms: int) -> Call:
         of_class = rules.of(s.service_class)
@@ -171,7 +183,7 @@ class PoolScripts:
         return self._call(name, *rules.arguments, *args)
 
     def _call(self, name: str, *args: str | float | bytes) -> Call:
-        return Call(script(name, self.policy, self.clock, self.overtaking), [self.keys.root], [self.router_id, *args])
+        return Call(script(name, self.composition), [self.keys.root], [self.router_id, *args])
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from services.router.events import DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked, YieldAsked
-from services.router.frames import expired, grant, revoke, yield_
+from services.router.events import CrowdedOut, DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked, YieldAsked
+from services.router.frames import crowded_out, expired, grant, revoke, yield_
 from services.router.metrics import RouterMetrics
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -114,7 +114,7 @@ class Switchboard:
             case DeliveryAsked():
                 if worker := self._workers.get(event.worker_id):
                     worker.ask(pb.AttachResponse(deliver=_deliver(event)))
-            case Granted() | Revoked() | Expired() | YieldAsked():
+            case Granted() | Revoked() | Expired() | CrowdedOut() | YieldAsked():
                 if session := self._sessions.get(event.session):
                     session.waiting.pop(event.request_id, None)
                     session.send(_frame(event))
@@ -128,7 +128,7 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
     )
 
 
-def _frame(event: Granted | Revoked | Expired | YieldAsked) -> pb.DispatchResponse:
+def _frame(event: Granted | Revoked | Expired | CrowdedOut | YieldAsked) -> pb.DispatchResponse:
     match event:
         case Granted():
             return grant(event)
@@ -136,5 +136,7 @@ def _frame(event: Granted | Revoked | Expired | YieldAsked) -> pb.DispatchRespon
             return revoke(event)
         case Expired():
             return expired(event)
+        case CrowdedOut():
+            return crowded_out(event)
         case YieldAsked():
             return yield_(event)

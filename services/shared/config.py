@@ -93,6 +93,9 @@ class Pool(Strict):
         description="how often the head of a full pool's queue may be overtaken by requests that a free worker has"
         " cached; 0: order is exact",
     )
+    burst_tokens: int = Field(
+        8192, ge=0, le=10**9, description="tokens that a tenant may run ahead of its share of a class before it waits"
+    )
 
 
 class ClassPolicy(Strict):

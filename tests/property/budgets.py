@@ -1,4 +1,4 @@
-"""A limit's two budgets, as the generic cell rate algorithm keeps them: by the time (ms) at which each is whole again."""
+"""A limit's two budgets, as the generic cell rate algorithm keeps them: by the time (ms) at which each is whole."""
 
 from dataclasses import dataclass
 from math import floor

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, inf
 
-from services.router.events import Event, Expired, Granted, Revoked, YieldAsked
-from services.router.rules import Rules
+from services.router.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
+from services.router.rules import ClassRules, Rules
 from services.router.scripts import Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from tests.property.budgets import Budget
@@ -90,9 +90,16 @@ class Lane:
 
 class Model:
     def __init__(
-        self, now: float, *, session_lease_ms: int, worker_lease_ms: int, no_worker_grace_ms: int, overtaking: int = 0
+        self,
+        now: float,
+        *,
+        session_lease_ms: int,
+        worker_lease_ms: int,
+        no_worker_grace_ms: int,
+        overtaking: int = 0,
+        burst_tokens: int = 0,
     ) -> None:
-        self.now, self._overtaking = now, overtaking
+        self.now, self._overtaking, self._burst_tokens = now, overtaking, burst_tokens
         self.session_lease_ms, self.worker_lease_ms = session_lease_ms, worker_lease_ms
         self.no_worker_grace_ms = no_worker_grace_ms
         self.requests: dict[str, Request] = {}
@@ -250,8 +257,21 @@ class Model:
                 return "limited"
         of_class, waiting = rules.of(s.service_class), self.queue(s.service_class)
         tokens = sum(r.cost for r in waiting)
-        over = bool(waiting) and tokens + s.tokens > of_class.max_queued_tokens
-        return "queue_full" if over or len(waiting) >= of_class.max_queued else None
+        if not _is_full(of_class, len(waiting), tokens + s.tokens) or self._crowd_out(s, of_class, waiting, tokens):
+            return None
+        return "queue_full"
+
+    def _crowd_out(self, s: Submission, of_class: ClassRules, waiting: list[Request], tokens: int) -> bool:
+        """Refuses the last in line in the newcomer's stead."""
+        last = waiting[-1] if waiting else None
+        if last is None or self._next_start(s) >= last.tag or last.asked.tenant == s.tenant:
+            return False
+        if _is_full(of_class, len(waiting) - 1, tokens - last.cost + s.tokens):
+            return False
+        retry_after_ms = self.retry_after_ms(s.service_class)
+        self._release(last.asked.request_id, 0)
+        self._emit(CrowdedOut(last.asked.session, last.asked.request_id, last.asked.attempt, retry_after_ms))
+        return True
 
     def _wait(self, limit: Limit, s: Submission) -> float | None:
         """Time until a limit lets the request through; None: it never does."""
@@ -276,10 +296,14 @@ class Model:
             lane.since = self.now
         objective = s.objective_ms or rules.of(s.service_class).ttft_objective_ms
         request = Request(s, next(self._arrivals), self.now, self.now + s.give_up_after_ms, objective)
-        request.tag = HEAD if s.at_head else max(lane.virtual, lane.ends.get(s.tenant, 0.0))
+        request.tag = HEAD if s.at_head else self._next_start(s)
         if not s.at_head:
-            lane.ends[s.tenant] = request.tag + s.tokens / s.weight
+            lane.ends[s.tenant] = max(lane.virtual, lane.ends.get(s.tenant, 0.0)) + s.tokens / s.weight
         self.requests[s.request_id] = request
+
+    def _next_start(self, s: Submission) -> float:
+        lane = self.lanes[s.service_class]
+        return max(lane.virtual, lane.ends.get(s.tenant, 0.0) - self._burst_tokens)
 
     def _release(self, request_id: str, actual: int | None = None) -> None:
         request = self.requests.pop(request_id)
@@ -366,7 +390,7 @@ class Model:
             overtaker = self._overtaker(request) if own and passed == 0 else None
             if passed == 0:
                 self.lanes[rank].overtaken = self.lanes[rank].overtaken + 1 if overtaker else 0
-            self._grant(overtaker or request, own=own)
+            self._grant(overtaker or request, request.tag, own=own)
             return "granted"
         return "full" if "full" in fits else "passed"
 
@@ -392,7 +416,8 @@ class Model:
         room = report.kv_tokens - max(self.reserved(worker_id), report.kv_tokens_used)
         return "full" if request.cost > room and worker.held else "fits"
 
-    def _grant(self, request: Request, *, own: bool) -> None:
+    def _grant(self, request: Request, tag: float, *, own: bool) -> None:
+        """`tag`: of the head, which virtual time goes by."""
         fitting = [worker_id for worker_id in self.free() if self._fit(worker_id, request) == "fits"]
         name = (request.asked.request_id, request.asked.attempt)
         grant = self._observed.pop(name, None)
@@ -400,7 +425,6 @@ class Model:
             raise Wrong(f"{name} was not granted, though it is its turn and {fitting} have room")
         if grant.worker_id not in fitting:
             raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} suit it")
-        tag = request.tag
         request.worker, request.granted_at = grant.worker_id, self.now
         self.workers[grant.worker_id].held.add(name[0])
         self._take_turn(self.lanes[request.rank], request.rank, tag, own=own)
@@ -446,3 +470,8 @@ class Model:
     def retry_after_ms(self, rank: ServiceClass) -> int:
         """Of a full queue: until half of it has gone."""
         return ceil(max(1, len(self.queue(rank)) / 2) * (self.pace or 0))
+
+
+def _is_full(of_class: ClassRules, waiting: int, tokens: int) -> bool:
+    """`tokens`: of what waits and of the newcomer."""
+    return waiting >= of_class.max_queued or (waiting > 0 and tokens > of_class.max_queued_tokens)

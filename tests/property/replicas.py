@@ -8,7 +8,7 @@ from redis.exceptions import NoScriptError
 
 from services.router.events import Event, Granted, decode_event
 from services.router.keys import PoolKeys
-from services.router.scripts import Call, PoolScripts
+from services.router.scripts import Call, Composition, PoolScripts
 
 POOL = "tide"
 ROUTERS = ("router-a", "router-b")
@@ -17,10 +17,11 @@ ROUTERS = ("router-a", "router-b")
 class Replicas:
     """`now` is the time (ms) that scripts see."""
 
-    def __init__(self, client: redis.Redis, policy: str, now: int, overtaking: int = 0) -> None:
+    def __init__(self, client: redis.Redis, policy: str, now: int, overtaking: int = 0, burst_tokens: int = 0) -> None:
         self.client = client
         self.keys = PoolKeys(POOL)
-        self._scripts = {router: PoolScripts(self.keys, router, policy, "simulated", overtaking) for router in ROUTERS}
+        composition = Composition(policy, "simulated", overtaking, burst_tokens)
+        self._scripts = {router: PoolScripts(self.keys, router, composition) for router in ROUTERS}
         client.flushall()
         self.set_clock(now)
 
@@ -43,7 +44,8 @@ class Replicas:
         told = [(router, decode_event(document)) for document in returned]
         for other in ROUTERS:
             outbox = self.keys.key("outbox:", other)
-            told += [(other, decode_event(document)) for document in self.client.lrange(outbox, 0, -1)]
+            left: Any = self.client.lrange(outbox, 0, -1)
+            told += [(other, decode_event(document)) for document in left]
             self.client.delete(outbox)
         return told
 

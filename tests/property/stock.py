@@ -17,7 +17,8 @@ class Stock:
     def __init__(self, client: redis.Redis, keys: PoolKeys) -> None:
         self._client = client
         self._keys = keys
-        self.keys = {raw.decode().removeprefix(keys.root) for raw in client.keys()}
+        every: Any = client.keys()
+        self.keys = {raw.decode().removeprefix(keys.root) for raw in every}
         self.turns = self._hash("turns")
 
     def _hash(self, name: str) -> dict[str, str]:
@@ -61,7 +62,7 @@ class Stock:
             assert tag == _tag(request, place), f"tag of {place}"
         assert dict(self._sorted(f"tenants:{rank.label}")) == lane.ends
         assert dict(self._sorted(f"running:{rank.label}")) == {r.asked.request_id: r.granted_at for r in running}
-        assert float(self.turns.get(f"v{rank:d}", 0)) == lane.virtual
+        assert (rank, float(self.turns.get(f"v{rank:d}", 0))) == (rank, lane.virtual)
         assert int(self.turns.get(f"tokens{rank:d}", 0)) == sum(r.cost for r in queue)
 
     def _check_worker(self, model: Model, worker_id: str) -> None:
@@ -85,7 +86,7 @@ class Stock:
             assert self._set(f"open:{name}") == model.open(name)
 
     def _check_caches(self, model: Model) -> None:
-        """The index of prefixes is the same from both sides, and no cache holds more than its worker's KV cache does."""
+        """The index of prefixes is the same from both sides, and every token in it is counted."""
         by_cache = {name: dict(self._sorted(f"cache:{name}")) for name in self._started("cache:")}
         by_marker = {marker: set(caches.strip(",").split(",")) for marker, caches in self._hash("prefix").items()}
         for name, markers in by_cache.items():

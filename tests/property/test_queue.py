@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ CHANGES = st.sampled_from(
         pb.ClassPolicy(preemptible=False, ttft_objective_ms=0),
     ]
 )
-CLUSTER = Cluster(pools=(Pool(name=POOL, model=POOL),), classes=CLASSES)  # type: ignore[arg-type]
+CLUSTER = Cluster(pools=(Pool(name=POOL, model=POOL),), classes=CLASSES)
 
 routers = st.runner().flatmap(lambda machine: st.sampled_from(machine.routers))
 costs = st.sampled_from([50, 100, 150, 400, 0])
@@ -106,18 +107,19 @@ reports = st.builds(
 
 
 class RouterQueue(RuleBasedStateMachine):
-    def __init__(self, client: redis.Redis, policy: str, overtaking: int) -> None:
+    def __init__(self, client: redis.Redis, policy: str, overtaking: int = 0, burst_tokens: int = 0) -> None:
         """With overtaking all calls go through one replica: only there can be told which of two grants came first."""
         super().__init__()
-        self.rules = Rules.of_cluster(CLUSTER)
+        self.class_rules = Rules.of_cluster(CLUSTER)
         self.model = Model(
             START_MS,
             session_lease_ms=LEASE_MS,
             worker_lease_ms=LEASE_MS,
             no_worker_grace_ms=GRACE_MS,
             overtaking=overtaking,
+            burst_tokens=burst_tokens,
         )
-        self.replicas = Replicas(client, policy, START_MS, overtaking)
+        self.replicas = Replicas(client, policy, START_MS, overtaking, burst_tokens)
         self.routers = ROUTERS[:1] if overtaking else ROUTERS
         self._ids = count()
 
@@ -146,10 +148,12 @@ class RouterQueue(RuleBasedStateMachine):
     def submit(self, router: str, submission: Submission) -> None:
         reply, told = self._call(
             router,
-            lambda scripts: scripts.submit(submission, self.rules, lease_ms=LEASE_MS, no_worker_grace_ms=GRACE_MS),
+            lambda scripts: scripts.submit(
+                submission, self.class_rules, lease_ms=LEASE_MS, no_worker_grace_ms=GRACE_MS
+            ),
         )
         answer = orjson.loads(reply)
-        kind = self.model.submit(router, submission, self.rules, grants(told))
+        kind = self.model.submit(router, submission, self.class_rules, grants(told))
         assert answer["kind"] == kind
         self._check_events(told)
         if kind != "expired":  # charged and given back in one step; the answer tells the charge
@@ -214,8 +218,8 @@ class RouterQueue(RuleBasedStateMachine):
         self.heartbeat(router, replace(report, epoch=self._epoch(report.worker_id) + newer))
 
     def heartbeat(self, router: str, report: WorkerReport) -> None:
-        accepted, told = self._call(router, lambda s: s.heartbeat(report, self.rules, lease_ms=LEASE_MS))
-        assert bool(accepted) == self.model.heartbeat(router, report, self.rules, grants(told))
+        accepted, told = self._call(router, lambda s: s.heartbeat(report, self.class_rules, lease_ms=LEASE_MS))
+        assert bool(accepted) == self.model.heartbeat(router, report, self.class_rules, grants(told))
         self._check_events(told)
 
     @rule(router=routers, worker=st.sampled_from(WORKERS), newer=mostly(0, 1), grace=st.sampled_from([0, 999]))
@@ -241,13 +245,13 @@ class RouterQueue(RuleBasedStateMachine):
 
     @rule(router=routers)
     def reap(self, router: str) -> None:
-        _, told = self._call(router, lambda scripts: scripts.reap(self.rules, limit=REAP_LIMIT))
-        self.model.reap(self.rules, grants(told))
+        _, told = self._call(router, lambda scripts: scripts.reap(self.class_rules, limit=REAP_LIMIT))
+        self.model.reap(self.class_rules, grants(told))
         self._check_events(told)
 
     @rule(service_class=st.sampled_from(ServiceClass), change=CHANGES)
     def change_rules(self, service_class: ServiceClass, change: pb.ClassPolicy) -> None:
-        self.rules = self.rules.with_change(service_class, change)
+        self.class_rules = self.class_rules.with_change(service_class, change)
 
     # ---- what must hold
 
@@ -274,9 +278,9 @@ class RouterQueue(RuleBasedStateMachine):
 
     def finish_one(self, router: str, request_id: str, attempt: int, actual: int | None) -> None:
         expected, told = self._call(
-            router, lambda scripts: scripts.finish(request_id, attempt, self.rules, actual_tokens=actual)
+            router, lambda scripts: scripts.finish(request_id, attempt, self.class_rules, actual_tokens=actual)
         )
-        assert (expected >= 0) == self.model.finish(request_id, attempt, actual, self.rules, grants(told))
+        assert (expected >= 0) == self.model.finish(request_id, attempt, actual, self.class_rules, grants(told))
         self._check_events(told)
 
     def _epoch(self, worker_id: str) -> int:
@@ -321,10 +325,14 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize(("policy", "overtaking"), [("prefix", 0), ("least_load", 0), ("prefix", 2)])
-def test_the_scripts_do_as_the_model(client: redis.Redis, policy: str, overtaking: int) -> None:
-    some = settings(max_examples=settings.default.max_examples // 4)
-    run_state_machine_as_test(lambda: RouterQueue(client, policy, overtaking), settings=some)  # type: ignore[no-untyped-call]
+@pytest.mark.parametrize(
+    ("policy", "overtaking", "burst_tokens"), [("prefix", 0, 0), ("least_load", 0, 150), ("prefix", 2, 0)]
+)
+def test_the_scripts_do_as_the_model(client: redis.Redis, policy: str, overtaking: int, burst_tokens: int) -> None:
+    chosen = settings.get_profile(settings.get_current_profile_name())
+    some = settings(chosen, max_examples=chosen.max_examples // 4)
+    build: Any = partial(RouterQueue, client, policy, overtaking, burst_tokens)
+    run_state_machine_as_test(build, settings=some)
 
 
 def test_the_head_of_a_long_queue_is_overtaken_so_often_and_no_more(client: redis.Redis) -> None:

@@ -93,13 +93,13 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
             for task in running.values():
                 task.cancel()
 
-    async def Tokenize(self, request: worker_pb2.TokenizeRequest, context: Any) -> worker_pb2.TokenizeResponse:  # type: ignore[override]  # noqa: N802
+    async def Tokenize(self, request: worker_pb2.TokenizeRequest, context: Any) -> worker_pb2.TokenizeResponse:  # noqa: N802
         """One token a byte."""
         await self._check_behaviour(context)
         said = request.text.encode() or request.chat.tools_json + request.chat.messages_json
         return worker_pb2.TokenizeResponse(token_ids=list(said), model_version=VERSION)
 
-    async def Detokenize(self, request: worker_pb2.DetokenizeRequest, context: Any) -> worker_pb2.DetokenizeResponse:  # type: ignore[override]  # noqa: N802
+    async def Detokenize(self, request: worker_pb2.DetokenizeRequest, context: Any) -> worker_pb2.DetokenizeResponse:  # noqa: N802
         await self._check_behaviour(context)
         return worker_pb2.DetokenizeResponse(text=bytes(request.token_ids).decode(), model_version=VERSION)
 
@@ -208,8 +208,13 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
 
     def tell_place(self, submit: router_pb2.Submit, position: int, expected_wait_ms: int) -> None:
         """Said again to a request that waits."""
-        name = {"request_id": submit.request_id, "attempt": submit.attempt}
-        self.session.send(queued=router_pb2.Queued(**name, position=position, expected_wait_ms=expected_wait_ms))
+        queued = router_pb2.Queued(
+            request_id=submit.request_id,
+            attempt=submit.attempt,
+            position=position,
+            expected_wait_ms=expected_wait_ms,
+        )
+        self.session.send(queued=queued)
 
     def revoke(self, submit: router_pb2.Submit) -> None:
         reason = router_pb2.REVOKE_REASON_WORKER_STUCK

@@ -15,7 +15,7 @@ _ids = count(1)
 
 
 class Gateway:
-    """Frames that the router sent wait in `inbox`, but for the catalog and how waiting requests stand, which are kept."""
+    """Frames that the router sent wait in `inbox`; of catalog and waiting requests only the last word is kept."""
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
@@ -56,7 +56,7 @@ class Gateway:
             attempt=attempt,
             pool="tide",
             outcome=pb.Outcome.Value(f"OUTCOME_{outcome.upper()}"),
-            **usage,  # type: ignore[arg-type]
+            **usage,
         )
         await self.send(pb.DispatchRequest(finish=finish))
 

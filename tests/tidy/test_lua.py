@@ -8,7 +8,7 @@ import pytest
 from services.router.keys import NAMES, PoolKeys
 from services.router.rules import Rules
 from services.router.scripts import NAMES as SCRIPTS
-from services.router.scripts import Call, Limit, PoolScripts, Submission, WorkerReport
+from services.router.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
 
@@ -17,7 +17,7 @@ RULES = Rules.of_cluster(Cluster(pools=(Pool(name="tide", model="tide"),)))
 
 
 def calls() -> dict[str, Call]:
-    scripts = PoolScripts(PoolKeys("tide"), "router", "prefix")
+    scripts = PoolScripts(PoolKeys("tide"), "router", Composition("prefix"))
     submission = Submission("s", "r", 1, ServiceClass.FLEX, 10, 1000, limits=(Limit("l", 1, 1, 1),))
     made = [
         scripts.submit(submission, RULES, lease_ms=1000, no_worker_grace_ms=1),

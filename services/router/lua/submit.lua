@@ -109,6 +109,32 @@ local function has_no_workers()
   return redis.call('GET', SEEN) + ARGV[28] < now
 end
 
+local function is_full(queued, tokens)
+  return queued >= tonumber(ARGV[20]) or (queued > 0 and tokens + cost > tonumber(ARGV[21]))
+end
+
+-- At the present pace, until half of so many have gone.
+local function time_to_half(queued)
+  return math.ceil(math.max(1, queued / 2) * (redis.call('HGET', TURNS, 'pace') or 0))
+end
+
+-- A full queue is kept full by whoever floods it. So another tenant's request that would go before the last in line takes
+-- its room, and the last in line is refused in its stead. False when that does not help.
+local function crowd_out(queued, tokens)
+  local place, tag = unpack(redis.call('ZRANGE', QUEUES[rank + 1], -1, -1, 'WITHSCORES'))
+  if not place or next_start(rank, tenant) >= tonumber(tag) then
+    return false
+  end
+  local last = of_place(place)
+  local its = redis.call('HMGET', REQUEST .. last, 'session', 'attempt', 'tenant', 'cost')
+  if its[3] == tenant or is_full(queued - 1, tokens - its[4]) then
+    return false
+  end
+  release(last, 0)
+  emit({ kind = 'crowded_out', session = its[1], request = last, attempt = its[2], retry_after_ms = time_to_half(queued) })
+  return true
+end
+
 -- The answer to a fresh request that may not even wait; nil lets it in.
 local function refusal()
   local limit, retry_after = refusing(limits, cost)
@@ -116,9 +142,12 @@ local function refusal()
     return { kind = 'limited', limit = limit, retry_after_ms = retry_after }
   end
   local queued, tokens = length(rank), redis.call('HGET', TURNS, 'tokens' .. rank) or 0
-  if queued >= tonumber(ARGV[20]) or (queued > 0 and tokens + cost > tonumber(ARGV[21])) then
-    local pace = redis.call('HGET', TURNS, 'pace') or 0
-    return { kind = 'queue_full', retry_after_ms = math.ceil(math.max(1, queued / 2) * pace) }
+  if is_full(queued, tokens) and not crowd_out(queued, tokens) then
+    return { kind = 'queue_full', retry_after_ms = time_to_half(queued) }
+  end
+  -- What was crowded out may have given back some of the same limits.
+  if is_full(queued, tokens) then
+    refusing(limits, cost)
   end
 end
 

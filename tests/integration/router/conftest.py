@@ -11,9 +11,10 @@ from tests.support.redis import running_redis, server_programs
 
 CONFIG = """
 pools:
-  - {name: tide, model: simulated, overtaking: 3, engine: {kind: simulated}}
+  - {name: tide, model: simulated, overtaking: 3, burst_tokens: 0, engine: {kind: simulated}}
 classes:
   flex: {max_queued: 3, max_wait_s: 0.3}
+  batch: {max_queued: 3}
 """
 
 

@@ -1,4 +1,6 @@
-"""Within a class tenants take turns by what they ask for; a class that waits too long gets a share of better ones' turns."""
+"""Within a class tenants take turns by what they ask for; a class that waits too long gets a share of better turns."""
+
+from typing import Any
 
 from services.router.app import RouterApp
 from services.shared.rpc import channel
@@ -15,7 +17,7 @@ async def fill(peer: Gateway) -> None:
     assert await peer.granted() == "running"
 
 
-async def wait_in_line(peer: Gateway, request_id: str, service_class: str = "default", **fields: object) -> pb.Queued:
+async def wait_in_line(peer: Gateway, request_id: str, service_class: str = "default", **fields: Any) -> pb.Queued:
     await peer.submit(request_id, service_class, **fields)
     queued = await peer.next("queued")
     assert isinstance(queued, pb.Queued)
@@ -113,3 +115,25 @@ async def test_an_aged_class_gets_every_tenth_turn(routers: Routers) -> None:
             await wait_in_line(one, f"priority-{n}", "priority")
         order = await serve_all(one, 22, one)
         assert [turn for turn, name in enumerate(order) if name.startswith("default")] == [9, 19]
+
+
+async def test_a_flood_fills_the_queue_only_for_itself(routers: Routers) -> None:
+    cost = pb.Cost(prompt_tokens=100)
+    async with (
+        worker(routers[0].address),
+        gateway(routers[0].address) as floods,
+        gateway(routers[1].address) as modest,
+    ):
+        await fill(floods)
+        for n in range(3):
+            await wait_in_line(floods, f"flood-{n}", "batch", tenant="loud", cost=cost)
+        await wait_in_line(modest, "modest", "batch", tenant="quiet", cost=cost)
+        reject = await floods.next("reject")
+        assert isinstance(reject, pb.Reject)
+        assert (reject.request_id, reject.reason) == ("flood-2", pb.REJECT_REASON_QUEUE_FULL)
+        assert reject.retry_after_ms > 0
+
+        await floods.submit("flood-3", "batch", tenant="loud", cost=cost)
+        reject = await floods.next("reject")
+        assert isinstance(reject, pb.Reject)
+        assert reject.request_id == "flood-3", "nobody takes room from those who go before"

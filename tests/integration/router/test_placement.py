@@ -2,7 +2,7 @@
 
 from collections import Counter
 from contextlib import AsyncExitStack
-from typing import cast
+from typing import Any, cast
 
 import redis
 
@@ -17,7 +17,7 @@ ROOT = "tidegate:{tide}:"
 BLOCK_TOKENS = 64
 
 
-def prompt(*blocks: int) -> dict[str, object]:
+def prompt(*blocks: int) -> dict[str, Any]:
     return {
         "block_hashes": list(blocks),
         "block_tokens": BLOCK_TOKENS,
@@ -25,7 +25,7 @@ def prompt(*blocks: int) -> dict[str, object]:
     }
 
 
-async def place(peer: Gateway, request_id: str, **fields: object) -> pb.Grant:
+async def place(peer: Gateway, request_id: str, **fields: Any) -> pb.Grant:
     await peer.submit(request_id, **fields)
     grant = await peer.next("grant")
     assert isinstance(grant, pb.Grant)

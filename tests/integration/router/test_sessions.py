@@ -48,7 +48,7 @@ async def test_a_request_that_killed_two_engines_is_given_up(routers: Routers) -
 
 
 async def test_work_reported_of_an_older_process_is_revoked_when_the_new_one_attaches(routers: Routers) -> None:
-    """Redis had lost the worker, so the report stood alone; the worker's first heartbeat shows that it was started anew."""
+    """Redis had lost the worker, so the report stood alone; its first heartbeat shows that it was started anew."""
     async with gateway(routers[0].address) as one:
         await one.submit("running", placement=pb.Placement(worker_id="w1", worker_epoch=1))
         assert await one.granted() == "running"

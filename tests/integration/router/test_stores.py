@@ -17,7 +17,7 @@ from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.redis_url import RedisUrl
 from services.router.rules import Rules
-from services.router.scripts import PoolScripts, Submission, WorkerReport
+from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
 from services.router.store import Store, StoreUnavailable
 from services.shared.classes import ServiceClass
@@ -49,7 +49,7 @@ async def running_store(access: RedisAccess, *pools: str) -> AsyncIterator[Store
 
 async def serve_two(store: Store, pool: str) -> None:
     """The queue's whole way: one request is granted, the next waits for its end and follows."""
-    scripts = PoolScripts(PoolKeys(pool), "router", "prefix")
+    scripts = PoolScripts(PoolKeys(pool), "router", Composition("prefix"))
     report = WorkerReport("w1", 1, "ready", 1, 10_000, "v1", "w1:1", b"")
     assert (await store.call(scripts.heartbeat(report, RULES, lease_ms=60_000)))[0] == 1
     kinds = []
@@ -76,7 +76,7 @@ async def test_every_pool_of_a_cluster_is_kept_by_the_node_that_has_its_slot(tmp
 
 async def test_a_slot_that_moves_makes_its_pool_wait_and_loses_nothing(tmp_path: Path) -> None:
     keys = PoolKeys("tide")
-    scripts, slot = PoolScripts(keys, "router", "prefix"), key_slot(keys.root.encode())
+    scripts, slot = PoolScripts(keys, "router", Composition("prefix")), key_slot(keys.root.encode())
     async with redis_cluster(tmp_path) as cluster:
         begin = next(node for node in cluster.nodes if slot_is_here(node, slot))
         end = next(node for node in cluster.nodes if node is not begin)

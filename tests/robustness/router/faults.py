@@ -1,4 +1,4 @@
-"""What is broken, and mended again. `strike` breaks it, `lift` mends it; a fault that mends itself has nothing to lift."""
+"""What is broken, and mended again: `strike` breaks it, `lift` mends it; some mend themselves."""
 
 import socket
 from collections.abc import Iterator

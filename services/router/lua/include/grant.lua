@@ -141,7 +141,7 @@ local function grant_class(rank, left)
   local passed = 0
   while passed < PASSED_OVER and left > 0 and length(rank) > passed do
     if not has_room(rank) then
-      return 0
+      return left
     end
     local result = turn(rank, passed)
     left = left - 1
@@ -156,9 +156,10 @@ local function grant_class(rank, left)
 end
 
 local function grant_ready()
-  local left, rank = GRANTS, 0
-  while rank <= 3 and left > 0 and has_room(rank) do
-    left = grant_class(rank, left)
-    rank = rank + 1
+  local left = GRANTS
+  for rank = 0, 3 do
+    if left > 0 and has_room(rank) then
+      left = grant_class(rank, left)
+    end
   end
 end

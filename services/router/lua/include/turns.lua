@@ -1,13 +1,15 @@
 -- Whose turn it is. Within a class, start-time fair queueing by tenant (Goyal, Vin and Cheng, 1996): a request's start tag
 -- is where its tenant's last one ends, or the class's virtual time if that is later; it ends cost / weight after. Requests
 -- go by start tag, and virtual time is the start tag of the last one that went. So whoever asks for much waits for itself.
--- Equal tags go by arrival, and work that had its turn already (`at_head`) goes before all tags.
+-- A tenant may run BURST tokens ahead of its share before it waits for it: those who send little, but not evenly, do not
+-- wait behind a flood for having sent two requests at once. Equal tags go by arrival, and work that had its turn already
+-- (`at_head`) goes before all tags.
 --
 -- TURNS holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own); and
 -- pace (ms between grants while others wait), last (ms of the last grant), credit (turns due to aged classes), overtaken
 -- for each rank (times that the head of the class was), and for reap.lua reaped (ms of its last run) and spared (ms until
 -- which nobody is taken for lost).
--- @overtaking
+-- @figures
 local HEAD = -4503599627370496
 local PACE_WEIGHT = 0.05
 
@@ -27,12 +29,17 @@ local function of_place(place)
   return string.sub(place, 15)
 end
 
+-- Where the next request of a tenant begins, and where its last one ends.
+local function next_start(rank, tenant)
+  local virtual = tonumber(redis.call('HGET', TURNS, 'v' .. rank) or 0)
+  local ends = math.max(virtual, tonumber(redis.call('ZSCORE', TENANTS[rank + 1], tenant) or 0))
+  return math.max(virtual, ends - BURST), ends
+end
+
 -- Gives the start tag, and notes where the tenant's next one begins.
 local function start_tag(rank, tenant, cost, weight)
-  local virtual = tonumber(redis.call('HGET', TURNS, 'v' .. rank) or 0)
-  local ends = tonumber(redis.call('ZSCORE', TENANTS[rank + 1], tenant) or 0)
-  local starts = math.max(virtual, ends)
-  redis.call('ZADD', TENANTS[rank + 1], starts + cost / weight, tenant)
+  local starts, ends = next_start(rank, tenant)
+  redis.call('ZADD', TENANTS[rank + 1], ends + cost / weight, tenant)
   return starts
 end
 

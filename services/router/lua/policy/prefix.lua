@@ -34,10 +34,11 @@ local function holders(markers, total)
   local found, seen = {}, {}
   local known = redis.call('HMGET', PREFIX, unpack(markers))
   for i = #markers, 1, -1 do
-    for worker_id, generation in string.gmatch(known[i] or '', ',([^,@]+)@(%d+)') do
-      if not seen[worker_id] and #found < LOOKED_AT then
-        seen[worker_id] = true
-        found[#found + 1] = { id = worker_id, tokens = total, cache = worker_id .. '@' .. generation }
+    -- By cache, not by worker: the cache that a worker had before may still stand before the one it has now.
+    for cache, worker_id in string.gmatch(known[i] or '', ',(([^,@]+)@%d+)') do
+      if not seen[cache] and #found < LOOKED_AT then
+        seen[cache] = true
+        found[#found + 1] = { id = worker_id, tokens = total, cache = cache }
       end
     end
     total = total - tokens_of(markers[i])
