@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 CONNECT_S = 5.0
 FLUSH_S = 2.0
 MAX_UNSENT = 65_536
-# Finishes this young are said again on a new stream: the old one may have died with them.
-REPEAT_FINISH_S = 30.0
+# Finishes said so shortly before a stream broke may have died with it; they are said again on the next one. More of
+# them would keep every new replica busy with what is long over, and Hello ends whatever is not held anyway.
+REPEAT_FINISH_S = 2.0
 MAX_REPEATED = 65_536
 
 Key = tuple[str, int]
@@ -126,8 +127,10 @@ class RouterClient:
             await converse(call, outbox, self._take)
 
     def _greeting(self) -> router_pb2.DispatchHello:
-        """Names all that is still wanted: what the router has besides is of no use to anybody."""
-        hello = router_pb2.DispatchHello(held_requests=[request_id for request_id, _ in self._tickets])
+        """Names all that is still wanted, or whose end is about to be told: what else the router has is of no use."""
+        held = [request_id for request_id, _ in self._tickets]
+        held += [finish.request_id for finish in self._to_say_again()]
+        hello = router_pb2.DispatchHello(held_requests=held)
         hello.MergeFrom(self._hello)
         return hello
 
@@ -144,12 +147,14 @@ class RouterClient:
 
     def _connected(self, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
         self._outbox = outbox
-        oldest = self._clock.monotonic() - REPEAT_FINISH_S
-        for finished_at, finish in self._finished:
-            if finished_at >= oldest:
-                outbox.put(router_pb2.DispatchRequest(finish=finish))
+        for finish in self._to_say_again():
+            outbox.put(router_pb2.DispatchRequest(finish=finish))
         for ticket in self._tickets.values():
             outbox.put(router_pb2.DispatchRequest(submit=ticket.again()))
+
+    def _to_say_again(self) -> list[router_pb2.Finish]:
+        oldest = self._lost_at - REPEAT_FINISH_S
+        return [finish for finished_at, finish in self._finished if finished_at >= oldest]
 
     def _disconnected(self) -> None:
         self._outbox = None

@@ -29,7 +29,10 @@ events_logger = "file"
 # Only what is built here is ever used, and builds are not signed.
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 # As docker-compose.yml and the chart run our images. There is no network, so that nothing can be in the way.
-RESTRICTED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--no-healthcheck"]
+RESTRICTED = [
+    *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--no-healthcheck"),
+    "--tmpfs=/var/lib/tidegate:mode=1777",
+]
 REMOVALS = 20
 PIP_NETWORK = {"index-url", "cert", "proxy", "trusted-host"}
 

@@ -6,8 +6,9 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
-from tests.robustness.router.drill import Arena, arena, drill
+from tests.robustness.router.drill import ROUTERS, Arena, arena, drill
 from tests.robustness.router.faults import Fault, Flushed, OutOfMemory, Paused, ReadOnly, RedisKilled, RouterKilled
 from tests.robustness.router.verdict import judge
 
@@ -25,10 +26,10 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def faults(built: Arena) -> list[Fault]:
+def faults(built: Arena, random: Random) -> list[Fault]:
     url = built.redis_url
     return [
-        RouterKilled(built.crew),
+        RouterKilled(built.crew, random, up=ROUTERS),
         RedisKilled(built.crew),
         Flushed(url),
         Paused(url),
@@ -50,7 +51,7 @@ def main() -> None:
     told = parse()
     folder = Path(tempfile.mkdtemp(prefix="drill-"))
     with arena(folder) as built:
-        chosen = [fault for fault in faults(built) if not told.only or fault.name in told.only]
+        chosen = [fault for fault in faults(built, Random(told.seed)) if not told.only or fault.name in told.only]
         good = [asyncio.run(run(built, fault, told)) for fault in chosen]
     if told.keep:
         sys.stdout.write(f"logs are in {folder / '.tidegate/logs'}\n")

@@ -55,11 +55,13 @@ class Crew:
             )
         member.pid = member.ours.pid
 
-    def wait_until_up(self, names: list[str], *, at_least: int) -> None:
+    def wait_until_up(self, names: list[str], *, at_least: int) -> list[str]:
+        """Those that serve."""
         deadline = time.monotonic() + _START_SECONDS
-        while sum(_listens(self.members[name].address) for name in names) < at_least:
+        while len(up := [name for name in names if _listens(self.members[name].address)]) < at_least:
             assert time.monotonic() < deadline, f"fewer than {at_least} of {names} came up"
             time.sleep(0.05)
+        return up
 
     def leave(self) -> None:
         for member in self.members.values():

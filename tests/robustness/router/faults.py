@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
+from random import Random
 from typing import Protocol
 
 import redis
@@ -30,17 +30,15 @@ class Fault(Protocol):
 
 
 class RouterKilled:
-    """The replicas in turn, each started again at once; as soon as `up` of them serve, so never the last one."""
+    """Any of the replicas that serve, started again at once; but not before `up` of them do, so never the last one."""
 
     name, lasts_s, hides_redis = "router killed", 0.0, False
 
-    def __init__(self, crew: Crew, up: int = 2) -> None:
-        self._crew, self._up = crew, up
-        self._turns = cycle(crew.named("router"))
+    def __init__(self, crew: Crew, random: Random, up: int) -> None:
+        self._crew, self._random, self._up = crew, random, up
 
     def strike(self) -> None:
-        victim = next(self._turns)
-        self._crew.wait_until_up(self._crew.named("router"), at_least=self._up)
+        victim = self._random.choice(self._crew.wait_until_up(self._crew.named("router"), at_least=self._up))
         self._crew.kill(victim)
         self._crew.start(victim)
 

@@ -1,10 +1,11 @@
 """Short drills. `python -m tests.robustness.router` runs the long ones."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
-from tests.robustness.router.drill import Arena, arena, drill
+from tests.robustness.router.drill import ROUTERS, Arena, arena, drill
 from tests.robustness.router.faults import Fault, Flushed, OutOfMemory, Paused, ReadOnly, RedisKilled, RouterKilled
 from tests.robustness.router.verdict import judge
 
@@ -29,7 +30,7 @@ async def check(cluster: Arena, faults: list[Fault], strikes: int, every_s: floa
 
 
 async def test_router_replicas_may_be_killed_every_second(cluster: Arena) -> None:
-    await check(cluster, [RouterKilled(cluster.crew, up=3)], strikes=8, every_s=1)
+    await check(cluster, [RouterKilled(cluster.crew, Random(SEED), up=ROUTERS)], strikes=8, every_s=1)
 
 
 async def test_redis_may_be_killed_and_emptied(cluster: Arena) -> None:
