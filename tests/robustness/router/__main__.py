@@ -39,7 +39,9 @@ def faults(built: Arena, random: Random) -> list[Fault]:
 
 
 async def run(built: Arena, fault: Fault, told: argparse.Namespace) -> bool:
-    every_s, strikes = (HEAL_S, told.redis) if fault.hides_redis else (1.0, told.kills)
+    # What came meanwhile has to be served as well before the next fault.
+    heal_s = HEAL_S + 2 * fault.lasts_s
+    every_s, strikes = (heal_s, told.redis) if fault.hides_redis else (1.0, told.kills)
     made = await drill(built, [fault], strikes=strikes, every_s=every_s, per_second=told.rate, seed=told.seed)
     verdict = judge(made)
     sys.stdout.write(f"{fault.name}: {verdict}\n")
