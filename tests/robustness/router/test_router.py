@@ -34,9 +34,9 @@ async def test_router_replicas_may_be_killed_every_second(cluster: Arena) -> Non
 
 
 async def test_redis_may_be_killed_and_emptied(cluster: Arena) -> None:
-    await check(cluster, [RedisKilled(cluster.crew), Flushed(cluster.redis_url)], strikes=2, every_s=6)
+    await check(cluster, [RedisKilled(cluster.crew), Flushed(cluster.redis_url)], strikes=2, every_s=4)
 
 
 async def test_redis_may_stand_still_refuse_writes_and_fill_up(cluster: Arena) -> None:
     url = cluster.redis_url
-    await check(cluster, [Paused(url), ReadOnly(url), OutOfMemory(url)], strikes=3, every_s=6)
+    await check(cluster, [Paused(url), ReadOnly(url), OutOfMemory(url)], strikes=3, every_s=4)

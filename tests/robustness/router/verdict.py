@@ -65,11 +65,12 @@ def _took_s(sent: Sent) -> float:
 
 
 def _is_clean_refusal(sent: Sent) -> bool:
-    return sent.status == 503 and sent.retry_after
+    """503 while the store is away, 429 for what comes all at once when it is back and finds the queue full."""
+    return sent.status in (429, 503) and sent.retry_after
 
 
 def _complaint(sent: Sent, run: Run) -> Complaint | None:
-    """Exactly one good outcome, or a clean 503 while Redis is away and for RECOVERY_S after."""
+    """Exactly one good outcome, or a clean refusal while Redis is away and for RECOVERY_S after."""
     where = f"{sent.tier} from {sent.sent_s:.2f} to {sent.ended_s:.2f} s"
     if sent.status == 200:
         return (
