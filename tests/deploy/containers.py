@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,10 +30,7 @@ events_logger = "file"
 # Only what is built here is ever used, and builds are not signed.
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 # As docker-compose.yml and the chart run our images. There is no network, so that nothing can be in the way.
-RESTRICTED = [
-    *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--no-healthcheck"),
-    "--tmpfs=/var/lib/tidegate:mode=1777",
-]
+RESTRICTED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--no-healthcheck"]
 REMOVALS = 20
 PIP_NETWORK = {"index-url", "cert", "proxy", "trusted-host"}
 
@@ -78,8 +76,10 @@ class Containers:
         return self.call("podman", "run", "--rm", *RESTRICTED, *options, image)
 
     def start(self, image: str, *options: str) -> str:
-        """The new container's id."""
-        return self.podman("run", "--detach", *RESTRICTED, *options, image)
+        """The new container's id. It has a folder of its own to keep data in, as deployments give it."""
+        data = Path(tempfile.mkdtemp(prefix="data-", dir=self._folder))
+        data.chmod(0o777)
+        return self.podman("run", "--detach", *RESTRICTED, f"--volume={data}:/var/lib/tidegate", *options, image)
 
     def configuration(self, image: str) -> dict[str, Any]:
         return dict(json.loads(self.podman("image", "inspect", image))[0])

@@ -74,8 +74,7 @@ def test_an_image_holds_what_orchestrators_read(containers: Containers, built: N
 @each
 async def test_it_lives_on_a_root_that_it_cannot_write_to(running: Containers, image: str) -> None:
     container = running.start(tag(image), CONFIG, *(f"--env={variable}" for variable in ENVIRONMENT[image]))
-    alive = partial(answers, running, container, "/livez")
-    await wait_until(alive, description=f"{image} answers /livez", timeout=30)
+    await lives(running, container)
     assert running.call("podman", "exec", container, "touch", "/opt/code/x").returncode != 0
     assert running.podman("exec", container, "id", "--user") == "10001"
     running.podman("stop", "--time=20", container)
@@ -85,7 +84,7 @@ async def test_it_lives_on_a_root_that_it_cannot_write_to(running: Containers, i
 @each
 async def test_its_health_check_waits_for_what_it_needs(running: Containers, image: str) -> None:
     container = running.start(tag(image), CONFIG, *(f"--env={variable}" for variable in ENVIRONMENT[image]))
-    await wait_until(partial(answers, running, container, "/livez"), description="it lives", timeout=30)
+    await lives(running, container)
     _, *check = running.configuration(tag(image))["Healthcheck"]["Test"]
     asked = running.call("podman", "exec", container, *check)
     assert asked.returncode == 1
@@ -102,6 +101,14 @@ def test_a_missing_setting_is_named(running: Containers, image: str) -> None:
 
 def tag(image: str) -> str:
     return f"localhost/tidegate/{image}:test"
+
+
+async def lives(containers: Containers, container: str) -> None:
+    try:
+        await wait_until(partial(answers, containers, container, "/livez"), description="it lives", timeout=30)
+    except AssertionError as error:
+        logs = containers.call("podman", "logs", container)
+        raise AssertionError(f"{error}; it says: {logs.stdout[-2000:]}{logs.stderr[-2000:]}") from None
 
 
 def answers(containers: Containers, container: str, path: str) -> bool:

@@ -72,7 +72,15 @@ async def start(tmp_path: Path) -> AsyncIterator[StartTrainer]:
 
 def processes(folder: Path) -> list[psutil.Process]:
     """That run jobs."""
-    return [child for child in psutil.Process().children() if str(folder / "work") in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if str(folder / "work") in words(child)]
+
+
+def words(process: psutil.Process) -> str:
+    """Its command line; of a child of another test that ended and was not waited for, nothing."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 async def until(queue: JobQueue, name: str, wanted: Callable[[Job], bool], timeout: float = 30) -> Job:
