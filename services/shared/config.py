@@ -1,10 +1,10 @@
 """tidegate.yaml: what the cluster serves and how. Every process reads the same file; unknown keys stop the start."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.shared.classes import ServiceClass
 from services.shared.settings import WrongSettings, check
@@ -125,6 +125,13 @@ _DEFAULT_POLICIES = {
 }
 
 
+def _merged(default: ClassPolicy, given: Any) -> Any:
+    """What is no mapping is left to be refused."""
+    if isinstance(given, ClassPolicy):
+        given = given.model_dump(exclude_unset=True)
+    return default.model_dump() | given if isinstance(given, dict) else given
+
+
 class Price(Strict):
     """For a million tokens, in the list's currency."""
 
@@ -146,11 +153,20 @@ class Prices(Strict):
 
 class Cluster(Strict):
     pools: tuple[Pool, ...] = Field(min_length=1)
-    classes: dict[Tier, ClassPolicy] = Field(default_factory=dict)
+    classes: dict[Tier, ClassPolicy] = Field(default_factory=dict, validate_default=True)
     prices: Prices = Field(default_factory=Prices)
     prefix_cache: Literal["tenant", "shared"] = Field(
         "tenant", description="who shares cached prompts: requests of one tenant, or all of them"
     )
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _each_class_has_its_own_defaults(cls, given: Any) -> Any:
+        """So that the file is the same when it is written again with all defaults spelt out."""
+        if not isinstance(given, dict):
+            return given
+        own = {c.label: _merged(policy, given.get(c.label, {})) for c, policy in _DEFAULT_POLICIES.items()}
+        return given | own
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Cluster":
@@ -168,8 +184,7 @@ class Cluster(Strict):
 
     def policy(self, service_class: ServiceClass) -> ClassPolicy:
         """The class's own defaults, but for what the file says."""
-        given = next((p for label, p in self.classes.items() if label == service_class.label), ClassPolicy())
-        return _DEFAULT_POLICIES[service_class].model_copy(update=given.model_dump(exclude_unset=True))
+        return next(policy for label, policy in self.classes.items() if label == service_class.label)
 
 
 def load(path: Path) -> Cluster:

@@ -53,3 +53,15 @@ def test_no_file_and_no_yaml_are_told_by_path(tmp_path: Path) -> None:
 def test_an_unknown_pool_names_those_there_are() -> None:
     with pytest.raises(WrongSettings, match="there are: a, b"):
         Cluster(pools=(Pool(name="a", model="a"), Pool(name="b", model="b"))).pool("c")
+
+
+def test_a_class_keeps_its_own_defaults_when_the_file_is_written_again(tmp_path: Path) -> None:
+    read = load(written(tmp_path, "pools: [{name: a, model: a}]\nclasses: {priority: {max_queued: 5}}"))
+    again = load(written(tmp_path, read.model_dump_json(exclude_none=True)))
+    for cluster in (read, again):
+        assert (cluster.policy(ServiceClass.PRIORITY).max_queued, cluster.policy(ServiceClass.PRIORITY).preempts) == (
+            5,
+            True,
+        )
+        assert cluster.policy(ServiceClass.BATCH).preemptible
+        assert cluster.policy(ServiceClass.DEFAULT).ageing_s == 10
