@@ -1,4 +1,5 @@
--- Grants free capacity to queued requests in exact order: by class, within a class by turn (turns.lua).
+-- Grants free capacity to queued requests in order: by class, within a class by turn (turns.lua), but for what may go before
+-- its turn to where its prompt is cached (overtake.lua).
 --
 -- A class that had no turn of its own for its ageing time, while others went before it, is aged: of every AGED_ONE_IN turns
 -- one is given to an aged class. A request that waits for KV cache holds back all that come after it, so that large requests
