@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from loadtests.router_bench import process, redis_server, scripts
+from loadtests import redis_server
+from loadtests.router_bench import process, scripts
 from loadtests.router_bench.process import ProcessFigures
 from loadtests.router_bench.scripts import Case, Cost, ScriptFigures
 

@@ -14,7 +14,7 @@ import grpc
 import psutil
 from pydantic import BaseModel
 
-from loadtests.router_bench.redis_server import RedisServer, free_port
+from loadtests.redis_server import RedisServer, free_port
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import RouterServiceStub

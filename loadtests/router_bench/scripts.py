@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from pydantic import BaseModel, ConfigDict
 
-from loadtests.router_bench.redis_server import RedisServer
+from loadtests.redis_server import RedisServer
 from services.router.keys import PoolKeys
 from services.router.markers import markers
 from services.router.rules import Rules

@@ -10,7 +10,8 @@ import redis
 import typer
 from rich.console import Console
 
-from loadtests.simulator import ask, page, redis_server, scenario, traffic
+from loadtests import redis_server
+from loadtests.simulator import ask, page, scenario, traffic
 from loadtests.simulator.policies import POLICIES, Policy
 from loadtests.simulator.progress import showing
 from loadtests.simulator.scenario import Scenario
@@ -61,8 +62,8 @@ def run_command(
     """Measure capacity, then every policy on the same traffic: at several loads, and with and without a flood."""
     wanted = _changed(scenario.load(scenario_file), seed=seed, workers=workers, duration_s=duration)
     console = Console(stderr=True, highlight=False)
-    with redis_server.running() as client, showing(console) as progress:
-        done = Laboratory(client, progress).study(wanted, _policies(policies), _loads(loads), flood)
+    with redis_server.running() as server, showing(console) as progress:
+        done = Laboratory(server.client, progress).study(wanted, _policies(policies), _loads(loads), flood)
     REPORTS.mkdir(parents=True, exist_ok=True)
     report = REPORTS / f"{wanted.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"
     report.write_text(done.model_dump_json(indent=2))
@@ -93,8 +94,8 @@ def play_command(
     asks = ask.read(recording)
     last_s = asks[-1].due_ms / 1000 + 1 if asks else 1.0
     wanted = _changed(scenario.load(scenario_file), workers=workers, duration_s=last_s, warmup_s=0.0)
-    with redis_server.running() as client, showing(Console(stderr=True, highlight=False)) as progress:
-        laboratory = Laboratory(client, progress)
+    with redis_server.running() as server, showing(Console(stderr=True, highlight=False)) as progress:
+        laboratory = Laboratory(server.client, progress)
         for policy in _policies(policies):
             found = laboratory.run(wanted, policy, asks, f"{policy} on {recording.name}")
             sys.stdout.write(f"{found.model_dump_json()}\n")

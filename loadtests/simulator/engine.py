@@ -34,9 +34,10 @@ class Answering(Sequence):
         self.left -= tokens
 
 
-def answering(chain: tuple[BlockHash, ...], prompt: int, output: int, produced: int = 0) -> Answering:
+def answering(chain: tuple[BlockHash, ...], prompt: int, output: int, produced: int = 0, rank: int = 0) -> Answering:
     """produced: of `output` tokens, those that another engine made already."""
-    return Answering(tokens=[], prompt_length=prompt, chain=chain, size=prompt + produced, left=output - produced)
+    size, left = prompt + produced, output - produced
+    return Answering(tokens=[], prompt_length=prompt, rank=rank, chain=chain, size=size, left=left)
 
 
 @dataclass(slots=True)

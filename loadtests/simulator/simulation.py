@@ -126,7 +126,7 @@ class Simulation:
         if request.attempt != attempt or request.worker is None:
             return
         ask = request.ask
-        sequence = answering(ask.blocks, ask.prompt_tokens, ask.output_tokens, request.produced)
+        sequence = answering(ask.blocks, ask.prompt_tokens, ask.output_tokens, request.produced, ask.service_class)
         self._running[request] = sequence
         self._of[sequence] = request
         self._moved(request.worker, lambda engine: engine.add(sequence, at_ms))

@@ -60,6 +60,7 @@ class Worker:
 
     lease_end: float
     epoch: int
+    quiet_at: float = inf
     report: WorkerReport | None = None
     router: str = ""
     state: str = ""
@@ -164,6 +165,7 @@ class Model:
         worker.epoch, worker.report, worker.router, worker.state = report.epoch, report, router, report.state
         worker.counted = report.slots if report.state == "ready" else 0
         worker.lease_end = self.now + self.worker_lease_ms
+        worker.quiet_at = self.now + self.worker_lease_ms / 2
         self.seen = self.now
         self._grant_ready(rules)
         return True
@@ -390,7 +392,10 @@ class Model:
             overtaker = self._overtaker(request) if own and passed == 0 else None
             if passed == 0:
                 self.lanes[rank].overtaken = self.lanes[rank].overtaken + 1 if overtaker else 0
-            self._grant(overtaker or request, request.tag, own=own)
+            if overtaker:
+                self._grant(overtaker, request.tag - 1, own=own)
+            else:
+                self._grant(request, request.tag, own=own)
             return "granted"
         return "full" if "full" in fits else "passed"
 
@@ -411,13 +416,18 @@ class Model:
         assert report is not None
         excluded = worker_id in asked.excluded_workers and len(asked.excluded_workers) < len(self.workers)
         other_version = asked.model_version not in ("", report.model_version)
-        if excluded or other_version or (asked.adapter and asked.adapter not in report.adapters):
+        if (
+            self.now >= worker.quiet_at
+            or excluded
+            or other_version
+            or (asked.adapter and asked.adapter not in report.adapters)
+        ):
             return "unsuited"
         room = report.kv_tokens - max(self.reserved(worker_id), report.kv_tokens_used)
         return "full" if request.cost > room and worker.held else "fits"
 
     def _grant(self, request: Request, tag: float, *, own: bool) -> None:
-        """`tag`: of the head, which virtual time goes by."""
+        """`tag`: which virtual time goes on to; its own, or just before that of the head that it went before."""
         fitting = [worker_id for worker_id in self.free() if self._fit(worker_id, request) == "fits"]
         name = (request.asked.request_id, request.asked.attempt)
         grant = self._observed.pop(name, None)

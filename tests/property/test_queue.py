@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from loadtests.redis_server import programs, running
 from services.router.events import Event, Granted
 from services.router.rules import Rules
 from services.router.scripts import Limit, Submission, WorkerReport
@@ -26,7 +27,6 @@ from tests.property.budgets import Budget
 from tests.property.model import Model
 from tests.property.replicas import POOL, ROUTERS, Replicas, grants
 from tests.property.stock import CONSTANT, Stock
-from tests.support.redis import running_redis, server_programs
 from tidegate.router.v1 import router_pb2 as pb
 
 START_MS = 1_000_000
@@ -317,12 +317,10 @@ class RouterQueue(RuleBasedStateMachine):
             client.delete(key) if budget.is_whole(self.model.now) else client.persist(key)
 
 
-@pytest.fixture(scope="module", params=server_programs(), ids=lambda program: Path(program).name)
-def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    with running_redis(tmp_path_factory.mktemp("redis"), request.param) as url:
-        connection = redis.Redis.from_url(url)
-        yield connection
-        connection.close()
+@pytest.fixture(scope="module", params=programs(), ids=lambda program: Path(program).name)
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    with running(request.param) as server:
+        yield server.client
 
 
 @pytest.mark.timeout(0)

@@ -51,7 +51,8 @@ end
 local pressed = waiting > 0 and kv_used >= PRESSED * kv_tokens
 redis.call('HSET', key, 'epoch', epoch, 'router', ROUTER, 'state', ARGV[11], 'slots', ARGV[12], 'kv_tokens', kv_tokens,
   'kv_used', kv_used, 'pressed', pressed and 1 or 0, 'version', version, 'adapters', ARGV[17], 'loaded', ARGV[18],
-  'address', ARGV[19], 'heartbeat', ARGV[20], 'beat_ms', now)
+  'address', ARGV[19], 'heartbeat', ARGV[20], 'beat_ms', now,
+  'quiet_ms', now + ARGV[10] / 2)
 count_slots(worker_id, ARGV[11] == 'ready' and tonumber(ARGV[12]) or 0)
 redis.call('ZADD', WORKERS, now + ARGV[10], worker_id)
 redis.call('SET', SEEN, now)

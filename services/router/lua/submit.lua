@@ -95,8 +95,8 @@ local function enqueue()
   write(place, deadline)
   join(rank, place, tag, cost)
   redis.call('ZADD', DEADLINES, deadline, request_id)
-  if not at_head and not has_room(rank) then
-    wait_for_cache(rank, place, tag, read(request_id))
+  if not at_head and count_free() == 0 then
+    wait_for_cache(place, read(request_id, tag))
   end
 end
 

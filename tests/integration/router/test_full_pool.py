@@ -42,6 +42,25 @@ async def test_one_slot_of_sixteen_is_kept_while_there_is_urgent_work(routers: R
         assert [await one.granted(), await one.granted()] == ["r14", "r15"]
 
 
+async def test_a_flood_leaves_one_slot_of_sixteen_to_tenants_within_their_share(routers: Routers) -> None:
+    async with worker(routers[0].address, slots=16), gateway(routers[1].address) as one:
+        for n in range(16):
+            await one.submit(f"flood-{n}", tenant="floods", cost=pb.Cost(prompt_tokens=100))
+            assert await one.granted() == f"flood-{n}"
+        for n in range(16, 20):
+            await waiting(one, f"flood-{n}", tenant="floods", cost=pb.Cost(prompt_tokens=20_000))
+        await waiting(one, "other-1", tenant="others", cost=pb.Cost(prompt_tokens=100))
+        await waiting(one, "worse", "flex", tenant="others")
+        await one.finish("flood-0")
+        assert await one.granted() == "other-1"
+        await one.finish("flood-1")
+        await one.submit("other-2", tenant="third")
+        assert await one.granted() == "other-2"
+        await one.finish("worse")
+        await one.finish("flood-2")
+        assert await one.granted() == "flood-16", "the slot is the flood's again when nobody else comes"
+
+
 async def test_the_head_is_overtaken_by_what_the_free_worker_has_cached_so_often_and_no_more(routers: Routers) -> None:
     async with (
         worker(routers[0].address, "w1"),
@@ -91,7 +110,7 @@ async def test_who_comes_after_one_was_overtaken_does_not_start_behind_all_betwe
         await one.finish("running")
         assert await one.granted() == "warm"
         await waiting(one, "newcomer", tenant="another", **COLD)
-        for request_id, following in (("warm", "cold"), ("cold", "newcomer"), ("newcomer", "backlog")):
+        for request_id, following in (("warm", "newcomer"), ("newcomer", "cold"), ("cold", "backlog")):
             await one.finish(request_id)
             assert await one.granted() == following
 

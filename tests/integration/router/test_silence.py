@@ -1,12 +1,14 @@
-"""After a silence of Redis nobody is taken for lost at once: nobody could renew a lease meanwhile."""
+"""Silence of Redis is nobody's fault, for nobody could renew a lease meanwhile; a worker's own costs it new work."""
+
+from collections.abc import Callable
 
 import redis
 
 from services.router.rules import Rules
-from services.router.scripts import Submission, WorkerReport
+from services.router.scripts import Call, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
-from tests.property.replicas import POOL, ROUTERS, Replicas
+from tests.property.replicas import POOL, ROUTERS, Replicas, grants
 
 RULES = Rules.of_cluster(Cluster(pools=(Pool(name=POOL, model=POOL),)))
 LEASE_MS = 5_000
@@ -15,17 +17,26 @@ UPKEEP_MS = 250
 
 
 class SmallPool:
-    """One worker that runs one request, seen by replicas whose clock the test moves."""
+    """One worker that runs one request of two, seen by replicas whose clock the test moves."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.replicas = Replicas(client, "prefix", START_MS)
         self.now = START_MS
-        report = WorkerReport("w1", 1, "ready", 1, 1_000, "v1", "w1:1", b"")
-        self.replicas.call(ROUTERS[0], lambda s: s.heartbeat(report, RULES, lease_ms=LEASE_MS))
-        request = Submission("session", "r1", 1, ServiceClass.DEFAULT, 10, 1_000)
-        self.replicas.call(
-            ROUTERS[0], lambda s: s.submit(request, RULES, lease_ms=LEASE_MS, no_worker_grace_ms=LEASE_MS)
-        )
+        self.beat()
+        self.submit("r1")
+
+    def beat(self) -> set[str]:
+        """Requests that were granted by it; so with `submit`."""
+        report = WorkerReport("w1", 1, "ready", 2, 10_000, "v1", "w1:1", b"")
+        return self._granted(lambda s: s.heartbeat(report, RULES, lease_ms=LEASE_MS))
+
+    def submit(self, request_id: str) -> set[str]:
+        request = Submission("session", request_id, 1, ServiceClass.DEFAULT, 10, 1_000)
+        return self._granted(lambda s: s.submit(request, RULES, lease_ms=LEASE_MS, no_worker_grace_ms=LEASE_MS))
+
+    def _granted(self, build: Callable[[PoolScripts], Call]) -> set[str]:
+        *_, events = self.replicas.call(ROUTERS[0], build)
+        return {request_id for request_id, _ in grants(self.replicas.events(ROUTERS[0], events))}
 
     def reap_after(self, ms: int) -> list[int]:
         """Sessions, workers and requests that were reaped then."""
@@ -49,3 +60,15 @@ def test_a_worker_that_falls_silent_alone_is_lost_in_its_own_time(redis_client: 
     kept = [pool.reap_after(UPKEEP_MS) for _ in range(LEASE_MS // UPKEEP_MS - 1)]
     assert not any(any(counts) for counts in kept)
     assert pool.reap_after(UPKEEP_MS) == [1, 1, 0]
+
+
+def test_a_worker_that_was_silent_for_half_its_lease_gets_nothing_until_it_is_heard_of(
+    redis_client: redis.Redis,
+) -> None:
+    pool = SmallPool(redis_client)
+    pool.reap_after(LEASE_MS // 2 - 1)
+    assert pool.submit("r2") == {"r2"}
+    pool = SmallPool(redis_client)
+    pool.reap_after(LEASE_MS // 2)
+    assert pool.submit("r2") == set()
+    assert pool.beat() == {"r2"}

@@ -33,7 +33,7 @@ local function grant_event(request_id)
   }
 end
 
-local function read(request_id)
+local function read(request_id, tag)
   local r = redis.call('HMGET', REQUEST .. request_id,
     'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline', 'rank', 'tenant')
   if not r[1] then
@@ -42,6 +42,7 @@ local function read(request_id)
   return {
     id = request_id, kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
     markers = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
+    tag = tonumber(tag),
   }
 end
 
@@ -60,9 +61,10 @@ local function grant(rank, place, tag, request, worker_id, cached, own)
 end
 
 -- Lets one go before the head of its class to where its prompt is cached. False when there is none.
-local function overtake(rank, head_place, head)
-  local place = nearest(rank, head_place, head)
-  local request = place and read(of_place(place))
+local function overtake(head_place, head)
+  local rank = head.rank
+  local place, tag = nearest(head_place, head)
+  local request = place and read(of_place(place), tag)
   if not request then
     return false
   end
@@ -75,15 +77,15 @@ local function overtake(rank, head_place, head)
     return false
   end
   redis.call('HINCRBY', TURNS, 'overtaken' .. rank, 1)
-  -- Virtual time goes on by the head's tag: by this one's, those that come now would start behind all between the two.
-  grant(rank, place, head, request, worker_id, cached, true)
+  -- Virtual time goes on to just before the head: by this one's tag, those that come now would start behind all between.
+  grant(rank, place, head.tag - 1, request, worker_id, cached, true)
   return true
 end
 
 -- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
 local function serve(rank, passed, own)
   local place, tag = unpack(redis.call('ZRANGE', QUEUES[rank + 1], passed, passed, 'WITHSCORES'))
-  local request = read(of_place(place))
+  local request = read(of_place(place), tag)
   if not request then
     drop(rank, place)
     return 'gone'
@@ -93,16 +95,14 @@ local function serve(rank, passed, own)
     return 'gone'
   end
   local worker_id, reason, cached = choose(request)
-  if worker_id and own and cached == 0 and passed == 0 and may_be_overtaken(request, tonumber(tag))
-    and overtake(rank, place, tonumber(tag))
-  then
+  if worker_id and own and cached == 0 and passed == 0 and may_be_overtaken(request) and overtake(place, request) then
     return 'granted'
   end
   if worker_id then
     if OVERTAKING > 0 and passed == 0 then
       redis.call('HDEL', TURNS, 'overtaken' .. rank)
     end
-    grant(rank, place, tonumber(tag), request, worker_id, cached, own)
+    grant(rank, place, request.tag, request, worker_id, cached, own)
     return 'granted'
   end
   return reason == 'unsuited' and 'passed' or 'full'
@@ -141,7 +141,7 @@ end
 local function grant_class(rank, left)
   local passed = 0
   while passed < PASSED_OVER and left > 0 and length(rank) > passed do
-    if not has_room(rank) then
+    if not has_room(rank, passed) then
       return left
     end
     local result = turn(rank, passed)
@@ -159,7 +159,7 @@ end
 local function grant_ready()
   local left = GRANTS
   for rank = 0, 3 do
-    if left > 0 and has_room(rank) then
+    if left > 0 then
       left = grant_class(rank, left)
     end
   end

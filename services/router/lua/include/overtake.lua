@@ -6,35 +6,33 @@
 -- own at most; so tenants' shares hold to within NEAR. Work that had its turn already is never overtaken, nor is a tenant of
 -- whom less than BACKLOG tokens wait: it has not made the queue, and another one's flood must not delay it.
 local NEAR = 32768
-local BACKLOG = 16384
 local FREE_LOOKED_AT = 4
 
-local function wait_for_cache(rank, place, tag, request)
-  local worker_id = OVERTAKING > 0 and length(rank) > 1 and wish(request)
+local function wait_for_cache(place, request)
+  if OVERTAKING == 0 or length(request.rank) <= 1 or kept_for(request) then
+    return
+  end
+  local worker_id = wish(request)
   if worker_id then
     redis.call('HSET', REQUEST .. request.id, 'wants', worker_id)
-    redis.call('ZADD', wanted(worker_id, rank), tag, place)
+    redis.call('ZADD', wanted(worker_id, request.rank), request.tag, place)
   end
 end
 
-local function has_backlog(request, tag)
-  return tonumber(redis.call('ZSCORE', TENANTS[request.rank + 1], request.tenant) or 0) - tag >= BACKLOG
+local function may_be_overtaken(head)
+  return OVERTAKING > 0 and head.tag >= 0 and length(head.rank) > 1 and has_backlog(head.rank, head.tenant, head.tag)
+    and tonumber(redis.call('HGET', TURNS, 'overtaken' .. head.rank) or 0) < OVERTAKING
 end
 
-local function may_be_overtaken(request, tag)
-  return OVERTAKING > 0 and tag >= 0 and length(request.rank) > 1 and has_backlog(request, tag)
-    and tonumber(redis.call('HGET', TURNS, 'overtaken' .. request.rank) or 0) < OVERTAKING
-end
-
--- The first of those that wait for a worker which is free now: its place, or nil.
-local function nearest(rank, head_place, head)
+-- The first of those that wait for a worker which is free now: its place and tag, or nil.
+local function nearest(head_place, head)
   local nearest_place, nearest_tag
-  for _, worker_id in ipairs(workers_for(rank, FREE_LOOKED_AT)) do
-    local place, tag = unpack(redis.call('ZRANGE', wanted(worker_id, rank), 0, 0, 'WITHSCORES'))
+  for _, worker_id in ipairs(workers_for(head, FREE_LOOKED_AT)) do
+    local place, tag = unpack(redis.call('ZRANGE', wanted(worker_id, head.rank), 0, 0, 'WITHSCORES'))
     tag = tonumber(tag)
-    if place and place ~= head_place and tag <= head + NEAR and tag < (nearest_tag or math.huge) then
+    if place and place ~= head_place and tag <= head.tag + NEAR and tag < (nearest_tag or math.huge) then
       nearest_place, nearest_tag = place, tag
     end
   end
-  return nearest_place
+  return nearest_place, nearest_tag
 end

@@ -1,5 +1,5 @@
--- Whether a worker that is free suits a request: it is not excluded, serves the wanted version and adapter, and has the KV
--- cache for it. Looks at CANDIDATES workers at most.
+-- Whether a worker that is free suits a request: it was heard of within half its lease, is not excluded, serves the wanted
+-- version and adapter, and has the KV cache for it. Looks at CANDIDATES workers at most.
 local CANDIDATES = 16
 
 local function is_among(list, name)
@@ -18,9 +18,10 @@ end
 -- Returns 'fits', 'full' (of the right kind, and has no room now) or 'unsuited'; and whether its adapter is loaded there.
 -- What needs all of a KV cache or more runs alone.
 local function fit(worker_id, request)
-  local version, adapters, loaded, kv_tokens, reserved, used = unpack(redis.call('HMGET', WORKER .. worker_id,
-    'version', 'adapters', 'loaded', 'kv_tokens', 'kv_reserved', 'kv_used'))
-  if is_excluded(worker_id, request.excluded)
+  local version, adapters, loaded, kv_tokens, reserved, used, quiet = unpack(redis.call('HMGET', WORKER .. worker_id,
+    'version', 'adapters', 'loaded', 'kv_tokens', 'kv_reserved', 'kv_used', 'quiet_ms'))
+  if now >= tonumber(quiet or math.huge)
+    or is_excluded(worker_id, request.excluded)
     or (request.version ~= '' and version ~= request.version)
     or (request.adapter ~= '' and not is_among(adapters, request.adapter))
   then
@@ -35,7 +36,7 @@ end
 -- The first free worker that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
 -- capacity) or 'unsuited' (free workers exist, none of them for this request).
 local function first_fit(request)
-  local candidates = workers_for(request.rank, CANDIDATES)
+  local candidates = workers_for(request, CANDIDATES)
   local reason, fallback = #candidates > 0 and 'unsuited' or 'full', nil
   for _, worker_id in ipairs(candidates) do
     local how, loaded = fit(worker_id, request)

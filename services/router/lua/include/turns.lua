@@ -5,13 +5,14 @@
 -- wait behind a flood for having sent two requests at once. Equal tags go by arrival, and work that had its turn already
 -- (`at_head`) goes before all tags.
 --
--- TURNS holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own); and
--- pace (ms between grants while others wait), last (ms of the last grant), credit (turns due to aged classes), overtaken
--- for each rank (times that the head of the class was), and for reap.lua reaped (ms of its last run) and spared (ms until
--- which nobody is taken for lost).
+-- TURNS holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own),
+-- overtaken (times that its head was), fair (ms of its last fair work, free.lua); and pace (ms between grants while others
+-- wait), last (ms of the last grant), credit (turns due to aged classes), and for reap.lua reaped (ms of its last run) and
+-- spared (ms until which nobody is taken for lost).
 -- @figures
 local HEAD = -4503599627370496
 local PACE_WEIGHT = 0.05
+local BACKLOG = 16384
 
 -- Requests that wait in each class: asked for once a call, then kept in step.
 local lengths = {}
@@ -29,11 +30,20 @@ local function of_place(place)
   return string.sub(place, 15)
 end
 
+local function virtual_time(rank)
+  return tonumber(redis.call('HGET', TURNS, 'v' .. rank) or 0)
+end
+
 -- Where the next request of a tenant begins, and where its last one ends.
 local function next_start(rank, tenant)
-  local virtual = tonumber(redis.call('HGET', TURNS, 'v' .. rank) or 0)
+  local virtual = virtual_time(rank)
   local ends = math.max(virtual, tonumber(redis.call('ZSCORE', TENANTS[rank + 1], tenant) or 0))
   return math.max(virtual, ends - BURST), ends
+end
+
+-- Whether a tenant has BACKLOG tokens or more waiting from this tag on: then it makes the queue.
+local function has_backlog(rank, tenant, tag)
+  return tonumber(redis.call('ZSCORE', TENANTS[rank + 1], tenant) or 0) - tag >= BACKLOG
 end
 
 -- Gives the start tag, and notes where the tenant's next one begins.

@@ -69,7 +69,7 @@ local function choose(request)
   for _, holder in ipairs(holders(markers, total)) do
     local cache, slots = unpack(redis.call('HMGET', WORKER .. holder.id, 'cache', 'slots'))
     if holder.tokens >= WORTHWHILE * request.prompt and cache == holder.cache
-      and is_free_for(request.rank, holder.id) and is_balanced(slots, holder.id)
+      and is_free_for(request, holder.id) and is_balanced(slots, holder.id)
       and fit(holder.id, request) == 'fits'
     then
       return holder.id, nil, holder.tokens

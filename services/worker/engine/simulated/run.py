@@ -38,7 +38,8 @@ class Run:
             self._put(ending)
             return
         tokens = [*self.prompt, *(point.token_ids if point else ())]
-        self.answers[Sequence(tokens, len(self.prompt), self.request.cache_salt.encode())] = answer
+        salt = self.request.cache_salt.encode()
+        self.answers[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = answer
 
     def started(self, cached_tokens: int) -> None:
         if self.cached_tokens is None:

@@ -1,8 +1,9 @@
 """Continuous batching: which sequences compute how many tokens in the next step.
 
-Running sequences go first, oldest first, then waiting ones as far as step tokens, places and KV allow. When the KV
-cache is full the youngest running sequence gives its blocks back and computes them again later; the oldest can
-always go on, so the engine never locks up as long as the cache holds one whole context.
+Running sequences go first, oldest first, then waiting ones by rank as far as step tokens, places and KV allow, as in
+vLLM's priority scheduling. When the KV cache is full the youngest running sequence of the worst rank gives its blocks
+back and computes them again later; the oldest of the best can always go on, so the engine never locks up as long as the
+cache holds one whole context.
 """
 
 from collections import deque
@@ -13,11 +14,12 @@ from services.worker.engine.simulated.kv import Block, BlockHash, KvCache, block
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """tokens: prompt, then output. computed: how many of them have their KV. salt: separates tenants' blocks."""
+    """tokens: prompt, then output; of `computed` the KV is there. salt: separates tenants' blocks. rank: 0 is first."""
 
     tokens: list[int]
     prompt_length: int
     salt: bytes = b""
+    rank: int = 0
     blocks: list[Block] = field(default_factory=list)
     hashes: list[BlockHash] = field(default_factory=list)
     computed: int = 0
@@ -61,7 +63,9 @@ class Scheduler:
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """Behind those of its rank that wait."""
+        before = sum(waiting.rank <= sequence.rank for waiting in self.waiting)
+        self.waiting.insert(before, sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """Takes the sequence out wherever it is and frees its KV. Does nothing when it is not here."""
@@ -98,13 +102,18 @@ class Scheduler:
         """Tokens that a running sequence may compute; 0 when it had to be preempted itself."""
         tokens = min(sequence.missing, budget)
         while not self._kv.grow(sequence.blocks, sequence.computed + tokens):
-            victim = self.running.pop()
-            self._kv.release(victim.blocks)
-            victim.computed = 0
-            self.waiting.appendleft(victim)
+            victim = max(reversed(self.running), key=lambda running: running.rank)
+            self._give_way(victim)
             if victim is sequence:
                 return 0
         return tokens
+
+    def _give_way(self, victim: Sequence) -> None:
+        """It goes on before all of its rank that wait."""
+        self.running.remove(victim)
+        self._kv.release(victim.blocks)
+        victim.computed = 0
+        self.waiting.insert(sum(waiting.rank < victim.rank for waiting in self.waiting), victim)
 
     def _admit(self, budget: int) -> Sequence | None:
         if not self.waiting or len(self.running) >= self._max_running:

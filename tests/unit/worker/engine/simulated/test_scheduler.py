@@ -9,8 +9,8 @@ def make(kv_tokens: int = 1024, max_running: int = 4, step_tokens: int = 64) -> 
     return Scheduler(kv, max_running, step_tokens), kv
 
 
-def sequence(length: int, first: int = 0, salt: bytes = b"") -> Sequence:
-    return Sequence(list(range(first, first + length)), length, salt)
+def sequence(length: int, first: int = 0, salt: bytes = b"", rank: int = 0) -> Sequence:
+    return Sequence(list(range(first, first + length)), length, salt, rank)
 
 
 def step(scheduler: Scheduler) -> list[Sequence]:
@@ -105,3 +105,27 @@ def test_removing_is_safe_wherever_the_sequence_is() -> None:
         scheduler.remove(one)
     assert not scheduler.has_work
     assert kv.used_tokens == 0
+
+
+def test_what_is_urgent_begins_before_what_waited_longer() -> None:
+    scheduler, _ = make(max_running=2, step_tokens=64)
+    running, later, urgent, last = (sequence(40, first, rank=r) for first, r in ((0, 1), (100, 1), (200, 0), (300, 1)))
+    scheduler.add(running)
+    step(scheduler)
+    for waiting in (later, urgent, last):
+        scheduler.add(waiting)
+    step(scheduler)
+    assert scheduler.running == [running, urgent]
+    assert list(scheduler.waiting) == [later, last]
+
+
+def test_the_least_urgent_gives_way_when_the_cache_is_full() -> None:
+    scheduler, _ = make(kv_tokens=64, step_tokens=256)
+    low, high = sequence(30, 0, rank=3), sequence(30, 100, rank=0)
+    scheduler.add(low)
+    step(scheduler)
+    scheduler.add(high)
+    while low in scheduler.running:
+        step(scheduler)
+    assert scheduler.running == [high]
+    assert list(scheduler.waiting) == [low]
