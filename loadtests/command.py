@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests import compare, load, profile, tables
+from loadtests.events import EventFailed
 from loadtests.profile import Profile
 from loadtests.report import Report
 from loadtests.target import Target, access
@@ -39,7 +40,7 @@ def main() -> None:
         app()
     except WrongSettings as error:
         stop(error)
-    except load.CannotRun as error:
+    except (load.CannotRun, EventFailed) as error:
         sys.stderr.write(f"loadtests: {error}\n")
         raise SystemExit(1) from None
 
@@ -60,12 +61,14 @@ def run_command(
 ) -> None:
     """Send a profile's load and report what came of it. Ctrl-C stops sending; what was measured is reported."""
     wanted = profile.load(profile_file).with_changes(rate=rate, duration_s=duration, seed=seed)
+    if wanted.events and base_url:
+        raise WrongSettings(f"--base-url = {base_url!r}: {wanted.name} has events, which happen to the local cluster")
     clock = SystemClock()
     target = access(base_url, api_key, local_env)
     # Plotting takes a second to load: not before something is to be plotted, and not after it was measured in vain.
     from loadtests import page
 
-    done = _run(wanted, target, model, clock)
+    done = _run(wanted, target, model, clock, local_env.parent)
     folder = report or REPORTS / f"{wanted.name}-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
     files = done.report.write(folder), page.write(folder, done.report, done.samples)
@@ -98,11 +101,12 @@ def failures(report: Report, required: float | None, *, strict: bool) -> list[st
     ]
 
 
-def _run(wanted: Profile, target: Target, model: str | None, clock: Clock) -> load.Run:
+def _run(wanted: Profile, target: Target, model: str | None, clock: Clock, data_dir: Path) -> load.Run:
     done: list[load.Run] = []
 
     async def work(stopped: asyncio.Event) -> None:
-        done.append(await load.run(wanted, target, model, clock, Console(stderr=True, highlight=False), stopped))
+        console = Console(stderr=True, highlight=False)
+        done.append(await load.run(wanted, target, model, clock, console, stopped, data_dir=data_dir))
 
     # What stands now stays to the end; the collector need not look through it in the middle of a measurement.
     gc.freeze()

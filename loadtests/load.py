@@ -5,11 +5,12 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import orjson
 from rich.console import Console
 
-from loadtests import progress
+from loadtests import events, progress
 from loadtests.client import Client
 from loadtests.connection import Connection
 from loadtests.plan import Plan
@@ -34,9 +35,19 @@ class Run:
 
 
 async def run(
-    profile: Profile, target: Target, model: str | None, clock: Clock, console: Console, stop: asyncio.Event
+    profile: Profile,
+    target: Target,
+    model: str | None,
+    clock: Clock,
+    console: Console,
+    stop: asyncio.Event,
+    *,
+    data_dir: Path,
 ) -> Run:
-    """Raises CannotRun. `stop` ends it early: nothing more is sent, what is under way is waited for."""
+    """Raises CannotRun and EventFailed. `stop` ends it early: nothing more is sent, what is under way is waited for.
+
+    data_dir: the local cluster's, which the profile's events happen to.
+    """
     served = await models(target)
     name = _chosen(model, served)
     watch = Stopwatch(clock)
@@ -46,9 +57,14 @@ async def run(
     started, cpu_before = clock.wall(), time.process_time()
     watch.restart()
     shown = asyncio.create_task(progress.show(console, profile.name, profile.duration_s, runner.tally, watch))
+    due = [event for event in profile.events if event.at_s < profile.duration_s]
+    happening = asyncio.create_task(events.happen(due, data_dir, watch.now_s, stop))
     try:
         samples = await runner.run(plan, stop)
+        if not stop.is_set() or happening.done():
+            await happening
     finally:
+        happening.cancel()
         shown.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await shown

@@ -7,6 +7,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from loadtests.arrivals import Arrivals, Ramp, mean_rate
+from loadtests.events import Event
 from loadtests.lengths import Fixed, Lengths
 from loadtests.strict import Strict
 from services.shared.settings import WrongSettings, check
@@ -64,6 +65,7 @@ class Profile(Strict):
     ignore_eos: bool = Field(
         True, description="answers have exactly their length; false for servers that refuse the field"
     )
+    events: list[Event] = Field(default_factory=list, max_length=100, description="what happens to a local cluster")
     timeout_s: float = Field(60.0, gt=0, le=3600, description="from sending to the end of the answer")
     max_in_flight: int = Field(512, ge=1, le=20_000)
     send_within_s: float = Field(1.0, gt=0, le=60, description="a request not sent this long after it was due never is")

@@ -34,12 +34,17 @@ class Accounting:
         self._tasks = Tasks()
         api_keys = ApiKeys(ServerSecret(settings.server_secret.get_secret_value()), random)
         accounts, rows = AccountStore(self._database), LedgerStore(self._database)
-        known = KnownKeys(accounts.find, clock)
+        known, known_ids = KnownKeys(accounts.find, clock), KnownKeys(accounts.find_id, clock)
         self.authentication = Authentication(
-            settings.api_key.get_secret_value(), settings.admin_key.get_secret_value(), api_keys, known, clock
+            settings.api_key.get_secret_value(),
+            settings.admin_key.get_secret_value(),
+            api_keys,
+            known,
+            known_ids,
+            clock,
         )
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
-        self._apis = (AdminApi(Admin(accounts, api_keys, known, clock)), UsageApi(rows, prices, clock))
+        self._apis = (AdminApi(Admin(accounts, api_keys, (known, known_ids), clock)), UsageApi(rows, prices, clock))
 
     def routes(self) -> list[APIRouter]:
         return [api.routes() for api in self._apis]

@@ -57,14 +57,17 @@ class Answer:
         clock: Clock,
         metrics: Metrics,
         books: Books,
+        progress: Progress | None = None,
     ) -> None:
+        """progress: what the client has of it already, from another gateway."""
         self.generation = generation
         self._router, self._workers = router, workers
         self._clock, self._metrics = clock, metrics
         self._opened_at = clock.monotonic()
         self._entry = LedgerEntry(generation, books, clock)
         self._retries = Retries()
-        self._progress = Progress(wanted=generation.sampling.n or 1)
+        self._progress = progress or Progress(wanted=generation.sampling.n or 1)
+        self._tokens_before = self._progress.completion_tokens
         self._broken_at: float | None = None
         self._inbox = Inbox(MAX_UNREAD_ITEMS)
         self._attempt = self._new_attempt()
@@ -80,6 +83,11 @@ class Answer:
     @property
     def usage(self) -> worker_pb2.Usage:
         return self._attempt.usage()
+
+    @property
+    def resumable(self) -> bool:
+        """Another worker of its version could go on with it exactly; known once it has begun."""
+        return self._progress.resumable
 
     @property
     def limits(self) -> list[router_pb2.LimitState]:
@@ -107,7 +115,10 @@ class Answer:
         """Waits for the first tokens, whichever worker's. Cancelled, it may be called again. Raises TidegateError."""
         if not self._submitted:
             self._submitted = True
-            self._attempt.submit(self._time_left())
+            if self._progress.complete:
+                self._attempt.complete()
+            else:
+                self._attempt.submit(self._time_left())
         while not self._attempt.deltas and not self._attempt.ended:
             await self._read()
         self._observe_first_token()
@@ -135,7 +146,7 @@ class Answer:
             self._entry.accept()
         self._entry.end(_OUTCOMES[ending[0]], self._used())
         self._attempt.close(*ending)
-        self._metrics.tokens.labels(self.generation.model.id).inc(self.usage.completion_tokens)
+        self._metrics.tokens.labels(self.generation.model.id).inc(self._used().usage.completion_tokens)
 
     async def _read(self) -> None:
         try:
@@ -176,8 +187,10 @@ class Answer:
         return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._inbox)
 
     def _used(self) -> Used:
-        grant = self._attempt.grant
-        return Used(self.version, self.service_class, self.usage, grant.queue_wait_ms if grant else 0)
+        """What was generated here: what the client had before is not charged again."""
+        grant, usage = self._attempt.grant, self.usage
+        usage.completion_tokens -= min(self._tokens_before, usage.completion_tokens)
+        return Used(self.version, self.service_class, usage, grant.queue_wait_ms if grant else 0)
 
     def _time_left(self) -> float:
         return max(0.0, self._opened_at + self.generation.timeout_s - self._clock.monotonic())
@@ -207,15 +220,15 @@ class Answers:
         self._max_open, self._open = max_open, 0
 
     @contextmanager
-    def open(self, generation: Generation) -> Iterator[Answer]:
-        """Its own time limit interrupts the answer.
+    def open(self, generation: Generation, progress: Progress | None = None) -> Iterator[Answer]:
+        """Its own time limit interrupts the answer. progress: what the client has of it already.
 
         Raises Overloaded when too many are open, or no more can be accounted for.
         """
         if self._open >= self._max_open:
             raise Overloaded("The gateway holds too many requests. Please try again.", retry_after_s=1.0)
         self._books.check()
-        answer = Answer(generation, self._router, self._workers, self._clock, self._metrics, self._books)
+        answer = Answer(generation, self._router, self._workers, self._clock, self._metrics, self._books, progress)
         late = DeadlineExceeded(f"The answer was not complete within {generation.timeout_s:g} s.")
         timer = asyncio.get_running_loop().call_later(generation.timeout_s, answer.interrupt, late)
         self._count(+1)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from importlib.metadata import version
 from random import Random, SystemRandom
 
 from fastapi import APIRouter
@@ -12,18 +13,26 @@ from services.gateway.accounting import Accounting
 from services.gateway.answer import Answers
 from services.gateway.asking import Asking
 from services.gateway.batching import Batching
+from services.gateway.cache.answers import CachedAnswers
+from services.gateway.cache.store import Store
 from services.gateway.console.control import Control
 from services.gateway.console.files import ConsoleFiles
+from services.gateway.journal.journal import Journal
+from services.gateway.journal.reader import LogReader
+from services.gateway.journal.resuming import Resuming
 from services.gateway.metrics import Metrics
+from services.gateway.open_inference import OpenInference
 from services.gateway.rest import openapi
 from services.gateway.rest.api import Api, Bounds
 from services.gateway.rest.cluster import ClusterApi
 from services.gateway.rest.front import Front
 from services.gateway.rest.idempotency import Idempotency
+from services.gateway.rest.open_inference import OPEN, OpenInferenceApi
 from services.gateway.rest.protocol import HttpProtocol
 from services.gateway.rest.stored import unconfigured
 from services.gateway.router_client import RouterClient
 from services.gateway.rpc.call import Calls
+from services.gateway.rpc.open_inference import OpenInferenceService
 from services.gateway.rpc.server import InferenceServer
 from services.gateway.rpc.service import InferenceService
 from services.gateway.server_secret import CacheSalt, ServerSecret
@@ -39,6 +48,7 @@ from services.shared.telemetry import admin_app
 
 HEALTH_INTERVAL_S = 0.25
 KEEP_ALIVE_S = 75
+MIB = 2**20
 
 
 class GatewayApp:
@@ -55,6 +65,7 @@ class GatewayApp:
         )
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
+        self._journal = Journal(self.router, LogReader(settings.routers, settings.tls()), self._clock)
         self._batching: Batching | None = None
         self._http, self._grpc = self._faces()
         self._scraped = self._face_for_scraping()
@@ -69,17 +80,20 @@ class GatewayApp:
         self.address = await self._grpc.start(*split(self._settings.listen))
         await self.router.start()
         await self.workers.start()
+        await self._journal.start()
         if self._batching:
             await self._batching.start()
         self._tasks.start(self._tell_health(), "gRPC health")
 
     async def stop(self) -> None:
-        """Takes nothing new, finishes what is open within the servers' grace, then says goodbye."""
+        """Is no longer ready; then takes nothing new, finishes what is open within drain_s, and says goodbye."""
         self._draining = True
+        await self._clock.sleep(self._settings.linger_s)
         if self._batching:
             await self._batching.stop()
         await asyncio.gather(self._http.stop(), self._grpc.stop())
         await self._idempotency.stop()
+        await self._journal.stop()
         await self._tasks.stop()
         await self.workers.stop()
         await self.router.stop()
@@ -123,21 +137,45 @@ class GatewayApp:
             max_open=settings.max_open_requests,
         )
         bounds = Bounds(settings.max_body_bytes, settings.body_timeout_s, settings.stall_timeout_s)
-        api = Api(asking, answers, self._idempotency, self.metrics, bounds, live=lambda: None, ready=self.ready)
+        resuming = Resuming(self._cluster, self._secret(), self._journal, lambda: self.router.catalog)
+        cached = self._cached(answers)
+        api = Api(
+            asking, cached, self._idempotency, resuming, self.metrics, bounds, live=lambda: None, ready=self.ready
+        )
         rest = api.app()
         console = ConsoleFiles()
+        told = OpenInference(version("tidegate"), asking.catalog, self.ready)
+        rest.include_router(OpenInferenceApi(told).routes())
         for routes in (*self.accounting.routes(), *self._batch_routes(asking, answers), *self._console_routes(console)):
             rest.include_router(routes)
         openapi.complete(rest)
-        front = Front(rest, keys, self.metrics, clock, self._random, open_paths=console.paths)
+        front = Front(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
         calls = Calls(keys, self.metrics, clock, self._random)
-        service = InferenceService(calls, asking, answers, settings.stall_timeout_s)
+        service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
+        open_inference = OpenInferenceService(calls, told)
         return (
             HttpServer(
-                front, *split(settings.http_listen), http=HttpProtocol, ws="none", timeout_keep_alive=KEEP_ALIVE_S
+                front,
+                *split(settings.http_listen),
+                drain_s=settings.drain_s,
+                http=HttpProtocol,
+                ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
             ),
-            InferenceServer(service, max_message_bytes=settings.max_body_bytes),
+            InferenceServer(
+                service,
+                open_inference,
+                calls,
+                max_message_bytes=settings.max_body_bytes,
+                drain_s=settings.drain_s,
+            ),
         )
+
+    def _cached(self, answers: Answers) -> CachedAnswers:
+        wanted = {pool.name: pool.response_cache for pool in self._cluster.pools if pool.response_cache}
+        stores = {name: Store(cache.max_mib * MIB, cache.ttl_s, self._clock) for name, cache in wanted.items()}
+        books, registry = self.accounting.ledger, self.metrics.registry
+        return CachedAnswers(answers, stores, lambda: self.router.catalog, books, self._clock, registry)
 
     def _console_routes(self, console: ConsoleFiles) -> list[APIRouter]:
         control = Control(self._settings.routers, self._settings.tls())
@@ -148,13 +186,21 @@ class GatewayApp:
         if (store := settings.store()) is None:
             return [unconfigured()]
         self._batching = Batching(
-            objectstore.connect(store), settings, asking, answers, clock=self._clock, random=self._random
+            objectstore.connect(store),
+            settings,
+            asking,
+            answers,
+            self.accounting.authentication.still,
+            clock=self._clock,
+            random=self._random,
         )
         return self._batching.routes()
 
     def _cache_salt(self) -> CacheSalt:
-        secret = ServerSecret(self._settings.server_secret.get_secret_value())
-        return CacheSalt(secret, shared=self._cluster.prefix_cache == "shared")
+        return CacheSalt(self._secret(), shared=self._cluster.prefix_cache == "shared")
+
+    def _secret(self) -> ServerSecret:
+        return ServerSecret(self._settings.server_secret.get_secret_value())
 
     def _face_for_scraping(self) -> HttpServer | None:
         if not self._settings.metrics_listen:

@@ -139,7 +139,8 @@ class Attempt:
                 self._yield()
             case router_pb2.Revoke():
                 reason = router_pb2.RevokeReason.Name(item.reason)
-                raise self._failed(reason, died=item.reason != router_pb2.REVOKE_REASON_UNSPECIFIED)
+                lapsed = item.reason == router_pb2.REVOKE_REASON_WORKER_LOST
+                raise self._failed(reason, died=item.reason != router_pb2.REVOKE_REASON_UNSPECIFIED, lapsed=lapsed)
             case WorkerLost():
                 raise self._failed("connection lost", died=True)
 
@@ -177,7 +178,13 @@ class Attempt:
             raise self._failed("yielded", yielded=True)
 
     def _failed(
-        self, reason: str, *, died: bool = False, handed_over: bool = False, yielded: bool = False
+        self,
+        reason: str,
+        *,
+        died: bool = False,
+        handed_over: bool = False,
+        yielded: bool = False,
+        lapsed: bool = False,
     ) -> WorkerFailed:
         """An engine that died before it had the request in it did not die of it."""
         return WorkerFailed(
@@ -186,6 +193,7 @@ class Attempt:
             died=died and self._running,
             handed_over=handed_over,
             yielded=yielded,
+            silent=lapsed and not self._running,
             gained=self.has_brought_tokens,
         )
 

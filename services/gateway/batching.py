@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from services.gateway.answer import Answers
 from services.gateway.asking import Asking
-from services.gateway.batches.asking import BatchAsking
+from services.gateway.batches.asking import BatchAsking, Still
 from services.gateway.batches.rest import BatchesApi
 from services.gateway.batches.run import BatchRun
 from services.gateway.batches.runner import BatchRunner
@@ -26,12 +26,13 @@ class Batching:
         settings: GatewaySettings,
         asking: Asking,
         answers: Answers,
+        still: Still,
         *,
         clock: Clock,
         random: Random,
     ) -> None:
         files, batches = FileStore(store, clock, random.getrandbits), BatchStore(store)
-        line_by_line = BatchAsking(asking, answers)
+        line_by_line = BatchAsking(asking, answers, still)
 
         def hold(held: Stored) -> BatchRun:
             concurrency = settings.batch_concurrency

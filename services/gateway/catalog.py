@@ -31,10 +31,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """addresses: by pool, where some of its ready workers are."""
+    """By pool: addresses, where some of its ready workers are; versions, those of the model that they serve."""
 
     models: dict[str, Model] = field(default_factory=dict)
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    versions: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_pools(cls, pools: Iterable[router_pb2.Pool]) -> "Catalog":
@@ -42,6 +43,7 @@ class Catalog:
         return cls(
             {model.id: model for pool in pools for model in _models(pool)},
             {pool.name: tuple(pool.worker_addresses) for pool in pools},
+            {pool.name: tuple(pool.model_versions) for pool in pools},
         )
 
     def open_to(self, caller: Caller) -> list[Model]:

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from services.gateway.answer import Answer
 from services.gateway.openai.sse import Head
 from services.gateway.openai.whole import Whole
+from services.gateway.readable import Readable
 
 
-async def gather(answer: Answer, whole: Whole) -> dict[str, Any]:
+async def gather(answer: Readable, whole: Whole) -> dict[str, Any]:
     """Reads an answer that has begun to its end. Raises TidegateError."""
     while deltas := await answer.read():
         whole.add(deltas)
     return whole.document(head_of(answer), answer.usage)
 
 
-def head_of(answer: Answer) -> Head:
+def head_of(answer: Readable) -> Head:
     asked = answer.generation
     return Head(asked.id, asked.created, asked.model.id, answer.service_class.label, answer.version)

@@ -32,33 +32,39 @@ class Inbox:
         """`limit`: items that may lie unread; only a worker that ignores its credit gets there."""
         self._items: deque[Item] = deque()
         self._limit = limit
-        self._filled = asyncio.Event()
         self._interruption: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
 
     def put(self, item: Item) -> None:
         if len(self._items) >= self._limit:
             self.interrupt(EngineFailed("The answer came faster than it could be taken."))
             return
         self._items.append(item)
-        self._filled.set()
+        if self._waiting:
+            self._wake()
 
     def interrupt(self, error: Exception) -> None:
         """From now on every drain raises `error`; the first interruption counts."""
         self._interruption = self._interruption or error
-        self._filled.set()
+        self._wake()
 
     def clear(self) -> None:
         """Forgets what an attempt that is over has left."""
         self._items.clear()
-        if not self._interruption:
-            self._filled.clear()
 
     async def drain(self) -> list[Item]:
         """Everything that came since the last drain; waits until there is something."""
-        await self._filled.wait()
+        while not (self._items or self._interruption):
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
         if self._interruption:
             raise self._interruption
         items = list(self._items)
         self._items.clear()
-        self._filled.clear()
         return items
+
+    def _wake(self) -> None:
+        """There is one reader, so a future does; an Event would do more for every token."""
+        waiting, self._waiting = self._waiting, None
+        if waiting and not waiting.done():
+            waiting.set_result(None)

@@ -9,6 +9,7 @@ from tidegate.router.v1 import router_pb2
 # Failures in a row in which nothing was gained.
 MAX_FAILURES = 3
 MAX_HANDOVERS = 100
+MAX_SILENT = 10
 
 
 class WorkerFailed(Exception):
@@ -22,16 +23,19 @@ class WorkerFailed(Exception):
         died: bool = False,
         handed_over: bool = False,
         yielded: bool = False,
+        silent: bool = False,
         gained: bool = False,
     ) -> None:
         """died: the engine went down with the request in it. handed_over: the worker leaves, or serves something else.
-        yielded: the worker is well, the router wants its slot. gained: the attempt brought tokens."""
+        yielded: the worker is well, the router wants its slot. silent: it was lost without a word since it got the
+        request, which may never have reached its engine. gained: the attempt brought tokens."""
         super().__init__(reason)
         self.reason = reason
         self.worker_id = worker_id
         self.died = died
         self.handed_over = handed_over
         self.yielded = yielded
+        self.silent = silent
         self.gained = gained
 
 
@@ -46,6 +50,7 @@ class Retries:
     attempt: int = 1
     failures: int = 0
     handovers: int = 0
+    silent: int = 0
     excluded: list[str] = field(default_factory=list)
     engine_deaths: int = 0
 
@@ -58,12 +63,13 @@ class Retries:
                 retry_after_s=1.0,
             )
         if failure.gained:
-            self.failures, self.engine_deaths, self.excluded = 0, 0, []
+            self.failures, self.silent, self.engine_deaths, self.excluded = 0, 0, 0, []
         given_away = failure.handed_over or failure.yielded
-        self.failures += not given_away
+        self.failures += not (given_away or failure.silent)
         self.handovers += given_away
+        self.silent += failure.silent
         self.engine_deaths += failure.died
-        if self.failures >= MAX_FAILURES or self.handovers >= MAX_HANDOVERS:
+        if self.failures >= MAX_FAILURES or self.silent >= MAX_SILENT or self.handovers >= MAX_HANDOVERS:
             raise self._given_up(failure)
         self.attempt += 1
         if not failure.yielded and failure.worker_id not in self.excluded:

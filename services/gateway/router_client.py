@@ -25,6 +25,7 @@ from tidegate.router.v1 import router_pb2, router_pb2_grpc
 log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
+WRITE_LOGS_S = 5.0
 FLUSH_S = 2.0
 MAX_UNSENT = 65_536
 # Finishes said so shortly before a stream broke may have died with it; they are said again on the next one. More of
@@ -70,6 +71,7 @@ class RouterClient:
         self._tickets: dict[Key, Ticket] = {}
         self._finished: deque[tuple[float, router_pb2.Finish]] = deque(maxlen=MAX_REPEATED)
         self._outbox: Outbox[router_pb2.DispatchRequest] | None = None
+        self._written: asyncio.Future[Sequence[router_pb2.LogLength]] | None = None
         self._lost_at = clock.monotonic()
         self._tasks = Tasks()
         self.catalog: Catalog | None = None
@@ -102,6 +104,18 @@ class RouterClient:
         self._finished.append((self._clock.monotonic(), finish))
         if self._outbox:
             self._outbox.put(router_pb2.DispatchRequest(finish=finish))
+
+    async def write_logs(self, parts: Sequence[router_pb2.LogPart]) -> Sequence[router_pb2.LogLength]:
+        """How long those logs now are that were written; none when no router took them. One call at a time."""
+        if self._outbox is None:
+            return ()
+        self._written = asyncio.get_running_loop().create_future()
+        self._outbox.put(router_pb2.DispatchRequest(journal_write=router_pb2.JournalWrite(parts=parts)))
+        try:
+            async with asyncio.timeout(WRITE_LOGS_S):
+                return await self._written
+        except TimeoutError:
+            return ()
 
     # ---- the connection
 
@@ -158,6 +172,7 @@ class RouterClient:
 
     def _disconnected(self) -> None:
         self._outbox = None
+        self._logs_written(())
         self._lost_at = self._clock.monotonic()
         self._tasks.start(self._lose_patience(self._lost_at), "router patience")
 
@@ -191,6 +206,8 @@ class RouterClient:
                 self._pass_on(getattr(response, "yield"))
             case "catalog":
                 self.catalog = Catalog.of_pools(response.catalog.pools)
+            case "journal_written":
+                self._logs_written(response.journal_written.logs)
 
     def _granted(self, grant: router_pb2.Grant) -> None:
         """A grant repeated after a reconnect changes nothing: its worker is at work already."""
@@ -200,6 +217,10 @@ class RouterClient:
         elif not ticket.placement:
             ticket.placement = router_pb2.Placement(worker_id=grant.worker_id, worker_epoch=grant.worker_epoch)
             ticket.inbox.put(grant)
+
+    def _logs_written(self, logs: Sequence[router_pb2.LogLength]) -> None:
+        if self._written and not self._written.done():
+            self._written.set_result(logs)
 
     def _give_back(self, grant: router_pb2.Grant) -> None:
         """Granted after its end: the Submit came late, through a replica that we had left. So the end is said again."""

@@ -42,6 +42,12 @@ class GatewaySettings(ProcessSettings):
     body_timeout_s: float = Field(30.0, gt=0, description="a request must have arrived whole by then")
     request_timeout_s: float = Field(900.0, gt=0, description="an answer must be complete by then")
     stall_timeout_s: float = Field(30.0, gt=0, description="a client that reads nothing for so long is dropped")
+    linger_s: float = Field(
+        0.0, ge=0, description="a gateway that leaves says so, and serves on so long until load balancers have noticed"
+    )
+    drain_s: int = Field(
+        30, ge=0, description="time that open answers get when the gateway leaves; then their connections are closed"
+    )
     router_patience_s: float = Field(5.0, gt=0, description="requests wait so long for a lost router, then get 503")
 
     @model_validator(mode="after")

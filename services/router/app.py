@@ -16,6 +16,7 @@ from services.router.attach import Attachments
 from services.router.census import Census
 from services.router.control import Control
 from services.router.dispatch import Dispatcher
+from services.router.journal import Journal
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
@@ -53,6 +54,9 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
         async with aclosing(self._dispatcher.serve(request_iterator, context)) as frames:
             async for frame in frames:
                 yield frame
+
+    async def ReadLog(self, request: pb.ReadLogRequest, context: Context) -> pb.ReadLogResponse:  # noqa: N802
+        return await self._dispatcher.read_log(request, context)
 
     async def Attach(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.AttachRequest], context: Context
@@ -97,6 +101,10 @@ class RouterApp:
             metrics=self._metrics,
         )
 
+    def _build_journal(self) -> Journal:
+        kept = {pool.name: pool.journal for pool in self._cluster.pools if pool.journal}
+        return Journal({name: self._queues[name].journal(bounds) for name, bounds in kept.items()})
+
     def _build_upkeep(self) -> Upkeep:
         return Upkeep(
             self.router_id,
@@ -130,6 +138,7 @@ class RouterApp:
             settings=settings,
             switchboard=switchboard,
             census=self._census,
+            journal=self._build_journal(),
             metrics=self._metrics,
         )
         attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)

@@ -9,6 +9,7 @@ import grpc
 from services.router import frames
 from services.router.census import Census
 from services.router.events import Queued
+from services.router.journal import Journal
 from services.router.markers import markers
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
@@ -24,6 +25,9 @@ from tidegate.router.v1 import router_pb2 as pb
 log = logging.getLogger(__name__)
 
 MAX_UNDERWAY = 4096
+GATEWAY_LEFT = "the gateway left"
+# One that lives says Hello again within a tenth of it; one that was killed is not to hold its slots for a whole lease.
+LEFT_GRACE_MS = 500
 FINISH_RETRY_S = 0.25
 # A request whose engines died this often is taken for the cause.
 POISON_DEATHS = 2
@@ -38,10 +42,12 @@ class Dispatcher:
         settings: RouterSettings,
         switchboard: Switchboard,
         census: Census,
+        journal: Journal,
         metrics: RouterMetrics,
     ) -> None:
         self._router_id = router_id
         self._queues = queues
+        self._journal = journal
         self._settings = settings
         self._metrics = metrics
         self._switchboard = switchboard
@@ -55,16 +61,27 @@ class Dispatcher:
         session.send(self._welcome())
         session.send(pb.DispatchResponse(catalog=self._census.catalog))
         reader = asyncio.create_task(self._read(session, requests), name=f"dispatch {session.gateway_id}")
-        reader.add_done_callback(lambda _: session.drop("the gateway left"))
+        reader.add_done_callback(lambda _: session.drop(GATEWAY_LEFT))
         try:
             while frame := await session.outgoing.get():
                 yield frame
         finally:
             reader.cancel()
             self._switchboard.disconnect(session)
+            if session.dropped == GATEWAY_LEFT:
+                await self._shorten_lease(session)
         log.info("gateway stream ended", extra={"gateway": session.gateway_id, "why": session.dropped})
         if not reader.done():
             await context.abort(grpc.StatusCode.UNAVAILABLE, session.dropped)
+
+    async def read_log(self, request: pb.ReadLogRequest, context: Context) -> pb.ReadLogResponse:
+        try:
+            log = await self._journal.read(request.pool, request.request_id)
+        except StoreUnavailable:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
+        if log is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing is kept of this stream")
+        return pb.ReadLogResponse(log=log)
 
     async def _open(self, requests: AsyncIterator[pb.DispatchRequest], context: Context) -> GatewaySession:
         first = await anext(aiter(requests), None)
@@ -78,6 +95,14 @@ class Dispatcher:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         log.info("gateway connected", extra={"gateway": hello.gateway_id})
         return GatewaySession(hello.session_id, hello.gateway_id)
+
+    async def _shorten_lease(self, session: GatewaySession) -> None:
+        """Changes nothing where the session has gone to another replica meanwhile."""
+        try:
+            for queue in self._queues.values():
+                await queue.let_lapse(session.session_id, LEFT_GRACE_MS)
+        except StoreUnavailable:
+            log.warning("the lease of a gateway that left is not shortened", extra={"gateway": session.gateway_id})
 
     def _welcome(self) -> pb.DispatchResponse:
         welcome = pb.DispatchWelcome(router_id=self._router_id, session_lease_ms=self._settings.session_lease_ms)
@@ -99,6 +124,9 @@ class Dispatcher:
             case "finish":
                 session.waiting.pop(request.finish.request_id, None)
                 await self._finish(request.finish)
+            case "journal_write":
+                written = await self._journal.write(request.journal_write.parts)
+                session.send(pb.DispatchResponse(journal_written=written))
             case other:
                 session.drop(f"unexpected frame {other}")
 

@@ -37,6 +37,9 @@ NAMES = {
     "outbox:": "lists: events for the sessions and workers of one router replica",
     "cache:": "sorted sets by cache id: markers that one worker's KV cache holds, least recently used first",
     "limit:": "hashes by limit's name: when its request and token budgets are whole again",
+    "log:": "strings by request id: what one stream has come to, as its gateway wrote it",
+    "logs": "sorted set: request id of each log by the time (ms) it expires",
+    "logs:": "sorted sets by tenant: the same, of one tenant's logs",
     "open:": "sets by limit's name: ids of requests that count against its concurrency",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from services.router.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
+from services.router.journal import PoolJournal
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.rules import Rules
@@ -10,7 +11,7 @@ from services.router.scripts import Composition, PoolScripts, Submission, Worker
 from services.router.settings import RouterSettings
 from services.router.store import Store
 from services.router.switchboard import Switchboard
-from services.shared.config import Cluster
+from services.shared.config import Cluster, Journal
 
 REAP_LIMIT = 64
 
@@ -37,6 +38,9 @@ class PoolQueue:
         self._settings = settings
         self._switchboard = switchboard
         self._metrics = metrics
+
+    def journal(self, bounds: Journal) -> PoolJournal:
+        return PoolJournal(self.keys, self._scripts, bounds, self._store)
 
     async def submit(self, submission: Submission) -> Answer:
         call = self._scripts.submit(
@@ -89,6 +93,11 @@ class PoolQueue:
         """Ids of the sessions that Redis does not know."""
         call = self._scripts.renew(session_ids, lease_ms=self._settings.session_lease_ms)
         return [unknown.decode() for unknown in await self._store.call(call)]
+
+    async def let_lapse(self, session_id: str, grace_ms: int) -> None:
+        """Ends the session's lease after `grace_ms`, unless its gateway has come back by then, here or elsewhere."""
+        lease_ms = min(grace_ms, self._settings.session_lease_ms)
+        await self._store.call(self._scripts.renew([session_id], lease_ms=lease_ms))
 
     async def reap(self) -> None:
         spare_ms = max(self._settings.session_lease_ms, self._settings.worker_lease_ms)

@@ -1,6 +1,7 @@
 """The Lua scripts, one typed call each. The files under lua/ say what they guarantee."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from hashlib import sha1
@@ -10,12 +11,13 @@ from typing import Self
 from services.router.keys import PoolKeys
 from services.router.rules import Rules
 from services.shared.classes import ServiceClass
-from services.shared.config import Pool
+from services.shared.config import Journal, Pool
+from tidegate.router.v1 import router_pb2 as pb
 
 _LUA = Path(__file__).parent / "lua"
 _PART = re.compile(r"^-- @(include \w+|policy order|policy|clock)$", re.MULTILINE)
 
-NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", "record")
+NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", "record", "journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,13 @@ class PoolScripts:
     def record(self, which: str, replaced: int, fields: dict[str, str]) -> Call:
         """`which`: rollout or rules. `replaced`: the revision that these fields replace."""
         return self._call("record", which, replaced, *(part for field in fields.items() for part in field))
+
+    def journal(self, bounds: Journal, parts: Iterable[pb.LogPart]) -> Call:
+        return self._call(
+            "journal",
+            *(bounds.streams, bounds.tenant_streams, bounds.stream_kib * 1024, int(bounds.keep_s * 1000)),
+            *(field for part in parts for field in (part.request_id, part.tenant, part.offset, part.data)),
+        )
 
     def _granting(self, name: str, rules: Rules, *args: str | float | bytes) -> Call:
         """A call of a script that grants: it is told the rules for the classes first."""

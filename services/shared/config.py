@@ -76,6 +76,22 @@ class SimulatedEngine(Strict):
 Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]
 
 
+class Journal(Strict):
+    """How much of running streams is kept, so that their clients may go on elsewhere (docs/streams.md)."""
+
+    streams: int = Field(1000, ge=1, le=100_000, description="streams of the pool that are kept at once")
+    tenant_streams: int = Field(200, ge=1, le=100_000, description="streams of one tenant that are kept at once")
+    stream_kib: int = Field(64, ge=1, le=1024, description="what is kept of one stream; 1 KiB holds about 100 tokens")
+    keep_s: float = Field(300.0, ge=1, le=86_400, description="a stream that stands still is kept so long")
+
+
+class ResponseCache(Strict):
+    """Answers that each gateway keeps in memory for requests that wish for it (docs/cache.md)."""
+
+    max_mib: int = Field(64, ge=1, le=65_536, description="memory of each gateway for the pool's answers")
+    ttl_s: float = Field(3600.0, gt=0, description="an answer is good for so long")
+
+
 class Pool(Strict):
     """Workers that serve one model. Clients ask for it by `name`."""
 
@@ -95,6 +111,12 @@ class Pool(Strict):
     )
     burst_tokens: int = Field(
         8192, ge=0, le=10**9, description="tokens that a tenant may run ahead of its share of a class before it waits"
+    )
+    journal: Journal | None = Field(
+        None, description="keeps the tokens of streams that have an Idempotency-Key; default: none are kept"
+    )
+    response_cache: ResponseCache | None = Field(
+        None, description="answers deterministic requests again from memory, where they ask for it; default: none"
     )
 
 

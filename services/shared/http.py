@@ -14,8 +14,8 @@ GRACE_S = 30
 class HttpServer:
     """Serves an ASGI application from `start` to `stop`."""
 
-    def __init__(self, app: Any, host: str, port: int, **options: Any) -> None:
-        """`options` are uvicorn.Config's. Port 0: any free one."""
+    def __init__(self, app: Any, host: str, port: int, *, drain_s: int = GRACE_S, **options: Any) -> None:
+        """drain_s: what open responses get at the end. `options` are uvicorn.Config's. Port 0: any free one."""
         self._host, self._port = host, port
         self._server = _Server(
             uvicorn.Config(
@@ -25,7 +25,7 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 lifespan="off",
-                timeout_graceful_shutdown=GRACE_S,
+                timeout_graceful_shutdown=drain_s,
                 **options,
             )
         )
@@ -41,7 +41,7 @@ class HttpServer:
         return f"{self._host}:{listener.getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Lets open responses finish, at most GRACE_S seconds."""
+        """Lets open responses finish, at most drain_s seconds."""
         self._server.should_exit = True
         if self._task:
             await self._task

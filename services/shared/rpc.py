@@ -1,5 +1,6 @@
 """gRPC channels and servers with the options that all internal traffic shares; mutual TLS when keys are given."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,11 @@ def server(
     *,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     extra: list[tuple[str, Any]] | None = None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> grpc.aio.Server:
     # As a dictionary: of an option that is given twice, gRPC takes the first.
     options = {**dict(_SERVER), "grpc.max_receive_message_length": max_message_bytes, **dict(extra or [])}
-    return grpc.aio.server(options=list(options.items()))
+    return grpc.aio.server(interceptors=list(interceptors), options=list(options.items()))
 
 
 def bind(server: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:

@@ -155,6 +155,63 @@ async def test_tokens_stream_until_they_are_stopped(cluster: RunningCluster, pag
     await wait_until(freed, description="the workers are free again")
 
 
+TOOL = {"type": "function", "function": {"name": "tide_table", "parameters": {"type": "object"}}}
+
+
+def told(*deltas: dict[str, object], finish: str) -> str:
+    """A stream of these deltas."""
+    ends = [None] * (len(deltas) - 1) + [finish]
+    choices = ({"index": 0, "delta": delta, "finish_reason": end} for delta, end in zip(deltas, ends, strict=True))
+    return "".join(f"data: {json.dumps({'choices': [choice]})}\n\n" for choice in choices) + "data: [DONE]\n\n"
+
+
+def piece(index: int, arguments: str, **first: str) -> dict[str, object]:
+    """Of a tool call; id and name come with its first piece."""
+    named = {"id": first["id"], "type": "function"} if first else {}
+    function = {"arguments": arguments, **({"name": first["name"]} if first else {})}
+    return {"tool_calls": [{"index": index, "function": function, **named}]}
+
+
+async def test_reasoning_and_tool_calls_show_and_results_go_back(cluster: RunningCluster, page: Page) -> None:
+    calls: list[dict[str, object]] = [
+        {"reasoning_content": "The harbour "},
+        {"reasoning_content": f"matters. {MARKUP}"},
+        piece(0, '{"harbour": ', id="call_1", name="tide_table"),
+        piece(0, '"Brest"}'),
+        piece(1, '{"harbour": "Bergen"}', id="call_2", name="tide_table"),
+    ]
+    answers = iter([told(*calls, finish="tool_calls"), told({"content": "High water at six."}, finish="stop")])
+    asked: list[dict[str, object]] = []
+
+    async def answer(route: Route) -> None:
+        asked.append(json.loads(route.request.post_data or ""))
+        await route.fulfill(status=200, content_type="text/event-stream", body=next(answers))
+
+    await page.route("**/v1/chat/completions", answer)
+    await sign_in(page, cluster.key)
+    await page.get_by_text("Tools", exact=True).click()
+    await page.get_by_label("Tools, as JSON").fill("[{")
+    await send(page, "When is high water?")
+    assert asked == []
+    await page.get_by_label("Tools, as JSON").fill(json.dumps([TOOL]))
+    await page.get_by_label("Tool choice").select_option("required")
+    await send(page, "When is high water?")
+    await expect(page.locator(".thought p")).to_have_text(f"The harbour matters. {MARKUP}")
+    await expect(page.locator(".call code")).to_have_text(['{"harbour": "Brest"}', '{"harbour": "Bergen"}'])
+    await expect(page.locator(".call figcaption")).to_have_text(["tide_table", "tide_table"])
+    for result in ("06:00", "07:00"):
+        await expect(page.get_by_label("Message")).to_have_attribute("placeholder", "Result of tide_table")
+        await send(page, result)
+    await expect(page.locator(".turn.assistant .text").last).to_have_text("High water at six.")
+    await expect(page.get_by_label("Message")).to_have_attribute("placeholder", "Message")
+    assert (asked[0]["tools"], asked[0]["tool_choice"]) == ([TOOL], "required")
+    messages: list[dict[str, object]] = asked[1]["messages"]  # type: ignore[assignment]
+    assert [message["role"] for message in messages] == ["user", "assistant", "tool", "tool"]
+    assert [message.get("tool_call_id") for message in messages[2:]] == ["call_1", "call_2"]
+    made: list[dict[str, dict[str, str]]] = messages[1]["tool_calls"]  # type: ignore[assignment]
+    assert made[0]["function"] == {"name": "tide_table", "arguments": '{"harbour": "Brest"}'}
+
+
 async def test_markup_is_text_wherever_it_comes_from(cluster: RunningCluster, page: Page) -> None:
     await sign_in(page, cluster.key)
     choice = {"index": 0, "delta": {"content": MARKUP}, "finish_reason": "stop"}
@@ -288,3 +345,13 @@ async def test_rates_and_quantiles_of_several_gateways(cluster: RunningCluster, 
     )
     # a: 20 in 10 s; b: 30 in 10 s, 5 of them failed. Of a's 20 first tokens, 10 came within 0.1 s, 10 within 0.2 s.
     assert found == pytest.approx([5.0, 0.1, 3, 100.0, 150.0])
+
+
+async def test_the_api_is_documented_without_anything_from_elsewhere(cluster: RunningCluster, page: Page) -> None:
+    await page.goto(f"{site(cluster)}/docs")
+    chat = page.locator("#chat_v1_chat_completions_post")
+    await expect(chat).to_have_count(1)
+    await chat.locator("summary").click()
+    await expect(chat.get_by_text("curl", exact=False)).to_contain_text("What is a neap tide?")
+    await expect(chat.get_by_role("row", name=re.compile("^messages"))).to_contain_text("required")
+    await expect(page.get_by_role("heading", name="admin")).to_be_visible()

@@ -1,15 +1,21 @@
 """A real model behind the public interfaces, asked just as the README says."""
 
+import asyncio
+import json
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, BadRequestError
 
 from tests.support.cluster import REPOSITORY, RunningCluster
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(400)]
+
+MODEL = "smollm2-135m-instruct"
+ASK: list[Any] = [{"role": "user", "content": "Which tide is it?"}]
 
 
 def examples(language: str) -> list[str]:
@@ -39,7 +45,7 @@ def test_the_clients_of_the_readme(real: RunningCluster, example: str) -> None:
 async def test_answers_have_all_that_clients_ask_for(real: RunningCluster) -> None:
     async with AsyncOpenAI(base_url=real.rest, api_key=real.key) as openai:
         models = [model.id async for model in openai.models.list()]
-        assert models == ["smollm2-135m-instruct"]
+        assert models == [MODEL]
         answer = await openai.chat.completions.create(
             model=models[0],
             messages=[{"role": "user", "content": "Count from one to ten."}],
@@ -56,3 +62,25 @@ async def test_answers_have_all_that_clients_ask_for(real: RunningCluster) -> No
     assert completion.choices[0].finish_reason == "stop"
     assert "five, six" in completion.choices[0].text
     assert "seven" not in completion.choices[0].text
+
+
+async def test_answers_have_the_form_that_was_asked_for(real: RunningCluster) -> None:
+    schema = {"type": "object", "properties": {"tide": {"enum": ["high", "low"]}}, "required": ["tide"]}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "tide", "schema": schema}}
+    async with AsyncOpenAI(base_url=real.rest, api_key=real.key) as openai:
+        answer = await openai.chat.completions.create(
+            model=MODEL, messages=ASK, response_format=form, max_completion_tokens=32
+        )
+    assert json.loads(answer.choices[0].message.content or "")["tide"] in ("high", "low")
+
+
+async def test_a_form_that_takes_too_long_to_compile_is_refused_and_nobody_waits(real: RunningCluster) -> None:
+    """xgrammar would be at it for half a minute, and the engine would stand still for everybody."""
+    catastrophe = {"structured_outputs": {"regex": "(a|a)*" * 250}}
+    async with AsyncOpenAI(base_url=real.rest, api_key=real.key, max_retries=0) as openai:
+        refused = asyncio.create_task(openai.chat.completions.create(model=MODEL, messages=ASK, extra_body=catastrophe))
+        while not refused.done():
+            await openai.chat.completions.create(model=MODEL, messages=ASK, max_completion_tokens=4, timeout=10)
+        with pytest.raises(BadRequestError, match="takes too long to compile") as error:
+            await refused
+    assert error.value.param == "structured_outputs.regex"

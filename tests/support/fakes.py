@@ -127,18 +127,20 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
         await self._write(context, started=[started])
         limit = start.sampling.max_tokens if start.sampling.HasField("max_tokens") else behaviour.tokens
         tokens, choices = min(limit, behaviour.tokens), start.sampling.n or 1
-        for index in range(max((len(point.token_ids) for point in start.resume), default=0), tokens):
+        had = {point.choice: len(point.token_ids) for point in start.resume}
+        for index in range(min(had.get(choice, 0) for choice in range(choices)), tokens):
             if index == behaviour.hang_after:
                 if not behaviour.wakes:
                     return
                 await behaviour.wakes.wait()
-            await self._step(start, context, index, last=index == tokens - 1)
+            missing = [choice for choice in range(choices) if index >= had.get(choice, 0)]
+            await self._step(start, context, index, missing, last=index == tokens - 1)
         usage = worker_pb2.Usage(prompt_tokens=11, cached_tokens=4, completion_tokens=tokens * choices)
         await self._write(context, ended=[worker_pb2.Ended(**name, usage=usage)])
 
-    async def _step(self, start: worker_pb2.Start, context: Any, index: int, *, last: bool) -> None:
+    async def _step(self, start: worker_pb2.Start, context: Any, index: int, choices: list[int], *, last: bool) -> None:
         deltas = []
-        for choice in range(start.sampling.n or 1):
+        for choice in choices:
             await self._credit[start.stream_id].acquire()
             delta = worker_pb2.Delta(
                 stream_id=start.stream_id,
@@ -181,6 +183,9 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         self.hellos: list[router_pb2.DispatchHello] = []
         self.submits: list[router_pb2.Submit] = []
         self.finishes: list[router_pb2.Finish] = []
+        self.logs: dict[str, bytes] = {}
+        # Streams that the journal has room for.
+        self.room_for_logs = 2**31
         self.session = Session()
         router_pb2_grpc.add_RouterServiceServicer_to_server(self, self._server)
 
@@ -200,6 +205,11 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
 
     async def Attach(self, requests: AsyncIterator[router_pb2.AttachRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this router knows its workers from the test")
+
+    async def ReadLog(self, request: router_pb2.ReadLogRequest, context: Any) -> router_pb2.ReadLogResponse:  # noqa: N802
+        if request.request_id not in self.logs:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nothing is kept of this stream")
+        return router_pb2.ReadLogResponse(log=self.logs[request.request_id])
 
     def grant(self, submit: router_pb2.Submit) -> None:
         """The turn of a request that was held has come."""
@@ -233,6 +243,9 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
                     self._answer(request.submit, session)
                 case "finish":
                     self.finishes.append(request.finish)
+                case "journal_write":
+                    lengths = [self._write_log(part) for part in request.journal_write.parts]
+                    session.send(journal_written=router_pb2.JournalWritten(logs=lengths))
 
     def _answer(self, submit: router_pb2.Submit, session: Session) -> None:
         name: dict[str, Any] = {"request_id": submit.request_id, "attempt": submit.attempt}
@@ -255,11 +268,22 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
             grant.limits.extend(self.limits)
             session.send(grant=grant)
 
-    def _catalog(self) -> router_pb2.Catalog:
+    def _write_log(self, part: router_pb2.LogPart) -> router_pb2.LogLength:
+        log = self.logs.get(part.request_id, b"")
+        if not log and len(self.logs) >= self.room_for_logs:
+            return router_pb2.LogLength(request_id=part.request_id, full=True)
+        if part.offset <= len(log):
+            log = self.logs[part.request_id] = log + part.data[len(log) - part.offset :]
+        return router_pb2.LogLength(request_id=part.request_id, length=len(log))
+
+    def send_catalog(self, version: str) -> None:
+        self.session.send(catalog=self._catalog(version))
+
+    def _catalog(self, version: str = VERSION) -> router_pb2.Catalog:
         pool = router_pb2.Pool(
             name=MODEL,
             context_tokens=CONTEXT_TOKENS,
-            model_versions=[VERSION],
+            model_versions=[version],
             created=1_700_000_000,
             ready_workers=len(self.workers),
             worker_addresses=[worker.address for worker in self.workers],

@@ -47,9 +47,25 @@ class Postgres:
 
     def stop(self) -> None:
         """Whoever is connected loses the connection."""
-        process = psutil.Process(int((self._folder / "postmaster.pid").read_text().splitlines()[0]))
+        process = self._process()
         os.kill(process.pid, signal.SIGINT)
         process.wait(20)
+
+    def freeze(self) -> None:
+        """Whoever is connected waits, and so does whoever wants to be."""
+        process = self._process()
+        process.suspend()
+        for child in process.children(recursive=True):
+            child.suspend()
+
+    def thaw(self) -> None:
+        process = self._process()
+        for child in process.children(recursive=True):
+            child.resume()
+        process.resume()
+
+    def _process(self) -> psutil.Process:
+        return psutil.Process(int((self._folder / "postmaster.pid").read_text().splitlines()[0]))
 
 
 @contextmanager

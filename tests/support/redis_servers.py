@@ -11,9 +11,9 @@ from random import Random
 
 import redis
 
+from loadtests.redis_server import programs
 from services.cli.local.ports import Ports
 from services.shared.rpc import Tls
-from tests.support.redis import server_programs
 from tests.support.wait import wait_until
 
 SLOTS = 16_384
@@ -38,7 +38,7 @@ def server(folder: Path, *options: str) -> Iterator[Server]:
     port = Ports(Random()).free()
     folder = folder / str(port)
     folder.mkdir()
-    command = [server_programs()[0], "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [programs()[0], "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with _running([*command, *options]) as process:
         started = Server(port, process)
         with started.client() as client:
@@ -126,7 +126,7 @@ async def watched_by_sentinel(folder: Path) -> AsyncIterator[Watched]:
             f"sentinel monitor tides 127.0.0.1 {master.port} 1\n"
             "sentinel down-after-milliseconds tides 500\nsentinel failover-timeout tides 2000\n"
         )
-        with _running([server_programs()[0], str(config), "--sentinel"]) as process:
+        with _running([programs()[0], str(config), "--sentinel"]) as process:
             sentinel = Server(port, process)
             await wait_until(lambda: _knows_a_replica(sentinel), description="the Sentinel knows the replica")
             yield Watched(f"redis+sentinel://127.0.0.1:{port}/tides/0", master, replica)

@@ -10,7 +10,8 @@ from services.router.rules import Rules
 from services.router.scripts import NAMES as SCRIPTS
 from services.router.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
-from services.shared.config import Cluster, Pool
+from services.shared.config import Cluster, Journal, Pool
+from tidegate.router.v1 import router_pb2 as pb
 
 FOLDER = Path("services/router/lua")
 RULES = Rules.of_cluster(Cluster(pools=(Pool(name="tide", model="tide"),)))
@@ -28,6 +29,7 @@ def calls() -> dict[str, Call]:
         scripts.reap(RULES, limit=1),
         scripts.outlook(["r"]),
         scripts.record("rules", 0, {"revision": "1"}),
+        scripts.journal(Journal(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),
     ]
     return {call.script.name: call for call in made}
 

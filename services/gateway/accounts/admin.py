@@ -19,7 +19,8 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Admin:
     """Raises Unknown and DatabaseAway."""
 
-    def __init__(self, store: AccountStore, api_keys: ApiKeys, known: KnownKeys, clock: Clock) -> None:
+    def __init__(self, store: AccountStore, api_keys: ApiKeys, known: tuple[KnownKeys, ...], clock: Clock) -> None:
+        """known: what this gateway remembers of keys, to be looked up again after a change."""
         self._store, self._api_keys, self._known, self._clock = store, api_keys, known, clock
 
     async def create(self, wanted: NewKeyRequest, by: Caller) -> tuple[Key, str]:
@@ -33,13 +34,13 @@ class Admin:
     async def rotate(self, key_id: str, grace_s: float, by: Caller) -> tuple[Key, str]:
         new = self._api_keys.mint()
         key = await self._store.rotate(_checked(KEY_ID, key_id), new, self._clock.wall() + grace_s)
-        self._known.forget_all()
+        self._forget()
         _tell("key rotated", key, by)
         return key, new.key
 
     async def revoke(self, key_id: str, by: Caller) -> Key:
         key = await self._store.revoke(_checked(KEY_ID, key_id), self._clock.wall())
-        self._known.forget_all()
+        self._forget()
         _tell("key revoked", key, by)
         return key
 
@@ -54,8 +55,12 @@ class Admin:
 
     async def put_tenant(self, tenant: Tenant, by: Caller) -> None:
         await self._store.put_tenant(tenant)
-        self._known.forget_all()
+        self._forget()
         log.info("tenant changed", extra={"tenant": tenant.name, "by": by.key_id})
+
+    def _forget(self) -> None:
+        for known in self._known:
+            known.forget_all()
 
 
 def _checked(wanted: re.Pattern[str], name: str) -> str:

@@ -11,13 +11,15 @@ from services.shared.errors import Unauthenticated
 
 
 class Lookup(Protocol):
-    async def get(self, digest: str) -> Known: ...
+    async def get(self, name: str) -> Known: ...
 
 
 class Authentication:
-    def __init__(self, api_key: str, admin_key: str, api_keys: ApiKeys, known: Lookup, clock: Clock) -> None:
+    def __init__(
+        self, api_key: str, admin_key: str, api_keys: ApiKeys, known: Lookup, known_ids: Lookup, clock: Clock
+    ) -> None:
         """api_key, admin_key: those of the settings, which need no database."""
-        self._api_keys, self._known, self._clock = api_keys, known, clock
+        self._api_keys, self._known, self._known_ids, self._clock = api_keys, known, known_ids, clock
         self._of_settings = (
             (api_keys.digest(api_key), Caller("settings-api-key", DEFAULT_TENANT, "inference")),
             (api_keys.digest(admin_key), Caller("settings-admin-key", DEFAULT_TENANT, "admin")),
@@ -33,6 +35,13 @@ class Authentication:
         if not self._api_keys.is_ours(key):
             raise Unauthenticated("Incorrect API key provided.")
         return self._admit(await self._known.get(digest))
+
+    async def still(self, key_id: str) -> Caller:
+        """The key that work was begun with, as it stands now. Raises Overloaded, and Unauthenticated."""
+        for _, caller in self._of_settings:
+            if caller.key_id == key_id:
+                return caller
+        return self._admit(await self._known_ids.get(key_id))
 
     def _admit(self, known: Known) -> Caller:
         if known.key is None or known.caller is None:

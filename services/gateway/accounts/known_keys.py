@@ -28,7 +28,7 @@ Find = Callable[[str, float], Awaitable[Found | None]]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """key, caller: None when no key has this digest."""
+    """key, caller: None when there is no such key."""
 
     key: Key | None
     caller: Caller | None
@@ -42,15 +42,18 @@ class KnownKeys:
         self._lookups: dict[str, asyncio.Task[Known]] = {}
         self._away_until = clock.monotonic()
 
-    async def get(self, digest: str) -> Known:
-        """Raises Overloaded for a key that was never seen here while the database is away."""
-        known = self._known.get(digest)
+    async def get(self, name: str) -> Known:
+        """name: a digest or an id, as `find` takes it.
+
+        Raises Overloaded for a key that was never seen here while the database is away.
+        """
+        known = self._known.get(name)
         now = self._clock.monotonic()
         if known and (now - known.checked_at < FRESH_S or now < self._away_until):
-            self._known.move_to_end(digest)
+            self._known.move_to_end(name)
             return known
         try:
-            return await self._look_up(digest)
+            return await self._look_up(name)
         except DatabaseAway as away:
             self._note(away)
             if known:
@@ -63,35 +66,35 @@ class KnownKeys:
         """After a change made here; other gateways learn of it as what they know grows old."""
         self._known.clear()
 
-    async def _look_up(self, digest: str) -> Known:
+    async def _look_up(self, name: str) -> Known:
         """One question at a time for each key, however many requests wait for it."""
-        if digest not in self._lookups:
-            task = self._lookups[digest] = asyncio.create_task(self._ask(digest), name="look up a key")
-            task.add_done_callback(lambda ended: self._looked_up(digest, ended))
-        return await asyncio.shield(self._lookups[digest])
+        if name not in self._lookups:
+            task = self._lookups[name] = asyncio.create_task(self._ask(name), name="look up a key")
+            task.add_done_callback(lambda ended: self._looked_up(name, ended))
+        return await asyncio.shield(self._lookups[name])
 
-    async def _ask(self, digest: str) -> Known:
+    async def _ask(self, name: str) -> Known:
         now = self._clock.wall()
-        found = await self._find(digest, now)
-        caller = Caller.of(found.key, found.tenant, self._spending(digest, found, now)) if found else None
+        found = await self._find(name, now)
+        caller = Caller.of(found.key, found.tenant, self._spending(name, found, now)) if found else None
         known = Known(found.key if found else None, caller, self._clock.monotonic())
-        self._known[digest] = known
-        self._known.move_to_end(digest)
+        self._known[name] = known
+        self._known.move_to_end(name)
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return known
 
-    def _spending(self, digest: str, found: Found, now: float) -> Spending | None:
+    def _spending(self, name: str, found: Found, now: float) -> Spending | None:
         """The one that requests still running add to, as long as the budget is the same."""
-        before = self._known.get(digest)
+        before = self._known.get(name)
         spending = before.caller.spending if before and before.caller else None
         if found.key.budget is None or spending is None or spending.budget != found.key.budget:
             return Spending(found.key.budget, found.used, now) if found.key.budget else None
         spending.learn(found.used, now)
         return spending
 
-    def _looked_up(self, digest: str, task: asyncio.Task[Known]) -> None:
-        del self._lookups[digest]
+    def _looked_up(self, name: str, task: asyncio.Task[Known]) -> None:
+        del self._lookups[name]
         if not task.cancelled():
             task.exception()  # known to those who wait; when nobody does any more, it is no news
 

@@ -22,6 +22,7 @@ from services.gateway.accounts.store import Unknown
 from services.gateway.asking import identified
 from services.gateway.database.engine import DatabaseAway
 from services.gateway.openai import invalid
+from services.gateway.rest import examples
 from services.gateway.rest.body import read_object
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.openapi import body_of
@@ -40,13 +41,24 @@ class AdminApi:
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/v1/admin", tags=["admin"])
         add = router.add_api_route
-        add("/keys", self.create_key, methods=["POST"], openapi_extra=body_of(NewKeyRequest), status_code=201)
+        add(
+            "/keys",
+            self.create_key,
+            methods=["POST"],
+            openapi_extra=body_of(NewKeyRequest, examples.NEW_KEY),
+            status_code=201,
+        )
         add("/keys", self.list_keys, methods=["GET"])
         add("/keys/{key_id}", self.show_key, methods=["GET"])
-        add("/keys/{key_id}/rotate", self.rotate_key, methods=["POST"], openapi_extra=body_of(RotateRequest))
+        add(
+            "/keys/{key_id}/rotate",
+            self.rotate_key,
+            methods=["POST"],
+            openapi_extra=body_of(RotateRequest, examples.ROTATE),
+        )
         add("/keys/{key_id}/revoke", self.revoke_key, methods=["POST"])
         add("/tenants", self.list_tenants, methods=["GET"])
-        add("/tenants", self.put_tenant, methods=["POST"], openapi_extra=body_of(TenantRequest))
+        add("/tenants", self.put_tenant, methods=["POST"], openapi_extra=body_of(TenantRequest, examples.TENANT))
         return router
 
     async def create_key(self, request: Request) -> Response:

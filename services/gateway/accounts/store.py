@@ -40,7 +40,14 @@ class AccountStore:
     # ---- for those who make requests
 
     async def find(self, digest: str, now: float) -> Found | None:
-        holds = or_(keys.c.digest == digest, and_(keys.c.former_digest == digest, keys.c.former_until > now))
+        former = and_(keys.c.former_digest == digest, keys.c.former_until > now)
+        return await self._find(or_(keys.c.digest == digest, former), now)
+
+    async def find_id(self, key_id: str, now: float) -> Found | None:
+        """For work that goes on without its key at hand."""
+        return await self._find(keys.c.id == key_id, now)
+
+    async def _find(self, holds: ColumnElement[bool], now: float) -> Found | None:
         found = select(*_SHOWN, tenants.c.weight, tenants.c.tiers.label("tenant_tiers")).join(tenants).where(holds)
         async with self._database.begin() as connection:
             if (row := (await connection.execute(found)).one_or_none()) is None:

@@ -5,9 +5,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.gateway.accounts.account import Caller
-from services.shared.classes import ServiceClass
-
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/responses"]
 Status = Literal["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"]
 ENDED: tuple[Status, ...] = ("completed", "failed", "expired", "cancelled")
@@ -37,13 +34,12 @@ class Problem(BaseModel):
 class Batch(BaseModel):
     """`beat` grows with each word of life of its `owner`. Times: seconds since 1970."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Documents of the first release say more of their key than its id.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
     tenant: str
     key_id: str
-    weight: float
-    models: tuple[str, ...] | None
     endpoint: Endpoint
     input_file_id: str
     created: int
@@ -64,11 +60,6 @@ class Batch(BaseModel):
     @property
     def expires(self) -> int:
         return self.created + WINDOW_S
-
-    def caller(self) -> Caller:
-        """Whoever made the batch, with the right to its class alone."""
-        tiers = frozenset({ServiceClass.BATCH.label})
-        return Caller(self.key_id, self.tenant, "inference", weight=self.weight, models=self.models, tiers=tiers)
 
     def entered(self, status: Status, now: float, **changes: Any) -> "Batch":
         return self.model_copy(update={"status": status, "reached": {**self.reached, status: int(now)}, **changes})

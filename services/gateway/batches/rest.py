@@ -101,8 +101,6 @@ class BatchesApi:
             id=mint_id(now, self._random_bits(80)),
             tenant=caller.tenant,
             key_id=caller.key_id,
-            weight=caller.weight,
-            models=caller.models,
             endpoint=wanted.endpoint,
             input_file_id=wanted.input_file_id,
             created=int(now),

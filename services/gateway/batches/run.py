@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-from services.gateway.batches.asking import BatchAsker, BatchAsking
+from services.gateway.batches.asking import BatchAsking
 from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
 from services.gateway.batches.lines import Line, Result, answered, read_lines, refused
 from services.gateway.batches.store import TRIES, BatchStore, Stored
@@ -144,21 +144,20 @@ class BatchRun:
 
     async def _answer(self, line: Line) -> Result:
         """Waits for what time may heal; everything else is the line's result."""
-        asker = BatchAsker(f"{self._random.getrandbits(128):032x}", self._batch.caller())
         tries = 0
         while True:
+            request_id = f"{self._random.getrandbits(128):032x}"
             try:
-                body = await self._asking.ask(self._batch.endpoint, line.body, asker)
-                return answered(self._batch.id, line, asker.request_id, body)
+                body = await self._asking.ask(self._batch, line.body, request_id)
+                return answered(self._batch.id, line, request_id, body)
             except TidegateError as error:
                 tries += isinstance(error, EngineFailed)
                 if not _heals(error) or tries >= ENGINE_TRIES:
-                    return refused(self._batch.id, line, asker.request_id, error)
-                asker = BatchAsker(f"{self._random.getrandbits(128):032x}", asker.caller)
+                    return refused(self._batch.id, line, request_id, error)
                 await self._clock.sleep(min(error.retry_after_s or 1.0, MAX_PAUSE_S) * (1 + self._random.random()))
             except Exception:
-                log.exception("a request of a batch failed", extra={"request_id": asker.request_id})
-                return refused(self._batch.id, line, asker.request_id, InternalError())
+                log.exception("a request of a batch failed", extra={"request_id": request_id})
+                return refused(self._batch.id, line, request_id, InternalError())
 
     async def _finish(self) -> None:
         end = self._over or "completed"

@@ -12,7 +12,7 @@ from services.shared.errors import UnknownRoute
 
 STATIC = Path(__file__).parent / "static"
 PREFIX = "/console/"
-PAGE = "index.html"
+PAGES = {"/": "index.html", "/docs": "docs.html"}
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
@@ -68,7 +68,8 @@ class ConsoleFiles:
     def __init__(self, folder: Path = STATIC) -> None:
         """Raises OSError, and KeyError for a file of a type that TYPES does not know."""
         files = {path.name: File.read(path) for path in sorted(folder.iterdir()) if path.is_file()}
-        self._files = {"/": files.pop(PAGE), **{PREFIX + name: file for name, file in files.items()}}
+        pages = {path: files.pop(name) for path, name in PAGES.items()}
+        self._files = {**pages, **{PREFIX + name: file for name, file in files.items()}}
 
     @property
     def paths(self) -> frozenset[str]:
@@ -77,7 +78,7 @@ class ConsoleFiles:
 
     def routes(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
-        for path in ("/", PREFIX + "{name:path}"):
+        for path in (*PAGES, PREFIX + "{name:path}"):
             router.add_api_route(path, self.show, methods=["GET", "HEAD"])
         return router
 

@@ -1,5 +1,6 @@
 """/v1/files: what clients upload for batches, and what batches leave for them."""
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from services.gateway.rest.stored import stored
 from services.shared.errors import InvalidRequest, Overloaded
 
 MAX_UPLOADS = 4
+MAX_WAITING = 64
+"""Uploads whose turn has not come; what they send waits in their sockets."""
 MAX_PAGE = 100
 
 UPLOAD = {
@@ -42,6 +45,7 @@ class FilesApi:
     def __init__(self, files: FileStore, *, max_bytes: int, timeout_s: float) -> None:
         self._files, self._max_bytes, self._timeout_s = files, max_bytes, timeout_s
         self._uploads = 0
+        self._turn = asyncio.Semaphore(MAX_UPLOADS)
 
     def routes(self) -> APIRouter:
         router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -54,11 +58,12 @@ class FilesApi:
         return router
 
     async def upload(self, request: Request) -> Response:
-        if self._uploads >= MAX_UPLOADS:
+        if self._uploads >= MAX_UPLOADS + MAX_WAITING:
             raise Overloaded("Too many uploads are under way. Please try again.", retry_after_s=1.0)
         self._uploads += 1
         try:
-            return JSONResponse(await self._take(request))
+            async with self._turn:
+                return JSONResponse(await self._take(request))
         finally:
             self._uploads -= 1
 

@@ -62,11 +62,19 @@ def _explain(problem: Any, document: dict[str, Any]) -> InvalidRequest:
         return InvalidRequest(message, param=param, code="unsupported_parameter")
     if problem["type"] == "extra_forbidden":
         return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
-    said = _WORDS.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
+    said = _WORDS.get(problem["type"]) or _said(problem)
     if problem["type"] == "value_error" and (named := _NAMED.match(said)):
         param = ".".join(filter(None, (param, named[1])))
         said = named[2]
     return InvalidRequest(f"Invalid value for '{param}': {said}.", param=param or None, code="invalid_value")
+
+
+def _said(problem: Any) -> str:
+    """A wrong tag is not repeated: it may be anything, of any length."""
+    said = str(problem["msg"])
+    if problem["type"] == "union_tag_invalid":
+        return f"must be one of {said.rpartition(': ')[2]}"
+    return said.removeprefix("Value error, ")
 
 
 def _param(path: list[str | int]) -> str:

@@ -26,6 +26,7 @@ ServiceTier = Literal["auto", "default", "flex", "priority"]
 class StreamOptions(Request):
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
+    continuous_usage_stats: Literal[False] | None = None
 
 
 class SamplingRequest(Request):

@@ -11,9 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from services.gateway.answer import Answers
 from services.gateway.asking import Asking, identified
+from services.gateway.cache.answers import CachedAnswers
+from services.gateway.cache.wish import HEADER, Wish
 from services.gateway.generation import Generation
+from services.gateway.journal import event_ids
+from services.gateway.journal.resuming import Resumable, Resuming
 from services.gateway.metrics import Metrics
 from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
@@ -49,19 +52,21 @@ class Api:
     def __init__(
         self,
         asking: Asking,
-        answers: Answers,
+        answers: CachedAnswers,
         idempotency: Idempotency,
+        resuming: Resuming,
         metrics: Metrics,
         bounds: Bounds,
         live: Check,
         ready: Check,
     ) -> None:
         self._asking, self._answers, self._metrics, self._bounds = asking, answers, metrics, bounds
-        self._idempotency = idempotency
+        self._idempotency, self._resuming = idempotency, resuming
         self._live, self._ready = live, ready
 
     def app(self) -> FastAPI:
-        app = FastAPI(title="Tidegate", redoc_url=None, redirect_slashes=False)
+        # Its own pages load scripts from elsewhere; console/static/docs.html shows the document instead.
+        app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, redirect_slashes=False)
         add = app.add_api_route
         add(
             "/v1/chat/completions",
@@ -104,10 +109,12 @@ class Api:
         return await self._answer(request, self._asking.completion, COMPLETION)
 
     async def respond(self, request: Request) -> Response:
-        body = await self._body(request)
-        return self._once(request, body, lambda: self._respond(body, Exchange.of(request.scope)))
+        body = await self._generating(request)
+        return self._once(request, body, lambda asked: self._respond(body, Exchange.of(request.scope), asked))
 
-    def _respond(self, body: dict[str, Any], exchange: Exchange) -> Response:
+    def _respond(self, body: dict[str, Any], exchange: Exchange, asked: Asked | None) -> Response:
+        if asked and asked.after:
+            raise InvalidRequest("Streams of the Responses API cannot be resumed.", param=event_ids.HEADER)
         wanted = invalid.check(ResponsesRequest, body)
         generation, echo = self._asking.response(wanted, exchange), wanted.echo()
         shape = Shape(
@@ -147,20 +154,31 @@ class Api:
     async def _answer(
         self, request: Request, ask: Callable[[dict[str, Any], Exchange], Generation], shape: Shape
     ) -> Response:
-        body = await self._body(request)
-        return self._once(request, body, lambda: self._response(ask(body, Exchange.of(request.scope)), shape))
+        body = await self._generating(request)
 
-    def _once(self, request: Request, body: dict[str, Any], make: Callable[[], Response]) -> Response:
+        def make(asked: Asked | None) -> Response:
+            generation = ask(body, Exchange.of(request.scope))
+            resumable = self._resuming.of(generation, asked.request, asked.after) if asked else None
+            return self._response(generation, shape, resumable)
+
+        return self._once(request, body, make)
+
+    def _once(self, request: Request, body: dict[str, Any], make: Callable[[Asked | None], Response]) -> Response:
         """The response that `make` makes, or the one that it made when the same was asked before."""
         asked = Asked.by(request, body)
-        return self._idempotency.respond(request, asked, make) if asked else make()
+        return self._idempotency.respond(request, asked, lambda: make(asked)) if asked else make(None)
+
+    async def _generating(self, request: Request) -> dict[str, Any]:
+        """The body of a request that generates, with its wishes noted."""
+        Exchange.of(request.scope).wish = Wish.of(request.headers.get(HEADER))
+        return await self._body(request)
 
     async def _body(self, request: Request) -> dict[str, Any]:
         bounds = self._bounds
         return await read_object(request, max_bytes=bounds.max_body_bytes, timeout_s=bounds.body_timeout_s)
 
-    def _response(self, generation: Generation, shape: Shape) -> Response:
-        return AnswerResponse(self._answers, generation, shape, self._bounds.stall_timeout_s)
+    def _response(self, generation: Generation, shape: Shape, resumable: Resumable | None = None) -> Response:
+        return AnswerResponse(self._answers, generation, shape, self._bounds.stall_timeout_s, resumable)
 
 
 def _probe(check: Check) -> Response:

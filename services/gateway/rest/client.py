@@ -1,11 +1,10 @@
 """The client's end of one HTTP connection, which may stall or leave."""
 
-import asyncio
-
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.answer import Answer
+from services.gateway.readable import Readable
 from services.gateway.rest.exchange import Exchange
+from services.gateway.rest.patience import Patience
 from services.gateway.rest.protocol import ABORT
 from services.shared.errors import ClientLeft, TidegateError
 
@@ -15,7 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 class Client:
     def __init__(self, scope: Scope, receive: Receive, send: Send, stall_timeout_s: float) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._stall_timeout_s = stall_timeout_s
+        self._patience = Patience(stall_timeout_s, self._abort)
         self.started = False
 
     @property
@@ -30,12 +29,13 @@ class Client:
 
     async def send(self, body: bytes, *, more: bool = True) -> None:
         """Raises ClientLeft when nothing was read for the stall time-out."""
+        self._patience.begin()
         try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                await self._send({"type": "http.response.body", "body": body, "more_body": more})
-        except TimeoutError:
-            self._abort()
-            raise ClientLeft("The client stopped reading.") from None
+            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        finally:
+            self._patience.end(last=not more)
+        if self._patience.lost:
+            raise ClientLeft("The client stopped reading.")
 
     async def fail(self, error: TidegateError, last_words: bytes) -> None:
         """Ends an answer that had begun; the status that is counted says so."""
@@ -43,12 +43,12 @@ class Client:
         if not isinstance(error, ClientLeft):
             await self.send(last_words, more=False)
 
-    async def watch(self, answer: Answer) -> None:
+    async def watch(self, answer: Readable) -> None:
         """Interrupts the answer once the client has left."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
         answer.interrupt(ClientLeft("The client left."))
 
     def _abort(self) -> None:
-        """Closes without waiting for what is unsent, which nobody would read."""
+        """Closes without waiting for what is unsent, which nobody would read; whoever sends then goes on."""
         self._scope["state"][ABORT]()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 from services.gateway.accounts.account import Caller
+from services.gateway.cache.wish import Wish
 from services.gateway.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL
 
@@ -22,6 +23,7 @@ class Exchange:
     version: str = "none"
     status: int = 0
     limits: Headers = field(default_factory=list)
+    wish: Wish | None = None
 
     def attach(self, scope: Scope) -> None:
         scope[_KEY] = self

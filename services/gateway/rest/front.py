@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.accounts.account import Caller
 from services.gateway.accounts.authentication import Authentication
+from services.gateway.cache.wish import HEADER
 from services.gateway.metrics import Metrics
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
@@ -16,7 +17,7 @@ from services.shared.errors import InternalError, PermissionDenied, TidegateErro
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/openapi.json"})
 LOOPBACK_PATHS = frozenset({"/metrics"})
 ADMIN_PATHS = "/v1/admin/"
 
@@ -84,6 +85,7 @@ def _headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
         (b"x-request-id", exchange.request_id.encode()),
         (b"x-tidegate-model-version", exchange.version.encode("latin-1", "replace")),
         *((name.encode(), value.encode()) for name, value in exchange.limits),
+        *([(HEADER.encode(), exchange.wish.outcome.encode())] if exchange.wish else []),
     ]
 
 

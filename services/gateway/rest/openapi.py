@@ -61,6 +61,7 @@ def complete(app: FastAPI) -> None:
         for operations in document["paths"].values():
             for operation in operations.values():
                 _tell_errors(operation["responses"])
+                operation.setdefault("tags", ["inference"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -9,12 +9,14 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.answer import Answer, Answers
+from services.gateway.cache.answers import CachedAnswers
 from services.gateway.gathering import gather, head_of
 from services.gateway.generation import Generation
+from services.gateway.journal.resuming import Resumable
 from services.gateway.limit_headers import limit_headers
 from services.gateway.openai.sse import Head, Stream, comment
 from services.gateway.openai.whole import Whole
+from services.gateway.readable import Readable
 from services.gateway.rest.client import Client, Headers
 from services.shared.errors import InternalError, TidegateError
 from tidegate.router.v1 import router_pb2
@@ -42,9 +44,16 @@ class Shape:
 class AnswerResponse(Response):
     """Errors before the first byte are raised and become proper statuses; later ones become the stream's last event."""
 
-    def __init__(self, answers: Answers, generation: Generation, shape: Shape, stall_timeout_s: float) -> None:
+    def __init__(
+        self,
+        answers: CachedAnswers,
+        generation: Generation,
+        shape: Shape,
+        stall_timeout_s: float,
+        resumable: Resumable | None = None,
+    ) -> None:
         self._answers, self._generation, self._shape = answers, generation, shape
-        self._stall_timeout_s = stall_timeout_s
+        self._stall_timeout_s, self._resumable = stall_timeout_s, resumable
         self._frames: Stream | None = None
         self.background = None
 
@@ -64,16 +73,20 @@ class AnswerResponse(Response):
 
     async def _answer(self, client: Client) -> None:
         client.exchange.model = self._generation.model.id
-        with self._answers.open(self._generation) as answer:
+        progress = await self._resumable.progress() if self._resumable else None
+        # What a journal keeps has events of its own to go on after.
+        wish = None if self._resumable else client.exchange.wish
+        with self._answers.open(self._generation, progress, wish) as answer:
             watcher = asyncio.create_task(client.watch(answer), name="watch for disconnect")
             try:
                 await (self._stream(answer, client) if self._generation.stream else self._whole(answer, client))
             finally:
                 watcher.cancel()
 
-    async def _stream(self, answer: Answer, client: Client) -> None:
+    async def _stream(self, answer: Readable, client: Client) -> None:
         await self._begin(answer, client)
-        self._frames = stream = self._open(head_of(answer))
+        kept = self._resumable
+        self._frames = stream = kept.stream(answer, self._open) if kept else self._open(head_of(answer))
         await client.start(_STREAM_HEADERS)
         unsent = stream.open()
         while deltas := await answer.read():
@@ -82,7 +95,7 @@ class AnswerResponse(Response):
             unsent = b""
         await client.send(unsent + stream.close(answer.usage), more=False)
 
-    async def _begin(self, answer: Answer, client: Client) -> None:
+    async def _begin(self, answer: Readable, client: Client) -> None:
         """Waits for the first tokens; a client that has to wait long is told so."""
         while True:
             try:
@@ -95,7 +108,7 @@ class AnswerResponse(Response):
             finally:
                 _note(answer, client)
 
-    async def _whole(self, answer: Answer, client: Client) -> None:
+    async def _whole(self, answer: Readable, client: Client) -> None:
         try:
             await answer.begin()
         finally:
@@ -115,7 +128,7 @@ class AnswerResponse(Response):
         return stream.fail(error)
 
 
-def _note(answer: Answer, client: Client) -> None:
+def _note(answer: Readable, client: Client) -> None:
     """What headers say, whether the answer comes or an error."""
     client.exchange.version = answer.version or "none"
     client.exchange.limits = limit_headers(answer.limits)

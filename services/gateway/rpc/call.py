@@ -11,6 +11,7 @@ import grpc
 
 from services.gateway.accounts.account import Caller
 from services.gateway.accounts.authentication import Authentication
+from services.gateway.cache.wish import HEADER, Wish
 from services.gateway.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
 from services.shared.clock import Clock
@@ -30,13 +31,15 @@ class Call:
     model: str = UNKNOWN_MODEL
     greeted: bool = False
     limits: Headers = field(default_factory=list)
+    wish: Wish | None = None
 
     async def greet(self, version: str = "none") -> None:
         """Initial metadata; sent once, before the first message or the status."""
         if not self.greeted:
             self.greeted = True
+            cached = ((HEADER, self.wish.outcome),) if self.wish else ()
             await self.context.send_initial_metadata(
-                (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits)
+                (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits, *cached)
             )
 
 
@@ -51,7 +54,8 @@ class Calls:
         started = self._clock.monotonic()
         status = ClientLeft("").wire.http
         try:
-            call.caller = await self._keys.authenticate(_authorization(context))
+            call.caller = await self._keys.authenticate(_metadata(context, "authorization"))
+            call.wish = Wish.of(_metadata(context, HEADER))
             yield call
             status = 200
         except TidegateError as error:
@@ -65,9 +69,8 @@ class Calls:
             self._metrics.answered(call.model, status, self._clock.monotonic() - started)
 
 
-def _authorization(context: Any) -> str | None:
-    metadata = dict(context.invocation_metadata() or ())
-    value = metadata.get("authorization")
+def _metadata(context: Any, name: str) -> str | None:
+    value = dict(context.invocation_metadata() or ()).get(name)
     return value if isinstance(value, str) else None
 
 

@@ -1,5 +1,7 @@
 """Public gRPC messages as the documents that OpenAI's REST API would carry, for the one validator."""
 
+from copy import deepcopy
+from hashlib import sha256
 from typing import Any
 
 from services.gateway.openai import strict_json
@@ -34,6 +36,13 @@ def completion(request: inference_pb2.CompleteRequest) -> dict[str, Any]:
     if request.HasField("top_logprobs"):
         document["logprobs"] = request.top_logprobs
     return document
+
+
+def digest(request: Generating) -> bytes:
+    """The same whenever the request is sent, be it from its beginning or after an event."""
+    begun = deepcopy(request)
+    begun.ClearField("last_event_id")
+    return sha256(begun.DESCRIPTOR.name.encode() + begun.SerializeToString(deterministic=True)).digest()
 
 
 def tokenizing(request: inference_pb2.TokenizeRequest) -> dict[str, Any]:

@@ -3,33 +3,45 @@
 import asyncio
 from typing import Any
 
-from services.gateway.answer import Answer, Answers
+import orjson
+
 from services.gateway.asking import Asking, identified
+from services.gateway.cache.answers import CachedAnswers
+from services.gateway.gathering import head_of
 from services.gateway.generation import Generation
+from services.gateway.journal.resuming import Resumable, Resuming
+from services.gateway.journal.trail import Trail
 from services.gateway.limit_headers import limit_headers
+from services.gateway.openai.sse import Head
+from services.gateway.readable import Readable
 from services.gateway.rpc import messages, requests
 from services.gateway.rpc.call import Call, Calls
 from services.shared.errors import ClientLeft
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
+from tidegate.worker.v1 import worker_pb2
 
 Message = inference_pb2.ChatResponse | inference_pb2.CompleteResponse
 Response = type[inference_pb2.ChatResponse] | type[inference_pb2.CompleteResponse]
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
-    def __init__(self, calls: Calls, asking: Asking, answers: Answers, stall_timeout_s: float) -> None:
-        self._calls, self._asking, self._answers = calls, asking, answers
+    def __init__(
+        self, calls: Calls, asking: Asking, answers: CachedAnswers, resuming: Resuming, stall_timeout_s: float
+    ) -> None:
+        self._calls, self._asking, self._answers, self._resuming = calls, asking, answers, resuming
         self._stall_timeout_s = stall_timeout_s
 
     async def Chat(self, request: inference_pb2.ChatRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
             generation = self._asking.chat(requests.chat(request), call, context.time_remaining())
-            await self._answer(call, generation, inference_pb2.ChatResponse, messages.chat_choices)
+            kept = self._kept(request, generation)
+            await self._answer(call, generation, inference_pb2.ChatResponse, messages.chat_choices, kept)
 
     async def Complete(self, request: inference_pb2.CompleteRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
             generation = self._asking.completion(requests.completion(request), call, context.time_remaining())
-            await self._answer(call, generation, inference_pb2.CompleteResponse, messages.complete_choices)
+            kept = self._kept(request, generation)
+            await self._answer(call, generation, inference_pb2.CompleteResponse, messages.complete_choices, kept)
 
     async def Embed(  # noqa: N802
         self, request: inference_pb2.EmbedRequest, context: Any
@@ -73,16 +85,32 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             await call.greet()
         return inference_pb2.ListModelsResponse(models=models)
 
-    async def _answer(self, call: Call, generation: Generation, kind: Response, choices_of: Any) -> None:
+    def _kept(self, request: requests.Generating, generation: Generation) -> Resumable | None:
+        """Raises InvalidRequest for an event id that is none of this request's."""
+        if not (request.resumable or request.last_event_id):
+            return None
+        name = orjson.dumps([generation.caller.tenant, requests.digest(request).hex()])
+        return self._resuming.of(generation, name, request.last_event_id)
+
+    async def _answer(
+        self, call: Call, generation: Generation, kind: Response, choices_of: Any, kept: Resumable | None
+    ) -> None:
         """A client that cancels cancels this task, and leaving the block frees its slot."""
         call.model = generation.model.id
-        with self._answers.open(generation) as answer:
+        progress = await kept.progress() if kept else None
+        with self._answers.open(generation, progress, None if kept else call.wish) as answer:
             await _begin(answer, call)
             await call.greet(answer.version or "none")
-            head = _head(answer)
-            while deltas := await answer.read():
-                if choices := choices_of(deltas):
-                    await self._write(call, kind(choices=choices, **head))
+            head = _head(kept.head(answer) if kept else head_of(answer))
+            trail = kept.trail(answer) if kept else None
+            try:
+                while deltas := await answer.read():
+                    event_id = _event_id(trail, deltas)
+                    if choices := choices_of(deltas):
+                        await self._write(call, kind(choices=choices, event_id=event_id, **head))
+            finally:
+                if trail:
+                    trail.end()
             await self._write(call, kind(usage=messages.usage(answer.usage), **head))
 
     async def _write(self, call: Call, message: Message) -> None:
@@ -94,18 +122,20 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             raise ClientLeft("The client stopped reading.") from None
 
 
-async def _begin(answer: Answer, call: Call) -> None:
+async def _begin(answer: Readable, call: Call) -> None:
     try:
         await answer.begin()
     finally:
         call.limits = limit_headers(answer.limits)
 
 
-def _head(answer: Answer) -> dict[str, Any]:
-    asked = answer.generation
-    return {
-        "id": asked.id,
-        "created": asked.created,
-        "model": asked.model.id,
-        "service_tier": answer.service_class.label,
-    }
+def _head(head: Head) -> dict[str, Any]:
+    return {"id": head.id, "created": head.created, "model": head.model, "service_tier": head.service_tier}
+
+
+def _event_id(trail: Trail | None, deltas: list[worker_pb2.Delta]) -> str:
+    if trail is None:
+        return ""
+    for delta in deltas:
+        trail.take(delta)
+    return trail.id().decode()

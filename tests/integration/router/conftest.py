@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from loadtests.redis_server import programs, running
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
 from tests.support import census
-from tests.support.redis import running_redis, server_programs
 
 CONFIG = """
 pools:
@@ -18,10 +18,10 @@ classes:
 """
 
 
-@pytest.fixture(scope="session", params=server_programs(), ids=lambda program: Path(program).name)
-def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_redis(tmp_path_factory.mktemp("redis"), request.param) as url:
-        yield url
+@pytest.fixture(scope="session", params=programs(), ids=lambda program: Path(program).name)
+def redis_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    with running(request.param) as server:
+        yield server.url
 
 
 @pytest.fixture

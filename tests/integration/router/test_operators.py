@@ -47,7 +47,7 @@ async def test_the_queue_is_shown_and_its_rules_are_changed(routers: Routers) ->
         policy = await document("queue", "set", "tide", "default", *rules, "--router", routers[1].address)
         assert (policy["max_queued"], policy["ageing_ms"], policy["preemptible"]) == (1, 120_000, True)
         await wait_until(lambda: is_full(one), description="the other replica follows")
-        status, table = await tidegate("queue", "--router", address)
+        status, table = await tidegate("queue", "rules", "--router", address)
         assert status == 0
         assert "2m" in table
         assert "yields" in table

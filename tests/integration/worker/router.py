@@ -57,6 +57,9 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         raise NotImplementedError
         yield
 
+    async def ReadLog(self, request: pb.ReadLogRequest, context: rpc.Context) -> pb.ReadLogResponse:  # noqa: N802
+        raise NotImplementedError
+
     async def _read(self, frames: Frames) -> None:
         async for frame in frames:
             self._keep(frame)

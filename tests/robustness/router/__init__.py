@@ -1,4 +1,1 @@
-"""The router under faults: traffic that does not wait, one fault after another, and a verdict on every single request.
-
-traffic.py asks, faults.py breaks what crew.py runs, drill.py brings them together, verdict.py judges. All is seeded.
-"""
+"""Router replicas and their Redis are lost while requests come: each has one good outcome, or a clean refusal."""

@@ -2,13 +2,12 @@
 
 import argparse
 import asyncio
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from random import Random
 
-from tests.robustness.router.drill import ROUTERS, Arena, arena, drill
+from tests.robustness import command
+from tests.robustness.arena import Arena, arena
+from tests.robustness.router.drill import CONFIG, OPTIONS, ROUTERS, drill
 from tests.robustness.router.faults import Fault, Flushed, OutOfMemory, Paused, ReadOnly, RedisKilled, RouterKilled
 from tests.robustness.router.verdict import judge
 
@@ -16,18 +15,16 @@ HEAL_S = 6.0
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.robustness.router", description=__doc__)
+    parser = command.parser("tests.robustness.router", __doc__)
     parser.add_argument("--kills", type=int, default=60, help="of router replicas, one a second")
     parser.add_argument("--redis", type=int, default=10, help="times that Redis is killed, emptied, and so on")
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", action="store_true", help="leave the cluster's folder, logs and all")
     parser.add_argument("--only", action="append", help="a fault to try, such as 'redis killed'")
     return parser.parse_args()
 
 
 def faults(built: Arena, random: Random) -> list[Fault]:
-    url = built.redis_url
+    url = built.view.redis_url
     return [
         RouterKilled(built.crew, random, up=ROUTERS),
         RedisKilled(built.crew),
@@ -44,21 +41,15 @@ async def run(built: Arena, fault: Fault, told: argparse.Namespace) -> bool:
     every_s, strikes = (heal_s, told.redis) if fault.hides_redis else (1.0, told.kills)
     made = await drill(built, [fault], strikes=strikes, every_s=every_s, per_second=told.rate, seed=told.seed)
     verdict = judge(made)
-    sys.stdout.write(f"{fault.name}: {verdict}\n")
-    sys.stdout.flush()
+    command.say(f"{fault.name}, seed {told.seed}: {verdict}")
     return not verdict.complaints
 
 
 def main() -> None:
     told = parse()
-    folder = Path(tempfile.mkdtemp(prefix="drill-"))
-    with arena(folder) as built:
+    with command.folder(keep=told.keep) as folder, arena(folder, CONFIG, *OPTIONS) as built:
         chosen = [fault for fault in faults(built, Random(told.seed)) if not told.only or fault.name in told.only]
         good = [asyncio.run(run(built, fault, told)) for fault in chosen]
-    if told.keep:
-        sys.stdout.write(f"logs are in {folder / '.tidegate/logs'}\n")
-    else:
-        shutil.rmtree(folder)
     sys.exit(0 if all(good) else 1)
 
 

@@ -1,32 +1,28 @@
-"""One run: traffic all the while, a fault every so often, then a look at what is left."""
+"""One run: requests all the while, a fault every so often, then a look at what is left."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from pathlib import Path
 from random import Random
 
-import redis
-
-from loadtests.target import Target
-from services.cli.local.folder import DataFolder
-from services.cli.local.redis import url
-from services.cli.local.secrets import Secrets
-from tests.robustness.router.crew import Crew, crew
+from tests.robustness.answer import Answer
+from tests.robustness.arena import Arena
+from tests.robustness.leftovers import leftovers
+from tests.robustness.question import Question, chat
 from tests.robustness.router.faults import Fault
-from tests.robustness.router.traffic import Question, Sent, Traffic
-from tests.support import census
-from tests.support.cluster import RunningCluster, running_cluster
-from tests.support.wait import wait_until
+from tests.robustness.traffic import Sent, Traffic
 
 ROUTERS = 4
+OPTIONS = ("--routers", str(ROUTERS))
 CONFIG = """
 pools:
   - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 48, step_ms: 8}}
 """
 CALM_S = 2.0
+LENGTHS = (1, 4, 8, 16)
+PROMPTS = 8
+TIERS = ("priority", "default", "default", "default", "default", "flex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,46 +38,35 @@ class Struck:
 @dataclass(frozen=True, slots=True)
 class Run:
     sent: list[Sent]
-    right: dict[Question, str]
+    right: dict[Question, Answer]
     struck: list[Struck]
     left: set[str]
-    """Keys that should not be there when all requests have ended."""
+    """What should not be there when all requests have ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arena:
-    cluster: RunningCluster
-    crew: Crew
-
-    @property
-    def target(self) -> Target:
-        return Target.of(self.cluster.rest, self.cluster.key)
-
-    @property
-    def redis_url(self) -> str:
-        kept = Secrets.model_validate_json(DataFolder(self.cluster.folder / ".tidegate").secrets.read_bytes())
-        port = self.cluster.status()["addresses"]["redis"].split(":")[1]
-        return url(int(port), kept.redis_password)
-
-
-@contextmanager
-def arena(folder: Path) -> Iterator[Arena]:
-    with running_cluster(folder, CONFIG, "--routers", str(ROUTERS)) as cluster, crew(cluster) as mine:
-        yield Arena(cluster, mine)
+def questions() -> list[Question]:
+    """As often each as it is asked."""
+    return [
+        chat(f"Where does tide number {prompt} go?", max_tokens=tokens, ignore_eos=True, service_tier=tier)
+        for prompt in range(PROMPTS)
+        for tokens in LENGTHS
+        for tier in TIERS
+    ]
 
 
 async def drill(
     arena: Arena, faults: Sequence[Fault], *, strikes: int, every_s: float, per_second: float, seed: int
 ) -> Run:
     """Strikes with one fault after another, `every_s` apart, while requests come; the last fault gets time to heal."""
-    traffic = Traffic(arena.target, Random(seed))
+    random, asked = Random(seed), questions()
+    traffic = Traffic(arena.view.target, random)
     try:
-        right = await traffic.learn()
+        right = await traffic.learn(set(asked))
         striking = asyncio.create_task(_strike(traffic, faults, strikes, every_s))
-        await traffic.run(striking, per_second)
+        await traffic.when_due(lambda: random.choice(asked), per_second, striking)
     finally:
         traffic.close()
-    return Run(traffic.sent, right, striking.result(), await _left(arena.redis_url))
+    return Run(traffic.sent, right, striking.result(), await leftovers(arena.view))
 
 
 async def _strike(traffic: Traffic, faults: Sequence[Fault], strikes: int, every_s: float) -> list[Struck]:
@@ -97,18 +82,3 @@ async def _strike_once(traffic: Traffic, fault: Fault, every_s: float) -> Struck
     struck = Struck(fault.name, began, traffic.now_s(), fault.hides_redis)
     await asyncio.sleep(every_s)
     return struck
-
-
-async def _left(redis_url: str) -> set[str]:
-    """Nothing of any request, once what ended last has been told."""
-    client = redis.Redis.from_url(redis_url)
-    try:
-        await wait_until(
-            lambda: not census.of_requests(client), description="Redis has nothing of any request", timeout=15
-        )
-    except AssertionError:
-        return census.of_requests(client)
-    else:
-        return census.unexpected(client)
-    finally:
-        client.close()

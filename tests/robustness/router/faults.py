@@ -8,7 +8,7 @@ from typing import Protocol
 
 import redis
 
-from tests.robustness.router.crew import Crew
+from tests.robustness.crew import Crew
 
 
 class Fault(Protocol):

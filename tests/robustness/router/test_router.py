@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from tests.robustness.router.drill import ROUTERS, Arena, arena, drill
+from tests.robustness.arena import Arena, arena
+from tests.robustness.router.drill import CONFIG, OPTIONS, ROUTERS, drill
 from tests.robustness.router.faults import Fault, Flushed, OutOfMemory, Paused, ReadOnly, RedisKilled, RouterKilled
 from tests.robustness.router.verdict import judge
 
@@ -18,7 +19,7 @@ SEED = 20261121
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    with arena(tmp_path_factory.mktemp("arena")) as built:
+    with arena(tmp_path_factory.mktemp("arena"), CONFIG, *OPTIONS) as built:
         yield built
 
 
@@ -34,9 +35,9 @@ async def test_router_replicas_may_be_killed_every_second(cluster: Arena) -> Non
 
 
 async def test_redis_may_be_killed_and_emptied(cluster: Arena) -> None:
-    await check(cluster, [RedisKilled(cluster.crew), Flushed(cluster.redis_url)], strikes=2, every_s=4)
+    await check(cluster, [RedisKilled(cluster.crew), Flushed(cluster.view.redis_url)], strikes=2, every_s=4)
 
 
 async def test_redis_may_stand_still_refuse_writes_and_fill_up(cluster: Arena) -> None:
-    url = cluster.redis_url
+    url = cluster.view.redis_url
     await check(cluster, [Paused(url), ReadOnly(url), OutOfMemory(url)], strikes=3, every_s=4)

@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from tests.robustness.answer import difference
 from tests.robustness.router.drill import Run, Struck
-from tests.robustness.router.traffic import Sent
+from tests.robustness.traffic import Sent
 
 RECOVERY_S = 5.0
 SHOWN = 12
@@ -42,11 +43,11 @@ class Verdict:
         return [f"{count} x {what}, first {firsts[what]}" for what, count in counts.most_common(SHOWN)]
 
     def _slowest(self) -> str:
-        return f"{_took_s(self.slowest):.2f} s from {self.slowest.sent_s:.2f} s on" if self.slowest else "none"
+        return f"{self.slowest.took_s:.2f} s from {self.slowest.sent_s:.2f} s on" if self.slowest else "none"
 
 
 def judge(run: Run) -> Verdict:
-    refused = [sent for sent in run.sent if _is_clean_refusal(sent)]
+    refused = [sent for sent in run.sent if sent.refused]
     complaints = [complaint for sent in run.sent if (complaint := _complaint(sent, run))]
     complaints += [Complaint(f"left in Redis: {key.split(':')[0]}", key) for key in sorted(run.left)]
     return Verdict(
@@ -54,29 +55,22 @@ def judge(run: Run) -> Verdict:
         answered=sum(sent.status == 200 for sent in run.sent),
         refused=len(refused),
         faults=len(run.struck),
-        slowest=max(run.sent, key=_took_s, default=None),
+        slowest=max(run.sent, key=lambda sent: sent.took_s, default=None),
         recovered_s=max((_since(sent, run.struck) for sent in refused), default=0.0),
         complaints=complaints,
     )
 
 
-def _took_s(sent: Sent) -> float:
-    return sent.ended_s - sent.sent_s
-
-
-def _is_clean_refusal(sent: Sent) -> bool:
-    """503 while the store is away, 429 for what comes all at once when it is back and finds the queue full."""
-    return sent.status in (429, 503) and sent.retry_after
-
-
 def _complaint(sent: Sent, run: Run) -> Complaint | None:
-    """Exactly one good outcome, or a clean refusal while Redis is away and for RECOVERY_S after."""
-    where = f"{sent.tier} from {sent.sent_s:.2f} to {sent.ended_s:.2f} s"
-    if sent.status == 200:
-        return (
-            None if sent.answer == run.right[sent.question] else Complaint("wrong answer", f"{where}: {sent.answer!r}")
-        )
-    if _is_clean_refusal(sent) and _since(sent, run.struck) <= RECOVERY_S:
+    """Exactly one good outcome, or a clean refusal while Redis is away and for RECOVERY_S after.
+
+    503 while the store is away, 429 for what comes all at once when it is back and finds the queue full.
+    """
+    where = f"{sent.question} from {sent.sent_s:.2f} to {sent.ended_s:.2f} s"
+    if sent.done:
+        wrong = difference(sent.answer, run.right[sent.question])
+        return Complaint("wrong answer", f"{where}: {wrong}") if wrong else None
+    if sent.refused and _since(sent, run.struck) <= RECOVERY_S:
         return None
     return Complaint(f"{sent.status or 'no answer'}: {sent.trouble}", where)
 

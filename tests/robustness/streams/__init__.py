@@ -1,5 +1,1 @@
-"""Streams whose workers are killed, frozen or told to leave: every one of them must read as if nothing had happened.
-
-traffic.py keeps streams open, faults.py strikes workers, drill.py brings them together, verdict.py compares every
-answer with the one that was given in quiet. Everything is seeded.
-"""
+"""Workers are killed, frozen or told to leave under open streams: every stream must read as if nothing had happened."""

@@ -5,13 +5,10 @@ import signal
 import time
 from abc import ABC, abstractmethod
 
-import psutil
-
-from tests.robustness.router.crew import Crew
+from tests.robustness.crew import Crew
 
 FROZEN_S = 8.0
 DRAIN_S = 1.0
-_END_S = 45.0
 
 
 class WorkerFault(ABC):
@@ -45,6 +42,7 @@ class Frozen(WorkerFault):
 
     def strike(self, worker: str) -> None:
         pid = self.crew.members[worker].pid
+        assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
             time.sleep(FROZEN_S)
@@ -58,19 +56,6 @@ class Drained(WorkerFault):
     name, gap_s = "drained", 2.0
 
     def strike(self, worker: str) -> None:
-        member = self.crew.members[worker]
-        os.kill(member.pid, signal.SIGTERM)
-        if member.ours:
-            assert member.ours.wait(_END_S) == 0
-        else:
-            _wait_for_end(member.pid)
-        member.environment["TIDEGATE_DRAIN_S"] = str(DRAIN_S)
+        self.crew.stop(worker)
+        self.crew.members[worker].environment["TIDEGATE_DRAIN_S"] = str(DRAIN_S)
         self.crew.start(worker)
-
-
-def _wait_for_end(pid: int) -> None:
-    """A child of the resting supervisor stays a zombie."""
-    deadline = time.monotonic() + _END_S
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} did not leave"
-        time.sleep(0.02)

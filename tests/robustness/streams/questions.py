@@ -1,42 +1,26 @@
 """What is asked: prompts, and parameters whose state must come along when another worker goes on."""
 
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import orjson
 
-from loadtests.target import CHAT
+from tests.robustness.question import MODEL, Question, chat
 
 COMPLETIONS = "/completions"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """path: of the API; body: its JSON."""
-
-    path: str
-    body: bytes
-
-    @property
-    def document(self) -> dict[str, Any]:
-        document: dict[str, Any] = orjson.loads(self.body)
-        return document
-
-
-def questions(model: str, parameters: tuple[dict[str, Any], ...], prompts: int, seed: int) -> list[Question]:
+def questions(parameters: tuple[dict[str, Any], ...], prompts: int, seed: int) -> list[Question]:
     """Each of the `parameters` with as many prompts."""
     random = Random(seed)
-    return [
-        _question(model, f"Where does tide number {random.randrange(10_000)} go?", one) for one in parameters * prompts
-    ]
+    return [_question(f"Where does tide number {random.randrange(10_000)} go?", one) for one in parameters * prompts]
 
 
-def _question(model: str, text: str, parameters: dict[str, Any]) -> Question:
-    asked = {"model": model, "stream": True, "stream_options": {"include_usage": True}, **parameters}
+def _question(text: str, parameters: dict[str, Any]) -> Question:
+    asked = {"stream": True, "stream_options": {"include_usage": True}, **parameters}
     if parameters.get("echo"):
-        return Question(COMPLETIONS, orjson.dumps({**asked, "prompt": text}))
-    return Question(CHAT, orjson.dumps({**asked, "messages": [{"role": "user", "content": text}]}))
+        return Question(COMPLETIONS, orjson.dumps({"model": MODEL, "prompt": text, **asked}))
+    return chat(text, **asked)
 
 
 _ENDLESS = {"ignore_eos": True, "max_tokens": 120}

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.streams.drill import MODEL, SIMULATED, arena, drill
+from tests.robustness.arena import arena
+from tests.robustness.streams.drill import OPTIONS, SIMULATED, drill
 from tests.robustness.streams.faults import Drained, Frozen, Killed
 from tests.robustness.streams.questions import SIMULATED as PARAMETERS
 from tests.robustness.streams.questions import questions
-from tests.robustness.streams.verdict import judge
+from tests.robustness.verdict import judge
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -18,8 +19,8 @@ SEED = 20261121
 
 
 async def test_streams_outlive_workers_that_are_killed_frozen_or_told_to_leave(tmp_path: Path) -> None:
-    asked = questions(MODEL, PARAMETERS, prompts=1, seed=SEED)
-    with arena(tmp_path, SIMULATED) as built:
+    asked = questions(PARAMETERS, prompts=1, seed=SEED)
+    with arena(tmp_path, SIMULATED, *OPTIONS) as built:
         faults = [fault(built.crew) for fault in (Killed, Drained, Killed, Frozen)]
         run = await drill(built, faults, asked, streams=STREAMS, strikes=STRIKES, every_s=0.5, seed=SEED)
     verdict = judge(run)

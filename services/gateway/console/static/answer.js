@@ -6,7 +6,8 @@ import { Timing } from "./timing.js";
 export class Answer {
   constructor() {
     this.timing = new Timing();
-    this.text = "";
+    this.text = this.reasoning = "";
+    this.calls = [];
     this.usage = this.tier = this.finish = this.requestId = null;
     this.version = "";
   }
@@ -16,18 +17,18 @@ export class Answer {
     return this.usage?.completion_tokens ?? this.timing.pieces;
   }
 
-  /** @param {{headers, events}} stream  @param {(text: string) => void} said  @param {(news: string) => void} queued */
-  async read({ headers, events }, said, queued) {
+  /** @param {{headers, events}} stream  @param {(delta) => void} grew  @param {(news: string) => void} queued */
+  async read({ headers, events }, grew, queued) {
     this.requestId = headers.get("x-request-id");
     const version = headers.get("x-tidegate-model-version");
     if (version !== "none") this.version = version;
     for await (const { data, comment } of events) {
       if (comment !== undefined) queued(comment);
-      else this.#take(data, said);
+      else this.#take(data, grew);
     }
   }
 
-  #take(data, said) {
+  #take(data, grew) {
     if (data.error) throw new Refused(200, data.error.message, { code: data.error.code });
     this.tier = data.service_tier ?? this.tier;
     // Headers that went out while it was queued could not name the version yet.
@@ -35,10 +36,18 @@ export class Answer {
     this.usage = data.usage ?? this.usage;
     const choice = data.choices[0];
     this.finish = choice?.finish_reason ?? this.finish;
-    const text = choice?.delta.content;
-    if (!text) return;
+    const { content, reasoning_content: reasoning, tool_calls: calls } = choice?.delta ?? {};
+    if (!content && !reasoning && !calls) return;
     this.timing.piece();
-    this.text += text;
-    said(text);
+    this.text += content ?? "";
+    this.reasoning += reasoning ?? "";
+    for (const piece of calls ?? []) this.#call(piece);
+    grew(choice.delta);
+  }
+
+  /** Id and name come with a call's first piece only. */
+  #call({ index, id, function: { name, arguments: text } }) {
+    const call = (this.calls[index] ??= { id, type: "function", function: { name, arguments: "" } });
+    call.function.arguments += text ?? "";
   }
 }

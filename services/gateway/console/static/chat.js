@@ -4,13 +4,15 @@ import { chat, models, Refused } from "./api.js";
 import { Answer } from "./answer.js";
 import { curl } from "./curl.js";
 import { $, el, say } from "./dom.js";
-import { offer, request, valid } from "./parameters.js";
+import { isJson, offer, request, valid } from "./parameters.js";
 import { Turn } from "./turn.js";
 import { count, rate, time, version } from "./words.js";
 
 export class Chat {
   #conversation = [];
   #running = null;
+  /** Calls of the last answer that wait for their results: what is written next is the first one's. */
+  #calls = [];
 
   constructor() {
     $("composer").addEventListener("submit", (event) => (event.preventDefault(), this.send()));
@@ -48,6 +50,7 @@ export class Chat {
   clear() {
     this.stop();
     this.#conversation = [];
+    this.#await([]);
     $("log").replaceChildren($("empty"));
     $("empty").hidden = false;
     $("facts").replaceChildren();
@@ -58,11 +61,14 @@ export class Chat {
   async send() {
     const text = $("prompt").value.trim();
     if (!text || this.#running || !valid()) return;
-    const asked = { role: "user", content: text };
+    const [call, ...others] = this.#calls;
+    const asked = call ? { role: "tool", tool_call_id: call.id, content: text } : { role: "user", content: text };
     const conversation = this.#conversation;
     $("empty").hidden = true;
-    const turns = [new Turn($("log"), "user", text), new Turn($("log"), "assistant")];
     write("");
+    const turn = new Turn($("log"), asked.role, text);
+    if (others.length) return conversation.push(asked), this.#await(others);
+    const turns = [turn, new Turn($("log"), "assistant")];
     this.#begin();
     const answer = new Answer();
     try {
@@ -73,15 +79,29 @@ export class Chat {
       else this.#failed(answer, turns, error);
     }
     // What was never answered was never said: sent again, it would stand there twice.
-    if (answer.text) conversation.push(asked, { role: "assistant", content: answer.text });
+    if (answer.text || whole(answer.calls)) this.#keep(conversation, asked, answer);
     this.#end();
+  }
+
+  #keep(conversation, asked, { text, calls }) {
+    const made = whole(calls) ? { tool_calls: calls } : {};
+    conversation.push(asked, { role: "assistant", content: text || null, ...made });
+    // Another conversation may have begun meanwhile.
+    if (conversation === this.#conversation) this.#await(made.tool_calls ?? []);
+  }
+
+  #await(calls) {
+    this.#calls = calls;
+    $("prompt").placeholder = calls.length ? `Result of ${calls[0].function.name}` : "Message";
   }
 
   async copy() {
     const draft = $("prompt").value.trim();
     const said = this.#conversation;
     if (!draft && !said.length) return say($("status"), "Write a message first.");
-    const command = curl(request(draft ? [...said, { role: "user", content: draft }] : said.slice(0, -1)));
+    const [call] = this.#calls;
+    const next = call ? { role: "tool", tool_call_id: call.id } : { role: "user" };
+    const command = curl(request(draft ? [...said, { ...next, content: draft }] : said.slice(0, -1)));
     try {
       await navigator.clipboard.writeText(command);
       say($("status"), "Copied. The command reads the key from OPENAI_API_KEY.");
@@ -112,12 +132,14 @@ export class Chat {
 
   async #read(answer, turn, body) {
     const stream = await chat(body, this.#running.signal);
-    const said = (text) => {
-      turn.add(text);
-      say($("status"), "Answering");
+    const grew = ({ content, reasoning_content: reasoning, tool_calls: calls }) => {
+      if (reasoning) turn.think(reasoning);
+      if (content) turn.add(content);
+      for (const call of calls ?? []) turn.call(call);
+      say($("status"), content || calls ? "Answering" : "Thinking");
       turn.tell(summary(answer));
     };
-    await answer.read(stream, said, (news) => say($("status"), `Waiting: ${news}`));
+    await answer.read(stream, grew, (news) => say($("status"), `Waiting: ${news}`));
   }
 
   #ended(answer, turn, how) {
@@ -131,10 +153,15 @@ export class Chat {
     turn.end(words(error), true);
     say($("status"), "");
     tell(answer);
-    if (answer.text) return;
+    if (answer.text || whole(answer.calls)) return;
     asked.root.classList.add("unsent");
     if (!$("prompt").value) write(asked.text);
   }
+}
+
+/** An answer that broke off may have left a call without its end, which no server would take back. */
+function whole(calls) {
+  return calls.length > 0 && calls.every(({ function: { arguments: text } }) => isJson(text));
 }
 
 function busy(running) {

@@ -5,7 +5,22 @@ import { $ } from "./dom.js";
 const NUMBERS = { temperature: "temperature", top_p: "top-p", max_tokens: "max-tokens", seed: "seed" };
 
 /** False, and the first wrong field says why, when something is out of its range. */
-export const valid = () => $("parameters").reportValidity();
+export function valid() {
+  const tools = $("tools");
+  const wrong = tools.value.trim() && !isJson(tools.value);
+  tools.setCustomValidity(wrong ? "Tools are a JSON list, as OpenAI's API takes it." : "");
+  if (wrong) tools.closest("details").open = true;
+  return $("parameters").reportValidity();
+}
+
+export function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Body of POST /v1/chat/completions for a conversation. */
 export function request(conversation) {
@@ -19,6 +34,10 @@ export function request(conversation) {
   };
   for (const [field, id] of Object.entries(NUMBERS)) {
     if ($(id).value !== "") body[field] = $(id).valueAsNumber;
+  }
+  if ($("tools").value.trim()) {
+    body.tools = JSON.parse($("tools").value);
+    body.tool_choice = $("tool-choice").value;
   }
   return body;
 }

@@ -3,29 +3,49 @@
 import { el, say } from "./dom.js";
 
 export class Turn {
-  #unshown = "";
+  #unshown = new Map();
   #frame = 0;
+  #thought = null;
+  #calls = [];
 
   constructor(log, role, text = "") {
     this.log = log;
-    this.text = "";
     this.shown = document.createTextNode("");
     this.note = el("p", { class: "note" });
-    this.root = el("article", { class: `turn ${role}`, "aria-label": role }, el("div", { class: "text" }, this.shown), this.note);
+    this.body = el("div", { class: "text" }, this.shown);
+    this.root = el("article", { class: `turn ${role}`, "aria-label": role }, this.body, this.note);
     log.append(this.root);
+    this.text = "";
     this.add(text);
   }
 
-  /** Shown with the browser's next frame, however many tokens come before it. */
   add(text) {
     this.text += text;
-    this.#unshown += text;
-    this.#frame ||= requestAnimationFrame(() => this.#show());
+    this.#grow(this.shown, text);
+  }
+
+  /** What the model thinks before it answers. */
+  think(text) {
+    if (!this.#thought) {
+      this.#thought = el("details", { class: "thought", open: "" }, el("summary", {}, "Reasoning"), el("p", {}, ""));
+      this.body.before(this.#thought);
+    }
+    this.#grow(textOf(this.#thought.lastChild), text);
+  }
+
+  /** A piece of the call of that index; the name comes with its first piece only. */
+  call({ index, function: { name, arguments: text } }) {
+    if (!this.#calls[index]) {
+      this.#calls[index] = el("figure", { class: "call" }, el("figcaption", {}, name), el("code", {}, ""));
+      this.note.before(this.#calls[index]);
+    }
+    this.#grow(textOf(this.#calls[index].lastChild), text ?? "");
   }
 
   /** The answer has ended; `note` says how. */
   end(note, failed = false) {
     this.#show();
+    if (this.#thought && this.text) this.#thought.open = false;
     this.root.classList.add("ended");
     this.root.classList.toggle("failed", failed);
     this.tell(note);
@@ -40,12 +60,23 @@ export class Turn {
     this.root.remove();
   }
 
+  /** Shown with the browser's next frame, however many tokens come before it. */
+  #grow(node, text) {
+    this.#unshown.set(node, (this.#unshown.get(node) ?? "") + text);
+    this.#frame ||= requestAnimationFrame(() => this.#show());
+  }
+
   #show() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 80;
-    this.shown.appendData(this.#unshown);
-    this.#unshown = "";
+    for (const [node, text] of this.#unshown) node.appendData(text);
+    this.#unshown.clear();
     if (atEnd) this.log.scrollTop = this.log.scrollHeight;
   }
+}
+
+function textOf(element) {
+  if (!element.firstChild) element.append(document.createTextNode(""));
+  return element.firstChild;
 }

@@ -13,3 +13,4 @@ local FORGOTTEN, ROLLOUT, RULES = KEYS[1] .. 'forgotten', KEYS[1] .. 'rollout', 
 local REQUEST, WORKER, HELD = KEYS[1] .. 'request:', KEYS[1] .. 'worker:', KEYS[1] .. 'held:'
 local SESSION, OWNED, OUTBOX = KEYS[1] .. 'session:', KEYS[1] .. 'owned:', KEYS[1] .. 'outbox:'
 local CACHE, LIMIT, OPEN = KEYS[1] .. 'cache:', KEYS[1] .. 'limit:', KEYS[1] .. 'open:'
+local LOG, LOGS, TENANT_LOGS = KEYS[1] .. 'log:', KEYS[1] .. 'logs', KEYS[1] .. 'logs:'

@@ -58,6 +58,8 @@ class ChatRequest(_message.Message):
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     service_tier: _builtins.str
     """auto, priority, default, flex; empty: auto."""
@@ -67,6 +69,10 @@ class ChatRequest(_message.Message):
     """none, minimal, low, medium, high; empty: the model's own."""
     top_logprobs: _builtins.int
     """How many of the likeliest tokens to show with each token, 0 to 20. Absent: no log probabilities."""
+    resumable: _builtins.bool
+    """Asks for event ids, which a pool gives that keeps a journal."""
+    last_event_id: _builtins.str
+    """To go on after a connection broke: the same request again, with the last event_id that came."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
     @_builtins.property
@@ -94,10 +100,12 @@ class ChatRequest(_message.Message):
         reasoning_effort: _builtins.str = ...,
         top_logprobs: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        resumable: _builtins.bool = ...,
+        last_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "_top_logprobs", b"_top_logprobs", "parallel_tool_calls", b"parallel_tool_calls", "sampling", b"sampling", "structure", b"structure", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "_top_logprobs", b"_top_logprobs", "messages", b"messages", "metadata", b"metadata", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning_effort", b"reasoning_effort", "sampling", b"sampling", "service_tier", b"service_tier", "structure", b"structure", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "_top_logprobs", b"_top_logprobs", "last_event_id", b"last_event_id", "messages", b"messages", "metadata", b"metadata", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning_effort", b"reasoning_effort", "resumable", b"resumable", "sampling", b"sampling", "service_tier", b"service_tier", "structure", b"structure", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
@@ -426,11 +434,14 @@ class ChatResponse(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """chatcmpl-..."""
     created: _builtins.int
     model: _builtins.str
     service_tier: _builtins.str
+    event_id: _builtins.str
+    """From here the answer can be gone on with, at any gateway; empty where it cannot."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatChoice]: ...
     @_builtins.property
@@ -446,10 +457,11 @@ class ChatResponse(_message.Message):
         service_tier: _builtins.str = ...,
         choices: _abc.Iterable[Global___ChatChoice] | None = ...,
         usage: Global___Usage | None = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -603,6 +615,8 @@ class CompleteRequest(_message.Message):
     STRUCTURE_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     prompt: _builtins.str
     service_tier: _builtins.str
@@ -610,6 +624,10 @@ class CompleteRequest(_message.Message):
     echo: _builtins.bool
     top_logprobs: _builtins.int
     """How many of the likeliest tokens to show with each token, 0 to 20. Absent: no log probabilities."""
+    resumable: _builtins.bool
+    """Asks for event ids, which a pool gives that keeps a journal."""
+    last_event_id: _builtins.str
+    """To go on after a connection broke: the same request again, with the last event_id that came."""
     @_builtins.property
     def sampling(self) -> Global___Sampling: ...
     @_builtins.property
@@ -633,10 +651,12 @@ class CompleteRequest(_message.Message):
         structure: Global___Structure | None = ...,
         top_logprobs: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        resumable: _builtins.bool = ...,
+        last_event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs", "sampling", b"sampling", "structure", b"structure", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs", "echo", b"echo", "metadata", b"metadata", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "service_tier", b"service_tier", "structure", b"structure", "token_ids", b"token_ids", "top_logprobs", b"top_logprobs", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs", "echo", b"echo", "last_event_id", b"last_event_id", "metadata", b"metadata", "model", b"model", "prompt", b"prompt", "resumable", b"resumable", "sampling", b"sampling", "service_tier", b"service_tier", "structure", b"structure", "token_ids", b"token_ids", "top_logprobs", b"top_logprobs", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__top_logprobs: _TypeAlias = _typing.Literal["top_logprobs"]  # noqa: Y015
     _WhichOneofArgType__top_logprobs: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs"]  # noqa: Y015
@@ -654,11 +674,14 @@ class CompleteResponse(_message.Message):
     SERVICE_TIER_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """cmpl-..."""
     created: _builtins.int
     model: _builtins.str
     service_tier: _builtins.str
+    event_id: _builtins.str
+    """From here the answer can be gone on with, at any gateway; empty where it cannot."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompleteChoice]: ...
     @_builtins.property
@@ -674,10 +697,11 @@ class CompleteResponse(_message.Message):
         service_tier: _builtins.str = ...,
         choices: _abc.Iterable[Global___CompleteChoice] | None = ...,
         usage: Global___Usage | None = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

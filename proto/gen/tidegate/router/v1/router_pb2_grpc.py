@@ -44,6 +44,11 @@ class RouterServiceStub:
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
                 response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
                 _registered_method=True)
+        self.ReadLog = channel.unary_unary(
+                '/tidegate.router.v1.RouterService/ReadLog',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServiceServicer:
@@ -63,6 +68,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadLog(self, request, context):
+        """What is kept of a stream, for the gateway that its client has come to. NOT_FOUND when nothing is, or no more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Attach,
                     request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.AttachRequest.FromString,
                     response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.AttachResponse.SerializeToString,
+            ),
+            'ReadLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadLog,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class RouterService:
             '/tidegate.router.v1.RouterService/Attach',
             tidegate_dot_router_dot_v1_dot_router__pb2.AttachRequest.SerializeToString,
             tidegate_dot_router_dot_v1_dot_router__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.RouterService/ReadLog',
+            tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.ReadLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

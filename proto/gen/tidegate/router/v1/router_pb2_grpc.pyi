@@ -27,6 +27,8 @@ class RouterServiceStub:
     """One a gateway process."""
     Attach: _aio.StreamStreamMultiCallable[_router_pb2.AttachRequest, _router_pb2.AttachResponse]
     """One a worker process."""
+    ReadLog: _aio.UnaryUnaryMultiCallable[_router_pb2.ReadLogRequest, _router_pb2.ReadLogResponse]
+    """What is kept of a stream, for the gateway that its client has come to. NOT_FOUND when nothing is, or no more."""
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -44,6 +46,14 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_router_pb2.AttachRequest], _abc.AsyncIterator[_router_pb2.AttachResponse]],
     ) -> _abc.AsyncIterator[_router_pb2.AttachResponse]:
         """One a worker process."""
+
+    @_abc_1.abstractmethod
+    def ReadLog(
+        self,
+        request: _router_pb2.ReadLogRequest,
+        context: _aio.ServicerContext[_router_pb2.ReadLogRequest, _abc.Awaitable[_router_pb2.ReadLogResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ReadLogResponse]:
+        """What is kept of a stream, for the gateway that its client has come to. NOT_FOUND when nothing is, or no more."""
 
 def add_RouterServiceServicer_to_server(servicer: RouterServiceServicer, server: _aio.Server) -> None: ...
 

@@ -17,6 +17,7 @@ from services.cli.local.folder import DataFolder
 from tests.support.cluster import RunningCluster
 
 _END_SECONDS = 10.0
+_LEAVE_SECONDS = 45.0
 _START_SECONDS = 60.0
 
 
@@ -29,7 +30,7 @@ class Member:
     folder: str
     log: Path
     address: str
-    pid: int
+    pid: int | None = None
     ours: subprocess.Popen[bytes] | None = None
 
 
@@ -42,10 +43,11 @@ class Crew:
 
     def kill(self, name: str) -> None:
         member = self.members[name]
+        assert member.pid is not None
         os.kill(member.pid, signal.SIGKILL)
         if member.ours:
             member.ours.wait()
-        _wait_for_end(member.pid)
+        _wait_for_end(member.pid, _END_SECONDS)
 
     def start(self, name: str) -> None:
         member = self.members[name]
@@ -54,6 +56,23 @@ class Crew:
                 member.argv, env=member.environment, cwd=member.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         member.pid = member.ours.pid
+
+    def copy(self, name: str, of: str, address: str, environment: dict[str, str]) -> None:
+        """One more process like another one, its environment changed."""
+        like = self.members[of]
+        log = like.log.with_name(f"{name}.log")
+        self.members[name] = Member(like.argv, like.environment | environment, like.folder, log, address)
+        self.start(name)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM; returns when it has left, and asserts that it did so well."""
+        member = self.members[name]
+        assert member.pid is not None
+        os.kill(member.pid, signal.SIGTERM)
+        if member.ours:
+            assert member.ours.wait(_LEAVE_SECONDS) == 0
+        else:
+            _wait_for_end(member.pid, _LEAVE_SECONDS)
 
     def wait_until_up(self, names: list[str], *, at_least: int) -> list[str]:
         """Those that serve."""
@@ -93,11 +112,11 @@ def _member(process: state.ProcessRecord, folder: DataFolder) -> Member:
     return Member(argv, running.environ(), running.cwd(), Path(process.log), process.address, process.pid)
 
 
-def _wait_for_end(pid: int) -> None:
+def _wait_for_end(pid: int, limit_s: float) -> None:
     """A process that is a zombie of the resting supervisor holds no port any more."""
-    deadline = time.monotonic() + _END_SECONDS
+    deadline = time.monotonic() + limit_s
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} outlived SIGKILL"
+        assert time.monotonic() < deadline, f"process {pid} has not ended after {limit_s} s"
         time.sleep(0.01)
 
 

@@ -4,29 +4,29 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.robustness.streams.drill import Run, Struck
-from tests.robustness.streams.questions import Question
-from tests.robustness.streams.traffic import Read, Sent
-from tests.robustness.streams.verdict import judge
+from tests.robustness.answer import Answer
+from tests.robustness.question import Question
+from tests.robustness.traffic import Sent
+from tests.robustness.verdict import Run, Struck, judge
 
 QUESTION = Question("/chat/completions", b"{}")
 
 
-def read(*texts: str) -> Read:
-    read = Read()
+def answer(*texts: str) -> Answer:
+    read = Answer()
     for text in texts:
-        read.take({"choices": [{"index": 0, "delta": {"content": text}}]})
-    read.take({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    read.take({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(texts)}})
+        read.take({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"content": text}}]})
+    read.take({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    read.take({"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(texts)}})
     return read
 
 
 def run(sent: Sent) -> Run:
-    return Run([sent], {QUESTION: read("a", "b")}, [Struck("killed", "worker-1", 2.0, gap_s=2.0)], 1, set())
+    return Run([sent], {QUESTION: answer("a", "b")}, [Struck("killed", "worker-1", 2.0, gap_s=2.0)], 1, set())
 
 
 def answered(*texts: str) -> Sent:
-    return Sent(QUESTION, 0.0, status=200, arrivals_s=[1.0, 1.5, 2.5], read=read(*texts), done=True)
+    return Sent(QUESTION, 0.0, status=200, arrivals_s=[1.0, 1.5, 2.5], answer=answer(*texts), done=True)
 
 
 def test_the_same_answer_passes() -> None:
@@ -47,7 +47,7 @@ def test_a_lost_a_repeated_a_wrong_and_an_uncounted_token_do_not(texts: tuple[st
         lambda sent: setattr(sent, "done", False),
         lambda sent: setattr(sent, "trouble", "engine_failed"),
         lambda sent: setattr(sent, "status", 503),
-        lambda sent: sent.read.endings.update({0: "length"}),
+        lambda sent: sent.answer.endings.update({0: "length"}),
     ],
     ids=["no end", "error", "status", "other ending"],
 )

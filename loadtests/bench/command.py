@@ -1,0 +1,90 @@
+"""The command: measures, prints tables, writes JSON, and judges the goals."""
+
+import asyncio
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.bench import first_token, models, peers, requests, tokens
+from loadtests.bench.asking import Load
+from loadtests.bench.figures import Found, Report
+from loadtests.tables import number
+
+PIPED_WIDTH = 160
+ONE_LAYER = Load(requests=64, at_once=64, tokens=256, streamed=True)
+SMOLLM2 = Load(requests=64, at_once=64, tokens=64, streamed=True)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class Measurement(StrEnum):
+    """What can be measured: `one-layer` is CPU and tokens per second of a model that costs nothing."""
+
+    ONE_LAYER = "one-layer"
+    SMOLLM2 = "smollm2"
+    FIRST_TOKEN = "first-token"  # noqa: S105 (of an answer)
+    REQUESTS = "requests"
+
+
+@app.command()
+def bench(
+    measurements: Annotated[list[Measurement] | None, typer.Argument(help="default: all")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="measured rounds of each load; medians are shown")] = 3,
+    peers_at: Annotated[
+        Path | None,
+        typer.Option(
+            "--peers", envvar="TIDEGATE_BENCH_PEERS", help="virtual environment with vllm-router; default: .tools/peers"
+        ),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="file for the figures")] = None,
+) -> None:
+    """Exit status 1: a goal is missed."""
+    console, load = Console(stderr=True), os.getloadavg()[0]
+    report = Report(load=load)
+    try:
+        programs = peers.programs(peers_at)
+    except peers.NoPeers as none:
+        programs = None
+        report.left_out.append(f"what is compared with vllm-router: {none}")
+    with TemporaryDirectory(prefix="tidegate-bench-") as folder:
+        for measurement in measurements or Measurement:
+            with console.status(measurement):
+                report.add(asyncio.run(_measure(measurement, Path(folder), programs, rounds)))
+    if json:
+        json.write_text(report.model_dump_json(indent=2))
+    show(report, Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH))
+    raise typer.Exit(0 if all(row.met for row in report.rows) else 1)
+
+
+async def _measure(measurement: Measurement, folder: Path, programs: Path | None, rounds: int) -> Found:
+    match measurement:
+        case Measurement.FIRST_TOKEN:
+            return await first_token.measure(folder, programs, rounds) if programs else Found()
+        case Measurement.REQUESTS:
+            return await requests.measure(folder, programs, rounds) if programs else Found()
+        case Measurement.SMOLLM2:
+            return await tokens.measure(folder, programs, models.smollm2(), SMOLLM2, rounds)
+        case Measurement.ONE_LAYER:
+            return await tokens.measure(folder, programs, models.one_layer(), ONE_LAYER, rounds)
+
+
+def show(report: Report, console: Console) -> None:
+    rows = Table("", "unit", "ours", "theirs", "ratio", "goal", "", "theirs is", box=None, header_style="bold")
+    for row in report.rows:
+        figures = (number(row.ours), number(row.theirs), number(row.ratio))
+        rows.add_row(row.what, row.unit, *figures, row.told_goal, "met" if row.met else "missed", row.peer)
+    parts = Table("", "unit", "figure", box=None, header_style="bold")
+    for part in report.parts:
+        parts.add_row(part.what, part.unit, number(part.value))
+    console.print(f"load of the machine {report.load:.1f}", highlight=False)
+    console.print(rows)
+    console.print(parts)
+    for what in report.left_out:
+        console.print(f"left out: {what}", style="yellow", highlight=False)

@@ -1,0 +1,88 @@
+"""What we are compared with: `vllm serve` of the vLLM that is installed here, and routers that are not ours."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from loadtests.bench.process import free_port, server
+from loadtests.target import Target
+
+KEY = "sk-bench"
+ENGINE = {
+    "--max-num-seqs": "64",
+    "--max-num-batched-tokens": "2048",
+    "--kv-cache-memory-bytes": str(2**30),
+    "--dtype": "bfloat16",
+    "--load-format": "safetensors",
+}
+"""As POOL has it for our worker."""
+POOL = "{kind: vllm, max_running: 64, step_tokens: 2048, kv_memory_gib: 1.0, dtype: bfloat16}"
+LOCK = Path(__file__).parents[2] / "requirements/peers.lock"
+TOOLS = Path(__file__).parents[2] / ".tools/peers"
+
+
+class NoPeers(Exception):
+    """The message says why there are none."""
+
+
+def programs(environment: Path | None) -> Path:
+    """The folder with the peers' programs; made from the pinned list when no environment is named. Raises NoPeers."""
+    home = environment or TOOLS
+    found = home / "bin"
+    if (found / "vllm-router").exists():
+        return found
+    if environment:
+        raise NoPeers(f"--peers = {environment}: no vllm-router in it")
+    try:
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)  # noqa: S603
+        install = [str(found / "pip"), "install", "--quiet", "--require-hashes", "--no-deps", "-r", str(LOCK)]
+        subprocess.run(install, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NoPeers(f"{LOCK.name} could not be installed: {error}") from None
+    return found
+
+
+@contextmanager
+def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
+    """With the engine settings of our worker `like`, and the libraries that are loaded before it."""
+    port = free_port()
+    options = [part for option in ENGINE.items() for part in option]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--enforce-eager", "--disable-uvicorn-access-log", *options]
+    with server(command, port, "/health", log, _settings_of(like)) as process:
+        yield _target(port), process
+
+
+@contextmanager
+def vllm_router(found: Path, worker: Target, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
+    port = free_port()
+    command = [str(found / "vllm-router"), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--worker-urls", f"http://{worker.host}:{worker.port}", "--policy", "round_robin"]
+    command += ["--prometheus-port", str(free_port()), "--log-level", "error"]
+    with server(command, port, "/health", log) as process:
+        yield _target(port), process
+
+
+@contextmanager
+def mock_worker(pace_s: float, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
+    """An OpenAI worker as fast as Python allows."""
+    port = free_port()
+    command = [sys.executable, "-m", "loadtests.bench.mock_worker", str(port), str(pace_s)]
+    path = os.pathsep.join(path for path in sys.path if path)
+    with server(command, port, "/health", log, {"PYTHONPATH": path}) as process:
+        yield _target(port), process
+
+
+def _settings_of(worker: psutil.Process) -> dict[str, str]:
+    wanted = ("LD_PRELOAD", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+    return {name: value for name, value in worker.environ().items() if name in wanted}
+
+
+def _target(port: int) -> Target:
+    return Target.of(f"http://127.0.0.1:{port}/v1", KEY)

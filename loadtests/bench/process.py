@@ -1,0 +1,75 @@
+"""A server of the benchmark's own: started, waited for, weighed and ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+START_S = 180.0
+STOP_S = 15.0
+TRY_EVERY_S = 0.1
+SHOWN_CHARACTERS = 2000
+
+
+class DidNotStart(Exception):
+    """The message ends with the last words of its log."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server(
+    command: Sequence[str], port: int, path: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """Runs `command` until the block is left; it is there once GET `path` is answered with 200. Raises DidNotStart."""
+    with log.open("w") as words:
+        process = subprocess.Popen(  # noqa: S603 (our own words)
+            command,
+            stdout=words,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+        try:
+            if not _answers(process, f"http://127.0.0.1:{port}{path}"):
+                raise DidNotStart(f"{' '.join(command[:3])} did not start:\n{log.read_text()[-SHOWN_CHARACTERS:]}")
+            yield psutil.Process(process.pid)
+        finally:
+            _end(process)
+
+
+def cpu_s(processes: Sequence[psutil.Process]) -> float:
+    """Seconds of CPU that they have used, without their children."""
+    times = [process.cpu_times() for process in processes]
+    return float(sum(of.user + of.system for of in times))
+
+
+def _answers(process: "subprocess.Popen[bytes]", url: str) -> bool:
+    give_up = time.monotonic() + START_S
+    while time.monotonic() < give_up and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (our own address)
+                return True
+        except OSError:
+            time.sleep(TRY_EVERY_S)
+    return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """And with it all that it started."""
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

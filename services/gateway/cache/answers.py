@@ -1,0 +1,92 @@
+"""Answers with a cache before them, for who wishes for it: of deterministic requests, exact, per tenant and version."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.gateway.answer import Answers
+from services.gateway.cache.key import deterministic, key_of, served_version
+from services.gateway.cache.recorded import Recorded
+from services.gateway.cache.replayed import Replayed
+from services.gateway.cache.store import Kept, Store
+from services.gateway.cache.wish import Wish
+from services.gateway.catalog import Catalog
+from services.gateway.generation import Generation
+from services.gateway.ledger.entry import LedgerEntry
+from services.gateway.ledger.ledger import Books
+from services.gateway.progress import Progress
+from services.gateway.readable import Readable
+from services.shared.clock import Clock
+
+
+class CachedAnswers:
+    """stores: by pool; a pool without one has no cache. latest: the catalog as last heard from a router."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        stores: Mapping[str, Store],
+        latest: Callable[[], Catalog | None],
+        books: Books,
+        clock: Clock,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._answers, self._stores, self._latest = answers, stores, latest
+        self._books, self._clock = books, clock
+        self._outcomes = Counter(
+            "tidegate_gateway_cache_requests_total",
+            "Requests that wished for the response cache, by what became of that",
+            ["outcome"],
+            registry=registry,
+        )
+        size = Gauge("tidegate_gateway_cache_bytes", "Memory that kept answers take", registry=registry)
+        size.set_function(lambda: sum(store.size for store in stores.values()))
+
+    @contextmanager
+    def open(
+        self, generation: Generation, progress: Progress | None = None, wish: Wish | None = None
+    ) -> Iterator[Readable]:
+        """As Answers.open; `wish` is told what became of it."""
+        version = self._cacheable(generation) if wish and progress is None else None
+        if wish is None or version is None:
+            self._count(wish)
+            with self._answers.open(generation, progress) as answer:
+                yield answer
+            return
+        store, key = self._stores[generation.model.pool], key_of(generation, version)
+        kept = store.get(key)
+        wish.outcome = "hit" if kept else "miss"
+        self._count(wish)
+        with self._replayed(generation, kept) if kept else self._recorded(generation, store, key, version) as answer:
+            yield answer
+
+    def _cacheable(self, generation: Generation) -> str | None:
+        """The version that it would be answered with, where it may come from the cache."""
+        catalog = self._latest()
+        if catalog is None or generation.model.pool not in self._stores or not deterministic(generation.sampling):
+            return None
+        return served_version(generation, catalog)
+
+    @contextmanager
+    def _replayed(self, generation: Generation, kept: Kept) -> Iterator[Readable]:
+        """Raises Overloaded when no further request could be written down."""
+        self._books.check()
+        answer = Replayed(generation, kept, LedgerEntry(generation, self._books, self._clock))
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+    @contextmanager
+    def _recorded(self, generation: Generation, store: Store, key: bytes, version: str) -> Iterator[Readable]:
+        """Kept only if the version is still the one that it was looked for under."""
+        with self._answers.open(generation) as answer:
+            recorded = Recorded(answer, store.largest)
+            yield recorded
+            if (kept := recorded.kept) and kept.version == version:
+                store.put(key, kept)
+
+    def _count(self, wish: Wish | None) -> None:
+        if wish:
+            self._outcomes.labels(wish.outcome).inc()

@@ -1,0 +1,74 @@
+"""Traefik in front of the gateways: asks each whether it is ready, and tries the next when one does not answer."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import yaml
+
+from loadtests.redis_server import free_port
+
+PROGRAM = "traefik"
+CHECK = {"path": "/readyz", "interval": "500ms", "timeout": "1s"}
+ATTEMPTS = 3
+
+
+def found() -> str | None:
+    """The virtual environment's, or the machine's."""
+    return shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
+
+
+class Balancer:
+    def __init__(self, address: str, api: str) -> None:
+        self.address, self._api = address, api
+
+    async def serving(self) -> set[str]:
+        """host:port of those that get requests."""
+        async with httpx.AsyncClient(timeout=1.0) as http:
+            try:
+                answer = await http.get(f"http://{self._api}/api/http/services/gateways@file")
+            except httpx.HTTPError:
+                return set()
+        status = answer.json().get("serverStatus", {}) if answer.status_code == 200 else {}
+        return {url.removeprefix("http://") for url, state in status.items() if state == "UP"}
+
+
+@contextmanager
+def balancer(folder: Path, gateways: list[str]) -> Iterator[Balancer]:
+    """gateways: host:port of their REST interfaces."""
+    if (program := found()) is None:
+        raise FileNotFoundError(f"no {PROGRAM}: neither beside this Python nor on PATH")
+    web, api = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    (folder / "routes.yaml").write_text(yaml.safe_dump(_routes(gateways)))
+    (folder / "traefik.yaml").write_text(yaml.safe_dump(_settings(folder, web, api)))
+    with (folder / "traefik.log").open("wb") as log:
+        process = subprocess.Popen([program, f"--configfile={folder / 'traefik.yaml'}"], stdout=log, stderr=log)
+    try:
+        yield Balancer(web, api)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _settings(folder: Path, web: str, api: str) -> dict[str, object]:
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "entryPoints": {"web": {"address": web}, "traefik": {"address": api}},
+        "api": {"insecure": True},
+        "providers": {"file": {"filename": str(folder / "routes.yaml"), "watch": False}},
+    }
+
+
+def _routes(gateways: list[str]) -> dict[str, object]:
+    servers = [{"url": f"http://{address}"} for address in gateways]
+    return {
+        "http": {
+            "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "gateways", "middlewares": ["again"]}},
+            "middlewares": {"again": {"retry": {"attempts": ATTEMPTS, "initialInterval": "50ms"}}},
+            "services": {"gateways": {"loadBalancer": {"servers": servers, "healthCheck": CHECK}}},
+        }
+    }

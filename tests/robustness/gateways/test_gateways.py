@@ -1,0 +1,22 @@
+"""A short drill. `python -m tests.robustness.gateways` runs the long one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.gateways.balancer import PROGRAM, found
+from tests.robustness.gateways.drill import balanced, drill
+from tests.robustness.verdict import judge
+
+SEED = 20261121
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(found() is None, reason=f"no {PROGRAM} on this machine")
+async def test_gateways_may_leave_one_after_another(tmp_path: Path) -> None:
+    with balanced(tmp_path) as built:
+        run = await drill(built, restarts=2, streams=16, seed=SEED)
+    verdict = judge(run)
+    assert verdict.requests > 0
+    assert not verdict.complaints, f"seed {SEED}: {verdict}"

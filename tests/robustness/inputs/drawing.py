@@ -1,0 +1,33 @@
+"""Examples of a Hypothesis strategy as a list: the same again for the same seed."""
+
+from contextlib import suppress
+from typing import TypeVar
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
+
+T = TypeVar("T")
+
+
+def draw(strategy: SearchStrategy[T], count: int, seed_: int) -> list[T]:
+    """Fewer than `count` when there are no more: a GET without parameters cannot be asked wrongly."""
+    if not count:
+        return []
+    drawn: list[T] = []
+
+    @seed(seed_)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def keep(example: T) -> None:
+        drawn.append(example)
+
+    with suppress(Unsatisfiable):
+        keep()
+    return drawn[:count]

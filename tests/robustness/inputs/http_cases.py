@@ -1,0 +1,92 @@
+"""HTTP requests made from the OpenAPI document: those that it allows, those that it does not, and damaged bytes."""
+
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import schemathesis
+from schemathesis.config import SanitizationConfig
+from schemathesis.generation import GenerationMode
+from schemathesis.transport.prepare import prepare_request
+
+from tests.robustness.inputs.drawing import draw
+
+# What costs the cluster most is asked most.
+GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+SHARE_OF_GENERATING = 0.2
+SHARE_OF_DAMAGED = 0.1
+OURS = frozenset(
+    {"Authorization", "User-Agent", "Accept-Encoding", "Connection", "Content-Length", "X-Schemathesis-TestCaseId"}
+)
+BASE = "http://cluster"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCase:
+    """target: path and query, as they go out."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target} {dict(self.headers)} {self.body!r}"
+
+
+def http_cases(document: dict[str, Any], model: str, count: int, seed: int) -> list[HttpCase]:
+    """document: the cluster's OpenAPI document; model: one that it serves, which every request asks for."""
+    schema: Any = schemathesis.openapi.from_dict(_asking_for(model, document))
+    operations = [result.ok() for result in schema.get_all_operations()]
+    # The ones that there are endless examples of come last, and make up for those with few.
+    operations.sort(key=lambda operation: operation.path in GENERATING)
+    cases: list[HttpCase] = []
+    for position, operation in enumerate(operations):
+        left = count - len(cases)
+        wanted = left // (len(operations) - position)
+        if operation.path not in GENERATING:
+            wanted = min(wanted, int(count * (1 - 3 * SHARE_OF_GENERATING) / len(operations)) or 1)
+        for mode, some in ((GenerationMode.NEGATIVE, wanted // 2), (GenerationMode.POSITIVE, wanted - wanted // 2)):
+            drawn = draw(operation.as_strategy(generation_mode=mode), some, seed)
+            cases += [case for case in map(_case, drawn) if case]
+    return _damaged(cases, Random(seed))
+
+
+def _asking_for(model: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Keys are the sender's matter, and a made-up model would be all that is ever found wrong."""
+    schemas = {name: _with_model(schema, model) for name, schema in document["components"]["schemas"].items()}
+    document = {name: value for name, value in document.items() if name != "security"}
+    return {**document, "components": {"schemas": schemas}}
+
+
+def _with_model(schema: dict[str, Any], model: str) -> dict[str, Any]:
+    properties = schema.get("properties", {})
+    if properties.get("model", {}).get("type") != "string":
+        return schema
+    return {**schema, "properties": {**properties, "model": {"type": "string", "enum": [model]}}}
+
+
+def _case(drawn: Any) -> HttpCase | None:
+    """None for what no HTTP client would put on the wire."""
+    try:
+        told = prepare_request(drawn, None, config=SanitizationConfig(enabled=False), base_url=BASE)
+        headers = tuple((name, str(value)) for name, value in told.headers.items() if name not in OURS)
+        for text in (part for header in headers for part in header):
+            text.encode("ascii")
+    except (OSError, ValueError):
+        return None
+    body = told.body or b""
+    target = (told.url or "").removeprefix(BASE)
+    sent = body if isinstance(body, bytes) else str(body).encode()
+    return HttpCase(str(told.method), target, headers, sent) if target.startswith("/") else None
+
+
+def _damaged(cases: list[HttpCase], random: Random) -> list[HttpCase]:
+    return [_damage(case, random) if case.body and random.random() < SHARE_OF_DAMAGED else case for case in cases]
+
+
+def _damage(case: HttpCase, random: Random) -> HttpCase:
+    body = bytearray(case.body)
+    for _ in range(random.randint(1, 4)):
+        body[random.randrange(len(body))] = random.randrange(256)
+    return replace(case, body=bytes(body[: random.randint(1, 2 * len(body))]))

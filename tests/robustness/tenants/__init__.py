@@ -1,0 +1,1 @@
+"""Tenants apart: every answer is its own, no cache tells of another's prompt, and no secret is written anywhere."""

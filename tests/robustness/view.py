@@ -1,0 +1,56 @@
+"""What a running cluster shows of itself: where its processes answer, whether they are ready, what they count."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import httpx
+
+from loadtests.target import Target
+from services.cli.local.folder import DataFolder
+from services.cli.local.redis import url
+from services.cli.local.secrets import Secrets
+from tests.support.cluster import RunningCluster
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    cluster: RunningCluster
+    http: dict[str, str]
+    """Where each process answers HTTP, by its name."""
+    redis_url: str
+
+    @classmethod
+    def of(cls, cluster: RunningCluster) -> Self:
+        status = cluster.status()
+        http = {process["name"]: process["http_address"] for process in status["processes"]}
+        return cls(cluster, http, _redis_url(cluster, status["addresses"]["redis"]))
+
+    @property
+    def target(self) -> Target:
+        return Target.of(self.cluster.rest, self.cluster.key)
+
+    def named(self, prefix: str) -> list[str]:
+        return sorted(name for name in self.http if name.startswith(prefix))
+
+    async def metric(self, process: str, name: str) -> float:
+        """The sum over its labels."""
+        async with httpx.AsyncClient() as http:
+            lines = (await http.get(f"http://{self.http[process]}/metrics")).text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((name + " ", name + "{")))
+
+    async def ready(self, processes: list[str]) -> list[str]:
+        """Those that say so."""
+        async with httpx.AsyncClient(timeout=1.0) as http:
+            return [process for process in processes if await _is_ready(http, self.http[process])]
+
+
+async def _is_ready(http: httpx.AsyncClient, address: str) -> bool:
+    try:
+        return (await http.get(f"http://{address}/readyz")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _redis_url(cluster: RunningCluster, address: str) -> str:
+    kept = Secrets.model_validate_json(DataFolder(cluster.folder / ".tidegate").secrets.read_bytes())
+    return url(int(address.split(":")[1]), kept.redis_password)
