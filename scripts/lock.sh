@@ -46,10 +46,22 @@ lock_images() {
         --constraint requirements/cpu.lock -o requirements/build.lock
 }
 
+# Other people's clients, which tests/clients runs apart from all of ours.
+lock_clients() {
+    "$uv" pip compile requirements/clients.in "${universal[@]}" "${common[@]}" "$@" -o requirements/clients.lock
+}
+
+# The router that `make bench` compares with.
+lock_peers() {
+    "$uv" pip compile requirements/peers.in "${universal[@]}" "${common[@]}" "$@" -o requirements/peers.lock
+}
+
 if [ "${1:-}" = --images ]; then
     lock_images "${@:2}"
 else
     lock_cpu "$@"
     lock_gpu "$@"
     lock_images "$@"
+    lock_clients "$@"
+    lock_peers "$@"
 fi

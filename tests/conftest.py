@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres
 
 settings.register_profile("tidegate", print_blob=True, deadline=None)
@@ -18,9 +19,29 @@ settings.register_profile(
 )
 settings.load_profile("tidegate")
 
+SIMULATED = """
+pools:
+  - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5}}
+"""
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A server for all tests that want one; each makes a database of its own."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """Three simulated workers behind two routers."""
+    with running_cluster(tmp_path_factory.mktemp("simulated"), SIMULATED, "--routers", "2") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    """What `make up` starts: vLLM with SmolLM2."""
+    config = (REPOSITORY / "tidegate.yaml").read_text()
+    with running_cluster(tmp_path_factory.mktemp("real"), config) as cluster:
+        yield cluster

@@ -5,7 +5,6 @@ import logging
 import os
 import platform
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.shared.clock import Clock, SystemClock
@@ -14,12 +13,14 @@ from services.shared.lifecycle import Tasks, unbroken
 from services.shared.settings import WrongSettings, split
 from services.shared.telemetry import admin_app
 from trainer.jobs.job import Lease
-from trainer.jobs.queue import JobQueue, Terms, connect
+from trainer.jobs.queue import JobQueue, Terms, engine_of, make_table
 from trainer.jobs.runner import Runner
 from trainer.metrics import Metrics
 from trainer.settings import TrainerSettings
 
 log = logging.getLogger(__name__)
+
+AWAY = "the database does not answer"
 
 
 class TrainerApp:
@@ -31,7 +32,7 @@ class TrainerApp:
         self._settings, self._clock = settings, clock or SystemClock()
         self._owner = settings.trainer_id or f"{platform.node()}-{os.getpid()}"
         self._metrics = Metrics()
-        self._engine = self._connect()
+        self._engine, self._has_table = engine_of(settings.database_url), False
         self._queue = JobQueue(self._engine, self._clock, Terms(settings.lease_s, settings.max_attempts))
         self._runner = Runner(
             self._queue, settings.work_dir, self._clock, self._metrics.progress, kept=settings.kept_jobs, argv=argv
@@ -69,12 +70,16 @@ class TrainerApp:
                 took_one = await self._take_one()
                 self._trouble = None
             except SQLAlchemyError as error:
-                took_one, self._trouble = False, "the database does not answer"
-                log.warning("the job queue failed: %s", error)
+                if self._trouble != AWAY:
+                    log.warning("the job queue failed: %s", error)
+                took_one, self._trouble = False, AWAY
             if not took_one:
                 await self._clock.sleep(self._settings.poll_s)
 
     async def _take_one(self) -> bool:
+        if not self._has_table:
+            await asyncio.to_thread(make_table, self._engine)
+            self._has_table = True
         self._metrics.queue(await asyncio.to_thread(self._queue.counts))
         lease = await self._lease()
         if lease is None:
@@ -98,9 +103,3 @@ class TrainerApp:
     async def _return(self, leasing: asyncio.Task[Lease | None]) -> None:
         if lease := await leasing:
             await self._runner.give_back(lease)
-
-    def _connect(self) -> Engine:
-        try:
-            return connect(self._settings.database_url)
-        except SQLAlchemyError as error:
-            raise WrongSettings(f"TIDEGATE_DATABASE_URL: {type(error).__name__}: the database cannot be used") from None

@@ -12,7 +12,9 @@ from services.cli.watching import Watch, watch
 from services.shared.config import Tier
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Callable
+
+    from rich.console import Group, RenderableType
 
     from services.cli.standing import ClassStanding, Policy, PoolStanding
 
@@ -31,7 +33,7 @@ def show(
     router: Router = None,
     json: folders.Json = False,
 ) -> None:
-    """Show every pool and class."""
+    """Show who waits, by pool and class; `queue rules` shows by which rules."""
     if context.invoked_subcommand is not None:
         return
     from services.cli.console import out, print_json
@@ -39,13 +41,26 @@ def show(
 
     at = routers(data_dir, router)
     if watched:
-        watch(lambda: standing(at), table)
+        watch(lambda: standing(at), tables)
         return
     pools = asyncio.run(standing(at))
     if json:
         print_json([pool.model_dump() for pool in pools])
     else:
-        out().print(table(pools))
+        out().print(tables(pools))
+
+
+@app.command()
+def rules(data_dir: folders.DataDir = folders.DEFAULT, router: Router = None, json: folders.Json = False) -> None:
+    """Show by which rules requests wait, by pool and class; `queue set` changes them."""
+    from services.cli.console import out, print_json
+    from services.cli.standing import standing
+
+    pools = asyncio.run(standing(routers(data_dir, router)))
+    if json:
+        print_json([pool.model_dump() for pool in pools])
+    else:
+        out().print(rule_tables(pools))
 
 
 @app.command("set")
@@ -85,26 +100,46 @@ def set_(
     if json:
         print_json(policy.model_dump())
     else:
-        print_policy(pool, service_class, policy)
+        print_policy(service_class, policy)
 
 
-def print_policy(pool: str, service_class: str, policy: "Policy") -> None:
+def print_policy(service_class: str, policy: "Policy") -> None:
     from services.cli.console import print_table
 
-    print_table(("pool", "class", *_RULES), [(pool, service_class, *_rules(policy))])
+    print_table(("class", *_RULES), [(service_class, *_rules(policy))])
 
 
-def table(pools: "list[PoolStanding]") -> "Table":
+def tables(pools: "list[PoolStanding]") -> "Group":
+    return _by_pool(pools, ("queued", "tokens", "running", "new one waits"), _counts)
+
+
+def rule_tables(pools: "list[PoolStanding]") -> "Group":
+    return _by_pool(pools, _RULES, lambda standing: _rules(standing.policy))
+
+
+def _by_pool(
+    pools: "list[PoolStanding]", columns: tuple[str, ...], cells: "Callable[[ClassStanding], tuple[str, ...]]"
+) -> "Group":
+    """A table under the name of each pool: with the name in it, it would be wider than 80 columns."""
+    from rich.console import Group
+    from rich.text import Text
+
     from services.cli.console import build_table
 
-    columns = ("pool", "class", "queued", "tokens", "running", "new one waits", *_RULES)
-    return build_table(columns, [_row(pool, standing) for pool in pools for standing in pool.classes])
+    parts: list[RenderableType] = []
+    for pool in pools:
+        rows = [(standing.service_class, *cells(standing)) for standing in pool.classes]
+        parts += [Text(_title(pool), style="bold"), build_table(("class", *columns), rows), ""]
+    return Group(*parts[:-1])
 
 
-def _row(pool: "PoolStanding", standing: "ClassStanding") -> tuple[object, ...]:
+def _title(pool: "PoolStanding") -> str:
+    return f"{pool.pool}: {pool.ready_workers} workers ready, {pool.desired_workers} wanted, placement {pool.placement}"
+
+
+def _counts(standing: "ClassStanding") -> tuple[str, ...]:
     wait = words(standing.expected_wait_ms) if standing.queued or standing.expected_wait_ms else "-"
-    counts = (f"{standing.queued:,}", f"{standing.queued_tokens:,}", f"{standing.running:,}", wait)
-    return (f"{pool.pool} ({pool.placement})", standing.service_class, *counts, *_rules(standing.policy))
+    return (f"{standing.queued:,}", f"{standing.queued_tokens:,}", f"{standing.running:,}", wait)
 
 
 _RULES = ("may queue", "tokens", "may wait", "objective", "ageing", "preemption")

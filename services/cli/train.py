@@ -212,12 +212,11 @@ def _queue(data_dir: Path) -> "Iterator[JobQueue]":
 
 
 def _local_database(data_dir: Path) -> str:
-    from services.cli.local.blueprint import database_url
     from services.cli.local.folder import DataFolder
     from services.cli.running import running_cluster
 
     running_cluster(data_dir)
-    return database_url(DataFolder.at(data_dir))
+    return DataFolder.at(data_dir).jobs_url.read_text()
 
 
 def _state(job: "Job") -> str:

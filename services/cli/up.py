@@ -21,6 +21,13 @@ def up(
     data_dir: folders.DataDir = folders.DEFAULT,
     config: Annotated[Path | None, typer.Option(help="default: tidegate.yaml, where there is one")] = None,
     routers: Annotated[int, typer.Option(help="router processes")] = 1,
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="PostgreSQL for keys, ledger and jobs, its password best in PGPASSWORD; default: SQLite files",
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="return when ready; the cluster runs on")] = False,
 ) -> None:
     """Start a cluster: Redis, object store, router, workers, gateway. Ctrl-C stops it."""
@@ -36,6 +43,7 @@ def up(
         "working_dir": Path.cwd(),
         "config": config.absolute() if config else None,
         "routers": routers,
+        "database_url": database_url,
     }
     try:
         _start(given, detach)

@@ -93,20 +93,25 @@ class Terms:
     max_attempts: int = 3
 
 
-def connect(url: str) -> Engine:
-    """Makes the table where there is none. Raises WrongSettings for what is no URL; its value may hold a password."""
+def engine_of(url: str) -> Engine:
+    """Asks nothing of the database yet. Raises WrongSettings for what is no URL; its value may hold a password."""
     try:
         parsed = make_url(url)
         arguments = _CONNECTING.get(parsed.get_backend_name(), {})
-        engine = create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
     except (ArgumentError, ImportError) as error:
         raise WrongSettings(f"TIDEGATE_DATABASE_URL is not usable: {type(error).__name__}") from None
-    _make_table(engine)
+
+
+def connect(url: str) -> Engine:
+    """With the table there. Raises WrongSettings, and SQLAlchemyError when the database is unwell."""
+    engine = engine_of(url)
+    make_table(engine)
     return engine
 
 
-def _make_table(engine: Engine) -> None:
-    """Of several that make it at once all but one fail; by then it is there."""
+def make_table(engine: Engine) -> None:
+    """Where there is none. Of several that make it at once all but one fail; by then it is there."""
     try:
         metadata.create_all(engine)
     except DBAPIError:

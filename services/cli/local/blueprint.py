@@ -18,6 +18,8 @@ from services.shared.objectstore import StoreSettings
 from services.shared.settings import PREFIX
 
 REST_PORT, GRPC_PORT = 8080, 8081
+# Long enough for a database that is just starting too.
+START_LIMIT_S = 60.0
 # A worker may compile its model, a gateway and a worker finish what they stream before they go.
 WORKER_START_LIMIT_S = 900.0
 DRAIN_LIMIT_S = 35.0
@@ -63,6 +65,7 @@ class Blueprint:
     public_key: str
     ports: PortPlan
     machine: Machine
+    database_url: str | None = None
 
     @property
     def store(self) -> StoreSettings:
@@ -103,6 +106,7 @@ class Blueprint:
             "ADMIN_KEY": self.secrets.admin_key,
             "SERVER_SECRET": self.secrets.server_secret,
             "DATA_DIR": str(self.folder.gateway),
+            **({"DATABASE_URL": self.database_url} if self.database_url else {}),
             **store_variables(self.store),
         }
         return self._service("gateway", "gateway", self.ports.gateway, own, stop_limit_s=DRAIN_LIMIT_S)
@@ -112,13 +116,20 @@ class Blueprint:
         at = _at(self.ports.trainer)
         own = {
             "HTTP_LISTEN": at,
-            "DATABASE_URL": database_url(self.folder),
+            "DATABASE_URL": self.jobs_url,
             "WORK_DIR": str(self.folder.training),
             "ROUTERS": self._routers,
             **self.signer_variables(),
         }
         ready = HttpReady(f"http://{at}/readyz")
-        return ProcessSpec("trainer", _python("trainer"), at, ready, prefixed(own), http_address=at)
+        return ProcessSpec(
+            "trainer", _python("trainer"), at, ready, prefixed(own), http_address=at, start_limit_s=START_LIMIT_S
+        )
+
+    @property
+    def jobs_url(self) -> str:
+        """Of the database with the training jobs."""
+        return self.database_url or f"sqlite:///{self.folder.jobs}"
 
     def signer_variables(self) -> dict[str, str]:
         """What those are told who publish, without the prefix."""
@@ -167,7 +178,7 @@ class Blueprint:
         own: Mapping[str, str],
         outer: Mapping[str, str] | None = None,
         *,
-        start_limit_s: float = 60.0,
+        start_limit_s: float = START_LIMIT_S,
         stop_limit_s: float = 10.0,
     ) -> ProcessSpec:
         """`own` are the service's variables without their prefix; `outer` are other programs'."""
@@ -187,11 +198,6 @@ class Blueprint:
 def store_variables(settings: StoreSettings) -> dict[str, str]:
     """As StoreSettings reads them, without the prefix."""
     return {name.upper(): value for name, value in settings.model_dump().items()}
-
-
-def database_url(folder: DataFolder) -> str:
-    """Of the training jobs."""
-    return f"sqlite:///{folder.jobs}"
 
 
 def prefixed(variables: Mapping[str, str]) -> dict[str, str]:

@@ -58,7 +58,9 @@ def plan(options: UpOptions, folder: DataFolder, random: Random) -> Blueprint:
     workers = sum(pool.workers for pool in cluster.pools)
     ports = PortPlan.choose(Ports(random), options, workers)
     public_key = secrets.keep_signing_key(folder).public
-    return Blueprint(folder, cluster, secrets.keep(folder), public_key, ports, Machine.look())
+    return Blueprint(
+        folder, cluster, secrets.keep(folder), public_key, ports, Machine.look(), database_url=options.database_url
+    )
 
 
 class LocalCluster:
@@ -101,6 +103,7 @@ class LocalCluster:
         write_private(folder.config, serving.to_yaml(plan.cluster))
         redis.write_config(folder, plan.ports.redis, plan.secrets.redis_password)
         s3.write_config(folder, plan.secrets)
+        write_private(folder.jobs_url, plan.jobs_url)
         environment.write(folder, environment.variables(plan.addresses, plan.secrets))
 
     async def _stage(self, *specs: ProcessSpec) -> None:

@@ -56,6 +56,11 @@ class DataFolder:
         return self.root / "jobs.sqlite3"
 
     @property
+    def jobs_url(self) -> Path:
+        """Says which database has the training jobs of the cluster that runs."""
+        return self.root / "jobs.url"
+
+    @property
     def gateway(self) -> Path:
         return self.root / "gateway"
 

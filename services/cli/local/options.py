@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 EngineKind = Literal["vllm", "simulated"]
 
@@ -20,5 +20,13 @@ class UpOptions(BaseModel):
     model: str | None = None
     workers: int | None = Field(None, ge=1, le=64)
     routers: int = Field(1, ge=1, le=16)
+    database_url: str | None = None
     rest_port: int | None = Field(None, ge=1, le=65535)
     grpc_port: int | None = Field(None, ge=1, le=65535)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_postgresql(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith("postgresql"):
+            raise ValueError("wanted is postgresql://USER@HOST:5432/NAME")
+        return url

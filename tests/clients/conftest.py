@@ -1,0 +1,25 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from tests.clients import environment
+from tests.clients.environment import Clients
+from tests.support.cluster import RunningCluster
+
+
+@pytest.fixture(scope="session")
+def _installed() -> None:
+    environment.make()
+
+
+@pytest.fixture
+def clients(_installed: None, real: RunningCluster, tmp_path: Path) -> Clients:
+    return Clients(real, tmp_path)
+
+
+@pytest.fixture
+def openai(real: RunningCluster) -> Iterator[OpenAI]:
+    with OpenAI(base_url=real.rest, api_key=real.key, max_retries=0) as client:
+        yield client
