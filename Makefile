@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint proto lock env images tools load bench-router simulate demo
+.PHONY: help setup up down test check lint proto lock env images tools load bench bench-router simulate demo
 UP ?=
 PYTEST ?=
 LOAD ?= loadtests/profiles/steady.yaml
@@ -34,6 +34,9 @@ demo: setup      ## teach the running model something new under load, and take i
 
 load: setup      ## load a running cluster and report (LOAD="loadtests/profiles/mixed.yaml --rate 30" passes options)
 	@.venv/bin/python -m loadtests run $(LOAD)
+
+bench: setup     ## what tokens and requests cost, beside vllm serve and vllm-router (BENCH="requests --rounds 5" passes options)
+	@.venv/bin/python -m loadtests.bench $(BENCH)
 
 bench-router: setup  ## what the router's scripts and its process cost (BENCH="--pairs 0 --json FILE" passes options)
 	@.venv/bin/python -m loadtests.router_bench $(BENCH)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -46,6 +47,8 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="file for the figures")] = None,
 ) -> None:
     """Exit status 1: a goal is missed."""
+    # Whoever ends the run ends its servers with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console, load = Console(stderr=True), os.getloadavg()[0]
     report = Report(load=load)
     try:

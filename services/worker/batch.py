@@ -1,51 +1,61 @@
 """Frames of many requests to one gateway, sent together: what one engine step produced is one message."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
+from services.worker.engine.contract import Delta
+from services.worker.wire import write_delta
 from tidegate.worker.v1 import worker_pb2 as pb
-
-Frame = pb.Started | pb.Delta | pb.Ended
 
 MAX_FRAMES = 1024
 
 
 class Batch:
-    """Bounded: when the gateway does not read, whoever has a frame to send waits, and the engine's output with it."""
+    """Bounded: when the gateway does not read, whoever has a frame to send waits, and the engine's output with it.
+
+    Frames are written where they are sent from. Within a request the order of kinds is the order of frames.
+    """
 
     def __init__(self, max_frames: int = MAX_FRAMES) -> None:
-        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue(max_frames)
+        self._message = pb.ServeResponse()
+        self._frames, self._max_frames = 0, max_frames
+        self._filled, self._taken = asyncio.Event(), asyncio.Event()
         self._closed = False
 
-    async def put(self, frame: Frame) -> None:
-        await self._frames.put(frame)
+    async def start(self, started: pb.Started) -> None:
+        await self._room()
+        self._message.started.append(started)
+
+    async def add(self, start: pb.Start, delta: Delta) -> None:
+        await self._room()
+        write_delta(self._message.deltas.add(), start, delta)
+
+    async def end(self, ended: pb.Ended) -> None:
+        await self._room()
+        self._message.ended.append(ended)
 
     def close(self) -> None:
         """Nothing comes after what was put before."""
         self._closed = True
-        with contextlib.suppress(asyncio.QueueFull):
-            self._frames.put_nowait(None)  # wakes a reader; a full queue needs no waking
+        self._filled.set()
 
-    async def collected(self) -> AsyncIterator[list[Frame]]:
+    async def collected(self) -> AsyncIterator[pb.ServeResponse]:
         """Everything that is there, each time there is something; ends after `close`."""
-        while not (self._closed and self._frames.empty()):
-            frames = [await self._frames.get()]
+        while self._frames or not self._closed:
+            await self._filled.wait()
             # The step that woke this reader has woken the other requests too: let them add theirs.
             await asyncio.sleep(0)
-            while not self._frames.empty():
-                frames.append(self._frames.get_nowait())
-            if present := [frame for frame in frames if frame is not None]:
-                yield present
+            self._filled.clear()
+            frames, message = self._frames, self._message
+            self._frames, self._message = 0, pb.ServeResponse()
+            self._taken.set()
+            if frames:
+                yield message
 
-
-def response(frames: list[Frame], epoch: int, step: int, state: int) -> pb.ServeResponse:
-    """One message; within a request the order of kinds is the order of frames."""
-    return pb.ServeResponse(
-        worker_epoch=epoch,
-        step=step,
-        started=[frame for frame in frames if isinstance(frame, pb.Started)],
-        deltas=[frame for frame in frames if isinstance(frame, pb.Delta)],
-        ended=[frame for frame in frames if isinstance(frame, pb.Ended)],
-        state=pb.WorkerState.ValueType(state),
-    )
+    async def _room(self) -> None:
+        """For one frame, which the caller writes at once."""
+        while self._frames >= self._max_frames:
+            self._taken.clear()
+            await self._taken.wait()
+        self._frames += 1
+        self._filled.set()

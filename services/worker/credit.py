@@ -18,6 +18,13 @@ class Credit:
         self._tokens += tokens
         self._more.set()
 
+    def take(self, delta: Delta) -> bool:
+        """Takes the room that it needs, if there is so much."""
+        if self._limited and len(delta.token_ids) > self._tokens:
+            return False
+        self._tokens -= len(delta.token_ids)
+        return True
+
     async def pace(self, delta: Delta) -> AsyncIterator[Delta]:
         """The delta, once there is room for it.
 
@@ -25,14 +32,13 @@ class Credit:
         gives credit again.
         """
         large = 2 * len(delta.token_ids) > self._window
-        while self._limited and len(delta.token_ids) > self._tokens:
+        while not self.take(delta):
             if self._tokens and large:
                 head, delta = split(delta, self._tokens)
                 self._tokens = 0
                 yield head
             self._more.clear()
             await self._more.wait()
-        self._tokens -= len(delta.token_ids)
         yield delta
 
 

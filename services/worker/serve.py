@@ -16,12 +16,12 @@ import grpc
 from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
-from services.worker.batch import Batch, response
+from services.worker.batch import Batch
 from services.worker.credit import Credit
 from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
-from services.worker.wire import delta_frame, engine_request, failure_of, tokenizable, usage_frame
+from services.worker.wire import engine_request, failure_of, tokenizable, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
 from tidegate.worker.v1 import worker_pb2_grpc
 
@@ -66,8 +66,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         reading = asyncio.create_task(stream.read(request_iterator), name="serve-read")
         reading.add_done_callback(lambda _: stream.batch.close())
         try:
-            async for frames in stream.batch.collected():
-                yield response(frames, self._status.identity.epoch, self._engine.load().steps, self._status.state)
+            async for message in stream.batch.collected():
+                message.worker_epoch, message.step = self._status.identity.epoch, self._engine.load().steps
+                message.state = pb.WorkerState.ValueType(self._status.state)
+                yield message
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
@@ -165,7 +167,7 @@ class GatewayStream:
     async def _start(self, start: pb.Start) -> None:
         if refusal := self._refusal(start):
             self._metrics.requests.labels("refused").inc()
-            await self.batch.put(_ended(start, failure=refusal))
+            await self.batch.end(_ended(start, failure=refusal))
             return
         request = Request(start)
         self._requests[start.stream_id] = request
@@ -225,7 +227,7 @@ class GatewayStream:
                 log.error("request %s failed: %s", request.start.request_id, error)
             ended = _ended(request.start, failure=failure_of(error))
         self._count(ended.failure)
-        await self.batch.put(ended)
+        await self.batch.end(ended)
 
     async def _generate(self, request: Request) -> pb.Ended:
         """Carries events over until the last. Raises EngineError."""
@@ -237,11 +239,14 @@ class GatewayStream:
 
     async def _carry(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):
+            if request.credit.take(event):
+                await self.batch.add(request.start, event)
+                return None
             async for part in request.credit.pace(event):
-                await self.batch.put(delta_frame(request.start, part))
+                await self.batch.add(request.start, part)
             return None
         if isinstance(event, Started):
-            await self.batch.put(self._started(request.start, event))
+            await self.batch.start(self._started(request.start, event))
             return None
         return pb.Ended(
             stream_id=request.start.stream_id, attempt=request.start.attempt, usage=usage_frame(event.usage)

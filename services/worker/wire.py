@@ -22,7 +22,6 @@ from services.worker.engine.contract import (
 from tidegate.worker.v1 import worker_pb2 as pb
 
 _FINISH = {
-    None: pb.FINISH_REASON_UNSPECIFIED,
     "stop": pb.FINISH_REASON_STOP,
     "length": pb.FINISH_REASON_LENGTH,
     "tool_calls": pb.FINISH_REASON_TOOL_CALLS,
@@ -108,26 +107,27 @@ def _structure(s: pb.Sampling) -> Structure | None:
     return Structure(kind, "" if kind == "json_object" else getattr(s, kind))
 
 
-def delta_frame(start: pb.Start, delta: Delta) -> pb.Delta:
-    frame = pb.Delta(
-        stream_id=start.stream_id,
-        attempt=start.attempt,
-        choice=delta.choice,
-        text=delta.text,
-        token_ids=delta.token_ids,
-        reasoning=delta.reasoning,
-        finish_reason=_FINISH[delta.finish_reason],
-        stop_reason=delta.stop_reason,
-        text_end=delta.text_end,
-    )
+def write_delta(frame: pb.Delta, start: pb.Start, delta: Delta) -> None:
+    """Into an empty frame, where it will be sent from: copies would cost every token as much again."""
+    frame.stream_id = start.stream_id
+    frame.attempt = start.attempt
+    frame.text = delta.text
+    frame.token_ids.extend(delta.token_ids)
+    frame.text_end = delta.text_end
     # Rare, so they cost the common delta nothing.
+    if delta.choice:
+        frame.choice = delta.choice
+    if delta.reasoning:
+        frame.reasoning = delta.reasoning
+    if delta.finish_reason:
+        frame.finish_reason = _FINISH[delta.finish_reason]
+        frame.stop_reason = delta.stop_reason
     if delta.tool_calls:
         frame.tool_calls.extend(
             pb.ToolCallDelta(index=c.index, id=c.id, name=c.name, arguments=c.arguments) for c in delta.tool_calls
         )
     if delta.logprobs:
         frame.logprobs.extend(map(_logprob, delta.logprobs))
-    return frame
 
 
 def _logprob(entry: TokenLogprob) -> pb.TokenLogprob:

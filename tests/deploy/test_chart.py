@@ -41,6 +41,18 @@ def test_all_that_can_be_switched_on_is_there() -> None:
     assert OTHERS_KINDS | {"Ingress", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"} <= kinds
 
 
+def test_pods_get_longer_than_their_processes_take_to_drain() -> None:
+    specs = [spec for _, spec in pods(rendered(EXAMPLES[0], True))]
+    drains = [(spec.get("terminationGracePeriodSeconds", 30), _variable(spec, "TIDEGATE_DRAIN_S")) for spec in specs]
+    assert len([drain for _, drain in drains if drain]) >= 2
+    assert all(grace > float(drain) for grace, drain in drains if drain)
+
+
+def _variable(spec: dict[str, Any], name: str) -> str | None:
+    variables = [variable for container in spec["containers"] for variable in container.get("env", ())]
+    return next((variable["value"] for variable in variables if variable["name"] == name), None)
+
+
 @example
 def test_the_config_is_what_processes_read(example: Path, tmp_path: Path) -> None:
     documents = [item["data"]["tidegate.yaml"] for item in rendered(example) if "tidegate.yaml" in item.get("data", {})]

@@ -133,10 +133,11 @@ class ToolCallDelta:
     arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
-    """What one choice has gained. token_ids also holds tokens whose text waits for a possible stop string.
+    """What one choice has gained. Not to be changed, though not frozen: that would cost every token.
 
+    token_ids also holds tokens whose text waits for a possible stop string.
     text_from, text_end: the characters of the decoded answer that this delta covers, with the markup that parsers eat
     and without an echoed prompt; text_from is the text_end of the delta before.
     """

@@ -1,5 +1,6 @@
 """Files and batches over REST, on a real object store, with the real openai client."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from random import Random
@@ -13,7 +14,7 @@ import pytest_asyncio
 from services.gateway.app import GatewayApp
 from services.gateway.batches import run, runner
 from services.shared.objectstore import StoreSettings
-from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
+from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL, text
 from tests.support.s3 import running_s3
 from tests.support.wait import wait_until
@@ -52,6 +53,10 @@ async def client(gateway: GatewayApp) -> AsyncIterator[Any]:
 def jsonl(*bodies: dict[str, Any]) -> bytes:
     lines = ({"custom_id": f"r{n}", "method": "POST", "url": CHAT, "body": body} for n, body in enumerate(bodies))
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+async def _made(admin: httpx.AsyncClient, name: str) -> bool:
+    return (await admin.post("/admin/keys", json={"name": name})).status_code == 201
 
 
 async def ended(client: Any, batch_id: str) -> Any:
@@ -107,6 +112,49 @@ async def test_a_stopped_gateway_hands_its_batch_over(cluster: Cluster, start: S
     assert len(cluster.router.submits) == 7
 
 
+async def test_every_line_has_the_limits_and_the_budget_of_the_key_as_they_are_now(
+    cluster: Cluster, start: Started, s3: StoreSettings
+) -> None:
+    told = settings(cluster.router.address, **s3.model_dump(), batch_concurrency=1)
+    gateway: GatewayApp = await start(GatewayApp(told, random=Random()))
+    base = f"http://{gateway.http_address}/v1"
+    async with httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {ADMIN_KEY}"}) as admin:
+        await wait_until(lambda: _made(admin, "first"), description="the database is there")
+        wanted = {"name": "b", "requests_per_minute": 60, "budget_tokens": 20, "budget_period": "day"}
+        made = (await admin.post("/admin/keys", json=wanted)).json()
+        async with openai.AsyncOpenAI(base_url=base, api_key=made["key"]) as client:
+            over = await client.files.create(file=("in.jsonl", jsonl(*[ASK] * 4)), purpose="batch")
+            batch = await client.batches.create(input_file_id=over.id, endpoint=CHAT, completion_window="24h")
+            spent = await ended(client, batch.id)
+            errors = [json.loads(line) for line in (await client.files.content(spent.error_file_id)).text.splitlines()]
+    # An answer of the fakes costs 16 tokens, and who begins within a budget is served whole.
+    assert (spent.request_counts.completed, spent.request_counts.failed) == (2, 2)
+    assert {error["response"]["body"]["error"]["code"] for error in errors} == {"insufficient_quota"}
+    assert {submit.limits[0].name for submit in cluster.router.submits} == {f"key:{made['id']}"}
+    assert {submit.limits[0].requests_per_minute for submit in cluster.router.submits} == {60}
+
+
+async def test_a_batch_of_a_revoked_key_goes_no_further(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
+    cluster.router.holding = True
+    told = settings(cluster.router.address, **s3.model_dump(), batch_concurrency=1)
+    gateway: GatewayApp = await start(GatewayApp(told, random=Random()))
+    base = f"http://{gateway.http_address}/v1"
+    async with httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {ADMIN_KEY}"}) as admin:
+        await wait_until(lambda: _made(admin, "first"), description="the database is there")
+        made, other = [(await admin.post("/admin/keys", json={"name": "b"})).json() for _ in range(2)]
+        async with openai.AsyncOpenAI(base_url=base, api_key=made["key"]) as client:
+            file = await client.files.create(file=("in.jsonl", jsonl(*[ASK] * 3)), purpose="batch")
+            batch = await client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
+        await wait_until(lambda: cluster.router.submits, description="the first line is queued")
+        assert (await admin.post(f"/admin/keys/{made['id']}/revoke")).status_code == 200
+        cluster.router.holding = False
+        cluster.router.grant(cluster.router.submits[0])
+        async with openai.AsyncOpenAI(base_url=base, api_key=other["key"]) as client:
+            done = await ended(client, batch.id)
+    assert (done.request_counts.completed, done.request_counts.failed) == (1, 2)
+    assert len(cluster.router.submits) == 1
+
+
 async def test_cancel(cluster: Cluster, client: Any) -> None:
     cluster.router.holding = True
     file = await client.files.create(file=("in.jsonl", jsonl(ASK)), purpose="batch")
@@ -144,6 +192,12 @@ async def test_what_is_wrong_is_refused(client: Any, gateway: GatewayApp, cluste
     for answer, status, param in refusals:
         assert answer.status_code == status, answer.text
         assert answer.json()["error"]["param"] == param, answer.text
+
+
+async def test_uploads_wait_for_their_turn(client: Any) -> None:
+    """Found by generated requests: sixteen at once met 503s."""
+    uploads = (client.files.create(file=(f"{n}.jsonl", jsonl(ASK)), purpose="batch") for n in range(16))
+    assert len({file.id for file in await asyncio.gather(*uploads)}) == 16
 
 
 async def test_uploads_are_bounded(cluster: Cluster, start: Started, s3: StoreSettings) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from services.gateway.app import GatewayApp
-from services.gateway.console.files import STATIC, TYPES
+from services.gateway.console.files import PAGES, STATIC, TYPES
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL, VERSION, FakeRouter, FakeWorker
 from tests.support.wait import wait_until
@@ -80,9 +80,10 @@ async def seen(cluster: Cluster) -> dict[str, Any]:
 
 
 async def test_files_come_without_a_key_and_with_strict_headers(cluster: Cluster) -> None:
+    pages = {name: path for path, name in PAGES.items()}
     async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
         for name, body in FILES.items():
-            await check_file(stranger, "/" if name == "index.html" else f"/console/{name}", name, body)
+            await check_file(stranger, pages.get(name, f"/console/{name}"), name, body)
 
 
 async def check_file(stranger: httpx.AsyncClient, path: str, name: str, body: bytes) -> None:
@@ -109,6 +110,7 @@ OUTSIDE = (
     "/console/main.js%00.html",
     "/console/",
     "/console/index.html",
+    "/console/docs.html",
     "//console/main.js",
 )
 

@@ -308,3 +308,33 @@ async def test_drain_finishes_what_is_open(start: Started, cluster: Cluster) -> 
         await stopping
     assert answer.json()["choices"][0]["message"]["content"] == text(5)
     await cluster.idle()
+
+
+async def test_a_gateway_that_leaves_says_so_before_it_refuses_anyone(cluster: Cluster) -> None:
+    gateway = GatewayApp(settings(cluster.router.address, linger_s=1.0))
+    await gateway.start()
+    await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
+    stopping = asyncio.create_task(gateway.stop())
+    await wait_until(lambda: gateway.ready() == "draining", description="the gateway says that it leaves")
+    async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
+        assert (await client.get("/readyz")).status_code == 503
+        body, headers = {"model": MODEL, "messages": ASK}, {"authorization": f"Bearer {KEY}"}
+        answer = await client.post("/v1/chat/completions", json=body, headers=headers)
+    assert answer.json()["choices"][0]["message"]["content"] == text(5)
+    await stopping
+    await cluster.idle()
+
+
+async def test_what_is_open_when_the_time_to_drain_is_over_ends(cluster: Cluster) -> None:
+    gateway = GatewayApp(settings(cluster.router.address, drain_s=0))
+    await gateway.start()
+    await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
+    cluster.router.holding = True
+    body, headers = {"model": MODEL, "messages": ASK}, {"authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
+        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        await wait_until(lambda: cluster.router.submits, description="the request is queued")
+        await asyncio.wait_for(gateway.stop(), 10)
+        with pytest.raises(httpx.HTTPError):
+            (await asked).raise_for_status()
+    await cluster.idle()

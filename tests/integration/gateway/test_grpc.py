@@ -138,3 +138,16 @@ async def test_health_and_reflection(cluster: Cluster) -> None:
     answers = reflection.ServerReflectionInfo(iter([ask]))
     listed = [service.name async for answer in answers for service in answer.list_services_response.service]
     assert NAME in listed
+
+
+@pytest.mark.parametrize("method", ["Chat", "Tokenize"])
+async def test_bytes_that_are_no_message_are_the_clients_fault(cluster: Cluster, method: str) -> None:
+    """gRPC's own answer would be UNKNOWN, as if the server had failed."""
+    channel: Any = cluster.channel
+    kind = channel.unary_stream if method == "Chat" else channel.unary_unary
+    call = kind(f"/{NAME}/{method}")(b"\x93", metadata=AUTHORIZED)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await (call.read() if method == "Chat" else call)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    trailing = dict(refused.value.trailing_metadata() or ())
+    assert inference_pb2.OpenAIError.FromString(trailing["tidegate-error-bin"]).code == "invalid_message"

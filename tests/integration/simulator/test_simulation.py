@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from loadtests import redis_server
 from loadtests.lengths import Fixed, Lognormal
 from loadtests.profile import Chats, Objectives, Prefixes
-from loadtests.simulator import redis_server, traffic
+from loadtests.simulator import traffic
 from loadtests.simulator.ask import BLOCK_TOKENS
 from loadtests.simulator.measures import Measures
 from loadtests.simulator.policies import POLICIES, Policy
@@ -41,7 +42,7 @@ EASY, HARD = 20.0, 150.0
 @pytest.fixture(scope="module")
 def client() -> Iterator[redis.Redis]:
     with redis_server.running() as running:
-        yield running
+        yield running.client
 
 
 def run(client: redis.Redis, policy: Policy, rate: float, scenario: Scenario = SMALL) -> Measures:

@@ -14,6 +14,7 @@ from services.shared.clock import SystemClock
 from services.shared.objectstore import connect as connect_store
 from services.shared.registry import Reference, Registry
 from tests.integration.trainer import tiny
+from tests.support.postgres import running_postgres
 from tests.support.s3 import running_s3
 from tests.support.signing import KEY, TRUSTED
 from tests.support.wait import wait_until
@@ -205,3 +206,23 @@ async def test_training_that_is_killed_is_taken_up_again_and_publishes(
         manifest = await Registry(store).resolve(Reference("tuned"))
         TRUSTED.check(manifest)
         assert (manifest.training_job, ended.published) == (job, (f"tuned@{manifest.version}",))
+
+
+async def test_a_trainer_waits_for_a_database_that_is_still_starting(start: StartTrainer) -> None:
+    with running_postgres() as server:
+        url = server.new_database()
+        server.stop()
+        trainer = await start(WELL, database_url=url)
+        async with httpx.AsyncClient(base_url=f"http://{trainer.http_address}") as client:
+
+            async def says(status: int, reason: str) -> bool:
+                answer = await client.get("/readyz")
+                return answer.status_code == status and reason in answer.text
+
+            await wait_until(lambda: says(503, "the database does not answer"), description="it says what it waits for")
+            server.start()
+            await wait_until(lambda: says(200, ""), description="it is ready", timeout=30)
+        engine = connect(url)
+        queue = JobQueue(engine, SystemClock())
+        assert (await until(queue, queue.submit("{}", "").id, lambda job: job.has_ended)).state == "succeeded"
+        engine.dispose()

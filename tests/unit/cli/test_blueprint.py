@@ -55,6 +55,15 @@ def test_no_key_stands_on_a_command_line_or_in_a_description() -> None:
         assert "k3" not in repr(process)
 
 
+def test_gateway_and_trainer_share_the_database_that_was_named() -> None:
+    url = "postgresql://tidegate@localhost/tidegate"
+    plan = replace(blueprint(REAL), database_url=url)
+    for process in (plan.gateway_process(), plan.trainer_process()):
+        assert process.env["TIDEGATE_DATABASE_URL"] == url
+        assert url not in process.argv
+    assert "TIDEGATE_DATABASE_URL" not in blueprint(REAL).gateway_process().env
+
+
 def test_only_those_who_need_a_key_get_it() -> None:
     plan = blueprint(REAL)
     for worker in plan.worker_processes():

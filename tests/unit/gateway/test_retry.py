@@ -1,7 +1,7 @@
 import pytest
 
 from services.gateway.progress import Progress
-from services.gateway.retry import MAX_FAILURES, MAX_HANDOVERS, Retries, WorkerFailed
+from services.gateway.retry import MAX_FAILURES, MAX_HANDOVERS, MAX_SILENT, Retries, WorkerFailed
 from services.shared.errors import EngineFailed, Overloaded
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
@@ -52,6 +52,16 @@ def test_an_attempt_that_gained_tokens_clears_the_record() -> None:
         assert (retries.engine_deaths, retries.excluded) == (1, [f"w{worker}"])
     retries.after(failure("w50", died=True), begun(resumable=True))
     assert retries.engine_deaths == 2, "died twice where it stands: the router takes it for the cause"
+
+
+def test_workers_that_were_silent_from_the_start_are_not_held_against_it_for_long() -> None:
+    """Frozen before they had it in their engine. That a request froze them all cannot be ruled out for ever."""
+    retries = Retries()
+    for worker in range(MAX_SILENT - 1):
+        retries.after(failure(f"w{worker}", silent=True), begun(resumable=True))
+    assert retries.failures == 0
+    with pytest.raises(Overloaded):
+        retries.after(failure("last", silent=True), begun(resumable=True))
 
 
 def test_workers_that_leave_are_no_failures() -> None:

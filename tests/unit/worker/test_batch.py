@@ -3,11 +3,12 @@
 import asyncio
 
 from services.worker.batch import Batch
+from services.worker.engine.contract import Delta
 from tidegate.worker.v1 import worker_pb2 as pb
 
 
-def delta(stream_id: int) -> pb.Delta:
-    return pb.Delta(stream_id=stream_id)
+async def put(batch: Batch, stream_id: int) -> None:
+    await batch.add(pb.Start(stream_id=stream_id), Delta(choice=0, token_ids=(7,)))
 
 
 async def test_frames_of_one_pass_are_one_batch() -> None:
@@ -16,21 +17,21 @@ async def test_frames_of_one_pass_are_one_batch() -> None:
 
     async def one(stream_id: int) -> None:
         await step.wait()
-        await batch.put(delta(stream_id))
+        await put(batch, stream_id)
 
     requests = [asyncio.create_task(one(stream_id)) for stream_id in range(20)]
     collected = batch.collected()
     asyncio.get_running_loop().call_soon(step.set)
-    assert len(await anext(collected)) == 20
+    assert len((await anext(collected)).deltas) == 20
     await asyncio.gather(*requests)
 
 
 async def test_after_close_what_was_there_still_goes_out() -> None:
     batch = Batch(max_frames=2)
     for stream_id in (1, 2):
-        await batch.put(delta(stream_id))
+        await put(batch, stream_id)
     batch.close()
-    assert [len(frames) async for frames in batch.collected()] == [2]
+    assert [len(message.deltas) async for message in batch.collected()] == [2]
 
 
 async def test_an_idle_batch_ends_when_closed() -> None:
@@ -43,12 +44,12 @@ async def test_an_idle_batch_ends_when_closed() -> None:
 
 async def test_a_full_batch_holds_its_writers_back() -> None:
     batch = Batch(max_frames=1)
-    await batch.put(delta(1))
-    writing = asyncio.create_task(batch.put(delta(2)))
+    await put(batch, 1)
+    writing = asyncio.create_task(put(batch, 2))
     await asyncio.sleep(0)
     assert not writing.done()
     collected = batch.collected()
     seen = 0
     while seen < 2:
-        seen += len(await anext(collected))
+        seen += len((await anext(collected)).deltas)
     await writing

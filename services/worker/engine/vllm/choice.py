@@ -16,7 +16,7 @@ from services.worker.engine.contract import (
     TopLogprob,
 )
 from services.worker.engine.vllm.decode import Decoder, Ending
-from services.worker.engine.vllm.parse import AnswerParser, Said
+from services.worker.engine.vllm.parse import NOTHING, AnswerParser, Said
 
 Position = dict[int, Logprob]
 
@@ -36,7 +36,7 @@ class Choice:
 
     def resume(self, point: ResumePoint) -> Iterator[Delta]:
         """Brings it to where another worker stopped; yields the ending if that is all the client misses."""
-        self._owed, ending = Said(), None
+        self._owed, ending = NOTHING, None
         for token in point.token_ids:
             last = self._length + 1 == len(point.token_ids)
             said, ending = self._advance(token, self._ending_after(token) if last else None)
@@ -46,7 +46,7 @@ class Choice:
             raise InvalidPrompt("the tokens to resume from have less text than their reader has")
         self._told = point.text_offset
         if ending:
-            yield self._delta((), (), Said(), ending)
+            yield self._delta((), (), NOTHING, ending)
 
     def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterator[Delta]:
         """Nothing comes of what follows a stop string."""
@@ -62,7 +62,7 @@ class Choice:
     def _some(
         self, token_ids: list[int], positions: list[Position | None], ending: Ending | None, top: int | None
     ) -> Delta:
-        said, logprobs, ended = Said(), [], None if token_ids else ending
+        said, logprobs, ended = NOTHING, [], None if token_ids else ending
         taken = 0
         for token in token_ids:
             if positions:
@@ -89,7 +89,7 @@ class Choice:
     def _delta(
         self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], said: Said, ending: Ending | None
     ) -> Delta:
-        said, self._owed = self._owed + said, Said()
+        said, self._owed = self._owed + said, NOTHING
         text_from, self._told = self._told, self._decoded
         self.ended = ending is not None
         return Delta(

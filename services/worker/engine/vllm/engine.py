@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.envs import enable_envs_cache
 from vllm.exceptions import VLLMClientError
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -29,9 +30,11 @@ from services.worker.engine.contract import (
     SwapFailed,
     unfit,
 )
+from services.worker.engine.grammar.check import FormCheck
 from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import lifeline
 from services.worker.engine.vllm.answer import Answer
+from services.worker.engine.vllm.forms import form_of, param_of
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
 from services.worker.engine.vllm.render import Renderer, refusal
@@ -64,11 +67,16 @@ class VllmEngine:
         self._stats.kv_tokens = info.kv_tokens
         online = _online_renderer(llm, self._config)
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
-        self._loaded = Loaded(llm, model, info, online, renderer)
+        forms = FormCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
+        await forms.start()
+        self._loaded = Loaded(llm, model, info, online, renderer, forms)
 
     def _build(self, model: Model) -> AsyncLLM:
         arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
-        return AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
+        llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
+        # vLLM looks into the environment at every token; its engine process keeps what it has read, and so do we.
+        enable_envs_cache()
+        return llm
 
     @property
     def info(self) -> EngineInfo:
@@ -90,6 +98,8 @@ class VllmEngine:
     async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
         loaded = self._alive()
         rendered = await loaded.renderer.render(request)
+        if form := form_of(rendered.structured):
+            await loaded.forms.check(form, param_of(request, form))
         answer = Answer(loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)))
         try:
             async with aclosing(answer.events()) as events:
@@ -130,6 +140,8 @@ class VllmEngine:
 
     async def stop(self) -> None:
         self._death = self._death or "the engine was stopped"
+        if self._loaded:
+            await self._loaded.forms.stop()
         building, self._building, self._loaded = self._building, None, None
         if building is not None and (llm := await _built(building)) is not None:
             if llm.output_handler is not None:

@@ -27,6 +27,9 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         "max_logprobs": 20,
         "enable_log_requests": False,
         "reasoning_parser": config.reasoning_parser or "",
+        # The one that grammar/helper.py tries every form on: what it cannot do is refused, not left to another. Without
+        # white space, in which small models can lose themselves.
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if config.context_tokens is not None:
         arguments["max_model_len"] = config.context_tokens

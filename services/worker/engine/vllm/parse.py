@@ -18,7 +18,12 @@ class Said:
     tool_calls: tuple[ToolCallDelta, ...] = ()
 
     def __add__(self, other: "Said") -> "Said":
+        if self is NOTHING:
+            return other
         return Said(self.content + other.content, self.reasoning + other.reasoning, self.tool_calls + other.tool_calls)
+
+
+NOTHING = Said()
 
 
 class AnswerParser:

@@ -54,8 +54,8 @@ def keeper() -> Keeper:
 
 @pytest.fixture
 def door(keeper: Keeper, clock: ManualClock) -> Authentication:
-    known = KnownKeys(keeper.find, clock)
-    return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, known, clock)
+    known, known_ids = KnownKeys(keeper.find, clock), KnownKeys(keeper.find, clock)
+    return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, known, known_ids, clock)
 
 
 BEARER = f"Bearer {NEW.key}"

@@ -11,7 +11,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from services.gateway.batches import run as run_module
-from services.gateway.batches.asking import BatchAsker, BatchAsking
+from services.gateway.batches.asking import BatchAsking
 from services.gateway.batches.batch import Batch, mint_id
 from services.gateway.batches.run import BatchRun, Lost
 from services.gateway.batches.store import BatchStore, Stored
@@ -33,7 +33,7 @@ class Asking:
         self.hold.set()
         self.busy = 0
 
-    async def ask(self, endpoint: str, body: dict[str, Any], asker: BatchAsker) -> dict[str, Any]:
+    async def ask(self, batch: Batch, body: dict[str, Any], request_id: str) -> dict[str, Any]:
         self.asked.append(body["say"])
         if self.busy:
             self.busy -= 1
@@ -42,7 +42,7 @@ class Asking:
             raise InvalidRequest("bad", param="say")
         if body["say"] != "0":
             await self.hold.wait()
-        return {"said": body["say"], "tier": sorted(asker.caller.tiers)}
+        return {"said": body["say"]}
 
 
 class World:
@@ -65,7 +65,7 @@ class World:
         file = await self.files.save("t", "in.jsonl", "batch", path, len(content))
         now = SystemClock().wall()
         batch = Batch(
-            id=mint_id(now, self.random.getrandbits(80)), tenant="t", key_id="k", weight=1.0, models=None,
+            id=mint_id(now, self.random.getrandbits(80)), tenant="t", key_id="k",
             endpoint="/v1/completions", input_file_id=file.id, created=int(now),
         )  # fmt: skip
         await self.batches.create(batch)
@@ -105,7 +105,6 @@ async def test_answers_and_errors_each_have_a_file(world: World) -> None:
     assert (ended.status, ended.counts.model_dump()) == ("completed", {"total": 3, "completed": 2, "failed": 1})
     answers = {line["custom_id"]: line["response"] for line in await world.lines_of(ended.output_file_id)}
     assert {name: answer["body"]["said"] for name, answer in answers.items()} == {"r0": "0", "r2": "2"}
-    assert answers["r0"]["body"]["tier"] == ["batch"]
     [error] = await world.lines_of(ended.error_file_id)
     assert (error["response"]["status_code"], error["response"]["body"]["error"]["param"]) == (400, "say")
     assert not [found async for found in world.batches.open_batches()]

@@ -237,3 +237,12 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
     prompt = invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER, answer]}).worker_prompt()
     assert b"annotations" not in prompt.messages_json
     assert b'"reasoning_content":"hm"' in prompt.messages_json
+
+
+@pytest.mark.parametrize(
+    "changes", [{"messages": [{"role": "my secret", "content": "x"}]}, {"response_format": {"type": "my secret"}}]
+)
+def test_errors_do_not_repeat_what_was_sent(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="must be one of '") as told:
+        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
+    assert "secret" not in told.value.message

@@ -1,0 +1,115 @@
+"""Which forms of answers can be compiled in bounded time: asked of a process of its own, before the engine sees them.
+
+An engine that compiles for a minute stands still for everybody, and nothing can interrupt it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from services.worker.engine.contract import EngineError, InvalidPrompt
+
+log = logging.getLogger(__name__)
+
+MAX_KNOWN = 1024
+# Longer than the helper gives a form; its start, on a busy machine, is the longest.
+ANSWER_S = 120.0
+TRIES = 2
+HELPER = "services.worker.engine.grammar.helper"
+# No faster than the engine that it protects, and quiet beside it.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`text` is a JSON schema, an expression, an EBNF grammar, or a structural tag in JSON."""
+
+    kind: Literal["json", "regex", "grammar", "structural_tag"]
+    text: str
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(f"{self.kind}:{self.text}".encode()).digest()
+
+
+class FormCheck:
+    """One helper, asked about one form at a time. Requests that wait hold slots of the engine, so they are few."""
+
+    def __init__(self, folder: Path, vocab_size: int) -> None:
+        """folder: the model's, for its tokenizer."""
+        self._arguments = ("-m", HELPER, str(folder), str(vocab_size))
+        self._turn = asyncio.Lock()
+        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._helper: asyncio.subprocess.Process | None = None
+        self.asked = 0
+
+    async def check(self, form: Form, param: str) -> None:
+        """Raises InvalidPrompt naming `param`; EngineError when the helper itself failed."""
+        async with self._turn:
+            if (said := self._known.get(form.digest)) is None:
+                said = await self._ask(form)
+                self._remember(form.digest, said)
+        if said:
+            raise InvalidPrompt(f"Invalid value for '{param}': {said}.", param)
+
+    async def start(self) -> None:
+        """So that the first request need not wait for it."""
+        await self._running()
+
+    async def stop(self) -> None:
+        helper, self._helper = self._helper, None
+        if helper and helper.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(helper.pid, signal.SIGKILL)
+            await helper.wait()
+
+    def _remember(self, digest: bytes, said: str) -> None:
+        self._known[digest] = said
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+    async def _ask(self, form: Form) -> str:
+        self.asked += 1
+        for _ in range(TRIES):
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._answer(form)
+            except (TimeoutError, OSError, ValueError) as error:
+                log.error("the grammar helper failed: %r", error)
+                await self.stop()
+        raise EngineError("the form of the answer could not be checked")
+
+    async def _answer(self, form: Form) -> str:
+        """Past answers to requests that have left meanwhile. Raises OSError when the helper has ended."""
+        asks, answers = await self._running()
+        asks.write(json.dumps({"id": self.asked, "kind": form.kind, "text": form.text}).encode() + b"\n")
+        await asks.drain()
+        while line := await answers.readline():
+            answer = json.loads(line)
+            if answer["id"] == self.asked:
+                return str(answer["said"])
+        raise BrokenPipeError("it has ended")
+
+    async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        helper = self._helper
+        if helper is None or helper.returncode is not None:
+            helper = self._helper = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,
+            )
+        if helper.stdin is None or helper.stdout is None:
+            raise BrokenPipeError("it has no pipes")
+        return helper.stdin, helper.stdout

@@ -1,0 +1,73 @@
+"""The helper that compiles forms before the engine does: real xgrammar, a real tokenizer, no engine."""
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from services.worker.engine.contract import InvalidPrompt
+from services.worker.engine.grammar.check import Form, FormCheck
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+
+PARAM = "structured_outputs.regex"
+SCHEMA = {"type": "object", "properties": {"tide": {"enum": ["high", "low"]}}, "required": ["tide"]}
+# Half a minute for xgrammar 0.2.8, in 1,500 characters.
+CATASTROPHE = "(a|a)*" * 250
+VOCABULARY = [*map(chr, range(32, 127)), *map("".join, product("abcdefgh", repeat=5)), "</s>"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    words = models.WordLevel({word: number for number, word in enumerate(VOCABULARY)}, "</s>")
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>")
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def forms(tokenizer: Path) -> AsyncIterator[FormCheck]:
+    """One for all tests: its start takes seconds."""
+    made = FormCheck(tokenizer, len(VOCABULARY))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_what_compiles_passes(forms: FormCheck) -> None:
+    for form in (
+        Form("regex", "[a-z]{3}"),
+        Form("json", json.dumps(SCHEMA)),
+        Form("grammar", 'root ::= "high" | "low"'),
+    ):
+        await forms.check(form, PARAM)
+
+
+async def test_what_does_not_compile_is_refused_in_words(forms: FormCheck) -> None:
+    with pytest.raises(InvalidPrompt, match="parenthesis") as refused:
+        await forms.check(Form("regex", "("), PARAM)
+    assert refused.value.param == PARAM
+    assert ".cc" not in str(refused.value)
+
+
+async def test_compiling_is_bounded_in_time_and_asked_once(forms: FormCheck) -> None:
+    before = forms.asked
+    for _ in range(2):
+        with pytest.raises(InvalidPrompt, match="takes too long to compile"):
+            await forms.check(Form("regex", CATASTROPHE), PARAM)
+    assert forms.asked == before + 1
+    await forms.check(Form("regex", "a+"), PARAM)
+
+
+async def test_a_helper_that_died_is_replaced(forms: FormCheck) -> None:
+    assert forms._helper
+    os.kill(forms._helper.pid, signal.SIGKILL)
+    await forms.check(Form("regex", "b+"), PARAM)

@@ -1,0 +1,54 @@
+"""What `tidegate queue` shows fits a terminal of 80 columns, whatever stands in it."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console, RenderableType
+
+from services.cli.queue import rule_tables, tables
+from services.cli.standing import ClassStanding, Policy, PoolStanding
+
+POLICY = Policy(
+    max_queued=10_000,
+    max_queued_tokens=40_000_000,
+    max_wait_ms=86_400_000,
+    ttft_objective_ms=30_000,
+    ageing_ms=500_000,
+    preempts=True,
+    preemptible=True,
+)
+CLASSES = tuple(
+    ClassStanding(
+        service_class=name,
+        queued=10_000,
+        queued_tokens=40_000_000,
+        running=1_024,
+        expected_wait_ms=86_400_000,
+        policy=POLICY,
+    )
+    for name in ("priority", "default", "flex", "batch")
+)
+POOLS = [
+    PoolStanding(pool=pool, placement="prefix", ready_workers=16, desired_workers=16, granted=4_096, classes=CLASSES)
+    for pool in ("smollm2-135m-instruct", "tide")
+]
+
+
+def shown(renderable: RenderableType) -> list[str]:
+    console = Console(file=StringIO(), width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get().splitlines()
+
+
+@pytest.mark.parametrize("table", [tables(POOLS), rule_tables(POOLS)], ids=["queue", "rules"])
+def test_nothing_is_cut_off_at_80_columns(table: RenderableType) -> None:
+    lines = shown(table)
+    assert len(lines) == 2 * (1 + 1 + len(CLASSES)) + 1
+    assert not [line for line in lines if "…" in line]
+    assert sum("smollm2-135m-instruct" in line for line in lines) == 1
+
+
+def test_figures_are_whole() -> None:
+    assert "10,000" in "".join(shown(tables(POOLS)))
+    assert "preempts yields" in "".join(shown(rule_tables(POOLS)))
