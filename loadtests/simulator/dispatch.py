@@ -9,8 +9,11 @@ from loadtests.simulator.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """rank: as which the engine is told to take it, 0 first."""
+
     request: Request
     worker: int
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)

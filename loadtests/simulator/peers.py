@@ -15,15 +15,16 @@ class Placement(Protocol):
 
 
 class PeerDispatch:
-    def __init__(self, placement: Placement, workers: int) -> None:
-        self._placement = placement
+    def __init__(self, placement: Placement, workers: int, *, ranked: bool = False) -> None:
+        """ranked: engines are told the class of each request."""
+        self._placement, self._ranked = placement, ranked
         self._open = [0] * workers
         self._orders: list[Order] = []
 
     def submit(self, request: Request) -> None:
         worker = self._placement.place(request.ask, self._open)
         self._open[worker] += 1
-        self._orders.append(Start(request, worker))
+        self._orders.append(Start(request, worker, request.ask.service_class if self._ranked else 0))
 
     def finish(self, request: Request) -> None:
         if request.worker is None:

@@ -14,7 +14,7 @@ from loadtests.simulator.router import RouterDispatch
 from loadtests.simulator.scenario import Scenario
 
 Placement = Literal["prefix", "least_load", "round_robin"]
-Peer = Literal["radix", "oracle"]
+Peer = Literal["radix", "radix_ranked", "oracle"]
 Policy = Literal[Placement, Peer]
 
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
@@ -26,6 +26,8 @@ def dispatch_of(policy: Policy, scenario: Scenario, fleet: Sequence[Engine], cli
     match policy:
         case "radix":
             return PeerDispatch(Radix(), len(fleet))
+        case "radix_ranked":
+            return PeerDispatch(Radix(), len(fleet), ranked=True)
         case "oracle":
             return PeerDispatch(Oracle(fleet), len(fleet))
         case placement:

@@ -118,7 +118,7 @@ class RouterDispatch:
         match decode_event(document):
             case Granted(request_id=name, attempt=attempt, worker_id=worker):
                 request = self._open(name, attempt)
-                return Start(request, int(worker)) if request else None
+                return Start(request, int(worker), request.ask.service_class) if request else None
             case YieldAsked(request_id=name, attempt=attempt):
                 request = self._open(name, attempt)
                 return Yield(request) if request else None

@@ -107,26 +107,26 @@ class Simulation:
         while orders := self.dispatch.flush(now_ms):
             for order in orders:
                 match order:
-                    case Start(request, worker):
-                        self._grant(request, worker, now_ms)
+                    case Start(request, worker, rank):
+                        self._grant(request, worker, rank, now_ms)
                     case Yield(request):
                         self._yield(request, now_ms)
                     case Refuse(request, outcome):
                         self._end(request, now_ms, outcome)
 
-    def _grant(self, request: Request, worker: int, now_ms: int) -> None:
+    def _grant(self, request: Request, worker: int, rank: int, now_ms: int) -> None:
         request.worker = worker
         if request.granted_ms is None:
             request.granted_ms = now_ms
         attempt = request.attempt
-        self._at(now_ms + self.scenario.network_ms, lambda at_ms: self._start(request, attempt, at_ms))
+        self._at(now_ms + self.scenario.network_ms, lambda at_ms: self._start(request, attempt, rank, at_ms))
 
-    def _start(self, request: Request, attempt: int, at_ms: float) -> None:
+    def _start(self, request: Request, attempt: int, rank: int, at_ms: float) -> None:
         """Nothing comes of it when the request had to yield on its way."""
         if request.attempt != attempt or request.worker is None:
             return
         ask = request.ask
-        sequence = answering(ask.blocks, ask.prompt_tokens, ask.output_tokens, request.produced, ask.service_class)
+        sequence = answering(ask.blocks, ask.prompt_tokens, ask.output_tokens, request.produced, rank)
         self._running[request] = sequence
         self._of[sequence] = request
         self._moved(request.worker, lambda engine: engine.add(sequence, at_ms))

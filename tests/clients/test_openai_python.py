@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tests.support.cluster import RunningCluster
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 MODEL = "smollm2-135m-instruct"
 CAPITAL: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]

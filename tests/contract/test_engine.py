@@ -41,7 +41,7 @@ from tests.support.wait import wait_until
 from tests.unit.worker.models import FREE, manifest_of, simulated_model
 
 # vLLM and what it imports warn of their own affairs.
-VLLM = [pytest.mark.vllm, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+VLLM = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 CONTEXT = 512
 GREEDY = {"temperature": 0.0, "ignore_eos": True}
 PROMPT = TextPrompt("The tide comes in and the tide goes out, and the tide comes in")

@@ -14,7 +14,7 @@ import pytest
 from services.worker.credit import split
 from services.worker.engine.contract import Delta, ResumePoint
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400), pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 
 CALLS = (
     "Let me look.\n"

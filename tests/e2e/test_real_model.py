@@ -12,7 +12,7 @@ from openai import AsyncOpenAI, BadRequestError
 
 from tests.support.cluster import REPOSITORY, RunningCluster
 
-pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 MODEL = "smollm2-135m-instruct"
 ASK: list[Any] = [{"role": "user", "content": "Which tide is it?"}]

@@ -27,6 +27,8 @@ TRIES = 2
 HELPER = "services.worker.engine.grammar.helper"
 # No faster than the engine that it protects, and quiet beside it.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+# Of the worker's own no more than a Python needs to start: what clients wrote is read there, so no secret is.
+_INHERITED = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class FormCheck:
                 *self._arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                env={**os.environ, **_ENVIRONMENT},
+                env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ENVIRONMENT,
                 start_new_session=True,
             )
         if helper.stdin is None or helper.stdout is None:
