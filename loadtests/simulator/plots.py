@@ -19,6 +19,7 @@ COLOURS = {
     "least_load": "#3d85d1",
     "round_robin": "#8e6bbf",
     "radix": "#2a9d78",
+    "radix_ranked": "#c9a227",
     "oracle": "#7a7f87",
 }
 DPI = 110
