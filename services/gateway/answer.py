@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from services.gateway.attempt import MAX_UNREAD_ITEMS, Attempt
 from services.gateway.generation import Generation
-from services.gateway.inbox import Inbox
+from services.gateway.inbox import AtOnce, Inbox
 from services.gateway.ledger.entry import LedgerEntry, Used
 from services.gateway.ledger.ledger import Books
 from services.gateway.ledger.row import Outcome
@@ -123,14 +123,15 @@ class Answer:
             await self._read()
         self._observe_first_token()
 
-    async def read(self) -> list[worker_pb2.Delta]:
+    async def read(self, at_once: AtOnce | None = None) -> list[worker_pb2.Delta]:
         """All deltas that have come since the last call; none: the answer is complete. Raises TidegateError.
 
-        Calling again says that the client has taken the ones before.
+        Calling again says that the client has taken the ones before. While this waits, deltas may be given to
+        `at_once` as they arrive, without a switch to the caller's task; what it takes is not returned.
         """
         self._attempt.delivered(self._handed_out)
         while not self._attempt.deltas and not self._attempt.ended:
-            await self._read()
+            await self._read(at_once)
         self._handed_out, self._attempt.deltas = self._attempt.deltas, []
         if not self._handed_out:
             # Before the client hears that the answer is whole: what it counts then is in the ledger, come what may.
@@ -148,9 +149,10 @@ class Answer:
         self._attempt.close(*ending)
         self._metrics.tokens.labels(self.generation.model.id).inc(self._used().usage.completion_tokens)
 
-    async def _read(self) -> None:
+    async def _read(self, at_once: AtOnce | None = None) -> None:
         try:
-            await self._attempt.read()
+            # The first tokens after a gap come here, where the gap is measured.
+            await self._attempt.read(at_once if self._broken_at is None else None)
         except WorkerFailed as failure:
             self._entry.accept()
             if self._progress.complete:

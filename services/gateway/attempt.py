@@ -1,9 +1,10 @@
 """One try of a request on one worker: submitted, granted, started, read, finished."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from services.gateway.generation import Generation
-from services.gateway.inbox import Inbox, Item, WorkerLost
+from services.gateway.inbox import AtOnce, Inbox, Item, WorkerLost
 from services.gateway.progress import Progress
 from services.gateway.refusals import failed, rejected
 from services.gateway.retry import Retries, WorkerFailed
@@ -68,14 +69,19 @@ class Attempt:
             submit.model_version = self._progress.version
         self._router.submit(self._retries.mark(submit), self._inbox)
 
-    async def read(self) -> None:
-        """Takes what has come. Raises WorkerFailed, TidegateError, or whatever interrupted the request."""
-        for item in await self._inbox.drain():
+    async def read(self, at_once: AtOnce | None = None) -> None:
+        """Takes what has come; `at_once` is offered deltas that come meanwhile, for the client.
+
+        Raises WorkerFailed, TidegateError, or whatever interrupted the request.
+        """
+        for item in await self._inbox.drain(partial(self._deliver, at_once) if at_once else None):
             self._take(item)
 
     def delivered(self, deltas: list[worker_pb2.Delta]) -> None:
         """The client has taken them: the worker may send as many tokens more."""
-        self._uncredited += sum(len(delta.token_ids) for delta in deltas if delta.attempt == self.number)
+        for delta in deltas:
+            if delta.attempt == self.number:
+                self._uncredited += len(delta.token_ids)
         if self._stream and self._uncredited * 2 >= self._window and not self.ended:
             self._stream.credit(self._stream_id, self._uncredited)
             self._uncredited = 0
@@ -103,6 +109,15 @@ class Attempt:
     def complete(self) -> None:
         """The worker was lost, but nothing of the answer is missing."""
         self.ended = worker_pb2.Ended(attempt=self.number)
+
+    def _deliver(self, at_once: AtOnce, deltas: list[worker_pb2.Delta]) -> bool:
+        """Straight to the client, if it can take them."""
+        if not at_once(deltas):
+            return False
+        for delta in deltas:
+            self._progress.take(delta)
+        self.delivered(deltas)
+        return True
 
     def _finish(self, outcome: router_pb2.Outcome.ValueType) -> router_pb2.Finish:
         usage = self.usage()

@@ -5,12 +5,18 @@ from typing import Any
 from services.gateway.openai.sse import Head
 from services.gateway.openai.whole import Whole
 from services.gateway.readable import Readable
+from tidegate.worker.v1 import worker_pb2
 
 
 async def gather(answer: Readable, whole: Whole) -> dict[str, Any]:
     """Reads an answer that has begun to its end. Raises TidegateError."""
-    while deltas := await answer.read():
+
+    def add(deltas: list[worker_pb2.Delta]) -> bool:
         whole.add(deltas)
+        return True
+
+    while deltas := await answer.read(add):
+        add(deltas)
     return whole.document(head_of(answer), answer.usage)
 
 

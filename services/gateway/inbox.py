@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from services.shared.errors import EngineFailed
 from tidegate.router.v1 import router_pb2
@@ -23,6 +24,8 @@ Item = (
     | worker_pb2.Ended
     | WorkerLost
 )
+AtOnce = Callable[[list[worker_pb2.Delta]], bool]
+"""Takes deltas in the pass that brought them; False: not now, and they wait for the request's task."""
 
 
 class Inbox:
@@ -34,6 +37,7 @@ class Inbox:
         self._limit = limit
         self._interruption: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
+        self._at_once: AtOnce | None = None
 
     def put(self, item: Item) -> None:
         if len(self._items) >= self._limit:
@@ -42,6 +46,13 @@ class Inbox:
         self._items.append(item)
         if self._waiting:
             self._wake()
+
+    def put_deltas(self, deltas: list[worker_pb2.Delta]) -> None:
+        """To whoever takes them at once, while it waits for nothing else; no task is woken for them."""
+        if self._at_once and self._taken(self._at_once, deltas):
+            return
+        for delta in deltas:
+            self.put(delta)
 
     def interrupt(self, error: Exception) -> None:
         """From now on every drain raises `error`; the first interruption counts."""
@@ -52,19 +63,30 @@ class Inbox:
         """Forgets what an attempt that is over has left."""
         self._items.clear()
 
-    async def drain(self) -> list[Item]:
-        """Everything that came since the last drain; waits until there is something."""
+    async def drain(self, at_once: AtOnce | None = None) -> list[Item]:
+        """Everything that came since the last drain; waits until there is something that `at_once` did not take."""
         while not (self._items or self._interruption):
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
+            self._waiting, self._at_once = asyncio.get_running_loop().create_future(), at_once
+            try:
+                await self._waiting
+            finally:
+                self._at_once = None
         if self._interruption:
             raise self._interruption
         items = list(self._items)
         self._items.clear()
         return items
 
+    def _taken(self, at_once: AtOnce, deltas: list[worker_pb2.Delta]) -> bool:
+        try:
+            return at_once(deltas)
+        except Exception as error:  # noqa: BLE001 -- it ends this request, not the stream that all of them share
+            self.interrupt(error)
+            return True
+
     def _wake(self) -> None:
         """There is one reader, so a future does; an Event would do more for every token."""
         waiting, self._waiting = self._waiting, None
+        self._at_once = None
         if waiting and not waiting.done():
             waiting.set_result(None)

@@ -44,7 +44,9 @@ class Progress:
         self.resumable = started.resumable
 
     def take(self, delta: worker_pb2.Delta) -> None:
-        choice = self.choices.setdefault(delta.choice, ChoiceProgress())
+        choice = self.choices.get(delta.choice)
+        if choice is None:
+            choice = self.choices[delta.choice] = ChoiceProgress()
         choice.token_ids.extend(delta.token_ids)
         choice.text_end = delta.text_end
         choice.finished = delta.finish_reason != worker_pb2.FINISH_REASON_UNSPECIFIED

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from services.gateway.generation import Generation
+from services.gateway.inbox import AtOnce
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
@@ -28,4 +29,4 @@ class Readable(Protocol):
 
     def interrupt(self, error: Exception) -> None: ...
     async def begin(self) -> None: ...
-    async def read(self) -> list[worker_pb2.Delta]: ...
+    async def read(self, at_once: AtOnce | None = None) -> list[worker_pb2.Delta]: ...

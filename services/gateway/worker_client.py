@@ -1,7 +1,7 @@
 """The gateway's conversations with workers: one stream to each, opened when first needed, carrying every request."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -77,11 +77,23 @@ class WorkerStream:
         """What one engine step produced. Frames of another epoch or attempt are nobody's."""
         if response.worker_epoch != self._epoch:
             return
-        for frames in (response.started, response.deltas, response.ended):
-            for frame in frames:
-                reader = self._readers.get(frame.stream_id)
-                if reader and reader.attempt == frame.attempt:
-                    reader.inbox.put(frame)
+        self._put(response.started)
+        found: dict[Inbox, list[worker_pb2.Delta]] = {}
+        for delta in response.deltas:
+            if inbox := self._inbox_of(delta):
+                found.setdefault(inbox, []).append(delta)
+        for inbox, deltas in found.items():
+            inbox.put_deltas(deltas)
+        self._put(response.ended)
+
+    def _put(self, frames: Iterable[worker_pb2.Started | worker_pb2.Ended]) -> None:
+        for frame in frames:
+            if inbox := self._inbox_of(frame):
+                inbox.put(frame)
+
+    def _inbox_of(self, frame: worker_pb2.Started | worker_pb2.Delta | worker_pb2.Ended) -> Inbox | None:
+        reader = self._readers.get(frame.stream_id)
+        return reader.inbox if reader and reader.attempt == frame.attempt else None
 
 
 class WorkerClient:

@@ -1,6 +1,7 @@
 """An answer that is read for the first time, and kept once it is whole."""
 
 from services.gateway.cache.store import DELTA_BYTES, Kept
+from services.gateway.inbox import AtOnce
 from services.gateway.readable import Readable
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
@@ -51,7 +52,8 @@ class Recorded:
     async def begin(self) -> None:
         await self._answer.begin()
 
-    async def read(self) -> list[worker_pb2.Delta]:
+    async def read(self, at_once: AtOnce | None = None) -> list[worker_pb2.Delta]:
+        """Gives nothing to `at_once`: what is read is kept here."""
         deltas = await self._answer.read()
         self._whole = not deltas
         self._room -= sum(DELTA_BYTES + delta.ByteSize() for delta in deltas)

@@ -4,6 +4,7 @@ from itertools import islice
 
 from services.gateway.cache.store import Kept
 from services.gateway.generation import Generation
+from services.gateway.inbox import AtOnce
 from services.gateway.ledger.entry import LedgerEntry, Used
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
@@ -50,8 +51,8 @@ class Replayed:
         self._entry.accept()
         self._entry.first_token()
 
-    async def read(self) -> list[worker_pb2.Delta]:
-        """Raises the error that it was interrupted with."""
+    async def read(self, at_once: AtOnce | None = None) -> list[worker_pb2.Delta]:
+        """Never waits. Raises the error that it was interrupted with."""
         if self._error:
             raise self._error
         deltas = list(islice(self._unread, DELTAS_AT_ONCE))

@@ -5,7 +5,7 @@ from starlette.types import Receive, Scope, Send
 from services.gateway.readable import Readable
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.patience import Patience
-from services.gateway.rest.protocol import ABORT
+from services.gateway.rest.protocol import CONNECTION, Connection
 from services.shared.errors import ClientLeft, TidegateError
 
 Headers = list[tuple[bytes, bytes]]
@@ -15,6 +15,8 @@ class Client:
     def __init__(self, scope: Scope, receive: Receive, send: Send, stall_timeout_s: float) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._patience = Patience(stall_timeout_s, self._abort)
+        # None where an answer is recorded, and read by its clients later.
+        self._connection: Connection | None = scope["state"].get(CONNECTION)
         self.started = False
 
     @property
@@ -26,6 +28,16 @@ class Client:
         if not self.started:
             self.started = True
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    @property
+    def keeps_up(self) -> bool:
+        """What is written now need not wait. Only for a stream that has started."""
+        return self._connection is not None and self._connection.keeps_up
+
+    def write(self, body: bytes) -> None:
+        """As `send`, without waiting and past the framework, while the client keeps up."""
+        if body and self._connection:
+            self._connection.write(body)
 
     async def send(self, body: bytes, *, more: bool = True) -> None:
         """Raises ClientLeft when nothing was read for the stall time-out."""
@@ -51,4 +63,5 @@ class Client:
 
     def _abort(self) -> None:
         """Closes without waiting for what is unsent, which nobody would read; whoever sends then goes on."""
-        self._scope["state"][ABORT]()
+        if self._connection:
+            self._connection.abort()

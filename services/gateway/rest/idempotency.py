@@ -167,7 +167,7 @@ class Idempotency:
     def _record(self, scope: Scope, asked: Asked, response: Response) -> Recording:
         exchange = replace(Exchange.of(scope))
         recording = self._recordings[asked] = Recording(asked, exchange)
-        own_scope = dict(scope)
+        own_scope = {**scope, "state": {}}  # nobody's connection
         exchange.attach(own_scope)
         self._tasks.start(self._run(recording, response, own_scope), "idempotent answer")
         return recording

@@ -12,11 +12,31 @@ MAX_HEADERS = 100
 HEADER_TIMEOUT_S = 10.0
 # The system would let a socket grow to megabytes, and every reader that stalls would hold as much.
 SEND_BUFFER_BYTES = 64 * 1024
-ABORT = "tidegate.abort"
+CONNECTION = "tidegate.connection"
+
+
+class Connection:
+    """One response's way to the socket, without waiting: what ASGI has no words for."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    @property
+    def keeps_up(self) -> bool:
+        """The client is there, and takes what is written."""
+        return not (self._cycle.flow.write_paused or self._cycle.disconnected)
+
+    def write(self, part: bytes) -> None:
+        """A part, not empty, of a body without a declared length that has begun and goes on."""
+        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+
+    def abort(self) -> None:
+        """Drops the connection and what is unsent."""
+        self._cycle.transport.abort()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Applications find `ABORT` in the scope's state: it drops the connection and what is unsent."""
+    """Applications find a Connection in the scope's state, as `CONNECTION`."""
 
     header_timeout_s = HEADER_TIMEOUT_S
 
@@ -50,7 +70,6 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._reading_headers, self._header_bytes = True, 0
         self._await_headers()
-        self.scope["state"][ABORT] = self.transport.abort
 
     def on_headers_complete(self) -> None:
         self._reading_headers = False
@@ -61,6 +80,8 @@ class HttpProtocol(HttpToolsProtocol):
         if sum(name == b"host" for name, _ in self.headers) > 1:
             raise ValueError("more than one Host header")
         super().on_headers_complete()
+        # The task that was started for it has not run yet.
+        self.scope["state"][CONNECTION] = Connection(self.cycle)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)

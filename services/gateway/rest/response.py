@@ -20,6 +20,7 @@ from services.gateway.readable import Readable
 from services.gateway.rest.client import Client, Headers
 from services.shared.errors import InternalError, TidegateError
 from tidegate.router.v1 import router_pb2
+from tidegate.worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,15 @@ class AnswerResponse(Response):
         self._frames = stream = kept.stream(answer, self._open) if kept else self._open(head_of(answer))
         await client.start(_STREAM_HEADERS)
         unsent = stream.open()
-        while deltas := await answer.read():
+
+        def at_once(deltas: list[worker_pb2.Delta]) -> bool:
+            """In the pass that brought them; a client that does not keep up gets them from the loop below."""
+            if not client.keeps_up:
+                return False
+            client.write(stream.frames(deltas))
+            return True
+
+        while deltas := await answer.read(at_once):
             if frames := unsent + stream.frames(deltas):
                 await client.send(frames)
             unsent = b""
