@@ -20,7 +20,7 @@ def parse(body: bytes) -> Any:
     _check_depth(body)
     try:
         orjson.loads(body)  # the stricter grammar: bad UTF-8, lone surrogates, NaN
-        return json.loads(body, object_pairs_hook=_unique, parse_int=_integer, parse_float=_number)
+        return _DECODER.decode(body.decode())
     except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
         raise NotJson(f"The request body is not valid JSON: {error}.") from None
 
@@ -34,6 +34,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
     depth = 0
     for token in _STRING_OR_BRACKET.finditer(body):
         first = body[token.start()]
@@ -65,3 +67,6 @@ def _number(digits: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise NotJson("The request body has a number too large to represent.")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_number)
