@@ -82,9 +82,9 @@ class WorkerApp:
         except (OSError, RuntimeError) as error:
             raise WrongSettings(f"TIDEGATE_LISTEN or TIDEGATE_HTTP_LISTEN: {error}") from error
         self._attachment.address = self._settings.advertise or self.address
-        self._tasks.start(self._attachment.run(), "attach")
-        self._tasks.start(self._bring_up(), "bring-up")
-        self._tasks.start(self._watch(), "watch")
+        own = {"attach": self._attachment.run(), "bring-up": self._bring_up(), "watch": self._watch()}
+        for name, work in own.items():
+            self._tasks.start(work, name).add_done_callback(self._fail_with)
 
     async def stop(self) -> None:
         """Drains for `drain_s` at most, says goodbye, and stops everything. A second call does nothing."""
@@ -204,6 +204,11 @@ class WorkerApp:
         self.failure = reason
         self.status.enter(State.STUCK)
         self.ended.set()
+
+    def _fail_with(self, task: asyncio.Task[None]) -> None:
+        """Without any one of its own tasks a worker would stay as it is for ever: whoever supervises it starts anew."""
+        if not task.cancelled() and (error := task.exception()):
+            self._fail(f"{task.get_name()}: {error!r}")
 
     def _deliver_on_request(self, order: Order) -> None:
         if self._deliveries.accept(order):

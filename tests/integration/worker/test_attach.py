@@ -3,8 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from services.shared.objectstore import ObjectStore
 from services.worker.app import WorkerApp
+from services.worker.engine.simulated.engine import SimulatedEngine
 from services.worker.engine.simulated.faults import Faults
 from services.worker.status import State
 from tests.integration.worker.conftest import StartWorker
@@ -98,6 +101,20 @@ async def test_a_corrupt_model_ends_the_worker_with_a_reason(
     assert worker.failure is not None
     assert "model.safetensors is corrupt" in worker.failure
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+async def test_whatever_keeps_the_engine_from_starting_ends_the_worker_with_a_reason(
+    start_worker: StartWorker, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def surprise(*_: object) -> None:
+        raise KeyError("rope_scaling")
+
+    monkeypatch.setattr(SimulatedEngine, "start", surprise)
+    await publish(store)
+    worker = await start_worker()
+    async with asyncio.timeout(5):
+        await worker.ended.wait()
+    assert worker.live() == "bring-up: KeyError('rope_scaling')"
 
 
 async def test_a_drain_hands_over_what_runs_at_its_deadline(worker: WorkerApp, router: Router) -> None:
