@@ -87,7 +87,7 @@ class RouterDispatch:
         self._add(self._scripts.heartbeat(report, self._rules, lease_ms=LEASE_MS))
 
     def upkeep(self) -> None:
-        self._add(self._scripts.reap(self._rules, limit=REAP_LIMIT))
+        self._add(self._scripts.reap(self._rules, limit=REAP_LIMIT, worker_lease_ms=LEASE_MS))
 
     def flush(self, now_ms: int) -> list[Order]:
         if not self._calls:

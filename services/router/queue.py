@@ -100,8 +100,10 @@ class PoolQueue:
         await self._store.call(self._scripts.renew([session_id], lease_ms=lease_ms))
 
     async def reap(self) -> None:
-        spare_ms = max(self._settings.session_lease_ms, self._settings.worker_lease_ms)
-        counts, events = await self._store.call(self._scripts.reap(self.rules, limit=REAP_LIMIT, spare_ms=spare_ms))
+        lease_ms = self._settings.worker_lease_ms
+        spare_ms = max(self._settings.session_lease_ms, lease_ms)
+        call = self._scripts.reap(self.rules, limit=REAP_LIMIT, worker_lease_ms=lease_ms, spare_ms=spare_ms)
+        counts, events = await self._store.call(call)
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
             self._metrics.reaped.labels(self.pool, kind).inc(count)
         self.deliver(events)

@@ -169,9 +169,9 @@ class PoolScripts:
     def renew(self, sessions: list[str], *, lease_ms: int, create: bool = False) -> Call:
         return self._call("renew", lease_ms, int(create), *sessions)
 
-    def reap(self, rules: Rules, *, limit: int, spare_ms: int = 0) -> Call:
+    def reap(self, rules: Rules, *, limit: int, worker_lease_ms: int, spare_ms: int = 0) -> Call:
         """`spare_ms`: time to be heard of, for sessions and workers, after nobody reaped for a while."""
-        return self._granting("reap", rules, limit, spare_ms)
+        return self._granting("reap", rules, limit, worker_lease_ms, spare_ms)
 
     def outlook(self, request_ids: list[str]) -> Call:
         return self._call("outlook", *request_ids)

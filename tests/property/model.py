@@ -197,6 +197,8 @@ class Model:
         for worker_id in lost:
             self._revoke_all(worker_id, "lost")
             del self.workers[worker_id]
+        for worker in self.workers.values():
+            self._take_unbegun(worker)
         for request_id in late:
             if request_id in self.requests:
                 self._expire(request_id)
@@ -327,9 +329,18 @@ class Model:
 
     def _revoke_all(self, worker_id: str, reason: str) -> None:
         for request_id in sorted(self.workers[worker_id].held):
-            asked = self.requests[request_id].asked
-            self._release(request_id)
-            self._emit(Revoked(asked.session, request_id, asked.attempt, reason))
+            self._revoke(request_id, reason)
+
+    def _take_unbegun(self, worker: Worker) -> None:
+        heard_at = worker.quiet_at - self.worker_lease_ms / 2
+        if self.now >= worker.quiet_at:
+            for request_id in sorted(r for r in worker.held if self.requests[r].granted_at >= heard_at):
+                self._revoke(request_id, "lost")
+
+    def _revoke(self, request_id: str, reason: str) -> None:
+        asked = self.requests[request_id].asked
+        self._release(request_id)
+        self._emit(Revoked(asked.session, request_id, asked.attempt, reason))
 
     def _reap_session(self, session: str) -> None:
         for request_id in self.owned(session):

@@ -246,7 +246,9 @@ class RouterQueue(RuleBasedStateMachine):
 
     @rule(router=routers)
     def reap(self, router: str) -> None:
-        _, told = self._call(router, lambda scripts: scripts.reap(self.class_rules, limit=REAP_LIMIT))
+        _, told = self._call(
+            router, lambda scripts: scripts.reap(self.class_rules, limit=REAP_LIMIT, worker_lease_ms=LEASE_MS)
+        )
         self.model.reap(self.class_rules, grants(told))
         self._check_events(told)
 

@@ -26,7 +26,7 @@ def calls() -> dict[str, Call]:
         scripts.heartbeat(WorkerReport("w", 1, "ready", 1, 1, "v", "a", b""), RULES, lease_ms=1000),
         scripts.detach("w", 1, grace_ms=0),
         scripts.renew(["s"], lease_ms=1000),
-        scripts.reap(RULES, limit=1),
+        scripts.reap(RULES, limit=1, worker_lease_ms=1),
         scripts.outlook(["r"]),
         scripts.record("rules", 0, {"revision": "1"}),
         scripts.journal(Journal(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
--- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late.
+-- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late. What a worker
+-- was granted since it was last heard of, half its lease ago, it has never begun: that need not wait for all of its lease.
 --
 -- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work. Where nobody reaped for a
 -- while, nobody could renew a lease either, because Redis or all replicas were away: then no session and no worker is
 -- taken for lost until all had time to be heard of.
 --
 -- ARGV  1 router id   2 ageing of priority   3 of default   4 of flex   5 of batch   6 preempting   7 preemptible
---       8 limit   9 that time, ms
+--       8 limit   9 lease of workers, ms   10 that time, ms
 -- Returns {{sessions, workers, requests reaped}, events}
 local ROUTER = ARGV[1]
 -- @include keys
@@ -32,15 +33,15 @@ local limit = tonumber(ARGV[8])
 local function may_take_for_lost()
   local reaped, spared = unpack(redis.call('HMGET', TURNS, 'reaped', 'spared'))
   if reaped and now - reaped > SILENCE_MS then
-    spared = now + ARGV[9]
+    spared = now + ARGV[10]
     redis.call('HSET', TURNS, 'spared', spared)
   end
   redis.call('HSET', TURNS, 'reaped', now)
   return now >= tonumber(spared or 0)
 end
 
-local function due(key)
-  return redis.call('ZRANGE', key, '-inf', now, 'BYSCORE', 'LIMIT', 0, limit)
+local function due(key, in_ms)
+  return redis.call('ZRANGE', key, '-inf', now + (in_ms or 0), 'BYSCORE', 'LIMIT', 0, limit)
 end
 
 -- One with more requests than the limit stays for the next round.
@@ -63,6 +64,19 @@ local function reap_worker(worker_id)
   no_longer_free(worker_id)
   redis.call('DEL', WORKER .. worker_id)
   revoke_all(worker_id, 'lost')
+end
+
+-- A worker that begins a request says so at once.
+local function take_unbegun(worker_id)
+  local beat, quiet = unpack(redis.call('HMGET', WORKER .. worker_id, 'beat_ms', 'quiet_ms'))
+  if now < tonumber(quiet or math.huge) then
+    return
+  end
+  for _, request_id in ipairs(redis.call('SMEMBERS', HELD .. worker_id)) do
+    if tonumber(redis.call('HGET', REQUEST .. request_id, 'granted') or 0) >= tonumber(beat) then
+      revoke(request_id, 'lost')
+    end
+  end
 end
 
 local function clear_forgotten()
@@ -92,15 +106,18 @@ local function clear_tags(rank)
   end
 end
 
-local sessions, workers, requests = {}, {}, due(DEADLINES)
+local sessions, workers, silent, requests = {}, {}, {}, due(DEADLINES)
 if may_take_for_lost() then
-  sessions, workers = due(SESSIONS), due(WORKERS)
+  sessions, workers, silent = due(SESSIONS), due(WORKERS), due(WORKERS, ARGV[9] / 2)
 end
 for _, session in ipairs(sessions) do
   reap_session(session)
 end
 for _, worker_id in ipairs(workers) do
   reap_worker(worker_id)
+end
+for _, worker_id in ipairs(silent) do
+  take_unbegun(worker_id)
 end
 for _, request_id in ipairs(requests) do
   if redis.call('EXISTS', REQUEST .. request_id) == 1 then

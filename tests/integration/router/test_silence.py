@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import redis
 
+from services.router.events import Event, Revoked
 from services.router.rules import Rules
 from services.router.scripts import Call, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
@@ -22,6 +23,8 @@ class SmallPool:
     def __init__(self, client: redis.Redis) -> None:
         self.replicas = Replicas(client, "prefix", START_MS)
         self.now = START_MS
+        self.told: list[Event] = []
+        """What the last reaping told gateways."""
         self.beat()
         self.submit("r1")
 
@@ -42,7 +45,10 @@ class SmallPool:
         """Sessions, workers and requests that were reaped then."""
         self.now += ms
         self.replicas.set_clock(self.now)
-        counts, _ = self.replicas.call(ROUTERS[1], lambda s: s.reap(RULES, limit=64, spare_ms=LEASE_MS))
+        counts, events = self.replicas.call(
+            ROUTERS[1], lambda s: s.reap(RULES, limit=64, worker_lease_ms=LEASE_MS, spare_ms=LEASE_MS)
+        )
+        self.told = [event for _, event in self.replicas.events(ROUTERS[1], events)]
         return list(counts)
 
 
@@ -72,3 +78,21 @@ def test_a_worker_that_was_silent_for_half_its_lease_gets_nothing_until_it_is_he
     pool.reap_after(LEASE_MS // 2)
     assert pool.submit("r2") == set()
     assert pool.beat() == {"r2"}
+
+
+def test_what_it_was_granted_since_it_was_heard_of_goes_elsewhere_then_and_what_it_runs_does_not(
+    redis_client: redis.Redis,
+) -> None:
+    pool = SmallPool(redis_client)
+    pool.reap_after(UPKEEP_MS)
+    pool.beat()
+    assert pool.submit("r2") == {"r2"}
+    told = [_told_after(pool, UPKEEP_MS) for _ in range(LEASE_MS // UPKEEP_MS)]
+    half = len(told) // 2 - 1
+    assert told[half] == [Revoked("session", "r2", 1, "lost")]
+    assert not any(told[:half] + told[half + 1 :])
+
+
+def _told_after(pool: SmallPool, ms: int) -> list[Event]:
+    pool.reap_after(ms)
+    return pool.told
