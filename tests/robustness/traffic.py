@@ -103,15 +103,20 @@ class Traffic:
                 await asyncio.sleep(max(0.0, due - self.now_s()))
                 asked.create_task(self._keep(pick()))
 
-    async def always_open(self, pick: Pick, streams: int, meanwhile: asyncio.Task[Any]) -> None:
-        """Keeps as many open until `meanwhile` is done. Returns when every one has ended."""
+    async def always_open(
+        self, pick: Pick, streams: int, meanwhile: asyncio.Task[Any], resting: asyncio.Event | None = None
+    ) -> None:
+        """Keeps as many open until `meanwhile` is done. Returns when every one has ended. resting: no new ones then."""
         async with asyncio.TaskGroup() as open_streams:
             for _ in range(streams):
-                open_streams.create_task(self._one_after_another(pick, meanwhile))
+                open_streams.create_task(self._one_after_another(pick, meanwhile, resting))
 
-    async def _one_after_another(self, pick: Pick, meanwhile: asyncio.Task[Any]) -> None:
+    async def _one_after_another(self, pick: Pick, meanwhile: asyncio.Task[Any], resting: asyncio.Event | None) -> None:
         while not meanwhile.done():
-            await self._keep(pick())
+            if resting and resting.is_set():
+                await asyncio.sleep(0.05)
+            else:
+                await self._keep(pick())
 
     async def _keep(self, question: Question) -> None:
         self.sent.append(await self.ask(question))

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 
+from loadtests.bench import models
 from tests.robustness import command
 from tests.robustness.arena import Arena, arena
 from tests.robustness.streams import questions
@@ -24,18 +25,32 @@ def parse() -> argparse.Namespace:
 
 
 async def run(built: Arena, fault: WorkerFault, strikes: int, told: argparse.Namespace) -> bool:
-    parameters = questions.SIMULATED if told.engine == "simulated" else questions.VLLM
-    asked = questions.questions(parameters, prompts=3, seed=told.seed)
-    made = await drill(built, [fault], asked, streams=told.streams, strikes=strikes, every_s=told.every, seed=told.seed)
+    real = told.engine == "vllm"
+    asked = questions.questions(questions.VLLM if real else questions.SIMULATED, prompts=3, seed=told.seed)
+    made = await drill(
+        built,
+        [fault],
+        asked,
+        streams=told.streams,
+        strikes=strikes,
+        every_s=told.every,
+        seed=told.seed,
+        rests=real,
+    )
     verdict = judge(made)
     command.say(f"{fault.name}, seed {told.seed}: {verdict}")
     return not (verdict.complaints or verdict.late)
 
 
+def _one_layer() -> tuple[str, str]:
+    """The model that VLLM names: a small one, so that a worker that was killed is soon back."""
+    return "--model", str(models.one_layer())
+
+
 def main() -> None:
     told = parse()
-    config = SIMULATED if told.engine == "simulated" else VLLM
-    with command.folder(keep=told.keep) as folder, arena(folder, config, *OPTIONS) as built:
+    config, options = (SIMULATED, OPTIONS) if told.engine == "simulated" else (VLLM, (*OPTIONS, *_one_layer()))
+    with command.folder(keep=told.keep) as folder, arena(folder, config, *options) as built:
         faults: list[tuple[type[WorkerFault], int]] = [
             (Killed, told.kills),
             (Frozen, told.freezes),

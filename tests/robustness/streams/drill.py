@@ -21,13 +21,13 @@ pools:
 VLLM = """
 pools:
   - name: tide
-    model: smollm2-135m-instruct
+    model: one-layer
     workers: 2
-    engine: {kind: vllm, max_running: 16, dtype: float32, context_tokens: 1024, kv_memory_gib: 0.5}
+    engine: {kind: vllm, max_running: 16, dtype: float32, context_tokens: 1024, kv_memory_gib: 0.1}
 """
 SPARE = 2
 """Workers that must be ready beside the one that is struck; one, where there are but two."""
-READY_S = 240.0
+READY_S = 400.0
 RESUMED = "tidegate_gateway_resume_gap_seconds_count"
 
 
@@ -39,26 +39,32 @@ class Strikes:
         self._workers = arena.view.named("worker")
         self._down: dict[str, asyncio.Task[None]] = {}
         self.struck: list[Struck] = []
+        self.waiting = asyncio.Event()
+        """Set while too few workers are ready to strike one."""
 
     async def run(self, faults: Sequence[WorkerFault], strikes: int) -> None:
         """Returns when every worker is ready again."""
         for fault in islice(cycle(faults), strikes):
+            ready = await self._enough_ready()
             await asyncio.sleep(self._random.expovariate(1 / self._every_s))
-            worker = await self._victim()
+            worker = self._random.choice(ready)
             self.struck.append(Struck(fault.name, worker, self._traffic.now_s(), fault.gap_s))
             self._down[worker] = asyncio.create_task(asyncio.to_thread(fault.strike, worker))
+        self.waiting.set()
         await asyncio.gather(*self._down.values())
         await wait_until(self._all_ready, description="every worker is ready again", timeout=READY_S)
 
-    async def _victim(self) -> str:
+    async def _enough_ready(self) -> list[str]:
         ready: list[str] = []
 
         async def enough() -> bool:
             ready[:] = await self._ready()
             return len(ready) > min(SPARE, len(self._workers) - 1)
 
+        self.waiting.set()
         await wait_until(enough, description="enough workers are ready", timeout=READY_S)
-        return self._random.choice(sorted(ready))
+        self.waiting.clear()
+        return sorted(ready)
 
     async def _all_ready(self) -> bool:
         return len(await self._ready()) == len(self._workers)
@@ -78,8 +84,12 @@ async def drill(
     strikes: int,
     every_s: float,
     seed: int,
+    rests: bool = False,
 ) -> Run:
-    """Strikes with one fault after another, `every_s` apart on average, while so many streams are open."""
+    """Strikes with one fault after another, `every_s` apart on average, while so many streams are open.
+
+    rests: none are begun while workers start; on few cores they would take real engines all the time they need for it.
+    """
     random = Random(seed)
     traffic = Traffic(arena.view.target, random)
     right = await traffic.learn(questions)
@@ -87,7 +97,8 @@ async def drill(
     strikes_of = Strikes(arena, traffic, random, every_s)
     striking = asyncio.create_task(strikes_of.run(faults, strikes))
     try:
-        await traffic.always_open(lambda: random.choice(questions), streams, striking)
+        resting = strikes_of.waiting if rests else None
+        await traffic.always_open(lambda: random.choice(questions), streams, striking, resting)
     finally:
         traffic.close()
     await striking

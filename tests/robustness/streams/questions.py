@@ -36,10 +36,11 @@ SIMULATED: tuple[dict[str, Any], ...] = (
     {"max_tokens": 200},
 )
 
-# Greedy, in float32: what vLLM resumes exactly.
+# Greedy, in float32: what vLLM resumes exactly. Long, as one layer is quick.
+_GREEDY = {**_ENDLESS, "temperature": 0, "max_tokens": 500}
 VLLM: tuple[dict[str, Any], ...] = (
-    {**_ENDLESS, "temperature": 0, "max_tokens": 60},
-    {**_ENDLESS, "temperature": 0, "max_tokens": 60, "stop": ["a tide that never comes"]},
-    {**_ENDLESS, "temperature": 0, "max_tokens": 30, "n": 2},
-    {"temperature": 0, "max_tokens": 60, "repetition_penalty": 1.2},
+    {**_GREEDY},
+    {**_GREEDY, "stop": ["a tide that never comes"]},
+    {**_GREEDY, "max_tokens": 250, "n": 2},
+    {**_GREEDY, "repetition_penalty": 1.2},
 )
