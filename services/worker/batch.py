@@ -25,14 +25,25 @@ class Batch:
     async def start(self, started: pb.Started) -> None:
         await self._room()
         self._message.started.append(started)
+        self._count()
 
     async def add(self, start: pb.Start, delta: Delta) -> None:
         await self._room()
+        self.put(start, delta)
+
+    @property
+    def full(self) -> bool:
+        return self._frames >= self._max_frames
+
+    def put(self, start: pb.Start, delta: Delta) -> None:
+        """Only while it is not full."""
         write_delta(self._message.deltas.add(), start, delta)
+        self._count()
 
     async def end(self, ended: pb.Ended) -> None:
         await self._room()
         self._message.ended.append(ended)
+        self._count()
 
     def close(self) -> None:
         """Nothing comes after what was put before."""
@@ -54,8 +65,10 @@ class Batch:
 
     async def _room(self) -> None:
         """For one frame, which the caller writes at once."""
-        while self._frames >= self._max_frames:
+        while self.full:
             self._taken.clear()
             await self._taken.wait()
+
+    def _count(self) -> None:
         self._frames += 1
         self._filled.set()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 import grpc
@@ -230,12 +231,20 @@ class GatewayStream:
         await self.batch.end(ended)
 
     async def _generate(self, request: Request) -> pb.Ended:
-        """Carries events over until the last. Raises EngineError."""
-        async with aclosing(self._engine.generate(engine_request(request.start))) as events:
+        """Carries over the events that were not taken, until the last. Raises EngineError."""
+        take = partial(self._take, request)
+        async with aclosing(self._engine.generate(engine_request(request.start), take)) as events:
             async for event in events:
                 if ended := await self._carry(request, event):
                     return ended
         raise AssertionError("an engine's last event is Ended")
+
+    def _take(self, request: Request, delta: Delta) -> bool:
+        """Nearly every delta goes this way: from the step that made it into the message of that step."""
+        if self.batch.full or not request.credit.take(delta):
+            return False
+        self.batch.put(request.start, delta)
+        return True
 
     async def _carry(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):

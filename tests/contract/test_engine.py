@@ -273,6 +273,39 @@ async def test_closing_early_frees_the_engine(engine: Engine) -> None:
     await wait_until(lambda: engine.load().kv_tokens_used == 0, description="the KV cache is free")
 
 
+async def test_an_answer_that_its_text_ends_leaves_the_engine(engine: Engine) -> None:
+    plain = text(await collect(engine, request("to be stopped", max_tokens=24)))
+    await collect(engine, request("stopped by text", max_tokens=400, stop=(plain.split()[5],)))
+    assert engine.load().running + engine.load().waiting == 0
+    await collect(engine, request("after the stop", max_tokens=1))
+    await wait_until(lambda: engine.load().kv_tokens_used == 0, description="the KV cache is free")
+
+
+@pytest.mark.parametrize("refused", [0, 3])
+async def test_what_is_taken_and_what_is_yielded_make_one_answer(engine: Engine, refused: int) -> None:
+    """refused: every so many offers one is."""
+    heard: list[Event] = []
+    taken = 0
+
+    def take(delta: Delta) -> bool:
+        nonlocal taken
+        if refused and len(heard) % refused == 0:
+            return False
+        heard.append(delta)
+        taken += 1
+        return True
+
+    async with aclosing(engine.generate(request("taken", max_tokens=40, n=2), take)) as events:
+        async for event in events:
+            heard.append(event)  # noqa: PERF401 -- `take` reads it meanwhile
+    plain = await collect(engine, request("yielded", max_tokens=40, n=2))
+    assert [whole(deltas(heard, choice)) for choice in (0, 1)] == [whole(deltas(plain, choice)) for choice in (0, 1)]
+    assert [type(event) for event in heard if not isinstance(event, Delta)] == [Started, Ended]
+    assert isinstance(heard[-1], Ended)
+    assert heard[-1].usage.completion_tokens == 80
+    assert 10 < taken < len(heard)
+
+
 async def test_many_at_once_all_finish(engine: Engine) -> None:
     requests = [request(f"many-{index}", TextPrompt(f"Number {index} is"), max_tokens=12) for index in range(40)]
     answers = await asyncio.gather(*(collect(engine, one) for one in requests))

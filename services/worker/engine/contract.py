@@ -1,6 +1,6 @@
 """What a worker asks of an engine, and what it gets back. Adapters translate; nothing here knows gRPC or vLLM."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -172,6 +172,14 @@ class Ended:
 
 Event = Started | Delta | Ended
 
+# Whether a delta was taken where it was made. Must neither block nor raise.
+Take = Callable[[Delta], bool]
+
+
+def leave(delta: Delta) -> bool:
+    """Takes nothing: every delta is yielded."""
+    return False
+
 
 # ---- what went wrong ----
 
@@ -267,9 +275,11 @@ class Engine(Protocol):
         """Why the engine is gone for good, or None. A dead engine never comes back: replace the process."""
         ...
 
-    def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+    def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
         """Started, then deltas of the choices mixed, then Ended.
 
+        A delta is offered to `take` in the step that made it if the reader has had everything before it, and is yielded
+        if not taken: so the reader's task need not wake for every token.
         Refuses before the engine sees the request (InvalidPrompt, ContextTooLong), also to resume what it cannot.
         Closing the generator early aborts the request and frees its KV; a generator left unclosed keeps its place in
         the engine. What the caller does not read waits in memory, at most max_tokens a choice. Raises EngineDead.

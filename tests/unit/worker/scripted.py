@@ -13,7 +13,9 @@ from services.worker.engine.contract import (
     Event,
     Model,
     Prompt,
+    Take,
     Usage,
+    leave,
 )
 
 
@@ -41,7 +43,7 @@ class ScriptedEngine:
     def load(self) -> EngineLoad:
         return EngineLoad()
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
         if self.death:
             raise EngineDead(self.death)
         yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))

@@ -18,7 +18,9 @@ from services.worker.engine.contract import (
     Model,
     Prompt,
     SwapFailed,
+    Take,
     TokenPrompt,
+    leave,
     unfit,
 )
 from services.worker.engine.simulated.faults import Faults
@@ -78,11 +80,11 @@ class SimulatedEngine:
     def death(self) -> str | None:
         return self._death
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
         if self._death:
             raise EngineDead(self._death)
         prompt = tokens_of(request.prompt)
-        run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens))
+        run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
         run.begin(self._loaded.manifest.weights_sha256)
         if not run.answers:
             run.end()

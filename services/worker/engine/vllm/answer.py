@@ -1,11 +1,9 @@
 """One request in vLLM: an engine request for each choice, so that each can resume at its own point."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
 
 from vllm.inputs import tokens_input
 from vllm.outputs import RequestOutput
-from vllm.utils.async_utils import merge_async_iterators
 
 from services.worker.engine.contract import (
     Delta,
@@ -15,22 +13,25 @@ from services.worker.engine.contract import (
     InvalidPrompt,
     ResumePoint,
     Started,
+    Take,
     Usage,
 )
+from services.worker.engine.outbox import Outbox
 from services.worker.engine.resumable import obstacle
+from services.worker.engine.vllm.choice import Choice
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.render import Rendered
 from services.worker.engine.vllm.sampling import sampling_params
-
-_Events = AsyncGenerator[Started | Delta, None]
 
 
 class Answer:
     """limit: tokens that a choice may have."""
 
-    def __init__(self, loaded: Loaded, request: EngineRequest, rendered: Rendered, limit: int) -> None:
+    def __init__(self, loaded: Loaded, request: EngineRequest, rendered: Rendered, limit: int, take: Take) -> None:
         """Raises InvalidPrompt when it is to be resumed and cannot."""
         self._loaded, self._request, self._rendered, self._limit = loaded, request, rendered, limit
+        self._outbox = Outbox(take)
+        self._asked: list[str] = []
         self._completed = sum(len(point.token_ids) for point in request.resume.values())
         self._cached: int | None = None
         lacking = obstacle(request.sampling, structured=rendered.structured is not None)
@@ -39,65 +40,107 @@ class Answer:
             raise InvalidPrompt(f"this answer cannot be resumed: its tokens do not tell {lacking}")
 
     async def events(self) -> AsyncGenerator[Event, None]:
+        """Closed early, the engine lets go of every choice."""
         points = {choice: self._request.resume.get(choice) for choice in range(self._request.sampling.n)}
-        choices = [self._choice(choice, point) for choice, point in points.items() if not (point and point.finished)]
-        if choices:
-            async with aclosing(_merged(choices)) as merged:
-                async for event in merged:
-                    if isinstance(event, Delta) or self._cached is None:
-                        yield self._note(event)
+        unfinished = {choice: point for choice, point in points.items() if not (point and point.finished)}
+        self._left = len(unfinished)
+        try:
+            for choice, point in unfinished.items():
+                await self._begin(choice, point)
+            if not unfinished:
+                self._end()
+            event: Event | None = None
+            while not isinstance(event, Ended):
+                event = await self._outbox.next()
+                yield event
+        finally:
+            await self._let_go()
+
+    def started(self, cached_tokens: int) -> None:
+        """The first choice to start tells; it does so before its first delta."""
         if self._cached is None:
-            yield self._note(self._started(0))
-        yield Ended(Usage(len(self._rendered.token_ids), self._cached or 0, self._completed))
+            self._cached = min(cached_tokens, len(self._rendered.token_ids))
+            self._outbox.put(Started(len(self._rendered.token_ids), self._cached, self._resumable))
 
-    def _note(self, event: Started | Delta) -> Started | Delta:
-        if isinstance(event, Started):
-            self._cached = event.cached_tokens
-        else:
-            self._completed += len(event.token_ids)
-        return event
+    def gained(self, delta: Delta) -> None:
+        self._completed += len(delta.token_ids)
+        self._outbox.put(delta)
 
-    async def _choice(self, index: int, point: ResumePoint | None) -> _Events:
-        """Says Started before its first delta; closed early, the engine lets go of it."""
+    def choice_ended(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._end()
+
+    def failed(self, error: Exception) -> None:
+        self._outbox.put(error)
+
+    def _end(self) -> None:
+        self.started(0)
+        self._outbox.put(Ended(Usage(len(self._rendered.token_ids), self._cached or 0, self._completed)))
+
+    async def _begin(self, index: int, point: ResumePoint | None) -> None:
         choice = self._loaded.choice(index, self._request, self._rendered, self._limit)
         for ending in choice.resume(point) if point and point.token_ids else ():
-            yield self._started(0)
-            yield ending
+            self.started(0)
+            self.gained(ending)
         if choice.ended:
-            return
-        cached: int | None = None
-        async with aclosing(self._stream(index, point)) as outputs:
-            async for output in outputs:
-                if cached is None:
-                    cached = min(output.num_cached_tokens or 0, len(self._rendered.token_ids))
-                    yield self._started(cached)
-                for part in output.outputs:
-                    for delta in choice.take(part, self._request.sampling.top_logprobs):
-                        yield delta
-                if choice.ended:
-                    return
+            self.choice_ended()
+        else:
+            await self._ask(choice, point.token_ids if point else ())
 
-    def _started(self, cached_tokens: int) -> Started:
-        return Started(len(self._rendered.token_ids), cached_tokens, self._resumable)
-
-    def _stream(self, index: int, point: ResumePoint | None) -> AsyncGenerator[RequestOutput, None]:
+    async def _ask(self, choice: Choice, done: tuple[int, ...]) -> None:
         request, rendered = self._request, self._rendered
-        done = point.token_ids if point else ()
-        stream: AsyncGenerator[RequestOutput, None] = self._loaded.llm.generate(
+        hearing = Hearing(self, choice, request.sampling.top_logprobs)
+        self._asked.append(name := self._loaded.steps.announce(f"{request.request_id}-{choice.index}", hearing))
+        await self._loaded.llm.add_request(
+            name,
             tokens_input([*rendered.token_ids, *done], cache_salt=request.cache_salt or None),
-            sampling_params(request.sampling, index, self._limit, len(done), rendered.structured),
-            f"{request.request_id}-{index}",
+            sampling_params(request.sampling, choice.index, self._limit, len(done), rendered.structured),
             priority=request.priority,
         )
-        return stream
+
+    async def _let_go(self) -> None:
+        """vLLM does not mind names of those that have ended."""
+        self._loaded.steps.forget(self._asked)
+        await self._loaded.llm.abort(self._asked)
 
 
-def _merged(choices: list[_Events]) -> _Events:
-    """One alone is not led through a merger, which would cost each of its tokens a step more."""
-    return choices[0] if len(choices) == 1 else _mixed(choices)
+class Hearing:
+    """A choice, as what the engine generates for it comes in: the Listener of one engine request."""
 
+    def __init__(self, answer: Answer, choice: Choice, top_logprobs: int | None) -> None:
+        self._answer, self._choice, self._top_logprobs = answer, choice, top_logprobs
+        self.ended = False
 
-async def _mixed(choices: list[_Events]) -> _Events:
-    async with aclosing(merge_async_iterators(*choices)) as merged:
-        async for _, event in merged:
-            yield event
+    def tokens(self, token_ids: list[int]) -> None:
+        self._pass_on(self._choice.gain(token_ids))
+
+    def put(self, output: RequestOutput | Exception) -> None:
+        if self.ended:
+            return  # vLLM says that it was aborted.
+        if isinstance(output, Exception):
+            self._fail(output)
+            return
+        self._answer.started(output.num_cached_tokens or 0)
+        for part in output.outputs:
+            self._pass_on(self._choice.take(part, self._top_logprobs))
+        if output.finished and not self.ended:
+            self._end()
+
+    def _pass_on(self, deltas: Iterator[Delta]) -> None:
+        try:
+            for delta in deltas:
+                self._answer.gained(delta)
+        except Exception as error:  # noqa: BLE001 -- this request's alone: the step's other outputs are handed out
+            self._fail(error)
+            return
+        if self._choice.ended:
+            self._end()
+
+    def _end(self) -> None:
+        self.ended = True
+        self._answer.choice_ended()
+
+    def _fail(self, error: Exception) -> None:
+        self.ended = True
+        self._answer.failed(error)

@@ -1,6 +1,6 @@
 """One choice of an answer on its way out, from its first token on, whichever worker made them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vllm.logprobs import Logprob
@@ -49,9 +49,16 @@ class Choice:
             yield self._delta((), (), NOTHING, ending)
 
     def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterator[Delta]:
+        return self.gain(list(output.token_ids), list(output.logprobs or ()), _ending(output), top_logprobs)
+
+    def gain(
+        self,
+        token_ids: list[int],
+        positions: Sequence[Position | None] = (),
+        ending: Ending | None = None,
+        top_logprobs: int | None = None,
+    ) -> Iterator[Delta]:
         """Nothing comes of what follows a stop string."""
-        token_ids, positions = list(output.token_ids), list(output.logprobs or ())
-        ending = _ending(output)
         for at in range(0, max(1, len(token_ids)), MAX_DELTA_TOKENS):
             here = slice(at, at + MAX_DELTA_TOKENS)
             is_last = at + MAX_DELTA_TOKENS >= len(token_ids)
@@ -60,7 +67,7 @@ class Choice:
                 return
 
     def _some(
-        self, token_ids: list[int], positions: list[Position | None], ending: Ending | None, top: int | None
+        self, token_ids: list[int], positions: Sequence[Position | None], ending: Ending | None, top: int | None
     ) -> Delta:
         said, logprobs, ended = NOTHING, [], None if token_ids else ending
         taken = 0

@@ -7,14 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.envs import enable_envs_cache
 from vllm.exceptions import VLLMClientError
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.shared.config import VllmEngine as Config
 from services.worker.engine.contract import (
@@ -28,6 +27,8 @@ from services.worker.engine.contract import (
     Model,
     Prompt,
     SwapFailed,
+    Take,
+    leave,
     unfit,
 )
 from services.worker.engine.grammar.check import FormCheck
@@ -39,6 +40,7 @@ from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
 from services.worker.engine.vllm.render import Renderer, refusal
 from services.worker.engine.vllm.stats import StepStats
+from services.worker.engine.vllm.steps import install
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,7 @@ class VllmEngine:
         self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
         try:
             llm = await asyncio.shield(self._building)
+            steps = install(llm)
         except (RuntimeError, ValueError, OSError) as error:
             self._death = f"vLLM did not start: {error}"
             raise EngineDead(self._death) from error
@@ -69,7 +72,7 @@ class VllmEngine:
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
         forms = FormCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
         await forms.start()
-        self._loaded = Loaded(llm, model, info, online, renderer, forms)
+        self._loaded = Loaded(llm, steps, model, info, online, renderer, forms)
 
     def _build(self, model: Model) -> AsyncLLM:
         arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
@@ -95,12 +98,12 @@ class VllmEngine:
             self._death = "vLLM's engine process has died"
         return self._death
 
-    async def generate(self, request: EngineRequest) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
         loaded = self._alive()
         rendered = await loaded.renderer.render(request)
         if form := form_of(rendered.structured):
             await loaded.forms.check(form, param_of(request, form))
-        answer = Answer(loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)))
+        answer = Answer(loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)), take)
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:
@@ -109,8 +112,11 @@ class VllmEngine:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except (VLLMClientError, ValueError) as error:
             raise refusal(error) from error
-        except EngineGenerateError as error:
-            raise _cause(error) from error
+        except EngineError:
+            raise
+        except Exception as error:
+            log.exception("vLLM failed to generate")
+            raise EngineError("vLLM failed to generate") from error
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
         rendered = await self._alive().renderer.render(EngineRequest("tokenize", prompt))
@@ -213,12 +219,3 @@ def _online_renderer(llm: AsyncLLM, config: Config) -> OnlineRenderer:
         tool_parser=config.tool_parser,
         reasoning_parser=config.reasoning_parser,
     )
-
-
-def _cause(error: Any) -> Exception:
-    """What vLLM wrapped: a ValueError is the request's fault, all else the engine's."""
-    cause = error.__cause__
-    if isinstance(cause, ValueError):
-        return refusal(cause)
-    log.error("vLLM failed to generate", exc_info=cause or error)
-    return EngineError("vLLM failed to generate")

@@ -13,11 +13,13 @@ from services.worker.engine.vllm.decode import Decoder
 from services.worker.engine.vllm.parse import AnswerParser
 from services.worker.engine.vllm.render import Rendered, Renderer
 from services.worker.engine.vllm.sampling import text_params
+from services.worker.engine.vllm.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     llm: AsyncLLM
+    steps: Steps
     model: Model
     info: EngineInfo
     online: OnlineRenderer
