@@ -151,12 +151,11 @@ def test_the_engines_end_is_told_to_all(steps: Any, tokenizer: Any) -> None:
 
 
 def test_a_vllm_that_is_not_as_it_must_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vllm.v1.engine.output_processor import OutputProcessor
-
+    from services.worker.engine.vllm import steps
     from services.worker.engine.vllm.steps import install
 
     with pytest.raises(RuntimeError, match="before the first request"):
         install(SimpleNamespace(output_handler=object()))
-    monkeypatch.setattr(OutputProcessor, "process_outputs", lambda self, outputs: None)
-    with pytest.raises(RuntimeError, match="has no engine_core_outputs"):
+    monkeypatch.setattr(steps, "_PARAMETERS", [(lambda request: None, {"request", "queue"})])
+    with pytest.raises(RuntimeError, match="has no queue"):
         install(SimpleNamespace(output_handler=None))

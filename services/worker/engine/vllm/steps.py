@@ -17,7 +17,11 @@ from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutp
 from vllm.v1.metrics.stats import IterationStats
 
 # What this module relies on beyond what vLLM promises.
-_PARAMETERS = {"engine_core_outputs", "engine_core_timestamp", "iteration_stats"}
+_PARAMETERS = (
+    (OutputProcessor.process_outputs, {"engine_core_outputs", "engine_core_timestamp", "iteration_stats"}),
+    (OutputProcessor.add_request, {"request", "prompt", "parent_req", "request_index", "queue"}),
+    (OutputProcessor.abort_requests, {"request_ids", "internal"}),
+)
 _OUTPUT = {"request_id", "new_token_ids", "new_logprobs", "finish_reason", "events"}
 _STATE = {"queue", "is_prefilling", "stats"}
 
@@ -90,15 +94,20 @@ class Steps(OutputProcessor):  # type: ignore[misc]
 
 def install(llm: AsyncLLM) -> Steps:
     """Raises RuntimeError when this vLLM is not as it must be for that."""
-    lacking = _PARAMETERS - set(inspect.signature(OutputProcessor.process_outputs).parameters)
-    lacking |= _OUTPUT - set(EngineCoreOutput.__struct_fields__)
-    lacking |= _STATE - set(RequestState.__init__.__code__.co_names)
-    if lacking:
+    if lacking := _lacking():
         raise RuntimeError(f"this vLLM's output processor has no {', '.join(sorted(lacking))}: engine/vllm/steps.py")
     if llm.output_handler is not None:
         raise RuntimeError("this vLLM reads its engine's outputs before the first request: engine/vllm/steps.py")
     llm.output_processor = steps = Steps(llm.output_processor)
     return steps
+
+
+def _lacking() -> set[str]:
+    lacking = _OUTPUT - set(EngineCoreOutput.__struct_fields__)
+    lacking |= _STATE - set(RequestState.__init__.__code__.co_names)
+    for method, wanted in _PARAMETERS:
+        lacking |= wanted - set(inspect.signature(method).parameters)
+    return lacking
 
 
 def _is_plain(output: EngineCoreOutput, state: RequestState) -> bool:
