@@ -25,16 +25,24 @@ def end(record: ClusterRecord) -> tuple[int, list[psutil.Process]]:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    _, left = psutil.wait_procs(found, timeout=_WAIT_S)
+    _, there = psutil.wait_procs(found, timeout=_WAIT_S)
     for path in (path for process in record.processes for path in process.litter):
         Path(path).unlink(missing_ok=True)
-    return len(found), left
+    return len(found), [process for process in there if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    """One that nobody has reaped yet is gone for all that."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _belongs(process: psutil.Process, began: dict[int, float]) -> bool:
     try:
         leader = os.getsid(process.pid)
-        if leader not in began or process.status() == psutil.STATUS_ZOMBIE:
+        if leader not in began or not _runs(process):
             return False
         age = process.create_time() - began[leader]
     except (psutil.Error, ProcessLookupError, PermissionError):

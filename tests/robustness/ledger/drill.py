@@ -63,8 +63,8 @@ async def drill(there: Accounted, fault: LedgerFault, *, hold_s: float, per_seco
     finally:
         traffic.close()
     await striking
-    heard = sum(1 for sent in traffic.sent if sent.answer.id)
-    await wait_until(lambda: _settled(there, heard), description=f"{heard} rows are there", timeout=SETTLED_S)
+    heard = {sent.answer.id for sent in traffic.sent if sent.answer.id}
+    await wait_until(lambda: _settled(there, heard), description=f"{len(heard)} rows are there", timeout=SETTLED_S)
     rows, sums = _read(there.url)
     return Run(traffic.sent, rows, sums, fault.cuts, await leftovers(there.arena.view))
 
@@ -81,11 +81,11 @@ def _question(number: int, random: Random) -> Question:
     return chat(text, max_tokens=random.randrange(1, 40), ignore_eos=True, **streamed)
 
 
-async def _settled(there: Accounted, heard: int) -> bool:
+async def _settled(there: Accounted, heard: set[str]) -> bool:
     """Every request has its row that a client heard of, none waits, and no journal of a dead gateway is left."""
     journals = list((there.arena.view.cluster.folder / ".tidegate/gateway/ledger").iterdir())
     waiting = await there.arena.view.metric("gateway", SPOOLED)
-    return len(journals) == 1 and not waiting and len(_read(there.url)[0]) >= heard
+    return len(journals) == 1 and not waiting and heard <= {row.request_id for row in _read(there.url)[0]}
 
 
 def _read(url: str) -> tuple[list[Row], Sums]:
