@@ -153,22 +153,19 @@ class GatewayApp:
         calls = Calls(keys, self.metrics, clock, self._random)
         service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
         open_inference = OpenInferenceService(calls, told)
-        return (
-            HttpServer(
-                front,
-                *split(settings.http_listen),
-                drain_s=settings.drain_s,
-                http=HttpProtocol,
-                ws="none",
-                timeout_keep_alive=KEEP_ALIVE_S,
-            ),
-            InferenceServer(
-                service,
-                open_inference,
-                calls,
-                max_message_bytes=settings.max_body_bytes,
-                drain_s=settings.drain_s,
-            ),
+        grpc = InferenceServer(
+            service, open_inference, calls, max_message_bytes=settings.max_body_bytes, drain_s=settings.drain_s
+        )
+        return self._http_server(front), grpc
+
+    def _http_server(self, front: Front) -> HttpServer:
+        return HttpServer(
+            front,
+            *split(self._settings.http_listen),
+            drain_s=self._settings.drain_s,
+            http=HttpProtocol,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
 
     def _cached(self, answers: Answers) -> CachedAnswers:

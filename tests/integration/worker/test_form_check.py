@@ -1,5 +1,6 @@
 """The helper that compiles forms before the engine does: real xgrammar, a real tokenizer, no engine."""
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from services.worker.engine.contract import InvalidPrompt
 from services.worker.engine.grammar.check import Form, FormCheck
+from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
@@ -65,6 +67,17 @@ async def test_compiling_is_bounded_in_time_and_asked_once(forms: FormCheck) -> 
             await forms.check(Form("regex", CATASTROPHE), PARAM)
     assert forms.asked == before + 1
     await forms.check(Form("regex", "a+"), PARAM)
+
+
+async def test_what_is_known_does_not_wait_for_what_compiles(forms: FormCheck) -> None:
+    known, before = Form("regex", "c+"), forms.asked
+    await forms.check(known, PARAM)
+    slow = asyncio.create_task(forms.check(Form("regex", f"{CATASTROPHE}d"), PARAM))
+    await wait_until(lambda: forms.asked == before + 2, description="the other one is compiled")
+    await forms.check(known, PARAM)
+    assert not slow.done()
+    with pytest.raises(InvalidPrompt, match="takes too long to compile"):
+        await slow
 
 
 async def test_a_helper_that_died_is_replaced(forms: FormCheck) -> None:

@@ -56,10 +56,9 @@ class FormCheck:
 
     async def check(self, form: Form, param: str) -> None:
         """Raises InvalidPrompt naming `param`; EngineError when the helper itself failed."""
-        async with self._turn:
-            if (said := self._known.get(form.digest)) is None:
-                said = await self._ask(form)
-                self._remember(form.digest, said)
+        said = self._known.get(form.digest)
+        if said is None:
+            said = await self._learn(form)
         if said:
             raise InvalidPrompt(f"Invalid value for '{param}': {said}.", param)
 
@@ -73,6 +72,14 @@ class FormCheck:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(helper.pid, signal.SIGKILL)
             await helper.wait()
+
+    async def _learn(self, form: Form) -> str:
+        """Whoever waited for the same form meanwhile need not ask again."""
+        async with self._turn:
+            if (said := self._known.get(form.digest)) is None:
+                said = await self._ask(form)
+                self._remember(form.digest, said)
+            return said
 
     def _remember(self, digest: bytes, said: str) -> None:
         self._known[digest] = said
