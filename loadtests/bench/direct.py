@@ -25,7 +25,7 @@ class Direct:
     async def to(cls, address: str) -> AsyncIterator["Direct"]:
         async with grpc.aio.insecure_channel(address) as channel:
             stream = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
-            await stream.write(pb.ServeRequest(hello=pb.Hello(gateway_id="bench")))
+            await stream.write(pb.ServeRequest(frames=[pb.ServeFrame(hello=pb.Hello(gateway_id="bench"))]))
             yield cls(stream)
             stream.cancel()
 
@@ -36,7 +36,7 @@ class Direct:
         for _ in range(load.requests):
             start = _start(next(self._ids), load.tokens)
             sent[start.stream_id] = time.monotonic()
-            await self._stream.write(pb.ServeRequest(start=start))
+            await self._stream.write(pb.ServeRequest(frames=[pb.ServeFrame(start=start)]))
         ended = 0
         while ended < load.requests:
             frames = await self._stream.read()

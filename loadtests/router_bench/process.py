@@ -117,6 +117,9 @@ async def _worker(connection: grpc.aio.Channel) -> AsyncIterator[None]:
         stream.cancel()
 
 
+ANSWERS = ("grant", "reject", "revoke")
+
+
 class _Gateway:
     """Keeps IN_FLIGHT requests between Submit and Grant, and finishes each as it is granted."""
 
@@ -129,27 +132,28 @@ class _Gateway:
     @asynccontextmanager
     async def on(cls, connection: grpc.aio.Channel, blocks: int) -> AsyncIterator["_Gateway"]:
         stream = RouterServiceStub(connection).Dispatch(wait_for_ready=True)
-        await stream.write(pb.DispatchRequest(hello=pb.DispatchHello(gateway_id="bench", session_id="bench")))
+        hello = pb.DispatchHello(gateway_id="bench", session_id="bench")
+        await stream.write(pb.DispatchRequest(frames=[pb.GatewayFrame(hello=hello)]))
         yield cls(stream, blocks)
         stream.cancel()
 
     async def pass_through(self, pairs: int) -> None:
         last = self._sent + pairs
-        for _ in range(min(IN_FLIGHT, pairs)):
-            await self._submit()
+        await self._say([self._submit() for _ in range(min(IN_FLIGHT, pairs))])
         done = 0
         while done < pairs:
-            frame = await self._stream.read()  # type: ignore[attr-defined]
-            match frame.WhichOneof("frame"):
-                case "grant":
-                    await self._finish(frame.grant)
-                    done += 1
-                    if self._sent < last:
-                        await self._submit()
-                case "reject" | "revoke":
-                    raise RuntimeError(f"the router did not grant: {frame}")
+            answers = await self._stream.read()  # type: ignore[attr-defined]
+            grants = [_granted(frame) for frame in answers.frames if frame.WhichOneof("frame") in ANSWERS]
+            done += len(grants)
+            more = [self._submit() for _ in range(min(len(grants), last - self._sent))]
+            await self._say([*map(_finish, grants), *more])
 
-    async def _submit(self) -> None:
+    async def _say(self, frames: list[pb.GatewayFrame]) -> None:
+        """As a gateway does: all that there is to say in one message."""
+        if frames:
+            await self._stream.write(pb.DispatchRequest(frames=frames))  # type: ignore[attr-defined]
+
+    def _submit(self) -> pb.GatewayFrame:
         self._sent += 1
         submit = pb.Submit(
             request_id=f"chatcmpl-{self._sent:032x}",
@@ -162,15 +166,22 @@ class _Gateway:
             block_hashes=[h if 2 * h <= len(self._hashes) else h * self._sent for h in self._hashes],
             block_tokens=64,
         )
-        await self._stream.write(pb.DispatchRequest(submit=submit))  # type: ignore[attr-defined]
+        return pb.GatewayFrame(submit=submit)
 
-    async def _finish(self, grant: pb.Grant) -> None:
-        finish = pb.Finish(
-            request_id=grant.request_id,
-            attempt=1,
-            pool="bench",
-            outcome=pb.OUTCOME_COMPLETED,
-            prompt_tokens=400,
-            completion_tokens=50,
-        )
-        await self._stream.write(pb.DispatchRequest(finish=finish))  # type: ignore[attr-defined]
+
+def _granted(frame: pb.RouterFrame) -> pb.Grant:
+    if frame.WhichOneof("frame") != "grant":
+        raise RuntimeError(f"the router did not grant: {frame}")
+    return frame.grant
+
+
+def _finish(grant: pb.Grant) -> pb.GatewayFrame:
+    finish = pb.Finish(
+        request_id=grant.request_id,
+        attempt=1,
+        pool="bench",
+        outcome=pb.OUTCOME_COMPLETED,
+        prompt_tokens=400,
+        completion_tokens=50,
+    )
+    return pb.GatewayFrame(finish=finish)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -16,11 +16,16 @@ class StreamEnded(Exception):
     """The peer closed the stream, or it broke; the message says how."""
 
 
-async def converse(call: Any, outbox: Outbox[Any], take: Callable[[Any], None]) -> None:
-    """Writes what comes into the outbox and hands each frame read to `take`. Always ends by raising StreamEnded."""
+async def converse(
+    call: Any, outbox: Outbox[Any], pack: Callable[[Sequence[Any]], Any], take: Callable[[Any], None]
+) -> None:
+    """Writes what comes into the outbox, as `pack` makes messages of it, and hands each message read to `take`.
+
+    Always ends by raising StreamEnded.
+    """
     work: list[asyncio.Task[None]] = [
         asyncio.create_task(_read(call, take), name="read frames"),
-        asyncio.create_task(outbox.pump(call.write), name="write frames"),
+        asyncio.create_task(outbox.pump(lambda frames: call.write(pack(frames))), name="write frames"),
         asyncio.create_task(outbox.overflow(), name="watch for overflow"),
     ]
     try:
@@ -34,21 +39,21 @@ async def converse(call: Any, outbox: Outbox[Any], take: Callable[[Any], None]) 
 
 
 async def read_one(call: Any, timeout_s: float) -> Any:
-    """The next frame. Raises StreamEnded when there is none within `timeout_s` seconds."""
+    """The next message. Raises StreamEnded when there is none within `timeout_s` seconds."""
     try:
-        frame = await asyncio.wait_for(call.read(), timeout_s)
+        message = await asyncio.wait_for(call.read(), timeout_s)
     except grpc.aio.AioRpcError as error:
         raise StreamEnded(_status(error)) from None
     except TimeoutError:
         raise StreamEnded(f"no answer within {timeout_s} s") from None
-    if frame is grpc.aio.EOF:
+    if message is grpc.aio.EOF:
         raise StreamEnded("closed by the peer")
-    return frame
+    return message
 
 
 async def _read(call: Any, take: Callable[[Any], None]) -> None:
-    while (frame := await call.read()) is not grpc.aio.EOF:
-        take(frame)
+    while (message := await call.read()) is not grpc.aio.EOF:
+        take(message)
     raise StreamEnded("closed by the peer")
 
 

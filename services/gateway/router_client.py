@@ -70,7 +70,7 @@ class RouterClient:
         self._patience_s = patience_s
         self._tickets: dict[Key, Ticket] = {}
         self._finished: deque[tuple[float, router_pb2.Finish]] = deque(maxlen=MAX_REPEATED)
-        self._outbox: Outbox[router_pb2.DispatchRequest] | None = None
+        self._outbox: Outbox[router_pb2.GatewayFrame] | None = None
         self._written: asyncio.Future[Sequence[router_pb2.LogLength]] | None = None
         self._lost_at = clock.monotonic()
         self._tasks = Tasks()
@@ -95,7 +95,7 @@ class RouterClient:
         """Asks for a worker; the answers come into `inbox`."""
         ticket = self._tickets[submit.request_id, submit.attempt] = Ticket(submit, inbox)
         if self._outbox:
-            self._outbox.put(router_pb2.DispatchRequest(submit=submit))
+            self._outbox.put(router_pb2.GatewayFrame(submit=submit))
         elif self._clock.monotonic() - self._lost_at >= self._patience_s:
             self._refuse(ticket)
 
@@ -103,14 +103,14 @@ class RouterClient:
         self._tickets.pop((finish.request_id, finish.attempt), None)
         self._finished.append((self._clock.monotonic(), finish))
         if self._outbox:
-            self._outbox.put(router_pb2.DispatchRequest(finish=finish))
+            self._outbox.put(router_pb2.GatewayFrame(finish=finish))
 
     async def write_logs(self, parts: Sequence[router_pb2.LogPart]) -> Sequence[router_pb2.LogLength]:
         """How long those logs now are that were written; none when no router took them. One call at a time."""
         if self._outbox is None:
             return ()
         self._written = asyncio.get_running_loop().create_future()
-        self._outbox.put(router_pb2.DispatchRequest(journal_write=router_pb2.JournalWrite(parts=parts)))
+        self._outbox.put(router_pb2.GatewayFrame(journal_write=router_pb2.JournalWrite(parts=parts)))
         try:
             async with asyncio.timeout(WRITE_LOGS_S):
                 return await self._written
@@ -134,11 +134,11 @@ class RouterClient:
     async def _converse(self, address: str) -> None:
         async with rpc.channel(address, self._tls) as channel:
             call = router_pb2_grpc.RouterServiceStub(channel).Dispatch()
-            outbox: Outbox[router_pb2.DispatchRequest] = Outbox(MAX_UNSENT)
-            outbox.put(router_pb2.DispatchRequest(hello=self._greeting()))
+            outbox: Outbox[router_pb2.GatewayFrame] = Outbox(MAX_UNSENT)
+            outbox.put(router_pb2.GatewayFrame(hello=self._greeting()))
             await self._greet(call, outbox)
             log.info("connected to router %s", address)
-            await converse(call, outbox, self._take)
+            await converse(call, outbox, _message, self._take)
 
     def _greeting(self) -> router_pb2.DispatchHello:
         """Names all that is still wanted, or whose end is about to be told: what else the router has is of no use."""
@@ -148,9 +148,9 @@ class RouterClient:
         hello.MergeFrom(self._hello)
         return hello
 
-    async def _greet(self, call: object, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
-        """Sends Hello; the first frame back proves that somebody is there."""
-        pump = asyncio.create_task(outbox.pump(call.write))  # type: ignore[attr-defined]
+    async def _greet(self, call: object, outbox: Outbox[router_pb2.GatewayFrame]) -> None:
+        """Sends Hello; the first message back proves that somebody is there."""
+        pump = asyncio.create_task(outbox.pump(lambda frames: call.write(_message(frames))))  # type: ignore[attr-defined]
         try:
             first = await read_one(call, CONNECT_S)
         finally:
@@ -159,12 +159,12 @@ class RouterClient:
         self._connected(outbox)
         self._take(first)
 
-    def _connected(self, outbox: Outbox[router_pb2.DispatchRequest]) -> None:
+    def _connected(self, outbox: Outbox[router_pb2.GatewayFrame]) -> None:
         self._outbox = outbox
         for finish in self._to_say_again():
-            outbox.put(router_pb2.DispatchRequest(finish=finish))
+            outbox.put(router_pb2.GatewayFrame(finish=finish))
         for ticket in self._tickets.values():
-            outbox.put(router_pb2.DispatchRequest(submit=ticket.again()))
+            outbox.put(router_pb2.GatewayFrame(submit=ticket.again()))
 
     def _to_say_again(self) -> list[router_pb2.Finish]:
         oldest = self._lost_at - REPEAT_FINISH_S
@@ -193,21 +193,25 @@ class RouterClient:
     # ---- what the router says
 
     def _take(self, response: router_pb2.DispatchResponse) -> None:
-        match response.WhichOneof("frame"):
+        for frame in response.frames:
+            self._take_frame(frame)
+
+    def _take_frame(self, frame: router_pb2.RouterFrame) -> None:
+        match frame.WhichOneof("frame"):
             case "grant":
-                self._granted(response.grant)
+                self._granted(frame.grant)
             case "queued":
-                self._pass_on(response.queued)
+                self._pass_on(frame.queued)
             case "reject":
-                self._rejected(response.reject)
+                self._rejected(frame.reject)
             case "revoke":
-                self._pass_on(response.revoke)
+                self._pass_on(frame.revoke)
             case "yield":
-                self._pass_on(getattr(response, "yield"))
+                self._pass_on(getattr(frame, "yield"))
             case "catalog":
-                self.catalog = Catalog.of_pools(response.catalog.pools)
+                self.catalog = Catalog.of_pools(frame.catalog.pools)
             case "journal_written":
-                self._logs_written(response.journal_written.logs)
+                self._logs_written(frame.journal_written.logs)
 
     def _granted(self, grant: router_pb2.Grant) -> None:
         """A grant repeated after a reconnect changes nothing: its worker is at work already."""
@@ -226,7 +230,7 @@ class RouterClient:
         """Granted after its end: the Submit came late, through a replica that we had left. So the end is said again."""
         for _, finish in self._finished:
             if (finish.request_id, finish.attempt) == (grant.request_id, grant.attempt) and self._outbox:
-                self._outbox.put(router_pb2.DispatchRequest(finish=finish))
+                self._outbox.put(router_pb2.GatewayFrame(finish=finish))
                 return
 
     def _rejected(self, reject: router_pb2.Reject) -> None:
@@ -239,3 +243,7 @@ class RouterClient:
     def _pass_on(self, frame: router_pb2.Queued | router_pb2.Revoke | router_pb2.Yield) -> None:
         if ticket := self._tickets.get((frame.request_id, frame.attempt)):
             ticket.inbox.put(frame)
+
+
+def _message(frames: Sequence[router_pb2.GatewayFrame]) -> router_pb2.DispatchRequest:
+    return router_pb2.DispatchRequest(frames=frames)

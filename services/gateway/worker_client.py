@@ -1,7 +1,7 @@
 """The gateway's conversations with workers: one stream to each, opened when first needed, carrying every request."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -37,8 +37,8 @@ class WorkerStream:
         self._epoch = hello.worker_epoch
         self._readers: dict[int, Reader] = {}
         self._used_at = clock.monotonic()
-        self._outbox: Outbox[worker_pb2.ServeRequest] = Outbox(MAX_UNSENT)
-        self._outbox.put(worker_pb2.ServeRequest(hello=hello))
+        self._outbox: Outbox[worker_pb2.ServeFrame] = Outbox(MAX_UNSENT)
+        self._outbox.put(worker_pb2.ServeFrame(hello=hello))
 
     @property
     def idle_s(self) -> float:
@@ -50,22 +50,22 @@ class WorkerStream:
 
     def start(self, start: worker_pb2.Start, inbox: Inbox) -> None:
         self._readers[start.stream_id] = Reader(start.attempt, inbox)
-        self._outbox.put(worker_pb2.ServeRequest(start=start))
+        self._outbox.put(worker_pb2.ServeFrame(start=start))
 
     def credit(self, stream_id: int, tokens: int) -> None:
-        self._outbox.put(worker_pb2.ServeRequest(credit=worker_pb2.Credit(stream_id=stream_id, tokens=tokens)))
+        self._outbox.put(worker_pb2.ServeFrame(credit=worker_pb2.Credit(stream_id=stream_id, tokens=tokens)))
 
     def end(self, stream_id: int, cancel: worker_pb2.Cancel | None) -> None:
         """Nothing of this request is read any more; `cancel` tells the worker to stop it."""
         self._used_at = self._clock.monotonic()
         if self._readers.pop(stream_id, None) and cancel:
-            self._outbox.put(worker_pb2.ServeRequest(cancel=cancel))
+            self._outbox.put(worker_pb2.ServeFrame(cancel=cancel))
 
     async def run(self, address: str, tls: rpc.Tls | None) -> None:
         """Connects and carries frames. Always ends by raising StreamEnded."""
         async with rpc.channel(address, tls) as channel:
             call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
-            await converse(call, self._outbox, self._take)
+            await converse(call, self._outbox, _message, self._take)
 
     def lost(self) -> None:
         """The stream is gone; every request on it learns so."""
@@ -94,6 +94,10 @@ class WorkerStream:
     def _inbox_of(self, frame: worker_pb2.Started | worker_pb2.Delta | worker_pb2.Ended) -> Inbox | None:
         reader = self._readers.get(frame.stream_id)
         return reader.inbox if reader and reader.attempt == frame.attempt else None
+
+
+def _message(frames: Sequence[worker_pb2.ServeFrame]) -> worker_pb2.ServeRequest:
+    return worker_pb2.ServeRequest(frames=frames)
 
 
 class WorkerClient:

@@ -18,6 +18,7 @@ from services.router.scripts import Limit, Submission
 from services.router.settings import RouterSettings
 from services.router.store import StoreUnavailable
 from services.router.switchboard import GatewaySession, Switchboard
+from services.shared import rpc
 from services.shared.classes import ServiceClass
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
@@ -56,15 +57,16 @@ class Dispatcher:
     async def serve(
         self, requests: AsyncIterator[pb.DispatchRequest], context: Context
     ) -> AsyncGenerator[pb.DispatchResponse, None]:
-        session = await self._open(requests, context)
+        frames: AsyncIterator[pb.GatewayFrame] = rpc.frames(requests)
+        session = await self._open(frames, context)
         self._switchboard.connect(session)
         session.send(self._welcome())
-        session.send(pb.DispatchResponse(catalog=self._census.catalog))
-        reader = asyncio.create_task(self._read(session, requests), name=f"dispatch {session.gateway_id}")
+        session.send(pb.RouterFrame(catalog=self._census.catalog))
+        reader = asyncio.create_task(self._read(session, frames), name=f"dispatch {session.gateway_id}")
         reader.add_done_callback(lambda _: session.drop(GATEWAY_LEFT))
         try:
-            while frame := await session.outgoing.get():
-                yield frame
+            async for message in session.collected():
+                yield message
         finally:
             reader.cancel()
             self._switchboard.disconnect(session)
@@ -83,8 +85,8 @@ class Dispatcher:
             await context.abort(grpc.StatusCode.NOT_FOUND, "nothing is kept of this stream")
         return pb.ReadLogResponse(log=log)
 
-    async def _open(self, requests: AsyncIterator[pb.DispatchRequest], context: Context) -> GatewaySession:
-        first = await anext(aiter(requests), None)
+    async def _open(self, frames: AsyncIterator[pb.GatewayFrame], context: Context) -> GatewaySession:
+        first = await anext(frames, None)
         if first is None or not first.hello.session_id:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first frame must be a hello with a session id")
         hello = first.hello
@@ -104,29 +106,29 @@ class Dispatcher:
         except StoreUnavailable:
             log.warning("the lease of a gateway that left is not shortened", extra={"gateway": session.gateway_id})
 
-    def _welcome(self) -> pb.DispatchResponse:
+    def _welcome(self) -> pb.RouterFrame:
         welcome = pb.DispatchWelcome(router_id=self._router_id, session_lease_ms=self._settings.session_lease_ms)
-        return pb.DispatchResponse(welcome=welcome)
+        return pb.RouterFrame(welcome=welcome)
 
-    async def _read(self, session: GatewaySession, requests: AsyncIterator[pb.DispatchRequest]) -> None:
+    async def _read(self, session: GatewaySession, frames: AsyncIterator[pb.GatewayFrame]) -> None:
         """Starts the work of each frame without waiting for the last one's; tasks start in order, so calls do too."""
         room = asyncio.Semaphore(MAX_UNDERWAY)
         async with asyncio.TaskGroup() as underway:
-            async for request in requests:
+            async for frame in frames:
                 await room.acquire()
-                task = underway.create_task(self._handle(session, request))
+                task = underway.create_task(self._handle(session, frame))
                 task.add_done_callback(lambda _: room.release())
 
-    async def _handle(self, session: GatewaySession, request: pb.DispatchRequest) -> None:
-        match request.WhichOneof("frame"):
+    async def _handle(self, session: GatewaySession, frame: pb.GatewayFrame) -> None:
+        match frame.WhichOneof("frame"):
             case "submit":
-                await self._submit(session, request.submit)
+                await self._submit(session, frame.submit)
             case "finish":
-                session.waiting.pop(request.finish.request_id, None)
-                await self._finish(request.finish)
+                session.waiting.pop(frame.finish.request_id, None)
+                await self._finish(frame.finish)
             case "journal_write":
-                written = await self._journal.write(request.journal_write.parts)
-                session.send(pb.DispatchResponse(journal_written=written))
+                written = await self._journal.write(frame.journal_write.parts)
+                session.send(pb.RouterFrame(journal_written=written))
             case other:
                 session.drop(f"unexpected frame {other}")
 

@@ -35,7 +35,7 @@ _REVOCATIONS: dict[str, pb.RevokeReason.ValueType] = {
 }
 
 
-def answer(submission: Submission, reply: Answer) -> pb.DispatchResponse:
+def answer(submission: Submission, reply: Answer) -> pb.RouterFrame:
     match reply:
         case Granted():
             return grant(reply)
@@ -47,8 +47,8 @@ def answer(submission: Submission, reply: Answer) -> pb.DispatchResponse:
             return refuse(submission.request_id, submission.attempt, reply)
 
 
-def grant(event: Granted) -> pb.DispatchResponse:
-    return pb.DispatchResponse(
+def grant(event: Granted) -> pb.RouterFrame:
+    return pb.RouterFrame(
         grant=pb.Grant(
             request_id=event.request_id,
             attempt=event.attempt,
@@ -64,8 +64,8 @@ def grant(event: Granted) -> pb.DispatchResponse:
     )
 
 
-def queued(request_id: str, attempt: int, reply: Queued) -> pb.DispatchResponse:
-    return pb.DispatchResponse(
+def queued(request_id: str, attempt: int, reply: Queued) -> pb.RouterFrame:
+    return pb.RouterFrame(
         queued=pb.Queued(
             request_id=request_id,
             attempt=attempt,
@@ -76,33 +76,33 @@ def queued(request_id: str, attempt: int, reply: Queued) -> pb.DispatchResponse:
     )
 
 
-def revoke(event: Revoked) -> pb.DispatchResponse:
+def revoke(event: Revoked) -> pb.RouterFrame:
     reason = _REVOCATIONS[event.reason]
-    return pb.DispatchResponse(revoke=pb.Revoke(request_id=event.request_id, attempt=event.attempt, reason=reason))
+    return pb.RouterFrame(revoke=pb.Revoke(request_id=event.request_id, attempt=event.attempt, reason=reason))
 
 
-def expired(event: Expired) -> pb.DispatchResponse:
+def expired(event: Expired) -> pb.RouterFrame:
     return reject(event.request_id, event.attempt, "expired")
 
 
-def crowded_out(event: CrowdedOut) -> pb.DispatchResponse:
+def crowded_out(event: CrowdedOut) -> pb.RouterFrame:
     return refuse(event.request_id, event.attempt, Refused("queue_full", event.retry_after_ms))
 
 
-def yield_(event: YieldAsked) -> pb.DispatchResponse:
+def yield_(event: YieldAsked) -> pb.RouterFrame:
     # `yield` is a word of Python's, so the field has no name to assign to.
-    response = pb.DispatchResponse()
+    response = pb.RouterFrame()
     getattr(response, "yield").CopyFrom(pb.Yield(request_id=event.request_id, attempt=event.attempt))
     return response
 
 
-def reject(request_id: str, attempt: int, kind: str) -> pb.DispatchResponse:
+def reject(request_id: str, attempt: int, kind: str) -> pb.RouterFrame:
     return refuse(request_id, attempt, Refused(kind))
 
 
-def refuse(request_id: str, attempt: int, refused: Refused) -> pb.DispatchResponse:
+def refuse(request_id: str, attempt: int, refused: Refused) -> pb.RouterFrame:
     reason, retry_after_ms = _REFUSALS[refused.kind]
-    return pb.DispatchResponse(
+    return pb.RouterFrame(
         reject=pb.Reject(
             request_id=request_id,
             attempt=attempt,

@@ -1,6 +1,8 @@
 """Who is connected to this replica: gateway sessions and workers, and how to reach each."""
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from services.router.events import CrowdedOut, DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked, YieldAsked
@@ -9,36 +11,46 @@ from services.router.metrics import RouterMetrics
 from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000
+MAX_TOGETHER = 256
 MAX_ASKED = 2
 
 
-@dataclass(slots=True)
 class GatewaySession:
     """One gateway's Dispatch stream."""
 
-    session_id: str
-    gateway_id: str
-    outgoing: asyncio.Queue[pb.DispatchResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_OUTGOING))
-    dropped: str = ""
-    # Requests that were told to wait, and the pool of each.
-    waiting: dict[str, str] = field(default_factory=dict)
+    def __init__(self, session_id: str, gateway_id: str) -> None:
+        self.session_id, self.gateway_id = session_id, gateway_id
+        # Requests that were told to wait, and the pool of each.
+        self.waiting: dict[str, str] = {}
+        self.dropped = ""
+        self._outgoing: deque[pb.RouterFrame] = deque()
+        self._filled = asyncio.Event()
 
     def waits_in(self, pool: str) -> list[str]:
         return [request_id for request_id, of_pool in self.waiting.items() if of_pool == pool]
 
-    def send(self, frame: pb.DispatchResponse) -> None:
+    def send(self, frame: pb.RouterFrame) -> None:
         """A gateway that does not read loses its stream; it reconnects and is told the state anew."""
-        try:
-            self.outgoing.put_nowait(frame)
-        except asyncio.QueueFull:
+        if len(self._outgoing) >= MAX_OUTGOING:
             self.drop(f"{MAX_OUTGOING} frames are waiting to be read")
+        else:
+            self._outgoing.append(frame)
+            self._filled.set()
 
     def drop(self, why: str) -> None:
-        """Ends the stream after what is queued now is thrown away."""
+        """Ends the stream; what waits to be sent is thrown away."""
         self.dropped = self.dropped or why
-        while not self.outgoing.empty():
-            self.outgoing.get_nowait()
-        self.outgoing.put_nowait(None)
+        self._filled.set()
+
+    async def collected(self) -> AsyncIterator[pb.DispatchResponse]:
+        """All frames that wait, each time there are some, until the session is dropped."""
+        while not self.dropped:
+            together = [self._outgoing.popleft() for _ in range(min(len(self._outgoing), MAX_TOGETHER))]
+            if together:
+                yield pb.DispatchResponse(frames=together)
+            else:
+                self._filled.clear()
+                await self._filled.wait()
 
 
 @dataclass(slots=True)
@@ -100,7 +112,7 @@ class Switchboard:
             if session := self._sessions.get(session_id):
                 session.drop(why)
 
-    def broadcast(self, frame: pb.DispatchResponse) -> None:
+    def broadcast(self, frame: pb.RouterFrame) -> None:
         for session in self._sessions.values():
             session.send(frame)
 
@@ -128,7 +140,7 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
     )
 
 
-def _frame(event: Granted | Revoked | Expired | CrowdedOut | YieldAsked) -> pb.DispatchResponse:
+def _frame(event: Granted | Revoked | Expired | CrowdedOut | YieldAsked) -> pb.RouterFrame:
     match event:
         case Granted():
             return grant(event)

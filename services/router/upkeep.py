@@ -134,7 +134,7 @@ class Upkeep:
         """Raises RedisError."""
         rows = [await count(self._store.client(queue.keys), queue.keys) for queue in self._queues.values()]
         if self._census.update(rows):
-            self._switchboard.broadcast(pb.DispatchResponse(catalog=self._census.catalog))
+            self._switchboard.broadcast(pb.RouterFrame(catalog=self._census.catalog))
         for row in rows:
             self._measure(row)
         for queue in self._queues.values():

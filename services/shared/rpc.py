@@ -1,6 +1,6 @@
 """gRPC channels and servers with the options that all internal traffic shares; mutual TLS when keys are given."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,13 @@ def server(
     # As a dictionary: of an option that is given twice, gRPC takes the first.
     options = {**dict(_SERVER), "grpc.max_receive_message_length": max_message_bytes, **dict(extra or [])}
     return grpc.aio.server(interceptors=list(interceptors), options=list(options.items()))
+
+
+async def frames(messages: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """The frames of messages that carry several each, one by one."""
+    async for message in messages:
+        for frame in message.frames:
+            yield frame
 
 
 def bind(server: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:

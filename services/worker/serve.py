@@ -61,10 +61,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Serve(  # noqa: N802 -- gRPC names it
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> AsyncIterator[pb.ServeResponse]:
-        await self._greet(request_iterator, context)
+        frames: AsyncIterator[pb.ServeFrame] = rpc.frames(request_iterator)
+        await self._greet(frames, context)
         stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
         self._streams.add(stream)
-        reading = asyncio.create_task(stream.read(request_iterator), name="serve-read")
+        reading = asyncio.create_task(stream.read(frames), name="serve-read")
         reading.add_done_callback(lambda _: stream.batch.close())
         try:
             async for message in stream.batch.collected():
@@ -100,10 +101,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         except EngineError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    async def _greet(self, frames: AsyncIterator[pb.ServeRequest], context: Context) -> None:
+    async def _greet(self, frames: AsyncIterator[pb.ServeFrame], context: Context) -> None:
         try:
             async with asyncio.timeout(self._hello_s):
-                first = await anext(aiter(frames), None)
+                first = await anext(frames, None)
         except TimeoutError:
             await _refuse(context, f"no Hello came within {self._hello_s:g} s")
         if first is None or first.WhichOneof("frame") != "hello":
@@ -143,7 +144,7 @@ class GatewayStream:
         self._tasks = Tasks()
         self.batch = Batch()
 
-    async def read(self, frames: AsyncIterator[pb.ServeRequest]) -> None:
+    async def read(self, frames: AsyncIterator[pb.ServeFrame]) -> None:
         """Takes frames until the gateway has no more, then aborts what runs."""
         async for frame in frames:
             match frame.WhichOneof("frame"):

@@ -73,7 +73,7 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
     async def Serve(self, requests: AsyncIterator[worker_pb2.ServeRequest], context: Any) -> None:  # type: ignore[override]  # noqa: N802
         running: dict[int, asyncio.Task[None]] = {}
         try:
-            async for request in requests:
+            async for request in rpc.frames(requests):
                 match request.WhichOneof("frame"):
                     case "hello":
                         await self._greet(request.hello, context)
@@ -164,10 +164,10 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
 
 @dataclass
 class Session:
-    outgoing: asyncio.Queue[router_pb2.DispatchResponse] = field(default_factory=asyncio.Queue)
+    outgoing: asyncio.Queue[router_pb2.RouterFrame] = field(default_factory=asyncio.Queue)
 
     def send(self, **frame: Any) -> None:
-        self.outgoing.put_nowait(router_pb2.DispatchResponse(**frame))
+        self.outgoing.put_nowait(router_pb2.RouterFrame(**frame))
 
 
 class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
@@ -199,7 +199,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
                 if not sending.done():
                     sending.cancel()
                     return
-                await context.write(sending.result())
+                await context.write(router_pb2.DispatchResponse(frames=[sending.result()]))
         finally:
             reader.cancel()
 
@@ -232,7 +232,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         self.session.send(revoke=frame)
 
     async def _read(self, requests: AsyncIterator[router_pb2.DispatchRequest], session: Session) -> None:
-        async for request in requests:
+        async for request in rpc.frames(requests):
             match request.WhichOneof("frame"):
                 case "hello":
                     self.hellos.append(request.hello)

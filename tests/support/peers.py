@@ -7,6 +7,7 @@ from itertools import count
 
 import grpc
 
+from services.shared import rpc
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import RouterServiceStub
@@ -19,13 +20,13 @@ class Gateway:
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
-        self.inbox: asyncio.Queue[pb.DispatchResponse] = asyncio.Queue()
+        self.inbox: asyncio.Queue[pb.RouterFrame] = asyncio.Queue()
         self.catalog = pb.Catalog()
         self.standing: dict[tuple[str, int], pb.Queued] = {}
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        async for frame in self._stream:  # type: ignore[attr-defined]
+        async for frame in rpc.frames(self._stream):  # type: ignore[arg-type]
             match frame.WhichOneof("frame"):
                 case "catalog":
                     self.catalog = frame.catalog
@@ -36,8 +37,8 @@ class Gateway:
                         self.standing[frame.queued.request_id, frame.queued.attempt] = frame.queued
                     self.inbox.put_nowait(frame)
 
-    async def send(self, frame: pb.DispatchRequest) -> None:
-        await self._stream.write(frame)  # type: ignore[attr-defined]
+    async def send(self, frame: pb.GatewayFrame) -> None:
+        await self._stream.write(pb.DispatchRequest(frames=[frame]))  # type: ignore[attr-defined]
 
     async def submit(self, request_id: str, service_class: str = "default", attempt: int = 1, **fields: object) -> None:
         self.standing.pop((request_id, attempt), None)
@@ -48,7 +49,7 @@ class Gateway:
             service_class=pb.ServiceClass.Value(f"SERVICE_CLASS_{service_class.upper()}"),
             **fields,  # type: ignore[arg-type]
         )
-        await self.send(pb.DispatchRequest(submit=submit))
+        await self.send(pb.GatewayFrame(submit=submit))
 
     async def finish(self, request_id: str, attempt: int = 1, outcome: str = "completed", **usage: int) -> None:
         finish = pb.Finish(
@@ -58,7 +59,7 @@ class Gateway:
             outcome=pb.Outcome.Value(f"OUTCOME_{outcome.upper()}"),
             **usage,
         )
-        await self.send(pb.DispatchRequest(finish=finish))
+        await self.send(pb.GatewayFrame(finish=finish))
 
     async def next(self, kind: str) -> object:
         """The next frame, which must be of this kind."""
@@ -84,7 +85,7 @@ async def gateway(address: str, session_id: str | None = None, *, held: tuple[st
         peer = Gateway(RouterServiceStub(connection).Dispatch())
         session_id = session_id or f"session-{next(_ids)}"
         hello = pb.DispatchHello(gateway_id="test", session_id=session_id, held_requests=held)
-        await peer.send(pb.DispatchRequest(hello=hello))
+        await peer.send(pb.GatewayFrame(hello=hello))
         await peer.next("welcome")
         yield peer
         peer._reader.cancel()

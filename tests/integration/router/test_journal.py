@@ -40,7 +40,7 @@ async def write(peer: Gateway, *parts: tuple[str, int, bytes], tenant: str = "t"
     frame = pb.JournalWrite(
         parts=[pb.LogPart(request_id=i, pool=pool, tenant=tenant, offset=at, data=data) for i, at, data in parts]
     )
-    await peer.send(pb.DispatchRequest(journal_write=frame))
+    await peer.send(pb.GatewayFrame(journal_write=frame))
     written = await peer.next("journal_written")
     assert isinstance(written, pb.JournalWritten)
     assert [log.request_id for log in written.logs] == [request_id for request_id, _, _ in parts]

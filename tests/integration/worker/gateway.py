@@ -21,7 +21,7 @@ class Gateway:
         self.responses: list[pb.ServeResponse] = []
 
     async def hello(self, epoch: int = 0) -> None:
-        await self._call.write(pb.ServeRequest(hello=pb.Hello(gateway_id="test", worker_epoch=epoch)))
+        await self._say(pb.ServeFrame(hello=pb.Hello(gateway_id="test", worker_epoch=epoch)))
 
     async def start(
         self, stream_id: int, text: str = "hello", sampling: pb.Sampling | None = None, **fields: Any
@@ -29,7 +29,7 @@ class Gateway:
         """Attempt 1 of a request, with further fields of Start."""
         named: dict[str, Any] = {"stream_id": stream_id, "request_id": f"r{stream_id}", "attempt": 1}
         start = pb.Start(text=text, sampling=sampling, **named, **fields)
-        await self._call.write(pb.ServeRequest(start=start))
+        await self._say(pb.ServeFrame(start=start))
 
     async def cancel(
         self,
@@ -37,10 +37,13 @@ class Gateway:
         attempt: int = 1,
         reason: pb.CancelReason.ValueType = pb.CANCEL_REASON_CLIENT_LEFT,
     ) -> None:
-        await self._call.write(pb.ServeRequest(cancel=pb.Cancel(stream_id=stream_id, attempt=attempt, reason=reason)))
+        await self._say(pb.ServeFrame(cancel=pb.Cancel(stream_id=stream_id, attempt=attempt, reason=reason)))
 
     async def credit(self, stream_id: int, tokens: int) -> None:
-        await self._call.write(pb.ServeRequest(credit=pb.Credit(stream_id=stream_id, tokens=tokens)))
+        await self._say(pb.ServeFrame(credit=pb.Credit(stream_id=stream_id, tokens=tokens)))
+
+    async def _say(self, frame: pb.ServeFrame) -> None:
+        await self._call.write(pb.ServeRequest(frames=[frame]))
 
     async def hang_up(self) -> None:
         await self._call.done_writing()

@@ -204,7 +204,7 @@ async def hello(address: str, epoch: int | None) -> grpc.StatusCode:
     async with rpc.channel(address) as channel:
         call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
         if epoch is None:
-            await call.write(pb.ServeRequest(credit=pb.Credit(stream_id=1, tokens=1)))
+            await call.write(pb.ServeRequest(frames=[pb.ServeFrame(credit=pb.Credit(stream_id=1, tokens=1))]))
         else:
             await Gateway(call).hello(epoch)
         await call.done_writing()

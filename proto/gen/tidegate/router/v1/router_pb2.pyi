@@ -219,8 +219,31 @@ Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
 @_typing.final
 class DispatchRequest(_message.Message):
-    """---- Dispatch: gateway to router ----"""
+    """---- Dispatch: gateway to router ----
 
+    All that waited while the message before was written, in order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatewayFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___GatewayFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchRequest: _TypeAlias = DispatchRequest  # noqa: Y015
+
+@_typing.final
+class GatewayFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
@@ -251,7 +274,7 @@ class DispatchRequest(_message.Message):
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
-Global___DispatchRequest: _TypeAlias = DispatchRequest  # noqa: Y015
+Global___GatewayFrame: _TypeAlias = GatewayFrame  # noqa: Y015
 
 @_typing.final
 class DispatchHello(_message.Message):
@@ -526,8 +549,31 @@ Global___Finish: _TypeAlias = Finish  # noqa: Y015
 
 @_typing.final
 class DispatchResponse(_message.Message):
-    """---- Dispatch: router to gateway ----"""
+    """---- Dispatch: router to gateway ----
 
+    All that waited while the message before was written, in order.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frames(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouterFrame]: ...
+    def __init__(
+        self,
+        *,
+        frames: _abc.Iterable[Global___RouterFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DispatchResponse: _TypeAlias = DispatchResponse  # noqa: Y015
+
+@_typing.final
+class RouterFrame(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
@@ -571,7 +617,7 @@ class DispatchResponse(_message.Message):
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
-Global___DispatchResponse: _TypeAlias = DispatchResponse  # noqa: Y015
+Global___RouterFrame: _TypeAlias = RouterFrame  # noqa: Y015
 
 @_typing.final
 class DispatchWelcome(_message.Message):
