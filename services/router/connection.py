@@ -69,8 +69,11 @@ class _Located:
     def __init__(self, *, locate: Locate, **options: Any) -> None:
         super().__init__(**options)
         self._locate = locate
+        # SHA of each script that this connection loaded: its server has it, unless an operator flushed them.
+        self.loaded: set[str] = set()
 
     async def _connect(self) -> None:
+        self.loaded.clear()
         self.host, self.port = await self._locate()
         await super()._connect()  # type: ignore[misc]
 

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from services.router.connection import RedisAccess, connect
 from services.router.keys import PoolKeys
@@ -125,14 +125,10 @@ class Lane:
 
     async def _send(self, batch: list[_Pending]) -> None:
         started = perf_counter()
+        for pending in batch:
+            self._metrics.scripts.labels(pending.call.script.name).inc()
         try:
-            answers = await self._execute(batch)
-            missing = [p for p, answer in zip(batch, answers, strict=True) if isinstance(answer, NoScriptError)]
-            if missing:
-                # A script that Redis does not know has not run, so sending it again is safe.
-                await self._load(missing)
-                again = iter(await self._execute(missing))
-                answers = [next(again) if isinstance(answer, NoScriptError) else answer for answer in answers]
+            answers = await self._execute([pending.call for pending in batch])
         except (RedisError, OSError) as error:
             self.failures += 1
             self._metrics.redis_failures.inc()
@@ -142,17 +138,20 @@ class Lane:
         for pending, answer in zip(batch, answers, strict=True):
             _settle(pending, answer)
 
-    async def _execute(self, batch: list[_Pending]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for pending in batch:
-            call = pending.call
-            self._metrics.scripts.labels(call.script.name).inc()
-            pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
-        return list(await pipeline.execute(raise_on_error=False))
-
-    async def _load(self, missing: list[_Pending]) -> None:
-        for script in {pending.call.script for pending in missing}:
-            await self.client.script_load(script.source)
+    async def _execute(self, calls: list[Call]) -> list[Any]:
+        pool = self.client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            answers = await _run(connection, calls)
+            missing = [call for call, answer in zip(calls, answers, strict=True) if isinstance(answer, NoScriptError)]
+            if missing:
+                # An operator flushed them. A script that Redis does not know has not run: to send it again is safe.
+                connection.loaded.clear()
+                again = iter(await _run(connection, missing))
+                answers = [next(again) if isinstance(answer, NoScriptError) else answer for answer in answers]
+        finally:
+            await pool.release(connection)
+        return answers
 
     def _count_refused(self, answers: list[Any]) -> None:
         """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
@@ -165,6 +164,26 @@ class Lane:
         for pending in self._pending:
             _settle(pending, StoreUnavailable("the router stops"))
         await self.client.aclose()
+
+
+async def _run(connection: Any, calls: list[Call]) -> list[Any]:
+    """Scripts that the server may not know go first, so that no call fails while later ones run."""
+    unknown = {call.script.sha: call.script for call in calls if call.script.sha not in connection.loaded}
+    loads = [("SCRIPT LOAD", script.source) for script in unknown.values()]
+    runs = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
+    await connection.send_packed_command(connection.pack_commands([*loads, *runs]))
+    for sha in unknown:
+        if not isinstance(await _answer(connection), ResponseError):
+            connection.loaded.add(sha)
+    return [await _answer(connection) for _ in runs]
+
+
+async def _answer(connection: Any) -> Any:
+    """What Redis refuses is an answer. Raises RedisError, OSError when the connection is of no more use."""
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _settle(pending: _Pending, answer: Any) -> None:

@@ -1,5 +1,6 @@
 """Redis as operators run it: in a cluster, watched by Sentinels, behind TLS, full, demoted."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from redis.crc import key_slot
 
 from services.router.app import RouterApp
 from services.router.connection import RedisAccess
-from services.router.events import decode_answer, decode_event
+from services.router.events import Granted, decode_answer, decode_event
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.redis_url import RedisUrl
@@ -60,6 +61,31 @@ async def serve_two(store: Store, pool: str) -> None:
     assert kinds == ["Granted", "Queued"]
     _, events = await store.call(scripts.finish("r1", 1, RULES, actual_tokens=10))
     assert [getattr(decode_event(event), "request_id", "") for event in events] == ["r2"]
+
+
+async def test_calls_run_in_order_whichever_scripts_the_server_knows(
+    redis_server: str, redis_client: redis.Redis
+) -> None:
+    """As when another replica has loaded the later one: no finish runs after the submit that it makes room for."""
+    access = RedisAccess(RedisUrl.parse(redis_server))
+    scripts = PoolScripts(PoolKeys("tide"), "router", Composition("prefix"))
+    finish = scripts.finish("r2", 1, RULES, actual_tokens=10)
+    submission = Submission("s", "r3", 1, ServiceClass.DEFAULT, 10, 60_000)
+    submit = scripts.submit(submission, RULES, lease_ms=60_000, no_worker_grace_ms=0)
+    async with running_store(access, "tide") as before:
+        await serve_two(before, "tide")
+    redis_client.script_flush()
+    redis_client.script_load(submit.script.source)
+    async with running_store(access, "tide") as store:
+        _, (document, _) = await asyncio.gather(store.call(finish), store.call(submit))
+    assert isinstance(decode_answer(document, "s", "r3", 1), Granted)
+
+
+async def test_scripts_that_an_operator_flushed_are_loaded_again(redis_server: str, redis_client: redis.Redis) -> None:
+    async with running_store(RedisAccess(RedisUrl.parse(redis_server)), "tide") as store:
+        await serve_two(store, "tide")
+        redis_client.script_flush()
+        assert await finished(store, PoolScripts(PoolKeys("tide"), "router", Composition("prefix")), "r2")
 
 
 async def test_every_pool_of_a_cluster_is_kept_by_the_node_that_has_its_slot(tmp_path: Path) -> None:
