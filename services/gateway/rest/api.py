@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -29,6 +29,7 @@ from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
 from services.gateway.openai.whole import ChatWhole, CompletionWhole
 from services.gateway.rest import examples
 from services.gateway.rest.body import read_object
+from services.gateway.rest.direct_route import DirectRoute
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.idempotency import Asked, Idempotency
@@ -67,30 +68,8 @@ class Api:
     def app(self) -> FastAPI:
         # Its own pages load scripts from elsewhere; console/static/docs.html shows the document instead.
         app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, redirect_slashes=False)
+        app.include_router(self._asked())
         add = app.add_api_route
-        add(
-            "/v1/chat/completions",
-            self.chat,
-            methods=["POST"],
-            openapi_extra=body_of(ChatCompletionRequest, examples.CHAT),
-        )
-        add(
-            "/v1/completions",
-            self.complete,
-            methods=["POST"],
-            openapi_extra=body_of(CompletionRequest, examples.COMPLETION),
-        )
-        add("/v1/responses", self.respond, methods=["POST"], openapi_extra=body_of(ResponsesRequest, examples.RESPONSE))
-        add("/v1/tokenize", self.tokenize, methods=["POST"], openapi_extra=body_of(TokenizeRequest, examples.TOKENIZE))
-        add(
-            "/v1/detokenize",
-            self.detokenize,
-            methods=["POST"],
-            openapi_extra=body_of(DetokenizeRequest, examples.DETOKENIZE),
-        )
-        add(
-            "/v1/embeddings", self.embed, methods=["POST"], openapi_extra=body_of(EmbeddingsRequest, examples.EMBEDDING)
-        )
         add("/v1/models", self.list_models, methods=["GET"])
         add("/v1/models/{model_id:path}", self.show_model, methods=["GET"])
         add("/livez", self.livez, methods=["GET"], response_class=PlainTextResponse)
@@ -101,6 +80,20 @@ class Api:
         app.add_exception_handler(RequestValidationError, _wrong_query)
         app.add_exception_handler(Exception, _fault)
         return app
+
+    def _asked(self) -> APIRouter:
+        """What has a body."""
+        router = APIRouter(route_class=DirectRoute)
+        for path, endpoint, body, example in (
+            ("/v1/chat/completions", self.chat, ChatCompletionRequest, examples.CHAT),
+            ("/v1/completions", self.complete, CompletionRequest, examples.COMPLETION),
+            ("/v1/responses", self.respond, ResponsesRequest, examples.RESPONSE),
+            ("/v1/tokenize", self.tokenize, TokenizeRequest, examples.TOKENIZE),
+            ("/v1/detokenize", self.detokenize, DetokenizeRequest, examples.DETOKENIZE),
+            ("/v1/embeddings", self.embed, EmbeddingsRequest, examples.EMBEDDING),
+        ):
+            router.add_api_route(path, endpoint, methods=["POST"], openapi_extra=body_of(body, example))
+        return router
 
     async def chat(self, request: Request) -> Response:
         return await self._answer(request, self._asking.chat, CHAT)

@@ -1,6 +1,8 @@
 """The client's end of one HTTP connection, which may stall or leave."""
 
-from starlette.types import Receive, Scope, Send
+from contextlib import AbstractContextManager, nullcontext
+
+from starlette.types import Scope, Send
 
 from services.gateway.readable import Readable
 from services.gateway.rest.exchange import Exchange
@@ -12,8 +14,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Client:
-    def __init__(self, scope: Scope, receive: Receive, send: Send, stall_timeout_s: float) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    def __init__(self, scope: Scope, send: Send, stall_timeout_s: float) -> None:
+        self._scope, self._send = scope, send
         self._patience = Patience(stall_timeout_s, self._abort)
         # None where an answer is recorded, and read by its clients later.
         self._connection: Connection | None = scope["state"].get(CONNECTION)
@@ -55,11 +57,11 @@ class Client:
         if not isinstance(error, ClientLeft):
             await self.send(last_words, more=False)
 
-    async def watch(self, answer: Readable) -> None:
-        """Interrupts the answer once the client has left."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        answer.interrupt(ClientLeft("The client left."))
+    def watched(self, answer: Readable) -> AbstractContextManager[None]:
+        """Interrupts the answer if the client leaves meanwhile. A recorded one has no client that could."""
+        if self._connection is None:
+            return nullcontext()
+        return self._connection.watched(lambda: answer.interrupt(ClientLeft("The client left.")))
 
     def _abort(self) -> None:
         """Closes without waiting for what is unsent, which nobody would read; whoever sends then goes on."""

@@ -213,7 +213,7 @@ class Replay(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises the error of an answer that never began."""
-        recording, client = self._recording, Client(scope, receive, send, self._stall_timeout_s)
+        recording, client = self._recording, Client(scope, send, self._stall_timeout_s)
         client.exchange.model = recording.exchange.model
         index = 0
         while message := await recording.message(index):

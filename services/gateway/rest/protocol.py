@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -18,8 +20,9 @@ CONNECTION = "tidegate.connection"
 class Connection:
     """One response's way to the socket, without waiting: what ASGI has no words for."""
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+    def __init__(self, cycle: RequestResponseCycle, when_lost: set[Callable[[], None]]) -> None:
+        """when_lost: what is called when the client leaves."""
+        self._cycle, self._when_lost = cycle, when_lost
 
     @property
     def keeps_up(self) -> bool:
@@ -29,6 +32,19 @@ class Connection:
     def write(self, part: bytes) -> None:
         """A part, not empty, of a body without a declared length that has begun and goes on."""
         self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+
+    @contextmanager
+    def watched(self, when_lost: Callable[[], None]) -> Iterator[None]:
+        """`when_lost` is called if the client leaves meanwhile, or has left. The request has been read."""
+        # A large body makes uvicorn stop reading, and whoever does not read does not notice either.
+        self._cycle.flow.resume_reading()
+        if self._cycle.transport.is_closing():
+            when_lost()
+        self._when_lost.add(when_lost)
+        try:
+            yield
+        finally:
+            self._when_lost.discard(when_lost)
 
     def abort(self) -> None:
         """Drops the connection and what is unsent."""
@@ -46,6 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._refused = False
         self._patience: asyncio.TimerHandle | None = None
+        self._when_lost: set[Callable[[], None]] = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,6 +72,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_awaiting()
         super().connection_lost(exc)
+        for tell in list(self._when_lost):
+            tell()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -81,7 +100,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise ValueError("more than one Host header")
         super().on_headers_complete()
         # The task that was started for it has not run yet.
-        self.scope["state"][CONNECTION] = Connection(self.cycle)
+        self.scope["state"][CONNECTION] = Connection(self.cycle, self._when_lost)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, msg)

@@ -59,7 +59,7 @@ class AnswerResponse(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = Client(scope, receive, send, self._stall_timeout_s)
+        client = Client(scope, send, self._stall_timeout_s)
         try:
             await self._answer(client)
         except TidegateError as error:
@@ -77,12 +77,8 @@ class AnswerResponse(Response):
         progress = await self._resumable.progress() if self._resumable else None
         # What a journal keeps has events of its own to go on after.
         wish = None if self._resumable else client.exchange.wish
-        with self._answers.open(self._generation, progress, wish) as answer:
-            watcher = asyncio.create_task(client.watch(answer), name="watch for disconnect")
-            try:
-                await (self._stream(answer, client) if self._generation.stream else self._whole(answer, client))
-            finally:
-                watcher.cancel()
+        with self._answers.open(self._generation, progress, wish) as answer, client.watched(answer):
+            await (self._stream(answer, client) if self._generation.stream else self._whole(answer, client))
 
     async def _stream(self, answer: Readable, client: Client) -> None:
         await self._begin(answer, client)

@@ -125,11 +125,15 @@ async def test_worker_dying_mid_stream_ends_the_stream_with_an_error(cluster: Cl
     assert counted._value.get() == 1
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_client_that_leaves_frees_its_slot(cluster: Cluster, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("stream", "padding"),
+    [(True, 0), (False, 0), pytest.param(False, 200_000, id="a body larger than is read in one go")],
+)
+async def test_client_that_leaves_frees_its_slot(cluster: Cluster, stream: bool, padding: int) -> None:
     cluster.worker.behaviour.hang_after = 2
-    body = {"model": MODEL, "messages": ASK, "stream": stream}
-    request = asyncio.create_task(cluster.http.post("/v1/chat/completions", json=body))
+    body = json.dumps({"model": MODEL, "messages": ASK, "stream": stream}) + " " * padding
+    headers = {"content-type": "application/json"}
+    request = asyncio.create_task(cluster.http.post("/v1/chat/completions", content=body, headers=headers))
     await wait_until(lambda: any(n == 2 for n in cluster.worker.sent_tokens.values()), description="two tokens")
     request.cancel()
     await wait_until(lambda: cluster.worker.cancels, description="the worker sees Cancel", timeout=1)
