@@ -28,18 +28,26 @@ AtOnce = Callable[[list[worker_pb2.Delta]], bool]
 """Takes deltas in the pass that brought them; False: not now, and they wait for the request's task."""
 
 
+MAX_DRAINED = 64
+"""Items that are taken at once: what a slow reader has not got yet stays small while it waits."""
+
+
 class Inbox:
-    """Filled by the readers of shared streams, which never wait; emptied in one go by the request's own task."""
+    """Filled by the readers of shared streams, which never wait; emptied by the request's own task.
+
+    A delta holds the memory of the whole message that it came in, which carries those of many requests. So one that
+    nobody takes in that very pass is kept as its bytes.
+    """
 
     def __init__(self, limit: int) -> None:
         """`limit`: items that may lie unread; only a worker that ignores its credit gets there."""
-        self._items: deque[Item] = deque()
+        self._items: deque[Item | bytes] = deque()
         self._limit = limit
         self._interruption: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
         self._at_once: AtOnce | None = None
 
-    def put(self, item: Item) -> None:
+    def put(self, item: Item | bytes) -> None:
         if len(self._items) >= self._limit:
             self.interrupt(EngineFailed("The answer came faster than it could be taken."))
             return
@@ -51,8 +59,9 @@ class Inbox:
         """To whoever takes them at once, while it waits for nothing else; no task is woken for them."""
         if self._at_once and self._taken(self._at_once, deltas):
             return
+        behind = self._at_once is not None or self._waiting is None
         for delta in deltas:
-            self.put(delta)
+            self.put(delta.SerializeToString() if behind else delta)
 
     def interrupt(self, error: Exception) -> None:
         """From now on every drain raises `error`; the first interruption counts."""
@@ -64,7 +73,7 @@ class Inbox:
         self._items.clear()
 
     async def drain(self, at_once: AtOnce | None = None) -> list[Item]:
-        """Everything that came since the last drain; waits until there is something that `at_once` did not take."""
+        """What came, in order, at most MAX_DRAINED; waits until there is something that `at_once` did not take."""
         while not (self._items or self._interruption):
             self._waiting, self._at_once = asyncio.get_running_loop().create_future(), at_once
             try:
@@ -73,9 +82,11 @@ class Inbox:
                 self._at_once = None
         if self._interruption:
             raise self._interruption
-        items = list(self._items)
-        self._items.clear()
-        return items
+        return [self._next() for _ in range(min(len(self._items), MAX_DRAINED))]
+
+    def _next(self) -> Item:
+        item = self._items.popleft()
+        return worker_pb2.Delta.FromString(item) if isinstance(item, bytes) else item
 
     def _taken(self, at_once: AtOnce, deltas: list[worker_pb2.Delta]) -> bool:
         try:

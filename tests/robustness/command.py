@@ -2,11 +2,13 @@
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 
 def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -18,6 +20,8 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def folder(*, keep: bool) -> Iterator[Path]:
+    """A drill that is told to end (SIGTERM) takes its cluster with it."""
+    signal.signal(signal.SIGTERM, _leave)
     made = Path(tempfile.mkdtemp(prefix="drill-"))
     try:
         yield made
@@ -26,6 +30,10 @@ def folder(*, keep: bool) -> Iterator[Path]:
             say(f"logs are in {made / '.tidegate/logs'}")
         else:
             shutil.rmtree(made)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def say(text: object) -> None:

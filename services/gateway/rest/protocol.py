@@ -14,6 +14,8 @@ MAX_HEADERS = 100
 HEADER_TIMEOUT_S = 10.0
 # The system would let a socket grow to megabytes, and every reader that stalls would hold as much.
 SEND_BUFFER_BYTES = 64 * 1024
+# What the loop holds beyond that. Many small writes cost it four times their bytes.
+UNSENT_BYTES = 16 * 1024
 CONNECTION = "tidegate.connection"
 
 
@@ -67,6 +69,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        transport.set_write_buffer_limits(UNSENT_BYTES)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import sys
+import time
+from math import inf
 
 from loadtests.bench import models
 from tests.robustness import command
@@ -20,11 +22,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--drains", type=int, default=0, help="SIGTERM")
     parser.add_argument("--streams", type=int, default=50, help="open at any time")
     parser.add_argument("--every", type=float, default=1.0, help="seconds between strikes, on average")
+    parser.add_argument("--within", type=float, default=inf, help="seconds after which no worker is struck any more")
     parser.add_argument("--engine", choices=("simulated", "vllm"), default="simulated")
     return parser.parse_args()
 
 
-async def run(built: Arena, fault: WorkerFault, strikes: int, told: argparse.Namespace) -> bool:
+async def run(built: Arena, fault: WorkerFault, strikes: int, until: float, told: argparse.Namespace) -> bool:
     real = told.engine == "vllm"
     asked = questions.questions(questions.VLLM if real else questions.SIMULATED, prompts=3, seed=told.seed)
     made = await drill(
@@ -36,6 +39,7 @@ async def run(built: Arena, fault: WorkerFault, strikes: int, told: argparse.Nam
         every_s=told.every,
         seed=told.seed,
         rests=real,
+        until=until,
     )
     verdict = judge(made)
     command.say(f"{fault.name}, seed {told.seed}: {verdict}")
@@ -48,7 +52,7 @@ def _one_layer() -> tuple[str, str]:
 
 
 def main() -> None:
-    told = parse()
+    began, told = time.monotonic(), parse()
     config, options = (SIMULATED, OPTIONS) if told.engine == "simulated" else (VLLM, (*OPTIONS, *_one_layer()))
     with command.folder(keep=told.keep) as folder, arena(folder, config, *options) as built:
         faults: list[tuple[type[WorkerFault], int]] = [
@@ -56,7 +60,10 @@ def main() -> None:
             (Frozen, told.freezes),
             (Drained, told.drains),
         ]
-        good = [asyncio.run(run(built, fault(built.crew), strikes, told)) for fault, strikes in faults if strikes]
+        until = began + told.within
+        good = [
+            asyncio.run(run(built, fault(built.crew), strikes, until, told)) for fault, strikes in faults if strikes
+        ]
     sys.exit(0 if all(good) else 1)
 
 

@@ -1,8 +1,10 @@
 """One run: streams all the while, workers struck at random moments, then a look at what is left."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from itertools import cycle, islice
+from math import inf
 from random import Random
 
 from tests.robustness.arena import Arena
@@ -42,10 +44,12 @@ class Strikes:
         self.waiting = asyncio.Event()
         """Set while too few workers are ready to strike one."""
 
-    async def run(self, faults: Sequence[WorkerFault], strikes: int) -> None:
+    async def run(self, faults: Sequence[WorkerFault], strikes: int, until: float) -> None:
         """Returns when every worker is ready again."""
         for fault in islice(cycle(faults), strikes):
             ready = await self._enough_ready()
+            if time.monotonic() > until:
+                break
             await asyncio.sleep(self._random.expovariate(1 / self._every_s))
             worker = self._random.choice(ready)
             self.struck.append(Struck(fault.name, worker, self._traffic.now_s(), fault.gap_s))
@@ -85,9 +89,11 @@ async def drill(
     every_s: float,
     seed: int,
     rests: bool = False,
+    until: float = inf,
 ) -> Run:
     """Strikes with one fault after another, `every_s` apart on average, while so many streams are open.
 
+    until: in monotonic time; after it none is struck any more, and the run is judged by what there was.
     rests: none are begun while workers start; on few cores they would take real engines all the time they need for it.
     """
     random = Random(seed)
@@ -95,7 +101,7 @@ async def drill(
     right = await traffic.learn(questions)
     before = await arena.view.metric("gateway", RESUMED)
     strikes_of = Strikes(arena, traffic, random, every_s)
-    striking = asyncio.create_task(strikes_of.run(faults, strikes))
+    striking = asyncio.create_task(strikes_of.run(faults, strikes, until))
     try:
         resting = strikes_of.waiting if rests else None
         await traffic.always_open(lambda: random.choice(questions), streams, striking, resting)

@@ -2,9 +2,10 @@
 
 import asyncio
 
+import psutil
 import pytest
 
-from services.gateway.inbox import Inbox, WorkerLost
+from services.gateway.inbox import MAX_DRAINED, Inbox, WorkerLost
 from tidegate.worker.v1 import worker_pb2
 
 DELTAS = [worker_pb2.Delta(text=text) for text in "abc"]
@@ -72,3 +73,17 @@ async def test_whoever_was_cancelled_is_given_nothing() -> None:
     inbox.put_deltas(DELTAS)
     assert client.taken == []
     assert await inbox.drain() == DELTAS
+
+
+async def test_what_a_slow_reader_leaves_unread_does_not_hold_the_messages_that_it_came_in() -> None:
+    """A message carries the deltas of all requests of a step: one reader of many must not keep all of theirs."""
+    unread, others = 256, 500
+    step = worker_pb2.ServeResponse(deltas=[worker_pb2.Delta(stream_id=n, text=" tide") for n in range(others)])
+    message = step.SerializeToString()
+    inbox = Inbox(limit=unread)
+    before = psutil.Process().memory_info().rss
+    for _ in range(unread):
+        inbox.put_deltas([worker_pb2.ServeResponse.FromString(message).deltas[0]])
+    assert psutil.Process().memory_info().rss - before < unread * len(message)
+    deltas = [item for _ in range(unread // MAX_DRAINED) for item in await inbox.drain()]
+    assert deltas == list(step.deltas[:1]) * unread
