@@ -20,6 +20,9 @@ _COMMON: list[tuple[str, Any]] = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # A window that fits a cluster's network, instead of pings that measure it with every few messages.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
 ]
 _CHANNEL: list[tuple[str, Any]] = [
     *_COMMON,
