@@ -15,7 +15,7 @@ from services.shared.config import Journal, Pool
 from tidegate.router.v1 import router_pb2 as pb
 
 _LUA = Path(__file__).parent / "lua"
-_PART = re.compile(r"^-- @(include \w+|policy order|policy|clock)$", re.MULTILINE)
+_PART = re.compile(r"^ *-- @(include \w+|policy order|policy|clock)$", re.MULTILINE)
 
 NAMES = ("submit", "finish", "heartbeat", "detach", "renew", "reap", "outlook", "record", "journal")
 
@@ -42,10 +42,11 @@ class Script:
     @cached_property
     def source(self) -> str:
         """The file with each of its parts in the place where it names it."""
-        composed = _PART.sub(lambda line: self._part(line[1]).read_text(), (_LUA / f"{self.name}.lua").read_text())
-        return composed.replace(
-            "-- @figures", f"local OVERTAKING, BURST = {self.of.overtaking}, {self.of.burst_tokens}"
-        )
+        figures = f"local OVERTAKING, BURST = {self.of.overtaking}, {self.of.burst_tokens}"
+        return self._composed(_LUA / f"{self.name}.lua").replace("-- @figures", figures)
+
+    def _composed(self, path: Path) -> str:
+        return _PART.sub(lambda line: self._composed(self._part(line[1])), path.read_text())
 
     def _part(self, named: str) -> Path:
         match named.split():

@@ -62,7 +62,7 @@ def header_of(name: str) -> str:
 
 def test_every_script_and_include_is_used() -> None:
     assert {path.stem for path in FOLDER.glob("*.lua")} == set(SCRIPTS)
-    sources = "".join(path.read_text() for path in FOLDER.glob("*.lua"))
+    sources = "".join(path.read_text() for path in FOLDER.rglob("*.lua"))
     for include in FOLDER.glob("include/*.lua"):
         assert f"-- @include {include.stem}\n" in sources
 

@@ -9,14 +9,15 @@ local ROUTER = ARGV[1]
 -- @include keys
 -- @clock
 -- @policy order
+-- @include workers
 -- @include free
 local worker_id = ARGV[2]
-local router, epoch = unpack(redis.call('HMGET', WORKER .. worker_id, 'router', 'epoch'))
+local router, epoch = unpack(redis.call('HMGET', KEY.worker .. worker_id, 'router', 'epoch'))
 if router ~= ROUTER or epoch ~= ARGV[3] then
   return { 0, {} }
 end
-redis.call('HSET', WORKER .. worker_id, 'state', 'detached')
-redis.call('ZADD', WORKERS, 'LT', now + ARGV[4], worker_id)
+redis.call('HSET', KEY.worker .. worker_id, 'state', 'detached')
+redis.call('ZADD', KEY.workers, 'LT', now + ARGV[4], worker_id)
 count_slots(worker_id, 0)
 no_longer_free(worker_id)
 return { 1, {} }

@@ -14,15 +14,13 @@ local ROUTER = ARGV[1]
 -- @include turns
 -- @include limits
 -- @policy order
+-- @include workers
 -- @include free
 -- @include caches
 -- @include release
--- @include suits
--- @policy
--- @include overtake
--- @include grant
-local attempt, expected = unpack(redis.call('HMGET', REQUEST .. ARGV[8], 'attempt', 'expected_cached'))
+-- @include granting
+local attempt, expected = unpack(redis.call('HMGET', KEY.request .. ARGV[8], 'attempt', 'expected_cached'))
 local actual = tonumber(ARGV[10])
 local ended = attempt == ARGV[9] and release(ARGV[8], actual >= 0 and actual or nil)
-grant_ready()
+grant_if_any_wait()
 return { ended and tonumber(expected or 0) or -1, events }

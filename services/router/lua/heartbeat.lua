@@ -17,18 +17,16 @@ local ROUTER = ARGV[1]
 -- @include turns
 -- @include limits
 -- @policy order
+-- @include workers
 -- @include free
 -- @include caches
 -- @include release
--- @include suits
--- @policy
--- @include overtake
--- @include grant
+-- @include granting
 -- @include revoke
 local PRESSED = 0.95 -- of the KV cache in use while requests wait: the engine would only queue more
 local worker_id, epoch, version = ARGV[8], ARGV[9], ARGV[16]
 local kv_tokens, kv_used, waiting = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
-local key = WORKER .. worker_id
+local key = KEY.worker .. worker_id
 
 -- Epochs are decimal strings of up to 20 digits: too long for Lua's numbers.
 local function is_older(a, b)
@@ -53,9 +51,10 @@ redis.call('HSET', key, 'epoch', epoch, 'router', ROUTER, 'state', ARGV[11], 'sl
   'kv_used', kv_used, 'pressed', pressed and 1 or 0, 'version', version, 'adapters', ARGV[17], 'loaded', ARGV[18],
   'address', ARGV[19], 'heartbeat', ARGV[20], 'beat_ms', now,
   'quiet_ms', now + ARGV[10] / 2)
+forget_worker(worker_id)
 count_slots(worker_id, ARGV[11] == 'ready' and tonumber(ARGV[12]) or 0)
-redis.call('ZADD', WORKERS, now + ARGV[10], worker_id)
-redis.call('SET', SEEN, now)
+redis.call('ZADD', KEY.workers, now + ARGV[10], worker_id)
+redis.call('SET', KEY.seen, now)
 refresh_free(worker_id)
-grant_ready()
+grant_if_any_wait()
 return { 1, events }

@@ -16,27 +16,27 @@ end
 
 -- For somewhat longer than asked for, so that it is not said again with every part.
 local function keep(request, tenant)
-  if redis.call('PTTL', LOG .. request) >= KEEP then
+  if redis.call('PTTL', KEY.log .. request) >= KEEP then
     return
   end
   local expires = now + math.floor(1.25 * KEEP)
-  redis.call('PEXPIREAT', LOG .. request, expires)
-  for _, logs in ipairs({ LOGS, TENANT_LOGS .. tenant }) do
+  redis.call('PEXPIREAT', KEY.log .. request, expires)
+  for _, logs in ipairs({ KEY.logs, KEY.tenant_logs .. tenant }) do
     redis.call('ZADD', logs, expires, request)
     redis.call('PEXPIREAT', logs, expires)
   end
 end
 
 local function write(request, tenant, offset, data)
-  local length = redis.call('STRLEN', LOG .. request)
+  local length = redis.call('STRLEN', KEY.log .. request)
   local missing = offset <= length and string.sub(data, length - offset + 1) or ''
   if missing == '' then
     return length
   end
-  if length + #missing > BYTES or length == 0 and (is_full(LOGS, STREAMS) or is_full(TENANT_LOGS .. tenant, OF_TENANT)) then
+  if length + #missing > BYTES or length == 0 and (is_full(KEY.logs, STREAMS) or is_full(KEY.tenant_logs .. tenant, OF_TENANT)) then
     return -1
   end
-  redis.call('APPEND', LOG .. request, missing)
+  redis.call('APPEND', KEY.log .. request, missing)
   keep(request, tenant)
   return length + #missing
 end

@@ -10,7 +10,7 @@
 -- @include turns
 local waiting = {}
 for i = 2, #ARGV do
-  local attempt, rank, place, worker = unpack(redis.call('HMGET', REQUEST .. ARGV[i], 'attempt', 'rank', 'place', 'worker'))
+  local attempt, rank, place, worker = unpack(redis.call('HMGET', KEY.request .. ARGV[i], 'attempt', 'rank', 'place', 'worker'))
   if attempt and not worker then
     local position, wait_ms = outlook(tonumber(rank), place)
     waiting[#waiting + 1] = { ARGV[i], tonumber(attempt), position, wait_ms }

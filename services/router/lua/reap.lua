@@ -18,12 +18,14 @@ local ROUTER = ARGV[1]
 -- @include turns
 -- @include limits
 -- @policy order
+-- @include workers
 -- @include free
 -- @include caches
 -- @include release
 -- @include suits
 -- @policy
 -- @include overtake
+-- @include hold
 -- @include grant
 -- @include revoke
 -- @include preempt
@@ -31,12 +33,12 @@ local SILENCE_MS = 2000
 local limit = tonumber(ARGV[8])
 
 local function may_take_for_lost()
-  local reaped, spared = unpack(redis.call('HMGET', TURNS, 'reaped', 'spared'))
+  local reaped, spared = unpack(redis.call('HMGET', KEY.turns, 'reaped', 'spared'))
   if reaped and now - reaped > SILENCE_MS then
     spared = now + ARGV[10]
-    redis.call('HSET', TURNS, 'spared', spared)
+    redis.call('HSET', KEY.turns, 'spared', spared)
   end
-  redis.call('HSET', TURNS, 'reaped', now)
+  redis.call('HSET', KEY.turns, 'reaped', now)
   return now >= tonumber(spared or 0)
 end
 
@@ -46,69 +48,70 @@ end
 
 -- One with more requests than the limit stays for the next round.
 local function reap_session(session)
-  for _, request_id in ipairs(redis.call('SRANDMEMBER', OWNED .. session, limit)) do
+  for _, request_id in ipairs(redis.call('SRANDMEMBER', KEY.owned .. session, limit)) do
     if not release(request_id) then
-      redis.call('SREM', OWNED .. session, request_id)
+      redis.call('SREM', KEY.owned .. session, request_id)
     end
   end
-  if redis.call('SCARD', OWNED .. session) == 0 then
-    redis.call('DEL', SESSION .. session)
-    redis.call('ZREM', SESSIONS, session)
+  if redis.call('SCARD', KEY.owned .. session) == 0 then
+    redis.call('DEL', KEY.session .. session)
+    redis.call('ZREM', KEY.sessions, session)
   end
 end
 
 local function reap_worker(worker_id)
   count_slots(worker_id, 0)
   forget_cache(worker_id)
-  redis.call('ZREM', WORKERS, worker_id)
+  redis.call('ZREM', KEY.workers, worker_id)
   no_longer_free(worker_id)
-  redis.call('DEL', WORKER .. worker_id)
+  redis.call('DEL', KEY.worker .. worker_id)
+  forget_worker(worker_id)
   revoke_all(worker_id, 'lost')
 end
 
 -- A worker that begins a request says so at once.
 local function take_unbegun(worker_id)
-  local beat, quiet = unpack(redis.call('HMGET', WORKER .. worker_id, 'beat_ms', 'quiet_ms'))
+  local beat, quiet = unpack(redis.call('HMGET', KEY.worker .. worker_id, 'beat_ms', 'quiet_ms'))
   if now < tonumber(quiet or math.huge) then
     return
   end
-  for _, request_id in ipairs(redis.call('SMEMBERS', HELD .. worker_id)) do
-    if tonumber(redis.call('HGET', REQUEST .. request_id, 'granted') or 0) >= tonumber(beat) then
+  for _, request_id in ipairs(redis.call('SMEMBERS', KEY.held .. worker_id)) do
+    if tonumber(redis.call('HGET', KEY.request .. request_id, 'granted') or 0) >= tonumber(beat) then
       revoke(request_id, 'lost')
     end
   end
 end
 
 local function clear_forgotten()
-  local cache = redis.call('SRANDMEMBER', FORGOTTEN)
+  local cache = redis.call('SRANDMEMBER', KEY.forgotten)
   if not cache then
     return
   end
-  local markers = redis.call('ZPOPMIN', CACHE .. cache, limit)
+  local markers = redis.call('ZPOPMIN', KEY.cache .. cache, limit)
   for i = 1, #markers, 2 do
     forget_holder(markers[i], cache)
   end
   if #markers < 2 * limit then
-    redis.call('SREM', FORGOTTEN, cache)
+    redis.call('SREM', KEY.forgotten, cache)
   end
 end
 
 -- A tenant whose last request ends before virtual time stands like one that never came; so do all when a class is idle.
 local function clear_tags(rank)
-  local tenants, virtual = TENANTS[rank + 1], redis.call('HGET', TURNS, 'v' .. rank)
-  local idle = length(rank) == 0 and redis.call('ZCARD', RUNNING[rank + 1]) == 0
+  local tenants, virtual = KEY.tenants[rank + 1], redis.call('HGET', KEY.turns, 'v' .. rank)
+  local idle = length(rank) == 0 and redis.call('ZCARD', KEY.running[rank + 1]) == 0
   local past = redis.call('ZRANGE', tenants, '-inf', idle and '+inf' or virtual or 0, 'BYSCORE', 'LIMIT', 0, limit)
   if #past > 0 then
     redis.call('ZREM', tenants, unpack(past))
   end
   if idle and virtual and redis.call('ZCARD', tenants) == 0 then
-    redis.call('HDEL', TURNS, 'v' .. rank)
+    redis.call('HDEL', KEY.turns, 'v' .. rank)
   end
 end
 
-local sessions, workers, silent, requests = {}, {}, {}, due(DEADLINES)
+local sessions, workers, silent, requests = {}, {}, {}, due(KEY.deadlines)
 if may_take_for_lost() then
-  sessions, workers, silent = due(SESSIONS), due(WORKERS), due(WORKERS, ARGV[9] / 2)
+  sessions, workers, silent = due(KEY.sessions), due(KEY.workers), due(KEY.workers, ARGV[9] / 2)
 end
 for _, session in ipairs(sessions) do
   reap_session(session)
@@ -120,10 +123,10 @@ for _, worker_id in ipairs(silent) do
   take_unbegun(worker_id)
 end
 for _, request_id in ipairs(requests) do
-  if redis.call('EXISTS', REQUEST .. request_id) == 1 then
+  if redis.call('EXISTS', KEY.request .. request_id) == 1 then
     expire(request_id)
   else
-    redis.call('ZREM', DEADLINES, request_id)
+    redis.call('ZREM', KEY.deadlines, request_id)
   end
 end
 clear_forgotten()

@@ -6,7 +6,7 @@
 -- ARGV  1 router id   2 rollout or rules   3 revision that it replaces (0: there is none)   4 a field   5... its value, and so on
 -- Returns 1, or 0 when the revision has been replaced already
 -- @include keys
-local record = ARGV[2] == 'rollout' and ROLLOUT or RULES
+local record = ARGV[2] == 'rollout' and KEY.rollout or KEY.rules
 if (redis.call('HGET', record, 'revision') or '0') ~= ARGV[3] then
   return 0
 end

@@ -12,9 +12,9 @@ local ROUTER = ARGV[1]
 local unknown = {}
 for i = 4, #ARGV do
   local session = ARGV[i]
-  if ARGV[3] == '1' or redis.call('GET', SESSION .. session) == ROUTER then
-    redis.call('SET', SESSION .. session, ROUTER)
-    redis.call('ZADD', SESSIONS, now + ARGV[2], session)
+  if ARGV[3] == '1' or redis.call('GET', KEY.session .. session) == ROUTER then
+    redis.call('SET', KEY.session .. session, ROUTER)
+    redis.call('ZADD', KEY.sessions, now + ARGV[2], session)
   else
     unknown[#unknown + 1] = session
   end

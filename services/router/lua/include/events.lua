@@ -4,12 +4,14 @@
 local OUTBOX_TTL_S = 60
 local events = {}
 
+-- Returns it as it is told.
 local function emit(event)
-  local router = redis.call('GET', SESSION .. event.session)
+  local document, router = cjson.encode(event), redis.call('GET', KEY.session .. event.session)
   if router == ROUTER then
-    events[#events + 1] = cjson.encode(event)
+    events[#events + 1] = document
   elseif router then
-    redis.call('RPUSH', OUTBOX .. router, cjson.encode(event))
-    redis.call('EXPIRE', OUTBOX .. router, OUTBOX_TTL_S)
+    redis.call('RPUSH', KEY.outbox .. router, document)
+    redis.call('EXPIRE', KEY.outbox .. router, OUTBOX_TTL_S)
   end
+  return document
 end

@@ -11,52 +11,35 @@ local AGED_ONE_IN = 10
 local granted = {} -- by request id: the grants of this call
 
 local function expire(request_id)
-  local session, attempt = unpack(redis.call('HMGET', REQUEST .. request_id, 'session', 'attempt'))
+  local session, attempt = unpack(redis.call('HMGET', KEY.request .. request_id, 'session', 'attempt'))
   release(request_id, 0)
   emit({ kind = 'expired', session = session, request = request_id, attempt = attempt })
 end
 
-local function hold(request_id, rank, worker_id, cost)
-  redis.call('HSET', REQUEST .. request_id, 'worker', worker_id, 'granted', now)
-  redis.call('ZADD', RUNNING[rank + 1], now, request_id)
-  redis.call('SADD', HELD .. worker_id, request_id)
-  redis.call('HINCRBY', WORKER .. worker_id, 'kv_reserved', cost)
-end
-
-local function grant_event(request_id)
-  local r = redis.call('HMGET', REQUEST .. request_id,
-    'session', 'attempt', 'rank', 'worker', 'submitted', 'granted', 'expected_cached')
-  local w = redis.call('HMGET', WORKER .. r[4], 'address', 'epoch', 'version')
-  return {
-    kind = 'grant', session = r[1], request = request_id, attempt = r[2], rank = r[3], worker = r[4],
-    address = w[1] or '', epoch = w[2] or '0', version = w[3] or '', wait_ms = r[6] - r[5], cached = r[7] or '0',
-  }
-end
-
 local function read(request_id, tag)
-  local r = redis.call('HMGET', REQUEST .. request_id,
-    'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline', 'rank', 'tenant')
+  local r = redis.call('HMGET', KEY.request .. request_id,
+    'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline', 'rank', 'tenant', 'attempt',
+    'submitted')
   if not r[1] then
     return nil
   end
   return {
-    id = request_id, kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
+    id = request_id, session = r[1], kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
     markers = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
-    tag = tonumber(tag),
+    attempt = r[11], submitted = r[12], tag = tonumber(tag),
   }
 end
 
 local function grant(rank, place, tag, request, worker_id, cached, own)
   leave(rank, place, request.kv)
-  redis.call('ZREM', DEADLINES, request.id)
-  if cached > 0 then
-    redis.call('HSET', REQUEST .. request.id, 'expected_cached', cached)
-  end
+  redis.call('ZREM', KEY.deadlines, request.id)
+  redis.call('HSET', KEY.request .. request.id, 'worker', worker_id, 'granted', now, 'expected_cached', cached)
   hold(request.id, rank, worker_id, request.kv)
   took(request, worker_id)
   refresh_free(worker_id)
   take_turn(rank, tag, own)
-  granted[request.id] = grant_event(request.id)
+  request.worker, request.granted, request.cached = worker_id, now, cached
+  granted[request.id] = grant_event(request)
   emit(granted[request.id])
 end
 
@@ -76,7 +59,7 @@ local function overtake(head_place, head)
     no_longer_wait(rank, place)
     return false
   end
-  redis.call('HINCRBY', TURNS, 'overtaken' .. rank, 1)
+  redis.call('HINCRBY', KEY.turns, 'overtaken' .. rank, 1)
   -- Virtual time goes on to just before the head: by this one's tag, those that come now would start behind all between.
   grant(rank, place, head.tag - 1, request, worker_id, cached, true)
   return true
@@ -84,7 +67,7 @@ end
 
 -- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
 local function serve(rank, passed, own)
-  local place, tag = unpack(redis.call('ZRANGE', QUEUES[rank + 1], passed, passed, 'WITHSCORES'))
+  local place, tag = unpack(redis.call('ZRANGE', KEY.queues[rank + 1], passed, passed, 'WITHSCORES'))
   local request = read(of_place(place), tag)
   if not request then
     drop(rank, place)
@@ -100,7 +83,7 @@ local function serve(rank, passed, own)
   end
   if worker_id then
     if OVERTAKING > 0 and passed == 0 then
-      redis.call('HDEL', TURNS, 'overtaken' .. rank)
+      redis.call('HDEL', KEY.turns, 'overtaken' .. rank)
     end
     grant(rank, place, request.tag, request, worker_id, cached, own)
     return 'granted'
@@ -113,7 +96,7 @@ local function aged_below(rank)
   local oldest, aged
   for worse = rank + 1, 3 do
     if AGEING_MS[worse + 1] > 0 and length(worse) > 0 then
-      local since = tonumber(redis.call('HGET', TURNS, 'since' .. worse) or now)
+      local since = tonumber(redis.call('HGET', KEY.turns, 'since' .. worse) or now)
       if since + AGEING_MS[worse + 1] <= now and since < (oldest or now) then
         oldest, aged = since, worse
       end
@@ -125,15 +108,15 @@ end
 -- One turn of a class that has requests waiting, or of an aged one in its place.
 local function turn(rank, passed)
   local aged = aged_below(rank)
-  if aged and tonumber(redis.call('HGET', TURNS, 'credit') or 0) >= AGED_ONE_IN - 1 then
+  if aged and tonumber(redis.call('HGET', KEY.turns, 'credit') or 0) >= AGED_ONE_IN - 1 then
     if serve(aged, 0, false) == 'granted' then
-      redis.call('HSET', TURNS, 'credit', 0)
+      redis.call('HSET', KEY.turns, 'credit', 0)
       return 'granted'
     end
   end
   local result = serve(rank, passed, true)
   if aged and result == 'granted' then
-    redis.call('HINCRBY', TURNS, 'credit', 1)
+    redis.call('HINCRBY', KEY.turns, 'credit', 1)
   end
   return result
 end

@@ -28,7 +28,7 @@ end
 
 -- Where a limit would stand with this request: `wait` is 0 when it lets it through, nil when it never will.
 local function weigh(limit, cost)
-  local requests, tokens = unpack(redis.call('HMGET', LIMIT .. limit.name, 'requests', 'tokens'))
+  local requests, tokens = unpack(redis.call('HMGET', KEY.limit .. limit.name, 'requests', 'tokens'))
   local wait = 0
   limit.requests_at, limit.tokens_at = tonumber(requests or 0), tonumber(tokens or 0)
   for _, budget in ipairs({ { 'requests', 1 }, { 'tokens', cost } }) do
@@ -42,7 +42,7 @@ local function weigh(limit, cost)
       limit[kind .. '_then'] = after
     end
   end
-  if limit.concurrency > 0 and redis.call('SCARD', OPEN .. limit.name) >= limit.concurrency then
+  if limit.concurrency > 0 and redis.call('SCARD', KEY.open .. limit.name) >= limit.concurrency then
     wait = math.max(wait, 1000)
   end
   return wait
@@ -59,7 +59,7 @@ local function refusing(limits, cost)
 end
 
 local function keep(limit, requests_at, tokens_at)
-  local key = LIMIT .. limit
+  local key = KEY.limit .. limit
   redis.call('HSET', key, 'requests', string.format('%.3f', requests_at), 'tokens', string.format('%.3f', tokens_at))
   redis.call('PEXPIRE', key, math.max(1, math.ceil(math.max(requests_at, tokens_at) - now)))
 end
@@ -85,14 +85,14 @@ end
 
 local function open_limits(field, request_id)
   for name in string.gmatch(field, '(%S+) %d+') do
-    redis.call('SADD', OPEN .. name, request_id)
+    redis.call('SADD', KEY.open .. name, request_id)
   end
 end
 
 local function close_limits(field, request_id, difference)
   for name, tokens in string.gmatch(field, '(%S+) (%d+)') do
-    redis.call('SREM', OPEN .. name, request_id)
-    local requests_at, tokens_at = unpack(redis.call('HMGET', LIMIT .. name, 'requests', 'tokens'))
+    redis.call('SREM', KEY.open .. name, request_id)
+    local requests_at, tokens_at = unpack(redis.call('HMGET', KEY.limit .. name, 'requests', 'tokens'))
     if difference ~= 0 and tonumber(tokens) > 0 then
       keep(name, tonumber(requests_at or 0), math.max(tokens_at or 0, now) + difference * MINUTE_MS / tokens)
     end

@@ -14,14 +14,14 @@ local function wait_for_cache(place, request)
   end
   local worker_id = wish(request)
   if worker_id then
-    redis.call('HSET', REQUEST .. request.id, 'wants', worker_id)
+    redis.call('HSET', KEY.request .. request.id, 'wants', worker_id)
     redis.call('ZADD', wanted(worker_id, request.rank), request.tag, place)
   end
 end
 
 local function may_be_overtaken(head)
   return OVERTAKING > 0 and head.tag >= 0 and length(head.rank) > 1 and has_backlog(head.rank, head.tenant, head.tag)
-    and tonumber(redis.call('HGET', TURNS, 'overtaken' .. head.rank) or 0) < OVERTAKING
+    and tonumber(redis.call('HGET', KEY.turns, 'overtaken' .. head.rank) or 0) < OVERTAKING
 end
 
 -- The first of those that wait for a worker which is free now: its place and tag, or nil.

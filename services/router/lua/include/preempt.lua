@@ -4,10 +4,10 @@
 local LOOKED_AT_RUNNING = 8
 
 local function waits_in_danger(rank)
-  local pace = tonumber(redis.call('HGET', TURNS, 'pace') or 0)
+  local pace = tonumber(redis.call('HGET', KEY.turns, 'pace') or 0)
   local danger = 0
-  for i, place in ipairs(redis.call('ZRANGE', QUEUES[rank + 1], 0, LOOKED_AT_RUNNING - 1)) do
-    local submitted, objective = unpack(redis.call('HMGET', REQUEST .. of_place(place), 'submitted', 'objective'))
+  for i, place in ipairs(redis.call('ZRANGE', KEY.queues[rank + 1], 0, LOOKED_AT_RUNNING - 1)) do
+    local submitted, objective = unpack(redis.call('HMGET', KEY.request .. of_place(place), 'submitted', 'objective'))
     if submitted and now - submitted + i * pace > tonumber(objective) then
       danger = danger + 1
     end
@@ -17,9 +17,9 @@ end
 
 local function least_valuable(rank)
   local victim, fewest
-  for _, request_id in ipairs(redis.call('ZRANGE', RUNNING[rank + 1], 0, LOOKED_AT_RUNNING - 1, 'REV')) do
-    local attempt = tonumber(redis.call('HGET', REQUEST .. request_id, 'attempt'))
-    if redis.call('SISMEMBER', YIELDING, request_id) == 0 and attempt < (fewest or math.huge) then
+  for _, request_id in ipairs(redis.call('ZRANGE', KEY.running[rank + 1], 0, LOOKED_AT_RUNNING - 1, 'REV')) do
+    local attempt = tonumber(redis.call('HGET', KEY.request .. request_id, 'attempt'))
+    if redis.call('SISMEMBER', KEY.yielding, request_id) == 0 and attempt < (fewest or math.huge) then
       victim, fewest = request_id, attempt
     end
   end
@@ -30,8 +30,8 @@ local function ask_to_yield(worse_than)
   for rank = 3, worse_than + 1, -1 do
     local victim = may_yield(rank) and least_valuable(rank)
     if victim then
-      local session, attempt = unpack(redis.call('HMGET', REQUEST .. victim, 'session', 'attempt'))
-      redis.call('SADD', YIELDING, victim)
+      local session, attempt = unpack(redis.call('HMGET', KEY.request .. victim, 'session', 'attempt'))
+      redis.call('SADD', KEY.yielding, victim)
       emit({ kind = 'yield', session = session, request = victim, attempt = attempt })
       return true
     end
@@ -43,7 +43,7 @@ local function preempt(rank)
   if not may_preempt(rank) or length(rank) == 0 then
     return
   end
-  for _ = redis.call('SCARD', YIELDING) + 1, waits_in_danger(rank) do
+  for _ = redis.call('SCARD', KEY.yielding) + 1, waits_in_danger(rank) do
     if not ask_to_yield(rank) then
       return
     end

@@ -2,24 +2,20 @@
 --
 -- `actual`: the tokens it really cost, if that is known now; its tenant's tag and its limits are corrected by the difference.
 local function release(request_id, actual)
-  local key = REQUEST .. request_id
+  local key = KEY.request .. request_id
   local r = redis.call('HMGET', key, 'session', 'rank', 'worker', 'cost', 'place', 'tenant', 'weight', 'limits')
   local session, rank, worker, cost, place, tenant, weight, limits = r[1], tonumber(r[2]), unpack(r, 3, 8)
   if not session then
     return false
   end
   if worker then
-    redis.call('ZREM', RUNNING[rank + 1], request_id)
-    redis.call('SREM', YIELDING, request_id)
-    redis.call('SREM', HELD .. worker, request_id)
-    if redis.call('EXISTS', WORKER .. worker) == 1 then
-      -- Not `-cost`: the negative of 0 prints as "-0", which Redis 7.0 takes for no integer.
-      redis.call('HINCRBY', WORKER .. worker, 'kv_reserved', 0 - cost)
-      refresh_free(worker)
-    end
+    redis.call('ZREM', KEY.running[rank + 1], request_id)
+    redis.call('SREM', KEY.yielding, request_id)
+    take_back(worker, request_id, cost)
+    refresh_free(worker)
   else
     leave(rank, place, cost)
-    redis.call('ZREM', DEADLINES, request_id)
+    redis.call('ZREM', KEY.deadlines, request_id)
   end
   local difference = actual and actual - cost or 0
   if difference ~= 0 then
@@ -28,7 +24,7 @@ local function release(request_id, actual)
   if limits ~= '' then
     close_limits(limits, request_id, difference)
   end
-  redis.call('SREM', OWNED .. session, request_id)
+  redis.call('SREM', KEY.owned .. session, request_id)
   redis.call('DEL', key)
   return true
 end

@@ -12,30 +12,33 @@ local function is_excluded(worker_id, excluded)
     return false
   end
   local _, commas = string.gsub(excluded, ',', ',')
-  return commas - 1 < redis.call('ZCARD', WORKERS)
+  return commas - 1 < redis.call('ZCARD', KEY.workers)
 end
 
 -- Returns 'fits', 'full' (of the right kind, and has no room now) or 'unsuited'; and whether its adapter is loaded there.
 -- What needs all of a KV cache or more runs alone.
 local function fit(worker_id, request)
-  local version, adapters, loaded, kv_tokens, reserved, used, quiet = unpack(redis.call('HMGET', WORKER .. worker_id,
-    'version', 'adapters', 'loaded', 'kv_tokens', 'kv_reserved', 'kv_used', 'quiet_ms'))
-  if now >= tonumber(quiet or math.huge)
+  local w = worker_of(worker_id)
+  if now >= w.quiet
     or is_excluded(worker_id, request.excluded)
-    or (request.version ~= '' and version ~= request.version)
-    or (request.adapter ~= '' and not is_among(adapters, request.adapter))
+    or (request.version ~= '' and w.version ~= request.version)
+    or (request.adapter ~= '' and not is_among(w.adapters, request.adapter))
   then
     return 'unsuited'
   end
-  if request.kv > kv_tokens - math.max(reserved or 0, used or 0) and redis.call('SCARD', HELD .. worker_id) > 0 then
+  if request.kv > w.kv_tokens - math.max(w.reserved, w.used) and w.held > 0 then
     return 'full'
   end
-  return 'fits', request.adapter == '' or is_among(loaded, request.adapter)
+  return 'fits', request.adapter == '' or is_among(w.loaded, request.adapter)
 end
 
 -- The first free worker that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
 -- capacity) or 'unsuited' (free workers exist, none of them for this request).
 local function first_fit(request)
+  local first = workers_for(request, 1)[1] -- mostly it does, and the others need not be asked for
+  if first and request.adapter == '' and fit(first, request) == 'fits' then
+    return first
+  end
   local candidates = workers_for(request, CANDIDATES)
   local reason, fallback = #candidates > 0 and 'unsuited' or 'full', nil
   for _, worker_id in ipairs(candidates) do

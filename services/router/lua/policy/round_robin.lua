@@ -8,5 +8,5 @@ end
 local function wish() end
 
 local function took(_, worker_id)
-  redis.call('HSET', WORKER .. worker_id, 'turn', redis.call('INCR', ARRIVALS))
+  redis.call('HSET', KEY.worker .. worker_id, 'turn', redis.call('INCR', KEY.arrivals))
 end

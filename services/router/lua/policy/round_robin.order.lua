@@ -1,3 +1,3 @@
 local function order_of(worker_id)
-  return redis.call('HGET', WORKER .. worker_id, 'turn') or 0
+  return redis.call('HGET', KEY.worker .. worker_id, 'turn') or 0
 end
