@@ -1,7 +1,6 @@
 """The server's one secret, and a key of its own for every purpose: none of them tells anything about another."""
 
 import hmac
-from hashlib import sha256
 
 
 class ServerSecret:
@@ -10,7 +9,7 @@ class ServerSecret:
 
     def key(self, purpose: str) -> bytes:
         """32 bytes for one purpose (HMAC-SHA256 as the extraction and expansion of RFC 5869 in one step)."""
-        return hmac.digest(self._secret, b"tidegate/" + purpose.encode(), sha256)
+        return hmac.digest(self._secret, b"tidegate/" + purpose.encode(), "sha256")
 
 
 class CacheSalt:
@@ -21,4 +20,4 @@ class CacheSalt:
 
     def of(self, tenant: str) -> str:
         """32 hex digits, the same on every gateway; empty when all tenants share."""
-        return hmac.digest(self._key, tenant.encode(), sha256).hex()[:32] if self._key else ""
+        return hmac.digest(self._key, tenant.encode(), "sha256").hex()[:32] if self._key else ""

@@ -6,7 +6,7 @@ another Idempotency-Key or of another body is no id at all.
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 
 from services.gateway.journal.stream_log import Point
 from services.shared.errors import InvalidRequest
@@ -18,7 +18,7 @@ SIGNATURE_BYTES = 16
 class EventIds:
     def __init__(self, key: bytes, request: bytes) -> None:
         """key: the server's, for this purpose. request: what names the request, the same whenever it is sent."""
-        self._key = hmac.digest(key, request, sha256)
+        self._key = hmac.digest(key, request, "sha256")
 
     def of(self, point: Point) -> bytes:
         place = b"%b.%d.%b" % (point.request_id.encode(), point.offset, _encoded(point.tail))
