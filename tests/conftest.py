@@ -1,10 +1,12 @@
 """What all tests share. Hypothesis prints how to replay a failure, and is never failed for being slow."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from services.cli.local.ports import Ports
 from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres
 
@@ -23,6 +25,13 @@ SIMULATED = """
 pools:
   - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5}}
 """
+
+
+@pytest.fixture
+def ports() -> Iterator[Ports]:
+    """Free ones, held for the test."""
+    with Ports(Random()) as free:
+        yield free
 
 
 @pytest.fixture(scope="session")

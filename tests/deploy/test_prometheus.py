@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import httpx
@@ -46,8 +45,8 @@ def test_alerts_fire_when_they_should(tools: dict[str, str]) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(180)
-async def test_every_panel_shows_a_running_cluster(tools: dict[str, str], tmp_path: Path) -> None:
-    with running_cluster(tmp_path, CLUSTER) as cluster, prometheus(tools, cluster, tmp_path) as url:
+async def test_every_panel_shows_a_running_cluster(tools: dict[str, str], tmp_path: Path, ports: Ports) -> None:
+    with running_cluster(tmp_path, CLUSTER) as cluster, prometheus(tools, cluster, tmp_path, ports.free()) as url:
         async with httpx.AsyncClient(base_url=url) as http:
             await wait_until(lambda: all_are_up(http), description="everything is scraped", timeout=30)
             ask(cluster, 20)
@@ -79,9 +78,8 @@ async def query(http: httpx.AsyncClient, expression: str) -> list[Any]:
 
 
 @contextmanager
-def prometheus(tools: dict[str, str], cluster: RunningCluster, folder: Path) -> Iterator[str]:
+def prometheus(tools: dict[str, str], cluster: RunningCluster, folder: Path, port: int) -> Iterator[str]:
     """The configuration that people are given, in more of a hurry. Yields its URL."""
-    port = Ports(Random()).free()
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(configuration(cluster)))
     command = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'prometheus'}"]

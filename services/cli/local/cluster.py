@@ -41,9 +41,9 @@ async def run(
     """Until `stop` is set. Raises CommandFailed and WrongSettings when the cluster cannot start."""
     folder = DataFolder.at(options.data_dir)
     folder.prepare()
-    with folder.locked():
-        random = random or Random()  # noqa: S311
-        local = LocalCluster(options, plan(options, folder, random), report, clock or SystemClock(), random)
+    random = random or Random()  # noqa: S311
+    with folder.locked(), Ports(random) as ports:
+        local = LocalCluster(options, plan(options, folder, ports), report, clock or SystemClock(), random)
         try:
             await _unless(stop, local.start())
             await stop.wait()
@@ -51,15 +51,15 @@ async def run(
             await local.stop()
 
 
-def plan(options: UpOptions, folder: DataFolder, random: Random) -> Blueprint:
+def plan(options: UpOptions, folder: DataFolder, ports: Ports) -> Blueprint:
     """Raises WrongSettings and CommandFailed before anything is started."""
     cluster = serving.effective(serving.configured(options.config, options.working_dir), options)
     serving.references(cluster)
     workers = sum(pool.workers for pool in cluster.pools)
-    ports = PortPlan.choose(Ports(random), options, workers)
+    chosen = PortPlan.choose(ports, options, workers)
     public_key = secrets.keep_signing_key(folder).public
     return Blueprint(
-        folder, cluster, secrets.keep(folder), public_key, ports, Machine.look(), database_url=options.database_url
+        folder, cluster, secrets.keep(folder), public_key, chosen, Machine.look(), database_url=options.database_url
     )
 
 

@@ -1,7 +1,10 @@
 """Ports on loopback: those that a person named, those we prefer, and any free ones."""
 
 import socket
+from contextlib import ExitStack
 from random import Random
+from types import TracebackType
+from typing import Self
 
 from services.shared.settings import WrongSettings
 
@@ -13,11 +16,23 @@ _TRIES = 500
 
 
 class Ports:
-    """Gives each port once."""
+    """Gives each port once, and until the block is left to nobody else on this machine who asks here.
+
+    A port is looked at long before a process listens there, and once more when the process is started again. So it is
+    held by what TCP does not mind: a UDP socket of the same number, which the system closes whatever becomes of us.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random
-        self._given: set[int] = set()
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
 
     def named(self, port: int, option: str) -> int:
         """Raises WrongSettings when another process has it."""
@@ -35,17 +50,15 @@ class Ports:
         raise WrongSettings(f"no free port found in {_TRIES} tries between {_RANGE.start} and {_RANGE.stop}")
 
     def _take(self, port: int) -> bool:
-        if port in self._given or not is_free(port):
-            return False
-        self._given.add(port)
+        with ExitStack() as taken:
+            hold = taken.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            probe = taken.enter_context(socket.socket())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                hold.bind((HOST, port))
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+            probe.close()
+            self._held.push(taken.pop_all())
         return True
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

@@ -17,11 +17,11 @@ from services.shared.clock import SystemClock
 
 @pytest.mark.parametrize("system_has_one", [True, False])
 async def test_only_those_with_the_password_enter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system_has_one: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ports: Ports, system_has_one: bool
 ) -> None:
     if not system_has_one:
         monkeypatch.setenv("PATH", str(tmp_path))
-    folder, port = DataFolder.at(tmp_path / "data with space"), Ports(Random()).free()
+    folder, port = DataFolder.at(tmp_path / "data with space"), ports.free()
     folder.prepare()
     redis.write_config(folder, port, "secret")
     supervisor = Supervisor(Launcher(folder, {}), clock=SystemClock(), random=Random(1), changed=lambda: None)

@@ -39,8 +39,8 @@ async def supervisor(folder: DataFolder) -> AsyncIterator[Supervisor]:
 
 
 @pytest.fixture
-def port() -> int:
-    return Ports(Random()).free()
+def port(ports: Ports) -> int:
+    return ports.free()
 
 
 def only(supervisor: Supervisor) -> ProcessRecord:
@@ -102,14 +102,13 @@ async def test_what_never_becomes_ready_is_given_up(supervisor: Supervisor, port
     assert only(supervisor).restarts == START_TRIES - 1
 
 
-async def test_the_last_stage_stops_first(folder: DataFolder) -> None:
+async def test_the_last_stage_stops_first(folder: DataFolder, ports: Ports) -> None:
     order: list[str] = []
 
     def note() -> None:
         order.extend(record.name for record in staged.records() if record.state == "stopped")
 
     staged = Supervisor(Launcher(folder, {}), clock=SystemClock(), random=Random(1), changed=note)
-    ports = Ports(Random())
     for name in ("first", "second"):
         await staged.start([standin(ports.free(), name=name)])
     await staged.stop()

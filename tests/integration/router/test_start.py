@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from random import Random
 
 import httpx
 
@@ -13,9 +12,9 @@ from tests.integration.router.conftest import CONFIG
 from tests.support.wait import wait_until
 
 
-async def test_without_redis_it_lives_is_not_ready_and_stops(tmp_path: Path) -> None:
+async def test_without_redis_it_lives_is_not_ready_and_stops(tmp_path: Path, ports: Ports) -> None:
     stop = asyncio.Event()
-    told = settings(tmp_path)
+    told = settings(tmp_path, ports)
     router = asyncio.create_task(run(told, stop))
     async with httpx.AsyncClient(base_url=f"http://{told.http_listen}") as http:
         await wait_until(lambda: is_alive(http), description="it answers /livez")
@@ -32,10 +31,9 @@ async def is_alive(http: httpx.AsyncClient) -> bool:
         return False
 
 
-def settings(folder: Path) -> RouterSettings:
+def settings(folder: Path, ports: Ports) -> RouterSettings:
     config = folder / "tidegate.yaml"
     config.write_text(CONFIG)
-    ports = Ports(Random())
     return RouterSettings(
         config=config,
         listen=f"127.0.0.1:{ports.free()}",

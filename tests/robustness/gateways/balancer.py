@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from loadtests.redis_server import free_port
+from services.cli.local.ports import Ports
 
 PROGRAM = "traefik"
 CHECK = {"path": "/readyz", "interval": "500ms", "timeout": "1s"}
@@ -38,11 +38,11 @@ class Balancer:
 
 
 @contextmanager
-def balancer(folder: Path, gateways: list[str]) -> Iterator[Balancer]:
+def balancer(folder: Path, gateways: list[str], ports: Ports) -> Iterator[Balancer]:
     """gateways: host:port of their REST interfaces."""
     if (program := found()) is None:
         raise FileNotFoundError(f"no {PROGRAM}: neither beside this Python nor on PATH")
-    web, api = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    web, api = (f"127.0.0.1:{ports.free()}" for _ in range(2))
     (folder / "routes.yaml").write_text(yaml.safe_dump(_routes(gateways)))
     (folder / "traefik.yaml").write_text(yaml.safe_dump(_settings(folder, web, api)))
     with (folder / "traefik.log").open("wb") as log:

@@ -8,8 +8,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from random import Random
 
-from loadtests.redis_server import free_port
 from loadtests.target import Target
+from services.cli.local.ports import Ports
 from tests.robustness.arena import Arena, arena
 from tests.robustness.gateways.balancer import Balancer, balancer
 from tests.robustness.leftovers import leftovers
@@ -58,14 +58,14 @@ class Balanced:
 @contextmanager
 def balanced(folder: Path) -> Iterator[Balanced]:
     """A cluster of two gateways, and what stands before them."""
-    with arena(folder, CONFIG) as built:
-        _add_gateway(built, folder)
-        with balancer(folder, [built.view.http[name] for name in GATEWAYS]) as before_them:
+    with Ports(Random()) as ports, arena(folder, CONFIG) as built:
+        _add_gateway(built, folder, ports)
+        with balancer(folder, [built.view.http[name] for name in GATEWAYS], ports) as before_them:
             yield Balanced(built, before_them)
 
 
-def _add_gateway(built: Arena, folder: Path) -> None:
-    grpc, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
+def _add_gateway(built: Arena, folder: Path, ports: Ports) -> None:
+    grpc, http = (f"127.0.0.1:{ports.free()}" for _ in range(2))
     data = folder / SECOND
     data.mkdir()
     told = {"TIDEGATE_LISTEN": grpc, "TIDEGATE_HTTP_LISTEN": http, "TIDEGATE_DATA_DIR": str(data)}

@@ -19,7 +19,8 @@ SECRETS = Secrets(
 
 def blueprint(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> Blueprint:
     options = UpOptions(data_dir=Path("/data"), working_dir=Path("/here"), **given)
-    ports = PortPlan.choose(Ports(Random(1)), options, sum(pool.workers for pool in pools))
+    with Ports(Random(1)) as free:
+        ports = PortPlan.choose(free, options, sum(pool.workers for pool in pools))
     return Blueprint(DataFolder(Path("/data")), Cluster(pools=pools), SECRETS, "public", ports, machine)
 
 
@@ -90,8 +91,8 @@ def test_only_vllm_on_a_cpu_is_given_its_libraries() -> None:
 
 
 def test_named_ports_are_the_gateways() -> None:
-    free = Ports(Random(7))
-    rest, grpc = free.free(), free.free()
+    with Ports(Random(7)) as free:
+        rest, grpc = free.free(), free.free()
     addresses = blueprint(MADE_UP, rest_port=rest, grpc_port=grpc).addresses
     assert (addresses.rest, addresses.grpc) == (f"127.0.0.1:{rest}", f"127.0.0.1:{grpc}")
 
