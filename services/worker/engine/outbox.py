@@ -5,9 +5,16 @@ from collections import deque
 
 from services.worker.engine.contract import Delta, Event, Take
 
+MAX_JOINED = 16
+"""Tokens of one delta. Half of the smallest window of credit, so that it can always go out whole."""
+
 
 class Outbox:
-    """Holds what `take` does not take, in order. Bounded by its request: a delta for each token at most, and ends."""
+    """Holds what `take` does not take, in order. Bounded by its request.
+
+    An engine goes on for readers who do not read, so what lies unread is joined: an object for every token of every one
+    of them would be looked at by each garbage collection, and the others would wait for that.
+    """
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -18,6 +25,9 @@ class Outbox:
     def put(self, event: Event | Exception) -> None:
         """Never waits."""
         if self._reader is not None and isinstance(event, Delta) and self._take(event):
+            return
+        if self._events and (joined := _joined(self._events[-1], event)):
+            self._events[-1] = joined
             return
         self._events.append(event)
         reader, self._reader = self._reader, None
@@ -36,3 +46,24 @@ class Outbox:
         if isinstance(event, Exception):
             raise event
         return event
+
+
+def _joined(last: Event | Exception, event: Event | Exception) -> Delta | None:
+    """None when they must stay apart. The reasoning of a delta comes before its text."""
+    if not (isinstance(last, Delta) and isinstance(event, Delta)) or last.choice != event.choice:
+        return None
+    if len(last.token_ids) + len(event.token_ids) > MAX_JOINED or last.tool_calls or event.tool_calls:
+        return None
+    if last.finish_reason or (last.text and event.reasoning):
+        return None
+    return Delta(
+        last.choice,
+        text=last.text + event.text,
+        token_ids=last.token_ids + event.token_ids,
+        reasoning=last.reasoning + event.reasoning,
+        logprobs=last.logprobs + event.logprobs,
+        finish_reason=event.finish_reason,
+        stop_reason=event.stop_reason,
+        text_from=last.text_from,
+        text_end=event.text_end,
+    )

@@ -137,7 +137,7 @@ async def test_an_engine_that_hangs_is_stuck_then_given_up(
     faults.hang = True
     async with connected(worker.address) as gateway:
         await gateway.start(1, sampling=pb.Sampling(ignore_eos=True))
-        await wait_until(lambda: router.states[-1] == State.STUCK, description="the router hears of it")
+        await wait_until(lambda: router.states[-1:] == [State.STUCK], description="the router hears of it")
         assert worker.failure is None
         await wait_until(worker.ended.is_set, description="the process is to be replaced")
     assert "no step" in str(worker.live())

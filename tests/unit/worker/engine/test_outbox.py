@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from services.worker.engine.contract import Delta, Ended, Event, Started, Usage
-from services.worker.engine.outbox import Outbox
+from services.worker.engine.contract import Delta, Ended, Event, Started, ToolCallDelta, Usage
+from services.worker.engine.outbox import MAX_JOINED, Outbox
 
+CALL = ToolCallDelta(0, "call-1", "tide", "{}")
 ENDED = Ended(Usage(1, 0, 1))
 
 
@@ -63,9 +64,9 @@ async def test_what_was_not_taken_holds_back_what_comes_after_it(taker: Taker) -
     outbox.put(delta(1))
     taker.willing = True
     outbox.put(delta(2))
-    assert await reading == delta(1)
+    assert await reading == Delta(0, token_ids=(1, 2))
     outbox.put(delta(3))
-    assert [await outbox.next(), await outbox.next()] == [delta(2), delta(3)]
+    assert await outbox.next() == delta(3)
     assert not taker.taken
     reading = await waiting(outbox)
     outbox.put(delta(4))
@@ -89,3 +90,42 @@ async def test_an_error_is_raised_where_it_stands(taker: Taker) -> None:
     assert await outbox.next() == delta(1)
     with pytest.raises(RuntimeError, match="gone"):
         await outbox.next()
+
+
+async def drained(outbox: Outbox) -> list[Event]:
+    outbox.put(ENDED)
+    events = []
+    while (event := await outbox.next()) != ENDED:
+        events.append(event)
+    return events
+
+
+async def test_what_lies_unread_is_joined_and_says_the_same(taker: Taker) -> None:
+    outbox = Outbox(taker)
+    for number in range(3 * MAX_JOINED):
+        outbox.put(Delta(0, f"t{number} ", (number,), text_from=3 * number, text_end=3 * number + 3))
+    outbox.put(Delta(0, finish_reason="stop", stop_reason="end", text_from=3 * 48, text_end=3 * 48))
+    events = [event for event in await drained(outbox) if isinstance(event, Delta)]
+    assert len(events) == 3
+    assert all(len(event.token_ids) == MAX_JOINED for event in events)
+    assert "".join(event.text for event in events) == "".join(f"t{number} " for number in range(3 * MAX_JOINED))
+    assert [(event.text_from, event.text_end) for event in events] == [(0, 48), (48, 96), (96, 144)]
+    assert (events[-1].finish_reason, events[-1].stop_reason) == ("stop", "end")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (Delta(0, "a"), Delta(1, "b")),
+        (Delta(0, "a"), Delta(0, reasoning="b")),
+        (Delta(0, "a"), Delta(0, tool_calls=(CALL,))),
+        (Delta(0, tool_calls=(CALL,)), Delta(0, "b")),
+        (Delta(0, finish_reason="stop"), Delta(0, "b")),
+    ],
+    ids=["choices", "text before reasoning", "a call", "after a call", "after the end"],
+)
+async def test_what_must_stay_apart_does(taker: Taker, first: Delta, second: Delta) -> None:
+    outbox = Outbox(taker)
+    outbox.put(first)
+    outbox.put(second)
+    assert await drained(outbox) == [first, second]
