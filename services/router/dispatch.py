@@ -153,7 +153,7 @@ class Dispatcher:
     def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> None:
         """What no script was asked about."""
         pool = submit.pool if submit.pool in self._queues else ""
-        self._metrics.answers.labels(pool, _service_class(submit.service_class).label, why).inc()
+        self._metrics.answers[pool, _service_class(submit.service_class).label, why].inc()
         session.send(frames.reject(submit.request_id, submit.attempt, why))
 
     async def _finish(self, finish: pb.Finish) -> None:

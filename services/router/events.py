@@ -1,6 +1,6 @@
 """What scripts report: answers to a call, and events for gateways and workers. Decoded once, here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -150,7 +150,7 @@ def decode_answer(document: bytes, session: str, request_id: str, attempt: int) 
     limits = tuple(_limit_state(state) for state in fields.get("limits", ()))
     match fields["kind"]:
         case "grant":
-            return replace(_granted(fields), limits=limits)
+            return _granted(fields, limits)
         case "queued":
             return Queued(int(fields["position"]), int(fields["wait_ms"]), limits)
         case "revoke":
@@ -165,7 +165,7 @@ def _limit_state(fields: dict[str, Any]) -> LimitState:
     return LimitState(fields["name"], **numbers)
 
 
-def _granted(fields: dict[str, Any]) -> Granted:
+def _granted(fields: dict[str, Any], limits: tuple[LimitState, ...] = ()) -> Granted:
     return Granted(
         session=fields["session"],
         request_id=fields["request"],
@@ -177,4 +177,5 @@ def _granted(fields: dict[str, Any]) -> Granted:
         model_version=fields["version"],
         waited_ms=int(fields["wait_ms"]),
         expected_cached_tokens=int(fields["cached"]),
+        limits=limits,
     )

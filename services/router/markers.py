@@ -11,6 +11,8 @@ from itertools import pairwise
 
 def markers(block_hashes: Sequence[int], block_tokens: int) -> tuple[str, ...]:
     """As "hash.tokens", the tokens being those that each adds to the one before."""
+    if not block_hashes:
+        return ()
     ends = [0, *_ends(len(block_hashes))]
     return tuple(f"{block_hashes[end - 1]:x}.{(end - begin) * block_tokens}" for begin, end in pairwise(ends))
 

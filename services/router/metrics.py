@@ -1,29 +1,52 @@
 """What a router counts (names in docs/architecture.md)."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from services.router.vitals import Vitals
 from tidegate.router.v1 import router_pb2 as pb
+
+M = TypeVar("M", bound=MetricWrapperBase)
 
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
 
 
+class Children(dict[str | tuple[str, ...], M]):
+    """What a metric counts by its label or labels, each looked up once: that takes the library longer than to count."""
+
+    def __init__(self, metric: M) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: str | tuple[str, ...]) -> M:
+        self[labels] = child = self._metric.labels(*([labels] if isinstance(labels, str) else labels))
+        return child
+
+
 class RouterMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.answers = Counter(
-            "tidegate_router_answers_total", "Answers to Submit", ["pool", "service_class", "answer"], registry=registry
+        self.answers = Children(
+            Counter(
+                "tidegate_router_answers_total",
+                "Answers to Submit",
+                ["pool", "service_class", "answer"],
+                registry=registry,
+            )
         )
-        self.waits = Histogram(
-            "tidegate_router_wait_seconds",
-            "Time from Submit to grant",
-            ["pool", "service_class"],
-            buckets=_WAIT_S,
-            registry=registry,
+        self.waits = Children(
+            Histogram(
+                "tidegate_router_wait_seconds",
+                "Time from Submit to grant",
+                ["pool", "service_class"],
+                buckets=_WAIT_S,
+                registry=registry,
+            )
         )
-        self.events = Counter("tidegate_router_events_total", "Events delivered", ["kind"], registry=registry)
+        self.events = Children(Counter("tidegate_router_events_total", "Events delivered", ["kind"], registry=registry))
         self.reaped = Counter(
             "tidegate_router_reaped_total", "Things ended by time", ["pool", "kind"], registry=registry
         )
@@ -55,14 +78,16 @@ class RouterMetrics:
             ["pool"],
             registry=registry,
         )
-        self.finished = Counter(
-            "tidegate_router_finished_total", "Requests that ended", ["pool", "outcome"], registry=registry
+        self.finished = Children(
+            Counter("tidegate_router_finished_total", "Requests that ended", ["pool", "outcome"], registry=registry)
         )
-        self.prompt_tokens = Counter(
-            "tidegate_router_prompt_tokens_total",
-            "Prompt tokens of requests that ended: all of them, those found cached, those expected to be cached",
-            ["pool", "kind"],
-            registry=registry,
+        self.prompt_tokens = Children(
+            Counter(
+                "tidegate_router_prompt_tokens_total",
+                "Prompt tokens of requests that ended: all of them, those found cached, those expected to be cached",
+                ["pool", "kind"],
+                registry=registry,
+            )
         )
         self.workers = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
         self.versions = Gauge(
@@ -70,7 +95,7 @@ class RouterMetrics:
         )
         self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
         self.gateways = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
-        self.scripts = Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry)
+        self.scripts = Children(Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry))
         self.round_trips = Histogram(
             "tidegate_router_redis_seconds", "Round trips to Redis", buckets=_ROUND_TRIP_S, registry=registry
         )
@@ -102,10 +127,10 @@ class RouterMetrics:
 
     def count_finish(self, expected_cached: int, finish: pb.Finish) -> None:
         outcome = pb.Outcome.Name(finish.outcome).removeprefix("OUTCOME_").lower()
-        self.finished.labels(finish.pool, outcome).inc()
-        self.prompt_tokens.labels(finish.pool, "all").inc(finish.prompt_tokens)
-        self.prompt_tokens.labels(finish.pool, "cached").inc(finish.cached_tokens)
-        self.prompt_tokens.labels(finish.pool, "expected").inc(expected_cached)
+        self.finished[finish.pool, outcome].inc()
+        self.prompt_tokens[finish.pool, "all"].inc(finish.prompt_tokens)
+        self.prompt_tokens[finish.pool, "cached"].inc(finish.cached_tokens)
+        self.prompt_tokens[finish.pool, "expected"].inc(expected_cached)
 
     def measure_redis(self, pool: str, vitals: Vitals) -> None:
         self.redis_memory.labels(pool).set(vitals.memory)

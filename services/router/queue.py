@@ -51,8 +51,11 @@ class PoolQueue:
         )
         reply, events = await self._store.call(call)
         answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)
-        self._metrics.answers.labels(self.pool, submission.service_class.label, _label(answer)).inc()
-        # The script reports the request's own grant as an event too; the answer stands for both.
+        self._metrics.answers[self.pool, submission.service_class.label, _label(answer)].inc()
+        # The script reports the request's own grant as an event too, mostly in the same words. The answer is for both.
+        if isinstance(answer, Granted) and reply in events:
+            self._count_wait(answer)
+            events.remove(reply)
         self.deliver(events, besides=submission.request_id)
         return answer
 
@@ -117,10 +120,12 @@ class PoolQueue:
         for document in events:
             event = decode_event(document)
             if isinstance(event, Granted):
-                waits = self._metrics.waits.labels(self.pool, event.service_class.label)
-                waits.observe(event.waited_ms / 1000)
+                self._count_wait(event)
             if getattr(event, "request_id", None) != besides:
                 self._switchboard.deliver(event)
+
+    def _count_wait(self, granted: Granted) -> None:
+        self._metrics.waits[self.pool, granted.service_class.label].observe(granted.waited_ms / 1000)
 
 
 def _label(answer: Answer) -> str:

@@ -9,13 +9,15 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 from time import perf_counter
 from typing import Any
 
+import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from services.router.connection import RedisAccess, connect
+from services.router.connection import TIMEOUT_S, RedisAccess, connect
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
 from services.router.scripts import Call
@@ -126,7 +128,7 @@ class Lane:
     async def _send(self, batch: list[_Pending]) -> None:
         started = perf_counter()
         for pending in batch:
-            self._metrics.scripts.labels(pending.call.script.name).inc()
+            self._metrics.scripts[pending.call.script.name].inc()
         try:
             answers = await self._execute([pending.call for pending in batch])
         except (RedisError, OSError) as error:
@@ -169,19 +171,23 @@ class Lane:
 async def _run(connection: Any, calls: list[Call]) -> list[Any]:
     """Scripts that the server may not know go first, so that no call fails while later ones run."""
     unknown = {call.script.sha: call.script for call in calls if call.script.sha not in connection.loaded}
-    loads = [("SCRIPT LOAD", script.source) for script in unknown.values()]
-    runs = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
-    await connection.send_packed_command(connection.pack_commands([*loads, *runs]))
-    for sha in unknown:
-        if not isinstance(await _answer(connection), ResponseError):
-            connection.loaded.add(sha)
-    return [await _answer(connection) for _ in runs]
+    loads: list[Any] = [("SCRIPT", "LOAD", script.source) for script in unknown.values()]
+    runs: list[Any] = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
+    await connection.send_packed_command(b"".join(hiredis.pack_command(words) for words in [*loads, *runs]))
+    async with asyncio.timeout(TIMEOUT_S):
+        for script in unknown.values():
+            if isinstance(refused := await _answer(connection), ResponseError):
+                log.error("Redis refused to load %s: %s", script.name, refused)
+            else:
+                connection.loaded.add(script.sha)
+        return [await _answer(connection) for _ in runs]
 
 
 async def _answer(connection: Any) -> Any:
     """What Redis refuses is an answer. Raises RedisError, OSError when the connection is of no more use."""
     try:
-        return await connection.read_response()
+        # The library's own limit costs more than to read: `_run` has one for all answers.
+        return await connection.read_response(timeout=inf)
     except ResponseError as error:
         return error
 

@@ -118,7 +118,7 @@ class Switchboard:
 
     def deliver(self, event: Event) -> None:
         """Events for whoever has left are dropped: their lease decides what becomes of their work."""
-        self._metrics.events.labels(type(event).__name__.lower()).inc()
+        self._metrics.events[type(event).__name__.lower()].inc()
         match event:
             case DrainAsked():
                 if worker := self._workers.get(event.worker_id):
