@@ -16,3 +16,14 @@ def test_versions_that_no_worker_has_any_more_are_forgotten() -> None:
     assert workers("tide", "new") == 3
     assert workers("tide", "old") is None
     assert workers("other", "old") == 1
+
+
+def test_counts_are_kept_by_their_labels() -> None:
+    registry = CollectorRegistry()
+    metrics = RouterMetrics(registry)
+    for _ in range(2):
+        metrics.events["granted"].inc()
+        metrics.answers["tide", "flex", "queued"].inc()
+    answers = {"pool": "tide", "service_class": "flex", "answer": "queued"}
+    assert registry.get_sample_value("tidegate_router_events_total", {"kind": "granted"}) == 2
+    assert registry.get_sample_value("tidegate_router_answers_total", answers) == 2
