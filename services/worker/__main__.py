@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.shared import process
+from services.shared import garbage, process
 from services.worker.app import WorkerApp
 from services.worker.settings import WorkerSettings
 
@@ -13,7 +13,7 @@ def main() -> None:
 
 async def serve(settings: WorkerSettings, told: asyncio.Event) -> None:
     """Runs until told to stop or until the worker has ended by itself; a failed one ends the process with status 1."""
-    app = WorkerApp(settings)
+    app = WorkerApp(settings, on_loaded=garbage.spare)
     await app.start()
     ends = [asyncio.ensure_future(event.wait()) for event in (told, app.ended)]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

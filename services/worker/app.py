@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import platform
+from collections.abc import Callable
 from random import Random, SystemRandom
 
 import grpc
@@ -53,9 +54,11 @@ class WorkerApp:
         random: Random | None = None,
         engine: Engine | None = None,
         store: objectstore.ObjectStore | None = None,
+        on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
-        """Raises WrongSettings."""
+        """on_loaded: called once the engine runs, before the first request. Raises WrongSettings."""
         self._settings, self._clock, self._random = settings, clock or SystemClock(), random or SystemRandom()
+        self._on_loaded = on_loaded
         self._pool = config.load(settings.config).pool(settings.pool)
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self.engine = engine or build_engine(self._pool.engine, self._clock)
@@ -172,6 +175,7 @@ class WorkerApp:
         except (RefusedModel, WrongManifest, EngineDead, OSError) as error:
             self._fail(str(error))
             return
+        self._on_loaded()
         self._deliveries.begin(model)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
