@@ -4,17 +4,19 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from itertools import product
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from services.worker.engine.contract import InvalidPrompt
-from services.worker.engine.grammar.check import Form, FormCheck
+from services.worker.engine.grammar.check import HELPER, Form, FormCheck
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
@@ -84,3 +86,28 @@ async def test_a_helper_that_died_is_replaced(forms: FormCheck) -> None:
     assert forms._helper
     os.kill(forms._helper.pid, signal.SIGKILL)
     await forms.check(Form("regex", "b+"), PARAM)
+
+
+async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path) -> None:
+    """Its input stays open here, so that it cannot learn it from there."""
+    reader, writer = os.pipe()
+    helping = [sys.executable, "-m", HELPER, str(tokenizer), "9"]
+    start = f"import subprocess as s; print(s.Popen({helping}, stdin={reader}).pid, flush=True); input()"
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", start), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=[reader]
+    )
+    assert worker.stdout is not None
+    helper = psutil.Process(int(await worker.stdout.readline()))
+    await wait_until(
+        lambda: "torch" in Path(f"/proc/{helper.pid}/maps").read_text(), description="it imports", timeout=60
+    )
+    worker.kill()
+    await wait_until(lambda: _is_gone(helper), description="the helper has ended")
+    await worker.wait()
+    os.close(reader)
+    os.close(writer)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """In a container nobody may reap it."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

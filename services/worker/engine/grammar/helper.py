@@ -2,8 +2,11 @@
 
 Reads a JSON line for each form and answers with one. Compiling is native code that nothing can interrupt, so each form
 gets a forked child, and what takes too much of time or memory ends with it.
+
+Libraries are imported where they are used: their import takes seconds, and the worker may be gone meanwhile.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -15,9 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xgrammar
-from transformers import AutoTokenizer
-
 # The engine compiles once more, with more threads: nobody waits longer for it than this.
 CPU_S = 3
 # For a machine that is too busy to give a child its time.
@@ -27,6 +27,8 @@ MAX_SAID_BYTES = 300
 # As the engine compiles: without white space between tokens, in which small models can lose themselves.
 JSON_OPTIONS: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
 
+_PR_SET_PDEATHSIG = 1
+
 # Time and place in its source, with which xgrammar begins what it says.
 _WHERE = re.compile(r"^\[[\d:]+\] \S+:\d+: ")
 TOO_LONG = "takes too long to compile"
@@ -35,13 +37,35 @@ TOO_LARGE = "needs too much memory to compile"
 
 def main() -> None:
     folder, vocab_size = sys.argv[1:]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=int(vocab_size))
+    _end_with_worker()
+    tokens = _tokens(Path(folder), int(vocab_size))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         said = judge(partial(_compile, tokens, asked["kind"], asked["text"]))
         sys.stdout.write(json.dumps({"id": asked["id"], "said": said}) + "\n")
         sys.stdout.flush()
+
+
+def _end_with_worker() -> None:
+    """Linux kills this process when the worker dies: that its input has ended it would read only between two forms."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _tokens(folder: Path, vocab_size: int) -> Any:
+    from xgrammar import TokenizerInfo
+
+    return TokenizerInfo.from_huggingface(_tokenizer(folder), vocab_size=vocab_size)
+
+
+def _tokenizer(folder: Path) -> Any:
+    """Its vocabulary is all that counts. AutoTokenizer would import every model's code: half of the start."""
+    if (folder / "tokenizer.json").exists():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def judge(compiling: Callable[[], object]) -> str:
@@ -85,7 +109,9 @@ def _limit() -> None:
 
 
 def _compile(tokens: Any, kind: str, text: str) -> object:
-    compiler = xgrammar.GrammarCompiler(tokens, max_threads=1, cache_enabled=False)
+    from xgrammar import GrammarCompiler
+
+    compiler = GrammarCompiler(tokens, max_threads=1, cache_enabled=False)
     match kind:
         case "json":
             return compiler.compile_json_schema(text, **JSON_OPTIONS)
