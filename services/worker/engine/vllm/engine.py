@@ -69,12 +69,16 @@ class VllmEngine:
         info = _info(llm, model, self._config)
         self._stats.kv_tokens = info.kv_tokens
         online = _online_renderer(llm, self._config)
+        # Its first use reads templates and imports half a second's worth: not in the loop, and not for a first client.
+        await asyncio.to_thread(online.warmup)
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
         forms = FormCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
         await forms.start()
         self._loaded = Loaded(llm, steps, model, info, online, renderer, forms)
 
     def _build(self, model: Model) -> AsyncLLM:
+        # It has a logger that sums up every step for lines that nobody asks it to write, and is there if it may write.
+        logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
         arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
         llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
         # vLLM looks into the environment at every token; its engine process keeps what it has read, and so do we.
