@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from services.worker.engine.contract import Delta
-from services.worker.wire import write_delta
+from services.worker.wire import Name, write_delta
 from tidegate.worker.v1 import worker_pb2 as pb
 
 MAX_FRAMES = 1024
@@ -27,17 +27,17 @@ class Batch:
         self._message.started.append(started)
         self._count()
 
-    async def add(self, start: pb.Start, delta: Delta) -> None:
+    async def add(self, name: Name, delta: Delta) -> None:
         await self._room()
-        self.put(start, delta)
+        self.put(name, delta)
 
     @property
     def full(self) -> bool:
         return self._frames >= self._max_frames
 
-    def put(self, start: pb.Start, delta: Delta) -> None:
+    def put(self, name: Name, delta: Delta) -> None:
         """Only while it is not full."""
-        write_delta(self._message.deltas.add(), start, delta)
+        write_delta(self._message.deltas.add(), name, delta)
         self._count()
 
     async def end(self, ended: pb.Ended) -> None:

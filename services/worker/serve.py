@@ -22,7 +22,7 @@ from services.worker.credit import Credit
 from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
-from services.worker.wire import engine_request, failure_of, tokenizable, usage_frame
+from services.worker.wire import Name, engine_request, failure_of, tokenizable, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
 from tidegate.worker.v1 import worker_pb2_grpc
 
@@ -126,6 +126,7 @@ class Request:
 
     def __init__(self, start: pb.Start) -> None:
         self.start = start
+        self.name = Name(start.stream_id, start.attempt)
         self.credit = Credit(start.credit_tokens)
         self.task: asyncio.Task[None] | None = None
         self.stopped: pb.Failure | None = None
@@ -244,16 +245,16 @@ class GatewayStream:
         """Nearly every delta goes this way: from the step that made it into the message of that step."""
         if self.batch.full or not request.credit.take(delta):
             return False
-        self.batch.put(request.start, delta)
+        self.batch.put(request.name, delta)
         return True
 
     async def _carry(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):
             if request.credit.take(event):
-                await self.batch.add(request.start, event)
+                await self.batch.add(request.name, event)
                 return None
             async for part in request.credit.pace(event):
-                await self.batch.add(request.start, part)
+                await self.batch.add(request.name, part)
             return None
         if isinstance(event, Started):
             await self.batch.start(self._started(request.start, event))

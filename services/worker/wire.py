@@ -1,7 +1,7 @@
 """Frames of worker.proto from and to the engine's own types."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.worker.engine.contract import (
     ChatPrompt,
@@ -27,6 +27,13 @@ _FINISH = {
     "tool_calls": pb.FINISH_REASON_TOOL_CALLS,
     "content_filter": pb.FINISH_REASON_CONTENT_FILTER,
 }
+
+
+class Name(NamedTuple):
+    """Of a request on its gateway's stream. Read from a frame for every token, they would cost it a tenth."""
+
+    stream_id: int
+    attempt: int
 
 
 def engine_request(start: pb.Start) -> EngineRequest:
@@ -107,10 +114,9 @@ def _structure(s: pb.Sampling) -> Structure | None:
     return Structure(kind, "" if kind == "json_object" else getattr(s, kind))
 
 
-def write_delta(frame: pb.Delta, start: pb.Start, delta: Delta) -> None:
+def write_delta(frame: pb.Delta, name: Name, delta: Delta) -> None:
     """Into an empty frame, where it will be sent from: copies would cost every token as much again."""
-    frame.stream_id = start.stream_id
-    frame.attempt = start.attempt
+    frame.stream_id, frame.attempt = name
     frame.text = delta.text
     frame.token_ids.extend(delta.token_ids)
     frame.text_end = delta.text_end

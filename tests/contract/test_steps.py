@@ -46,7 +46,7 @@ class Reader:
             raise KeyError("tool")
         self.deltas.append(delta)
 
-    def choice_ended(self) -> None:
+    def choice_ended(self, choice: Any) -> None:
         self.ends += 1
 
     def failed(self, error: Exception) -> None:

@@ -4,11 +4,11 @@ import asyncio
 
 from services.worker.batch import Batch
 from services.worker.engine.contract import Delta
-from tidegate.worker.v1 import worker_pb2 as pb
+from services.worker.wire import Name
 
 
 async def put(batch: Batch, stream_id: int) -> None:
-    await batch.add(pb.Start(stream_id=stream_id), Delta(choice=0, token_ids=(7,)))
+    await batch.add(Name(stream_id, 1), Delta(choice=0, token_ids=(7,)))
 
 
 async def test_frames_of_one_pass_are_one_batch() -> None:

@@ -17,7 +17,7 @@ from services.worker.engine.contract import (
     ToolCallDelta,
     TopLogprob,
 )
-from services.worker.wire import engine_request, failure_of, write_delta
+from services.worker.wire import Name, engine_request, failure_of, write_delta
 from tidegate.worker.v1 import worker_pb2 as pb
 
 
@@ -86,7 +86,7 @@ def test_a_delta_keeps_everything() -> None:
         stop_reason="s",
     )
     frame = pb.Delta()
-    write_delta(frame, pb.Start(stream_id=3, attempt=2), delta)
+    write_delta(frame, Name(3, 2), delta)
     assert (frame.stream_id, frame.attempt, frame.choice, frame.text, frame.reasoning) == (3, 2, 1, "x", "y")
     assert (list(frame.token_ids), frame.finish_reason) == ([5], pb.FINISH_REASON_TOOL_CALLS)
     assert frame.tool_calls[0] == pb.ToolCallDelta(index=0, id="id", name="name", arguments="{}")

@@ -1,6 +1,7 @@
 """One request in vLLM: an engine request for each choice, so that each can resume at its own point."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
 
 from vllm.inputs import tokens_input
 from vllm.outputs import RequestOutput
@@ -32,7 +33,8 @@ class Answer:
         self._loaded, self._request, self._rendered, self._limit = loaded, request, rendered, limit
         self._outbox = Outbox(take)
         self._asked: list[str] = []
-        self._completed = sum(len(point.token_ids) for point in request.resume.values())
+        # Tokens of the choices that have ended.
+        self._completed = sum(len(point.token_ids) for point in request.resume.values() if point.finished)
         self._cached: int | None = None
         lacking = obstacle(request.sampling, structured=rendered.structured is not None)
         self._resumable = lacking is None
@@ -63,10 +65,10 @@ class Answer:
             self._outbox.put(Started(len(self._rendered.token_ids), self._cached, self._resumable))
 
     def gained(self, delta: Delta) -> None:
-        self._completed += len(delta.token_ids)
         self._outbox.put(delta)
 
-    def choice_ended(self) -> None:
+    def choice_ended(self, choice: Choice) -> None:
+        self._completed += choice.length
         self._left -= 1
         if not self._left:
             self._end()
@@ -82,9 +84,9 @@ class Answer:
         choice = self._loaded.choice(index, self._request, self._rendered, self._limit)
         for ending in choice.resume(point) if point and point.token_ids else ():
             self.started(0)
-            self.gained(ending)
+            self._outbox.put(ending)
         if choice.ended:
-            self.choice_ended()
+            self.choice_ended(choice)
         else:
             await self._ask(choice, point.token_ids if point else ())
 
@@ -113,7 +115,7 @@ class Hearing:
         self.ended = False
 
     def tokens(self, token_ids: list[int]) -> None:
-        self._pass_on(self._choice.gain(token_ids))
+        self._pass_on(self._choice.gain, token_ids)
 
     def put(self, output: RequestOutput | Exception) -> None:
         if self.ended:
@@ -123,13 +125,13 @@ class Hearing:
             return
         self._answer.started(output.num_cached_tokens or 0)
         for part in output.outputs:
-            self._pass_on(self._choice.take(part, self._top_logprobs))
+            self._pass_on(self._choice.take, part, self._top_logprobs)
         if output.finished and not self.ended:
             self._end()
 
-    def _pass_on(self, deltas: Iterator[Delta]) -> None:
+    def _pass_on(self, gain: Callable[..., Iterable[Delta]], *gained: Any) -> None:
         try:
-            for delta in deltas:
+            for delta in gain(*gained):
                 self._answer.gained(delta)
         except Exception as error:  # noqa: BLE001 -- this request's alone: the step's other outputs are handed out
             self._fail(error)
@@ -139,7 +141,7 @@ class Hearing:
 
     def _end(self) -> None:
         self.ended = True
-        self._answer.choice_ended()
+        self._answer.choice_ended(self._choice)
 
     def _fail(self, error: Exception) -> None:
         self.ended = True

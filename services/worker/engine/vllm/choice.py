@@ -1,6 +1,6 @@
 """One choice of an answer on its way out, from its first token on, whichever worker made them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from vllm.logprobs import Logprob
@@ -27,7 +27,9 @@ class Choice:
     def __init__(self, index: int, decoder: Decoder, parser: AnswerParser, limit: int, echo: str = "") -> None:
         self.index = index
         self._decoder, self._parser, self._limit = decoder, parser, limit
-        self._length = 0
+        # Nothing but text is made of its tokens.
+        self._is_plain = decoder.stopless and parser.is_silent
+        self.length = 0
         # Characters that were decoded, and those that the client has.
         self._decoded = 0
         self._told = 0
@@ -38,7 +40,7 @@ class Choice:
         """Brings it to where another worker stopped; yields the ending if that is all the client misses."""
         self._owed, ending = NOTHING, None
         for token in point.token_ids:
-            last = self._length + 1 == len(point.token_ids)
+            last = self.length + 1 == len(point.token_ids)
             said, ending = self._advance(token, self._ending_after(token) if last else None)
             if self._decoded > point.text_offset:
                 self._owed += said
@@ -48,7 +50,7 @@ class Choice:
         if ending:
             yield self._delta((), (), NOTHING, ending)
 
-    def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterator[Delta]:
+    def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterable[Delta]:
         return self.gain(list(output.token_ids), list(output.logprobs or ()), _ending(output), top_logprobs)
 
     def gain(
@@ -57,8 +59,26 @@ class Choice:
         positions: Sequence[Position | None] = (),
         ending: Ending | None = None,
         top_logprobs: int | None = None,
-    ) -> Iterator[Delta]:
+    ) -> Iterable[Delta]:
         """Nothing comes of what follows a stop string."""
+        if self._is_plain and self._owed is NOTHING and len(token_ids) == 1 and not positions and ending is None:
+            return (self._next(token_ids[0]),)
+        return self._parts(token_ids, positions, ending, top_logprobs)
+
+    def _next(self, token: int) -> Delta:
+        """Nearly every token goes this way, so it is short."""
+        self.length += 1
+        text, text_from = self._decoder.next(token), self._told
+        self._decoded = self._told = text_end = text_from + len(text)
+        return Delta(self.index, text, (token,), text_from=text_from, text_end=text_end)
+
+    def _parts(
+        self,
+        token_ids: list[int],
+        positions: Sequence[Position | None],
+        ending: Ending | None,
+        top_logprobs: int | None,
+    ) -> Iterator[Delta]:
         for at in range(0, max(1, len(token_ids)), MAX_DELTA_TOKENS):
             here = slice(at, at + MAX_DELTA_TOKENS)
             is_last = at + MAX_DELTA_TOKENS >= len(token_ids)
@@ -82,7 +102,7 @@ class Choice:
         return self._delta(tuple(token_ids[:taken]), tuple(logprobs), said, ended)
 
     def _advance(self, token: int, ending: Ending | None) -> tuple[Said, Ending | None]:
-        self._length += 1
+        self.length += 1
         text, ending = self._decoder.push(token, ending)
         self._decoded += len(text)
         return self._parser.parse(text, [token], finished=ending is not None), ending
@@ -91,7 +111,7 @@ class Choice:
         """How it ended with the last token that it is resumed from, if it did."""
         if ending := self._decoder.ending_of(token):
             return ending
-        return Ending("length") if self._length + 1 >= self._limit else None
+        return Ending("length") if self.length + 1 >= self._limit else None
 
     def _delta(
         self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], said: Said, ending: Ending | None

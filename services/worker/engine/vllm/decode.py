@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine import EngineCoreRequest
-from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer, IncrementalDetokenizer
 
 from services.worker.engine.contract import FinishReason
 
@@ -45,9 +45,19 @@ class Decoder:
                 data_parallel_rank=None,
             ),
         )
+        # No token can end a choice by its text, and none of its text has to wait.
+        self.stopless = not params.stop and isinstance(self._detokenizer, FastIncrementalDetokenizer)
+
+    def next(self, token: int) -> str:
+        """`push` of a token that ends nothing, for the stopless: the whole text need not be kept and looked through."""
+        self._token_ids.append(token)
+        text: str = self._detokenizer.decode_next(token)
+        return text
 
     def push(self, token: int, ending: Ending | None) -> tuple[str, Ending | None]:
         """Text that may go out, and how the choice ends; a stop string outranks the engine's own `ending`."""
+        if self.stopless and ending is None:
+            return self.next(token), None
         self._token_ids.append(token)
         stopped = ending is not None and ending.reason == "stop"
         if (stop := self._detokenizer.update([token], stopped)) is not None:

@@ -32,6 +32,8 @@ class AnswerParser:
     def __init__(self, parser: Parser | None, chat: ChatCompletionRequest | None, prompt_ids: list[int]) -> None:
         self._parser, self._chat, self._prompt_ids = parser, chat, prompt_ids
         self.called_tools = False
+        # Whatever it is given is content.
+        self.is_silent = parser is None or chat is None
 
     def parse(self, text: str, token_ids: list[int], *, finished: bool) -> Said:
         if self._parser is None or self._chat is None:
