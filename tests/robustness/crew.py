@@ -95,8 +95,7 @@ class Crew:
 def crew(cluster: RunningCluster) -> Iterator[Crew]:
     """Takes the cluster's processes over from its supervisor, which stands still meanwhile."""
     folder = DataFolder(cluster.folder / ".tidegate")
-    record = state.load(folder.state)
-    assert record is not None
+    record = cluster.record
     mine = Crew({process.name: _member(process, folder) for process in record.processes})
     os.kill(record.supervisor_pid, signal.SIGSTOP)
     try:

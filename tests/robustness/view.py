@@ -21,9 +21,9 @@ class View:
 
     @classmethod
     def of(cls, cluster: RunningCluster) -> Self:
-        status = cluster.status()
-        http = {process["name"]: process["http_address"] for process in status["processes"]}
-        return cls(cluster, http, _redis_url(cluster, status["addresses"]["redis"]))
+        record = cluster.record
+        http = {process.name: process.http_address for process in record.processes}
+        return cls(cluster, http, _redis_url(cluster, record.addresses.redis))
 
     @property
     def target(self) -> Target:

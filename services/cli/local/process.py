@@ -59,6 +59,18 @@ class Child:
     def is_over(self) -> bool:
         return self._process.returncode is not None
 
+    def answers_at(self, port: int) -> bool:
+        """Whether it is this program that listens there, or a child of it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(self.pid)
+            for process in (leader, *leader.children(recursive=True)):
+                if any(
+                    each.status == psutil.CONN_LISTEN and each.laddr.port == port
+                    for each in process.net_connections("tcp")
+                ):
+                    return True
+        return False
+
     async def end(self) -> None:
         """SIGTERM to the program, which takes care of its own; SIGKILL to the whole group for what is left."""
         if not self.is_over:

@@ -5,11 +5,12 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
 
 from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.local.process import Child, Launcher, explain, tail
 from services.cli.local.ready import trouble
-from services.cli.local.spec import ProcessSpec
+from services.cli.local.spec import HttpReady, ProcessSpec
 from services.cli.local.state import ProcessRecord, ProcessState
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
@@ -91,7 +92,7 @@ class Keeper:
         self._child = child = await self._launcher.start(self.spec)
         self._say(f"started, pid {child.pid}")
         self._set("starting")
-        watching = asyncio.create_task(self._watch(), name=f"watch {self.spec.name}")
+        watching = asyncio.create_task(self._watch(child), name=f"watch {self.spec.name}")
         try:
             return await child.wait()
         finally:
@@ -101,13 +102,18 @@ class Keeper:
             if child.is_over:
                 child.kill_group()
 
-    async def _watch(self) -> None:
+    async def _watch(self, child: Child) -> None:
         """Asks until the process is ready; bounded by the process's own life."""
-        while await trouble(self.spec.ready):
+        while await trouble(self.spec.ready) or self._is_another(child):
             await self._clock.sleep(_ASK_EVERY_S)
         self._set("running")
         if not self._first_ready.done():
             self._first_ready.set_result(None)
+
+    def _is_another(self, child: Child) -> bool:
+        """Whether somebody else answers there, who had the port first; the child will soon die of that."""
+        ready = self.spec.ready
+        return isinstance(ready, HttpReady) and not child.answers_at(urlsplit(ready.url).port or 80)
 
     def _is_hopeless(self, status: int) -> bool:
         """Wrong configuration stays wrong; and what never became ready is not tried for ever."""

@@ -102,6 +102,12 @@ async def test_what_never_becomes_ready_is_given_up(supervisor: Supervisor, port
     assert only(supervisor).restarts == START_TRIES - 1
 
 
+async def test_another_process_that_answers_at_its_port_is_not_taken_for_it(supervisor: Supervisor, port: int) -> None:
+    await supervisor.start([standin(port, name="first")])
+    with pytest.raises(CommandFailed, match=r"(?s)second .*Address already in use"):
+        await supervisor.start([standin(port, name="second")])
+
+
 async def test_the_last_stage_stops_first(folder: DataFolder, ports: Ports) -> None:
     order: list[str] = []
 

@@ -5,7 +5,8 @@ import asyncio
 import sys
 
 from tests.robustness import command
-from tests.robustness.ledger.drill import accounted, drill
+from tests.robustness.accounted import accounted
+from tests.robustness.ledger.drill import drill
 from tests.robustness.ledger.faults import FROZEN, KILLED, STOPPED
 from tests.robustness.ledger.verdict import judge
 

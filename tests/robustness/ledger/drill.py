@@ -1,51 +1,26 @@
 """One run: requests as they come, while the ledger's database is away; then a look at every row."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from random import Random
 
 import psycopg
 from psycopg.rows import class_row
 
-from tests.robustness.arena import Arena, arena
+from tests.robustness.accounted import Accounted
 from tests.robustness.ledger.faults import LedgerFault, restart_gateway
 from tests.robustness.ledger.verdict import Row, Run, Sums
 from tests.robustness.leftovers import leftovers
 from tests.robustness.question import Question, chat
 from tests.robustness.traffic import Traffic
-from tests.support.postgres import Postgres, running_postgres
 from tests.support.wait import wait_until
 
-CONFIG = """
-pools:
-  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 48, step_ms: 5}}
-"""
 CALM_S = 1.0
 """Before and after the fault."""
 SETTLED_S = 60.0
 SPOOLED = "tidegate_gateway_ledger_rows_spooled"
 ROWS = "SELECT request_id, outcome, prompt_tokens, completion_tokens FROM ledger"
 SUMS = "SELECT sum(requests)::bigint, sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint FROM usage_by_day"
-
-
-@dataclass(frozen=True, slots=True)
-class Accounted:
-    arena: Arena
-    database: Postgres
-    url: str
-
-
-@contextmanager
-def accounted(folder: Path) -> Iterator[Accounted]:
-    """A cluster with a PostgreSQL of its own."""
-    with running_postgres() as database:
-        url = database.new_database()
-        with arena(folder, CONFIG, "--database-url", url) as built:
-            yield Accounted(built, database, url.replace("+psycopg", ""))
 
 
 async def drill(there: Accounted, fault: LedgerFault, *, hold_s: float, per_second: float, seed: int) -> Run:

@@ -1,10 +1,9 @@
 """Short drills, and the verdict itself. `python -m tests.robustness.ledger` runs the long ones."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.robustness.ledger.drill import accounted, drill
+from tests.robustness.accounted import Accounted
+from tests.robustness.ledger.drill import drill
 from tests.robustness.ledger.faults import FROZEN, KILLED, STOPPED
 from tests.robustness.ledger.verdict import Row, Run, Sums, judge
 from tests.robustness.question import chat
@@ -15,15 +14,14 @@ SEED = 20261121
 
 @pytest.mark.cluster
 @pytest.mark.timeout(240)
-async def test_every_accepted_request_has_its_row_whatever_goes_away(tmp_path: Path) -> None:
-    with accounted(tmp_path) as there:
-        for fault in (STOPPED, FROZEN):
-            verdict = judge(await drill(there, fault, hold_s=2.0, per_second=20.0, seed=SEED))
-            assert not verdict.complaints, f"{fault.name}: {verdict}"
-            assert verdict.rows == verdict.answered == verdict.requests > 0
-        verdict = judge(await drill(there, KILLED, hold_s=4.0, per_second=40.0, seed=SEED))
-        assert not verdict.complaints, f"{KILLED.name}: {verdict}"
-        assert verdict.answered > 0
+async def test_every_accepted_request_has_its_row_whatever_goes_away(with_database: Accounted) -> None:
+    for fault in (STOPPED, FROZEN):
+        verdict = judge(await drill(with_database, fault, hold_s=2.0, per_second=20.0, seed=SEED))
+        assert not verdict.complaints, f"{fault.name}: {verdict}"
+        assert verdict.rows == verdict.answered == verdict.requests > 0
+    verdict = judge(await drill(with_database, KILLED, hold_s=3.0, per_second=40.0, seed=SEED))
+    assert not verdict.complaints, f"{KILLED.name}: {verdict}"
+    assert verdict.answered > 0
 
 
 def answered(request_id: str, prompt: int, completion: int) -> Sent:

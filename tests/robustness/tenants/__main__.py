@@ -5,7 +5,8 @@ import asyncio
 import sys
 
 from tests.robustness import command
-from tests.robustness.tenants.drill import drill, shared
+from tests.robustness.accounted import accounted
+from tests.robustness.tenants.drill import drill
 
 
 def parse() -> argparse.Namespace:
@@ -16,7 +17,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     told = parse()
-    with command.folder(keep=told.keep) as folder, shared(folder) as there:
+    with command.folder(keep=told.keep) as folder, accounted(folder) as there:
         run = asyncio.run(drill(there, requests=told.requests, seed=told.seed))
     command.say(f"seed {told.seed}: {run}")
     sys.exit(1 if run.complaints else 0)

@@ -3,29 +3,22 @@
 import asyncio
 import itertools
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 
 from loadtests.target import Target
+from tests.robustness.accounted import Accounted
 from tests.robustness.answer import difference
-from tests.robustness.arena import Arena, arena
 from tests.robustness.question import MODEL, Question, chat
-from tests.robustness.tenants.planted import DATABASE_PASSWORD, Planted, places
+from tests.robustness.tenants.planted import Planted, places
 from tests.robustness.traffic import Traffic
-from tests.support.postgres import Postgres, running_postgres
+from tests.support.postgres import Postgres
 from tests.support.wait import wait_until
 
-CONFIG = """
-pools:
-  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 16, step_ms: 2}}
-"""
 TENANTS = ("harbour", "lighthouse")
 QUESTIONS = 20
 OPEN = 12
@@ -33,14 +26,6 @@ OPEN = 12
 LONG = 200
 """Words: some blocks of the prefix cache."""
 TIMEOUT_S = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """A cluster that tenants share."""
-
-    arena: Arena
-    database: Postgres
 
 
 @dataclass(slots=True)
@@ -53,17 +38,7 @@ class Run:
         return f"{self.requests} requests of {len(TENANTS)} tenants; {len(self.complaints)} complaints{shown}"
 
 
-@contextmanager
-def shared(folder: Path) -> Iterator[Shared]:
-    with running_postgres() as database:
-        # The server asks nobody for a password, and whoever has one should keep it.
-        url = database.new_database().replace("postgres:@", f"postgres:{DATABASE_PASSWORD}@")
-        assert DATABASE_PASSWORD in url
-        with arena(folder, CONFIG, "--database-url", url) as built:
-            yield Shared(built, database)
-
-
-async def drill(there: Shared, *, requests: int, seed: int) -> Run:
+async def drill(there: Accounted, *, requests: int, seed: int) -> Run:
     random, planted, view = Random(seed), Planted(), there.arena.view
     planted.add_those_of(view)
     run = Run(requests)
@@ -75,11 +50,11 @@ async def drill(there: Shared, *, requests: int, seed: int) -> Run:
         group.create_task(_interleave(there, asked, run, random))
         group.create_task(_blink(there.database))
         group.create_task(_wrong(there, list(asked), planted))
-    run.complaints += planted.told(await places(view) | {"an error": "\n".join(planted.errors)})
+    run.complaints += planted.told(await places(there.arena) | {"an error": "\n".join(planted.errors)})
     return run
 
 
-def _admin(there: Shared) -> httpx.AsyncClient:
+def _admin(there: Accounted) -> httpx.AsyncClient:
     cluster = there.arena.view.cluster
     headers = {"authorization": f"Bearer {cluster.variables['TIDEGATE_ADMIN_KEY']}"}
     return httpx.AsyncClient(base_url=f"{cluster.rest}/admin/", headers=headers, timeout=30)
@@ -95,7 +70,7 @@ async def _key(admin: httpx.AsyncClient, tenant: str, planted: Planted) -> str:
 # ---- every answer is its own
 
 
-async def _interleave(there: Shared, asked: dict[str, list[Question]], run: Run, random: Random) -> None:
+async def _interleave(there: Accounted, asked: dict[str, list[Question]], run: Run, random: Random) -> None:
     """asked: with which key."""
     traffics = [Traffic(Target.of(there.arena.view.cluster.rest, key), random) for key in asked]
     right = [await traffic.learn(questions) for traffic, questions in zip(traffics, asked.values(), strict=True)]
@@ -128,7 +103,7 @@ def _questions(tenant: str, planted: Planted) -> list[Question]:
 # ---- what one tenant asked is not in the other's cache
 
 
-async def _caches(there: Shared, keys: list[str]) -> list[str]:
+async def _caches(there: Accounted, keys: list[str]) -> list[str]:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "tide " * LONG}], "max_tokens": 1}
     first, other = keys
     cached = [await _cached(there, key, body) for key in (first, first, other, other)]
@@ -137,7 +112,7 @@ async def _caches(there: Shared, keys: list[str]) -> list[str]:
     return [f"cached tokens of one prompt, asked twice by each tenant: {cached}"]
 
 
-async def _cached(there: Shared, key: str, body: dict[str, Any]) -> int:
+async def _cached(there: Accounted, key: str, body: dict[str, Any]) -> int:
     async with httpx.AsyncClient(timeout=30) as http:
         answer = await http.post(f"{there.arena.view.cluster.rest}/chat/completions", json=body, headers=_bearer(key))
     return int(answer.raise_for_status().json()["usage"]["prompt_tokens_details"]["cached_tokens"])
@@ -153,7 +128,7 @@ async def _blink(database: Postgres) -> None:
     await asyncio.to_thread(database.start)
 
 
-async def _wrong(there: Shared, keys: list[str], planted: Planted) -> None:
+async def _wrong(there: Accounted, keys: list[str], planted: Planted) -> None:
     """Requests that are refused, with secrets in every place that an error might repeat."""
     marks = [secret for name, secret in planted.secrets.items() if name.startswith("prompts")]
     base = there.arena.view.cluster.rest

@@ -8,9 +8,10 @@ import psutil
 
 from services.cli.local.folder import DataFolder
 from services.cli.local.secrets import Secrets
+from tests.robustness.accounted import PASSWORD
+from tests.robustness.arena import Arena
 from tests.robustness.view import View
 
-DATABASE_PASSWORD = "planted-password-of-the-database"
 OF_THE_CLUSTER = ("api_key", "admin_key", "server_secret", "redis_password", "s3_secret_key")
 KEY_LINES = slice(1, -1)
 """Of a PEM file: the key itself."""
@@ -28,7 +29,7 @@ class Planted:
         kept = Secrets.model_validate_json(folder.secrets.read_bytes())
         self.secrets |= {name: getattr(kept, name) for name in OF_THE_CLUSTER}
         self.secrets["signing key"] = "".join(folder.signing_key.read_text().splitlines()[KEY_LINES])
-        self.secrets["database password"] = DATABASE_PASSWORD
+        self.secrets["database password"] = PASSWORD
 
     def told(self, places: Mapping[str, str]) -> Iterator[str]:
         """Which of them stands where."""
@@ -38,14 +39,14 @@ class Planted:
                     yield f"{place} tells the {name}"
 
 
-async def places(view: View) -> dict[str, str]:
+async def places(arena: Arena) -> dict[str, str]:
     """What every process wrote, what it counts, and how it was called."""
-    logs = (view.cluster.folder / ".tidegate/logs").glob("*.log")
+    logs = (arena.view.cluster.folder / ".tidegate/logs").glob("*.log")
     found = {f"the log {log.name}": log.read_text() for log in logs}
     async with httpx.AsyncClient() as http:
-        for name, address in view.http.items():
+        for name, address in arena.view.http.items():
             if address:
                 found[f"/metrics of {name}"] = (await http.get(f"http://{address}/metrics")).text
-    for pid in view.cluster.pids():
-        found[f"the command line of {pid}"] = " ".join(psutil.Process(pid).cmdline())
+    for name, member in arena.crew.members.items():
+        found[f"the command line of {name}"] = " ".join(psutil.Process(member.pid).cmdline())
     return found

@@ -1,10 +1,9 @@
 """A short drill. `python -m tests.robustness.tenants` runs the long one."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.robustness.tenants.drill import drill, shared
+from tests.robustness.accounted import Accounted
+from tests.robustness.tenants.drill import drill
 from tests.robustness.tenants.planted import Planted
 
 SEED = 20261121
@@ -12,9 +11,8 @@ SEED = 20261121
 
 @pytest.mark.cluster
 @pytest.mark.timeout(180)
-async def test_two_tenants_at_once_learn_nothing_of_each_other(tmp_path: Path) -> None:
-    with shared(tmp_path) as there:
-        run = await drill(there, requests=200, seed=SEED)
+async def test_two_tenants_at_once_learn_nothing_of_each_other(with_database: Accounted) -> None:
+    run = await drill(with_database, requests=200, seed=SEED)
     assert run.requests >= 200
     assert not run.complaints, f"seed {SEED}: {run}"
 
