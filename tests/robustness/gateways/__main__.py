@@ -5,7 +5,8 @@ import asyncio
 import sys
 
 from tests.robustness import command
-from tests.robustness.gateways.drill import balanced, drill
+from tests.robustness.arena import arena
+from tests.robustness.gateways.drill import CONFIG, balanced, drill
 from tests.robustness.verdict import judge
 
 
@@ -18,8 +19,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     told = parse()
-    with command.folder(keep=told.keep) as folder, balanced(folder) as built:
-        run = asyncio.run(drill(built, restarts=told.restarts, streams=told.streams, seed=told.seed))
+    with command.folder(keep=told.keep) as folder, arena(folder, CONFIG) as built, balanced(built, folder) as two:
+        run = asyncio.run(drill(two, restarts=told.restarts, streams=told.streams, seed=told.seed))
     verdict = judge(run)
     command.say(f"restarted, seed {told.seed}: {verdict}")
     sys.exit(1 if verdict.complaints or verdict.late else 0)

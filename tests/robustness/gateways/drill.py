@@ -10,7 +10,7 @@ from random import Random
 
 from loadtests.target import Target
 from services.cli.local.ports import Ports
-from tests.robustness.arena import Arena, arena
+from tests.robustness.arena import Arena
 from tests.robustness.gateways.balancer import Balancer, balancer
 from tests.robustness.leftovers import leftovers
 from tests.robustness.question import Question, chat
@@ -20,7 +20,7 @@ from tests.support.wait import wait_until
 
 CONFIG = """
 pools:
-  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 48, step_ms: 20}}
+  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 48, step_ms: 8}}
 """
 SECOND = "gateway-2"
 GATEWAYS = ("gateway", SECOND)
@@ -56,15 +56,18 @@ class Balanced:
 
 
 @contextmanager
-def balanced(folder: Path) -> Iterator[Balanced]:
-    """A cluster of two gateways, and what stands before them."""
-    with Ports(Random()) as ports, arena(folder, CONFIG) as built:
-        _add_gateway(built, folder, ports)
-        with balancer(folder, [built.view.http[name] for name in GATEWAYS], ports) as before_them:
-            yield Balanced(built, before_them)
+def balanced(built: Arena, folder: Path) -> Iterator[Balanced]:
+    """The cluster with a second gateway, and what stands before them."""
+    with (
+        Ports(Random()) as ports,
+        _second_gateway(built, folder, ports),
+        balancer(folder, [built.view.http[name] for name in GATEWAYS], ports) as before_them,
+    ):
+        yield Balanced(built, before_them)
 
 
-def _add_gateway(built: Arena, folder: Path, ports: Ports) -> None:
+@contextmanager
+def _second_gateway(built: Arena, folder: Path, ports: Ports) -> Iterator[None]:
     grpc, http = (f"127.0.0.1:{ports.free()}" for _ in range(2))
     data = folder / SECOND
     data.mkdir()
@@ -72,6 +75,11 @@ def _add_gateway(built: Arena, folder: Path, ports: Ports) -> None:
     built.crew.members["gateway"].environment["TIDEGATE_LINGER_S"] = str(LINGER_S)
     built.crew.copy(SECOND, "gateway", grpc, told)
     built.view.http[SECOND] = http
+    try:
+        yield
+    finally:
+        built.crew.stop(SECOND)
+        del built.crew.members[SECOND], built.view.http[SECOND]
 
 
 def questions() -> list[Question]:
@@ -81,7 +89,7 @@ def questions() -> list[Question]:
     return [
         chat(f"Where does tide number {number} go?", max_tokens=tokens, ignore_eos=True, **shape)
         for number, shape in enumerate(shapes)
-        for tokens in (10, 40, 100)
+        for tokens in (25, 100, 250)
     ]
 
 

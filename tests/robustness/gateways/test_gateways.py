@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.robustness.arena import Arena
 from tests.robustness.gateways.balancer import PROGRAM, found
 from tests.robustness.gateways.drill import balanced, drill
 from tests.robustness.verdict import judge
@@ -14,9 +15,9 @@ SEED = 20261121
 @pytest.mark.cluster
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(found() is None, reason=f"no {PROGRAM} on this machine")
-async def test_gateways_may_leave_one_after_another(tmp_path: Path) -> None:
-    with balanced(tmp_path) as built:
-        run = await drill(built, restarts=2, streams=16, seed=SEED)
+async def test_gateways_may_leave_one_after_another(replicated: Arena, tmp_path: Path) -> None:
+    with balanced(replicated, tmp_path) as two:
+        run = await drill(two, restarts=2, streams=16, seed=SEED)
     verdict = judge(run)
     assert verdict.requests > 0
     assert not verdict.complaints, f"seed {SEED}: {verdict}"

@@ -9,7 +9,7 @@ from tests.support.cluster import running_cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-CASES = 400
+CASES = 300
 SEED = 20261121
 
 
