@@ -6,7 +6,7 @@ is kept without a round trip each, and throughput grows with load. Pools do not 
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
@@ -127,8 +127,8 @@ class Lane:
 
     async def _send(self, batch: list[_Pending]) -> None:
         started = perf_counter()
-        for pending in batch:
-            self._metrics.scripts[pending.call.script.name].inc()
+        for name, calls in Counter(pending.call.script.name for pending in batch).items():
+            self._metrics.scripts[name].inc(calls)
         try:
             answers = await self._execute([pending.call for pending in batch])
         except (RedisError, OSError) as error:
