@@ -10,8 +10,9 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from services.gateway.accounting import Accounting
-from services.gateway.answer import Answers
-from services.gateway.asking import Asking
+from services.gateway.answers.answer import Answers
+from services.gateway.asking.asking import Asking
+from services.gateway.asking.tokenizing import Tokenizing
 from services.gateway.batching import Batching
 from services.gateway.cache.answers import CachedAnswers
 from services.gateway.cache.store import Store
@@ -20,6 +21,8 @@ from services.gateway.console.files import ConsoleFiles
 from services.gateway.journal.journal import Journal
 from services.gateway.journal.reader import LogReader
 from services.gateway.journal.resuming import Resuming
+from services.gateway.links.router_client import RouterClient
+from services.gateway.links.worker_client import WorkerClient
 from services.gateway.metrics import Metrics
 from services.gateway.open_inference import OpenInference
 from services.gateway.rest import openapi
@@ -30,15 +33,12 @@ from services.gateway.rest.idempotency import Idempotency
 from services.gateway.rest.open_inference import OPEN, OpenInferenceApi
 from services.gateway.rest.protocol import HttpProtocol
 from services.gateway.rest.stored import unconfigured
-from services.gateway.router_client import RouterClient
 from services.gateway.rpc.call import Calls
 from services.gateway.rpc.open_inference import OpenInferenceService
 from services.gateway.rpc.server import InferenceServer
 from services.gateway.rpc.service import InferenceService
 from services.gateway.server_secret import CacheSalt, ServerSecret
 from services.gateway.settings import GatewaySettings
-from services.gateway.tokenizing import Tokenizing
-from services.gateway.worker_client import WorkerClient
 from services.shared import config, objectstore
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer

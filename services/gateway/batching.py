@@ -4,8 +4,8 @@ from random import Random
 
 from fastapi import APIRouter
 
-from services.gateway.answer import Answers
-from services.gateway.asking import Asking
+from services.gateway.answers.answer import Answers
+from services.gateway.asking.asking import Asking
 from services.gateway.batches.asking import BatchAsking, Still
 from services.gateway.batches.rest import BatchesApi
 from services.gateway.batches.run import BatchRun

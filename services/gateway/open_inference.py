@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from services.gateway.accounts.account import Caller
-from services.gateway.catalog import Catalog
+from services.gateway.asking.catalog import Catalog
 from services.shared.errors import MethodNotAllowed, NotFound
 
 NAME = "tidegate"

@@ -19,7 +19,7 @@ from services.gateway.accounts.documents import (
     tenant_document,
 )
 from services.gateway.accounts.store import Unknown
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.database.engine import DatabaseAway
 from services.gateway.openai import invalid
 from services.gateway.rest import examples

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from services.gateway.accounts.account import Caller
-from services.gateway.answer import Answers
-from services.gateway.asking import Asking
+from services.gateway.answers.answer import Answers
+from services.gateway.answers.gathering import gather
+from services.gateway.asking.asking import Asking
+from services.gateway.asking.generation import Generation
 from services.gateway.batches.batch import Batch, Endpoint
-from services.gateway.gathering import gather
-from services.gateway.generation import Generation
 from services.gateway.openai import invalid
 from services.gateway.openai.response_shape import ResponseWhole
 from services.gateway.openai.responses import ResponsesRequest

@@ -8,7 +8,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.accounts.account import Caller
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.batches.batch import Batch, Endpoint, mint_id
 from services.gateway.batches.store import BatchStore
 from services.gateway.files.store import FileStore, RandomBits

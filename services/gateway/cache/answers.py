@@ -5,18 +5,18 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.gateway.answer import Answers
+from services.gateway.answers.answer import Answers
+from services.gateway.answers.progress import Progress
+from services.gateway.answers.readable import Readable
+from services.gateway.asking.catalog import Catalog
+from services.gateway.asking.generation import Generation
 from services.gateway.cache.key import deterministic, key_of, served_version
 from services.gateway.cache.recorded import Recorded
 from services.gateway.cache.replayed import Replayed
 from services.gateway.cache.store import Kept, Store
 from services.gateway.cache.wish import Wish
-from services.gateway.catalog import Catalog
-from services.gateway.generation import Generation
 from services.gateway.ledger.entry import LedgerEntry
 from services.gateway.ledger.ledger import Books
-from services.gateway.progress import Progress
-from services.gateway.readable import Readable
 from services.shared.clock import Clock
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 
-from services.gateway.catalog import Catalog
-from services.gateway.generation import Generation
+from services.gateway.asking.catalog import Catalog
+from services.gateway.asking.generation import Generation
 from tidegate.worker.v1 import worker_pb2
 
 

@@ -1,8 +1,8 @@
 """An answer that is read for the first time, and kept once it is whole."""
 
+from services.gateway.answers.readable import Readable
 from services.gateway.cache.store import DELTA_BYTES, Kept
-from services.gateway.inbox import AtOnce
-from services.gateway.readable import Readable
+from services.gateway.links.inbox import AtOnce
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2

@@ -2,10 +2,10 @@
 
 from itertools import islice
 
+from services.gateway.asking.generation import Generation
 from services.gateway.cache.store import Kept
-from services.gateway.generation import Generation
-from services.gateway.inbox import AtOnce
 from services.gateway.ledger.entry import LedgerEntry, Used
+from services.gateway.links.inbox import AtOnce
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2

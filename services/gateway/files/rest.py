@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.files.store import FileStore
 from services.gateway.files.upload import copy_to, uploaded
 from services.gateway.rest.exchange import Exchange

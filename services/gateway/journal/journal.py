@@ -5,7 +5,7 @@ import asyncio
 from services.gateway.journal.event_ids import HEADER
 from services.gateway.journal.reader import LogReader
 from services.gateway.journal.stream_log import Point, StreamLog
-from services.gateway.router_client import RouterClient
+from services.gateway.links.router_client import RouterClient
 from services.shared.clock import Clock
 from services.shared.errors import NotFound
 from services.shared.lifecycle import Tasks

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from services.gateway.catalog import Catalog
-from services.gateway.gathering import head_of
-from services.gateway.generation import Generation
+from services.gateway.answers.gathering import head_of
+from services.gateway.answers.progress import Progress
+from services.gateway.answers.readable import Readable
+from services.gateway.asking.catalog import Catalog
+from services.gateway.asking.generation import Generation
 from services.gateway.journal.event_ids import HEADER, EventIds
 from services.gateway.journal.journal import Journal
 from services.gateway.journal.kept_stream import KeptStream
 from services.gateway.journal.stream_log import Point, StreamLog, restored
 from services.gateway.journal.trail import Trail
 from services.gateway.openai.sse import Head, Stream
-from services.gateway.progress import Progress
-from services.gateway.readable import Readable
 from services.gateway.server_secret import ServerSecret
 from services.shared.config import Cluster
 from services.shared.errors import Conflict, InvalidRequest

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.gateway.generation import Generation
-from services.gateway.progress import ChoiceProgress, Progress
+from services.gateway.answers.progress import ChoiceProgress, Progress
+from services.gateway.asking.generation import Generation
 from tidegate.router.v1.router_pb2 import LogPart
 from tidegate.router.v1.router_pb2 import StreamLog as Record
 from tidegate.worker.v1 import worker_pb2

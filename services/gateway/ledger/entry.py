@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from services.gateway.generation import Generation
+from services.gateway.asking.generation import Generation
 from services.gateway.ledger.ledger import Books
 from services.gateway.ledger.row import Outcome, Row
 from services.shared.classes import ServiceClass

@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from services.gateway.asking import Asking, identified
+from services.gateway.asking.asking import Asking, identified
+from services.gateway.asking.generation import Generation
 from services.gateway.cache.answers import CachedAnswers
 from services.gateway.cache.wish import HEADER, Wish
-from services.gateway.generation import Generation
 from services.gateway.journal import event_ids
 from services.gateway.journal.resuming import Resumable, Resuming
 from services.gateway.metrics import Metrics

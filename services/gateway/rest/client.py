@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from starlette.types import Scope, Send
 
-from services.gateway.readable import Readable
+from services.gateway.answers.readable import Readable
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.patience import Patience
 from services.gateway.rest.protocol import CONNECTION, Connection

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.journal import event_ids
 from services.gateway.rest.client import Client
 from services.gateway.rest.exchange import Exchange

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.accounts.account import Caller
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.open_inference import OpenInference, no_tensors
 from services.gateway.rest.exchange import Exchange
 

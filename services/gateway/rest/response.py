@@ -9,14 +9,14 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.gateway.answers.gathering import gather, head_of
+from services.gateway.answers.readable import Readable
+from services.gateway.asking.generation import Generation
 from services.gateway.cache.answers import CachedAnswers
-from services.gateway.gathering import gather, head_of
-from services.gateway.generation import Generation
 from services.gateway.journal.resuming import Resumable
 from services.gateway.limit_headers import limit_headers
 from services.gateway.openai.sse import Head, Stream, comment
 from services.gateway.openai.whole import Whole
-from services.gateway.readable import Readable
 from services.gateway.rest.client import Client, Headers
 from services.shared.errors import InternalError, TidegateError
 from tidegate.router.v1 import router_pb2

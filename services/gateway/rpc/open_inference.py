@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.gateway.asking import identified
+from services.gateway.asking.asking import identified
 from services.gateway.open_inference import OpenInference, no_tensors
 from services.gateway.rpc.call import Calls
 from tidegate.openinference.v2 import open_inference_pb2 as pb

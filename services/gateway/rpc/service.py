@@ -5,15 +5,15 @@ from typing import Any
 
 import orjson
 
-from services.gateway.asking import Asking, identified
+from services.gateway.answers.gathering import head_of
+from services.gateway.answers.readable import Readable
+from services.gateway.asking.asking import Asking, identified
+from services.gateway.asking.generation import Generation
 from services.gateway.cache.answers import CachedAnswers
-from services.gateway.gathering import head_of
-from services.gateway.generation import Generation
 from services.gateway.journal.resuming import Resumable, Resuming
 from services.gateway.journal.trail import Trail
 from services.gateway.limit_headers import limit_headers
 from services.gateway.openai.sse import Head
-from services.gateway.readable import Readable
 from services.gateway.rpc import messages, requests
 from services.gateway.rpc.call import Call, Calls
 from services.shared.errors import ClientLeft

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from services.gateway.app import GatewayApp
-from services.gateway.catalog import Catalog
+from services.gateway.asking.catalog import Catalog
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Started, settings
 from tests.integration.gateway.test_ledger import written
 from tests.support.fakes import MODEL, VERSION, FakeRouter, FakeWorker, text

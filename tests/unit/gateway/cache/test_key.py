@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from services.gateway.accounts.account import Caller
+from services.gateway.asking.catalog import Catalog
+from services.gateway.asking.generation import Generation, Mint, of_chat, of_completion
 from services.gateway.cache.key import deterministic, key_of, served_version
 from services.gateway.cache.wish import Wish
-from services.gateway.catalog import Catalog
-from services.gateway.generation import Generation, Mint, of_chat, of_completion
 from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest

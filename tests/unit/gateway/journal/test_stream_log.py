@@ -2,9 +2,9 @@ from random import Random
 
 import pytest
 
+from services.gateway.answers.progress import Progress
 from services.gateway.journal.stream_log import MAX_TAIL_BYTES, StreamLog, restored
-from services.gateway.progress import Progress
-from tests.unit.gateway.test_generation import generation
+from tests.unit.gateway.asking.test_generation import generation
 from tidegate.router.v1.router_pb2 import StreamLog as Record
 from tidegate.worker.v1 import worker_pb2 as pb
 

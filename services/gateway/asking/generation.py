@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import orjson
 
 from services.gateway.accounts.account import Caller
-from services.gateway.catalog import Catalog, Model
-from services.gateway.cost import Cost, estimate
+from services.gateway.asking.catalog import Catalog, Model
+from services.gateway.asking.cost import Cost, estimate
+from services.gateway.asking.prompt_blocks import BLOCK_TOKENS, block_hashes
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
 from services.gateway.openai.responses import ResponsesRequest
-from services.gateway.prompt_blocks import BLOCK_TOKENS, block_hashes
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded
 from tidegate.router.v1 import router_pb2

@@ -5,7 +5,7 @@ import asyncio
 import psutil
 import pytest
 
-from services.gateway.inbox import MAX_DRAINED, Inbox, WorkerLost
+from services.gateway.links.inbox import MAX_DRAINED, Inbox, WorkerLost
 from tidegate.worker.v1 import worker_pb2
 
 DELTAS = [worker_pb2.Delta(text=text) for text in "abc"]

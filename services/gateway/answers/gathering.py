@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from services.gateway.answers.readable import Readable
 from services.gateway.openai.sse import Head
 from services.gateway.openai.whole import Whole
-from services.gateway.readable import Readable
 from tidegate.worker.v1 import worker_pb2
 
 

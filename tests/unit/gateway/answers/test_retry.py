@@ -1,7 +1,7 @@
 import pytest
 
-from services.gateway.progress import Progress
-from services.gateway.retry import MAX_FAILURES, MAX_HANDOVERS, MAX_SILENT, Retries, WorkerFailed
+from services.gateway.answers.progress import Progress
+from services.gateway.answers.retry import MAX_FAILURES, MAX_HANDOVERS, MAX_SILENT, Retries, WorkerFailed
 from services.shared.errors import EngineFailed, Overloaded
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2

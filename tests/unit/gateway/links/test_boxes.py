@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.gateway.inbox import Inbox
-from services.gateway.outbox import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
+from services.gateway.links.inbox import Inbox
+from services.gateway.links.outbox import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
 from services.shared.errors import ClientLeft, EngineFailed
 from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import cycle
 from random import Random
 
-from services.gateway.catalog import Catalog
-from services.gateway.duplex import StreamEnded, converse, read_one
-from services.gateway.inbox import Inbox
-from services.gateway.outbox import Outbox
+from services.gateway.asking.catalog import Catalog
+from services.gateway.links.duplex import StreamEnded, converse, read_one
+from services.gateway.links.inbox import Inbox
+from services.gateway.links.outbox import Outbox
 from services.shared import rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock

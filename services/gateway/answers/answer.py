@@ -14,17 +14,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.gateway.attempt import MAX_UNREAD_ITEMS, Attempt
-from services.gateway.generation import Generation
-from services.gateway.inbox import AtOnce, Inbox
+from services.gateway.answers.attempt import MAX_UNREAD_ITEMS, Attempt
+from services.gateway.answers.progress import Progress
+from services.gateway.answers.retry import Retries, WorkerFailed
+from services.gateway.asking.generation import Generation
 from services.gateway.ledger.entry import LedgerEntry, Used
 from services.gateway.ledger.ledger import Books
 from services.gateway.ledger.row import Outcome
+from services.gateway.links.inbox import AtOnce, Inbox
+from services.gateway.links.router_client import RouterClient
+from services.gateway.links.worker_client import WorkerClient
 from services.gateway.metrics import Metrics
-from services.gateway.progress import Progress
-from services.gateway.retry import Retries, WorkerFailed
-from services.gateway.router_client import RouterClient
-from services.gateway.worker_client import WorkerClient
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.errors import ClientLeft, DeadlineExceeded, Overloaded

@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 
-from services.gateway.cost import BYTES_PER_TOKEN
+from services.gateway.asking.cost import BYTES_PER_TOKEN
 
 BLOCK_BYTES = 256
 BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN

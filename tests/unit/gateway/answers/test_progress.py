@@ -1,4 +1,4 @@
-from services.gateway.progress import Progress
+from services.gateway.answers.progress import Progress
 from tidegate.worker.v1 import worker_pb2 as pb
 
 

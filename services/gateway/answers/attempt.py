@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from functools import partial
 
-from services.gateway.generation import Generation
-from services.gateway.inbox import AtOnce, Inbox, Item, WorkerLost
-from services.gateway.progress import Progress
-from services.gateway.refusals import failed, rejected
-from services.gateway.retry import Retries, WorkerFailed
-from services.gateway.router_client import RouterClient
-from services.gateway.worker_client import WorkerClient, WorkerStream
+from services.gateway.answers.progress import Progress
+from services.gateway.answers.refusals import failed, rejected
+from services.gateway.answers.retry import Retries, WorkerFailed
+from services.gateway.asking.generation import Generation
+from services.gateway.links.inbox import AtOnce, Inbox, Item, WorkerLost
+from services.gateway.links.router_client import RouterClient
+from services.gateway.links.worker_client import WorkerClient, WorkerStream
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 

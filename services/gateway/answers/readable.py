@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from services.gateway.generation import Generation
-from services.gateway.inbox import AtOnce
+from services.gateway.asking.generation import Generation
+from services.gateway.links.inbox import AtOnce
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2

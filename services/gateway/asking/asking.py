@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from services.gateway.accounts.account import Caller
-from services.gateway.catalog import Catalog, Model
-from services.gateway.generation import Generation, Mint, of_chat, of_completion, of_response
+from services.gateway.asking.catalog import Catalog, Model
+from services.gateway.asking.generation import Generation, Mint, of_chat, of_completion, of_response
+from services.gateway.asking.tokenizing import Tokenizing
 from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
@@ -13,7 +14,6 @@ from services.gateway.openai.embeddings import EmbeddingsRequest, does_not_embed
 from services.gateway.openai.responses import ResponsesRequest
 from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
 from services.gateway.server_secret import CacheSalt
-from services.gateway.tokenizing import Tokenizing
 from services.shared.clock import Clock
 from services.shared.errors import StoreUnavailable, Unauthenticated
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import grpc
 
-from services.gateway.catalog import Catalog, Model
+from services.gateway.asking.catalog import Catalog, Model
 from services.shared import rpc
 from services.shared.errors import InvalidRequest, NoWorkers, Overloaded
 from tidegate.worker.v1 import worker_pb2, worker_pb2_grpc

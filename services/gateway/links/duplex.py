@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from services.gateway.outbox import Outbox, OutboxFull
+from services.gateway.links.outbox import Outbox, OutboxFull
 
 log = logging.getLogger(__name__)
 

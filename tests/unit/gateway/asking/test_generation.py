@@ -3,12 +3,12 @@ from typing import Any
 import pytest
 
 from services.gateway.accounts.account import Caller, Limits
-from services.gateway.catalog import Catalog
-from services.gateway.cost import DEFAULT_ANSWER_TOKENS, Cost, estimate
-from services.gateway.generation import Generation, Mint, of_chat
+from services.gateway.asking.catalog import Catalog
+from services.gateway.asking.cost import DEFAULT_ANSWER_TOKENS, Cost, estimate
+from services.gateway.asking.generation import Generation, Mint, of_chat
+from services.gateway.asking.prompt_blocks import BLOCK_BYTES, MAX_BLOCKS, block_hashes
 from services.gateway.openai import invalid
 from services.gateway.openai.chat import ChatCompletionRequest
-from services.gateway.prompt_blocks import BLOCK_BYTES, MAX_BLOCKS, block_hashes
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded, UnknownModel
 from tidegate.router.v1 import router_pb2

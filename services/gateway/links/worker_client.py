@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from services.gateway.duplex import StreamEnded, converse
-from services.gateway.inbox import Inbox, WorkerLost
-from services.gateway.outbox import Outbox
+from services.gateway.links.duplex import StreamEnded, converse
+from services.gateway.links.inbox import Inbox, WorkerLost
+from services.gateway.links.outbox import Outbox
 from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks

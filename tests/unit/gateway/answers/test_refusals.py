@@ -1,4 +1,4 @@
-from services.gateway.refusals import failed, rejected
+from services.gateway.answers.refusals import failed, rejected
 from services.shared.errors import ContextLengthExceeded, InternalError, QueueFull, RateLimited, TidegateError
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from services.gateway.progress import Progress
+from services.gateway.answers.progress import Progress
 from services.shared.errors import EngineFailed, Overloaded, TidegateError
 from tidegate.router.v1 import router_pb2
 
