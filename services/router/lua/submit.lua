@@ -96,7 +96,7 @@ local function at_once()
     request.tag = start_tag(rank, tenant, cost, weight)
   end
   request.worker, request.granted, request.cached = worker_id, now, cached
-  write('', now + ARGV[17], 'worker', worker_id, 'expected_cached', cached)
+  write(place_in_line(request_id), now + ARGV[17], 'worker', worker_id, 'expected_cached', cached)
   if OVERTAKING > 0 then
     redis.call('HDEL', KEY.turns, 'overtaken' .. rank)
   end
