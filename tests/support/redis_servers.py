@@ -35,15 +35,16 @@ class Server:
 
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[Server]:
-    port = Ports(Random()).free()
-    folder = folder / str(port)
-    folder.mkdir()
-    command = [programs()[0], "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with _running([*command, *options]) as process:
-        started = Server(port, process)
-        with started.client() as client:
-            client.ping()
-        yield started
+    with Ports(Random()) as ports:
+        port = ports.free()
+        folder = folder / str(port)
+        folder.mkdir()
+        command = [programs()[0], "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        with _running([*command, *options]) as process:
+            started = Server(port, process)
+            with started.client() as client:
+                client.ping()
+            yield started
 
 
 @contextmanager
@@ -78,8 +79,8 @@ class Cluster:
 async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
     """Three masters that share the slots evenly."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    buses = Ports(Random())
     with (
+        Ports(Random()) as buses,
         server(folder, *options, "--cluster-port", str(buses.free())) as one,
         server(folder, *options, "--cluster-port", str(buses.free())) as two,
         server(folder, *options, "--cluster-port", str(buses.free())) as three,
@@ -119,17 +120,21 @@ async def watched_by_sentinel(folder: Path) -> AsyncIterator[Watched]:
     with server(folder, *at_once) as master, server(folder, "--replicaof", "127.0.0.1", str(master.port)) as replica:
         # A Sentinel that does not find the replica at once looks again only after ten seconds.
         await wait_until(lambda: _follows(replica), description="the replica follows")
-        port = Ports(Random()).free()
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-            f"sentinel monitor tides 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds tides 500\nsentinel failover-timeout tides 2000\n"
-        )
-        with _running([programs()[0], str(config), "--sentinel"]) as process:
-            sentinel = Server(port, process)
+        with Ports(Random()) as ports, _sentinel(folder, ports.free(), master) as sentinel:
             await wait_until(lambda: _knows_a_replica(sentinel), description="the Sentinel knows the replica")
-            yield Watched(f"redis+sentinel://127.0.0.1:{port}/tides/0", master, replica)
+            yield Watched(f"redis+sentinel://127.0.0.1:{sentinel.port}/tides/0", master, replica)
+
+
+@contextmanager
+def _sentinel(folder: Path, port: int, master: Server) -> Iterator[Server]:
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor tides 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds tides 500\nsentinel failover-timeout tides 2000\n"
+    )
+    with _running([programs()[0], str(config), "--sentinel"]) as process:
+        yield Server(port, process)
 
 
 def _follows(replica: Server) -> bool:

@@ -18,12 +18,14 @@ from services.shared.objectstore import StoreSettings
 @asynccontextmanager
 async def running_s3(folder: Path) -> AsyncIterator[StoreSettings]:
     """Yields how to reach a fresh server; `folder` is for its files."""
-    data, secrets, ports = DataFolder.at(folder / "cluster"), Secrets.fresh(), s3.StorePorts.choose(Ports(Random()))
+    data, secrets = DataFolder.at(folder / "cluster"), Secrets.fresh()
     data.prepare()
     s3.write_config(data, secrets)
     supervisor = Supervisor(Launcher(data, {}), clock=SystemClock(), random=Random(), changed=lambda: None)
-    try:
-        await supervisor.start([s3.spec(data, ports, secrets, s3.program())])
-        yield s3.settings(ports, secrets)
-    finally:
-        await supervisor.stop()
+    with Ports(Random()) as free:
+        ports = s3.StorePorts.choose(free)
+        try:
+            await supervisor.start([s3.spec(data, ports, secrets, s3.program())])
+            yield s3.settings(ports, secrets)
+        finally:
+            await supervisor.stop()
