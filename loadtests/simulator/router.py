@@ -81,6 +81,7 @@ class RouterDispatch:
             model_version="v1",
             address="",
             heartbeat=b"",
+            prefill_tokens_per_s=engine.config.prefill_tokens_per_s,
             kv_tokens_used=engine.kv.used_tokens,
             waiting=len(engine.scheduler.waiting),
         )

@@ -133,6 +133,7 @@ def _report_of(heartbeat: pb.Heartbeat) -> WorkerReport:
         model_version=heartbeat.model_version,
         address=heartbeat.address,
         heartbeat=heartbeat.SerializeToString(),
+        prefill_tokens_per_s=heartbeat.capacity.prefill_tokens_per_s,
         kv_tokens_used=heartbeat.load.kv_tokens_used,
         waiting=heartbeat.load.waiting,
         adapters=tuple(heartbeat.adapters),

@@ -125,6 +125,7 @@ class WorkerReport:
     model_version: str
     address: str
     heartbeat: bytes
+    prefill_tokens_per_s: int = 0
     kv_tokens_used: int = 0
     waiting: int = 0
     adapters: tuple[str, ...] = ()
@@ -162,6 +163,7 @@ class PoolScripts:
             rules,
             *(w.worker_id, w.epoch, lease_ms, w.state, w.slots, w.kv_tokens, w.kv_tokens_used, w.waiting),
             *(w.model_version, _listed(w.adapters), _listed(w.loaded_adapters), w.address, w.heartbeat),
+            w.prefill_tokens_per_s,
         )
 
     def detach(self, worker_id: str, epoch: int, *, grace_ms: int) -> Call:

@@ -72,6 +72,11 @@ class SimulatedEngine(Strict):
     prefill_ms: float = Field(0.02, ge=0, description="added for each prompt token that no cache holds")
     swap_ms: float = Field(500.0, ge=0, description="time in which weights are replaced in place")
 
+    @property
+    def prefill_tokens_per_s(self) -> int:
+        """0: prompts cost nothing."""
+        return round(1000 / self.prefill_ms) if self.prefill_ms else 0
+
 
 Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]
 

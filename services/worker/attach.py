@@ -132,7 +132,7 @@ class Attachment:
             address=self.address,
             state=pb.WorkerState.ValueType(self._status.state),
             pid=identity.pid,
-            capacity=pb.Capacity(slots=identity.slots, kv_tokens=info.kv_tokens if info else 0),
+            capacity=pb.Capacity(slots=identity.slots),
             load=pb.Load(
                 running=load.running,
                 waiting=load.waiting,
@@ -145,6 +145,8 @@ class Attachment:
             heartbeat.model_version = info.model_version
             heartbeat.staged_versions.append(info.model_version)
             heartbeat.context_tokens = info.context_tokens
+            heartbeat.capacity.kv_tokens = info.kv_tokens
+            heartbeat.capacity.prefill_tokens_per_s = info.prefill_tokens_per_s
         if report := self._status.delivery:
             heartbeat.delivery.CopyFrom(_delivery(report))
         return pb.AttachRequest(heartbeat=heartbeat)

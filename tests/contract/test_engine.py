@@ -387,6 +387,18 @@ async def test_golden_prompts_tell_weights_apart(engine: Engine, model: Model, o
     await prove(engine, manifest, "right again")
 
 
+async def test_it_says_how_fast_it_computes_prompts_and_still_after_a_swap(
+    engine: Engine, other_model: Model, model: Model
+) -> None:
+    if engine.info.architecture == "Simulated":
+        pytest.skip("the simulated engine's prompts cost nothing here")
+    pace = engine.info.prefill_tokens_per_s
+    assert pace > 0
+    await engine.swap(other_model)
+    assert engine.info.prefill_tokens_per_s == pace
+    await engine.swap(model)
+
+
 async def test_weights_are_not_changed_under_a_running_request(engine: Engine, other_model: Model) -> None:
     version = engine.info.model_version
     async with aclosing(engine.generate(request("running", max_tokens=400))) as events:

@@ -145,6 +145,7 @@ async def worker(
     epoch: int = 1,
     kv_tokens: int = 1_000_000,
     version: str = "v1",
+    prefill_tokens_per_s: int = 0,
 ) -> AsyncIterator[Worker]:
     heartbeat = pb.Heartbeat(
         worker_id=worker_id,
@@ -154,7 +155,7 @@ async def worker(
         state=pb.WORKER_STATE_READY,
         model_version=version,
         context_tokens=4096,
-        capacity=pb.Capacity(slots=slots, kv_tokens=kv_tokens),
+        capacity=pb.Capacity(slots=slots, kv_tokens=kv_tokens, prefill_tokens_per_s=prefill_tokens_per_s),
     )
     async with channel(address) as connection:
         peer = Worker(RouterServiceStub(connection).Attach(), heartbeat, 0.1)

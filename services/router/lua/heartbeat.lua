@@ -8,6 +8,7 @@
 --       8 worker id   9 epoch   10 lease, ms   11 state: ready, or any other word for "grant nothing"   12 slots
 --       13 KV tokens   14 KV tokens in use   15 requests that wait in the engine   16 model version
 --       17 adapters it serves (",a,b," or "")   18 those in memory   19 address   20 the whole heartbeat, serialised
+--       21 prompt tokens that it computes in a second, 0 when that is not known
 -- Returns {1, or 0 for a stale epoch, events}
 local ROUTER = ARGV[1]
 -- @include keys
@@ -50,7 +51,7 @@ local pressed = waiting > 0 and kv_used >= PRESSED * kv_tokens
 redis.call('HSET', key, 'epoch', epoch, 'router', ROUTER, 'state', ARGV[11], 'slots', ARGV[12], 'kv_tokens', kv_tokens,
   'kv_used', kv_used, 'pressed', pressed and 1 or 0, 'version', version, 'adapters', ARGV[17], 'loaded', ARGV[18],
   'address', ARGV[19], 'heartbeat', ARGV[20], 'beat_ms', now,
-  'quiet_ms', now + ARGV[10] / 2)
+  'quiet_ms', now + ARGV[10] / 2, 'prefill', ARGV[21] / 1000)
 forget_worker(worker_id)
 count_slots(worker_id, ARGV[11] == 'ready' and tonumber(ARGV[12]) or 0)
 redis.call('ZADD', KEY.workers, now + ARGV[10], worker_id)

@@ -101,7 +101,7 @@ local function at_once()
     redis.call('HDEL', KEY.turns, 'overtaken' .. rank)
   end
   hold(request_id, rank, worker_id, cost)
-  took(request, worker_id)
+  took(request, worker_id, cached)
   refresh_free(worker_id)
   take_turn(rank, request.tag, true)
   local event = grant_event(request)

@@ -17,4 +17,4 @@ def build_engine(config: Config, clock: Clock) -> Engine:
     prepare()
     from services.worker.engine.vllm.engine import VllmEngine
 
-    return VllmEngine(config)
+    return VllmEngine(config, clock)

@@ -217,7 +217,8 @@ class SwapFailed(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """max_running: sequences that run together. kv_tokens: tokens that the KV cache holds."""
+    """max_running: sequences that run together. kv_tokens: tokens that the KV cache holds.
+    prefill_tokens_per_s: of prompts, when it does nothing else; 0: not known."""
 
     architecture: str
     model_version: str
@@ -225,6 +226,7 @@ class EngineInfo:
     max_running: int
     kv_tokens: int
     vocab_size: int
+    prefill_tokens_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

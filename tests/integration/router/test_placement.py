@@ -57,6 +57,32 @@ async def test_the_same_beginning_goes_to_the_same_worker_through_any_replica(ro
         assert other.worker_id in ("w1", "w2")
 
 
+async def test_a_prompt_does_not_wait_where_others_are_computed(routers: Routers) -> None:
+    async with (
+        worker(routers[0].address, "w1", slots=8, prefill_tokens_per_s=10),
+        worker(routers[1].address, "w2", slots=8, prefill_tokens_per_s=10),
+        gateway(routers[0].address) as one,
+    ):
+        long = await place(one, "long", **prompt(1, 2, 3, 4, 5, 6, 7, 8))
+        # Its beginning is cached there, in 51 s; computed elsewhere it takes 26 s.
+        second = await place(one, "second", **prompt(1, 2, 3, 9))
+        assert (second.worker_id == long.worker_id, second.expected_cached_tokens) == (False, 0)
+        # Now it is cached there in 26 s, and nobody could have computed it any sooner.
+        third = await place(one, "third", **prompt(1, 2, 3, 9))
+        assert (third.worker_id, third.expected_cached_tokens) == (second.worker_id, 4 * BLOCK_TOKENS)
+
+
+async def test_workers_that_compute_prompts_at_once_are_chosen_by_their_cache(routers: Routers) -> None:
+    async with (
+        worker(routers[0].address, "w1", slots=8, prefill_tokens_per_s=2**31),
+        worker(routers[1].address, "w2", slots=8, prefill_tokens_per_s=2**31),
+        gateway(routers[0].address) as one,
+    ):
+        placed = [await place(one, f"r{n}", **prompt(1, 2, 3)) for n in range(2)]
+        assert placed[1].worker_id == placed[0].worker_id
+        assert placed[1].expected_cached_tokens == 3 * BLOCK_TOKENS
+
+
 async def test_no_worker_gets_more_than_its_share_of_one_beginning(routers: Routers) -> None:
     async with AsyncExitStack() as stack:
         for n in range(4):

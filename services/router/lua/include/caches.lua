@@ -23,6 +23,6 @@ end
 local function new_cache(worker_id)
   forget_cache(worker_id)
   local cache = string.format('%s@%d', worker_id, redis.call('INCR', KEY.arrivals))
-  redis.call('HSET', KEY.worker .. worker_id, 'cache', cache, 'cached', 0)
+  redis.call('HSET', KEY.worker .. worker_id, 'cache', cache, 'cached', 0, 'busy_ms', 0)
   forget_worker(worker_id)
 end

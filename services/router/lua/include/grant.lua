@@ -35,7 +35,7 @@ local function grant(rank, place, tag, request, worker_id, cached, own)
   redis.call('ZREM', KEY.deadlines, request.id)
   redis.call('HSET', KEY.request .. request.id, 'worker', worker_id, 'granted', now, 'expected_cached', cached)
   hold(request.id, rank, worker_id, request.kv)
-  took(request, worker_id)
+  took(request, worker_id, cached)
   refresh_free(worker_id)
   take_turn(rank, tag, own)
   request.worker, request.granted, request.cached = worker_id, now, cached

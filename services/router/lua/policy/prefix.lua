@@ -1,6 +1,10 @@
 -- Placement by cached prefix, as far as balance allows: among the workers that hold a worthwhile beginning of the prompt, the
 -- one with the longest; if each of them fits badly or is loaded above BALANCE times the mean, the least loaded that fits.
 --
+-- But not where others' prompts are being computed, which is what most of the time to a first token is spent on: a worker is
+-- believed to be busy with those that it was granted for as long as it says it needs (`prefill`, tokens a ms). While the
+-- first choice is, whoever would have computed this prompt soonest is taken. Workers that do not say are never busy.
+--
 -- A prompt comes as markers "hash.tokens": hashes of its beginnings, each with the tokens it adds to the one before.
 -- KEY.prefix maps a marker to the caches that hold it; KEY.cache, by cache id, has a cache's markers in the order of their use. A
 -- cache id is "worker@number", new for every epoch and every version of the weights, so nothing stale is ever found; what
@@ -10,6 +14,7 @@ local BALANCE = 1.25
 local WORTHWHILE = 0.1 -- of the prompt
 local HOLDERS = 8 -- caches known for one marker
 local LOOKED_AT = 8 -- workers with a cached beginning
+local ELSEWHERE = 4 -- of the least loaded workers, looked at while those are busy
 local MAX_MARKERS = 4096
 local EVICTED = 64 -- markers dropped in one call
 
@@ -63,15 +68,49 @@ local function is_balanced(worker_id)
   return worker_of(worker_id).held + 1 <= BALANCE * due + 1
 end
 
-local function choose(request)
-  local parts = parts_of(request)
+-- How long (ms) a worker computes other prompts first, and when it would have computed this one.
+local function prefill_of(worker_id, request, cached)
+  local w = worker_of(worker_id)
+  local others = math.max(0, w.busy - now)
+  return others, others + (w.prefill > 0 and (request.prompt - cached) / w.prefill or 0)
+end
+
+-- Of a worker that fits and the best so far, the one that has computed the prompt sooner.
+local function sooner(best, worker_id, request, cached)
+  local others, done = prefill_of(worker_id, request, cached)
+  return (best and best.done <= done) and best or { id = worker_id, cached = cached, busy = others > 0, done = done }
+end
+
+local function best_holder(request)
+  local parts, best = parts_of(request), nil
   for _, holder in ipairs(parts.total > 0 and holders(parts) or {}) do
     if holder.tokens >= WORTHWHILE * request.prompt and is_now(holder)
       and is_free_for(request, holder.id) and is_balanced(holder.id)
       and fit(holder.id, request) == 'fits'
     then
-      return holder.id, nil, holder.tokens
+      best = sooner(best, holder.id, request, holder.tokens)
+      if not best.busy then
+        return best -- those that follow have less of it
+      end
     end
+  end
+  return best
+end
+
+local function choose(request)
+  local best = best_holder(request)
+  if request.adapter == '' and not (best and not best.busy) then
+    for _, worker_id in ipairs(workers_for(request, ELSEWHERE)) do
+      if fit(worker_id, request) == 'fits' then
+        best = sooner(best, worker_id, request, 0)
+        if not best.busy then
+          break
+        end
+      end
+    end
+  end
+  if best then
+    return best.id, nil, best.cached
   end
   local worker_id, reason = first_fit(request)
   return worker_id, reason, 0
@@ -131,8 +170,13 @@ local function evict(worker_id, cache, tokens)
 end
 
 -- The worker computes the prompt now, so all of it will be in its cache. Later beginnings are dropped before earlier ones.
-local function took(request, worker_id)
-  local parts, cache = parts_of(request), worker_of(worker_id).cache
+local function took(request, worker_id, cached)
+  local w = worker_of(worker_id)
+  if w.prefill > 0 then
+    w.busy = now + select(2, prefill_of(worker_id, request, cached))
+    redis.call('HSET', KEY.worker .. worker_id, 'busy_ms', string.format('%.3f', w.busy))
+  end
+  local parts, cache = parts_of(request), w.cache
   if parts.total == 0 or not cache then
     return
   end

@@ -65,6 +65,7 @@ class SimulatedEngine:
             max_running=self._config.max_running,
             kv_tokens=self._kv.capacity_tokens,
             vocab_size=VOCABULARY,
+            prefill_tokens_per_s=self._config.prefill_tokens_per_s,
         )
 
     def load(self) -> EngineLoad:

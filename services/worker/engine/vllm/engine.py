@@ -15,6 +15,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from services.shared.clock import Clock
 from services.shared.config import VllmEngine as Config
 from services.worker.engine.contract import (
     EngineDead,
@@ -38,6 +39,7 @@ from services.worker.engine.vllm.answer import Answer
 from services.worker.engine.vllm.forms import form_of, param_of
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
+from services.worker.engine.vllm.pace import prefill_tokens_per_s
 from services.worker.engine.vllm.render import Renderer, refusal
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
@@ -49,8 +51,8 @@ _CUT_SHORT_S = 0.2
 
 
 class VllmEngine:
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config, self._clock = config, clock
         self._stats = StepStats()
         self._building: asyncio.Future[AsyncLLM] | None = None
         self._loaded: Loaded | None = None
@@ -74,7 +76,9 @@ class VllmEngine:
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
         forms = FormCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
         await forms.start()
-        self._loaded = Loaded(llm, steps, model, info, online, renderer, forms)
+        self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, forms)
+        pace = await prefill_tokens_per_s(self, self._clock)
+        self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=pace))
 
     def _build(self, model: Model) -> AsyncLLM:
         # It has a logger that sums up every step for lines that nobody asks it to write, and is there if it may write.
@@ -146,7 +150,7 @@ class VllmEngine:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except Exception as error:
             raise SwapFailed(f"vLLM did not load the weights: {error}", intact=False) from error
-        self._loaded = replace(loaded, model=model, info=_info(loaded.llm, model, self._config))
+        self._loaded = replace(loaded, model=model, info=replace(loaded.info, model_version=model.manifest.version))
 
     async def stop(self) -> None:
         self._death = self._death or "the engine was stopped"

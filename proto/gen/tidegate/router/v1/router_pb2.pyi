@@ -1238,19 +1238,23 @@ class Capacity(_message.Message):
 
     SLOTS_FIELD_NUMBER: _builtins.int
     KV_TOKENS_FIELD_NUMBER: _builtins.int
+    PREFILL_TOKENS_PER_S_FIELD_NUMBER: _builtins.int
     slots: _builtins.int
     """Sequences that the engine runs together."""
     kv_tokens: _builtins.int
     """Tokens that its KV cache holds."""
+    prefill_tokens_per_s: _builtins.int
+    """Tokens of prompts that it computes in a second, when it does nothing else. 0: not known."""
     def __init__(
         self,
         *,
         slots: _builtins.int = ...,
         kv_tokens: _builtins.int = ...,
+        prefill_tokens_per_s: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_tokens", b"kv_tokens", "slots", b"slots"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_tokens", b"kv_tokens", "prefill_tokens_per_s", b"prefill_tokens_per_s", "slots", b"slots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
