@@ -19,6 +19,8 @@ OURS: Policy = "prefix"
 UNLOADED = 0.1
 LOADS = (0.7, 1.0, 2.0)
 FLOODED = 0.7
+FLOOD_LASTS = 4
+"""Times a scenario's duration: of the hundred requests of a tenant in one, the 99th percentile is the slowest."""
 SATURATING = 1.5
 """Times a fleet's rate without any prefill: nobody keeps up with that."""
 
@@ -47,18 +49,17 @@ class Laboratory:
     def study(self, scenario: Scenario, policies: Sequence[Policy], loads: Sequence[float], times: float) -> Study:
         """times: of its share that a tenant sends in a flood."""
         capacity = self.capacity(scenario)
-        flood = scenario.model_copy(update={"flood": Flood(times=times)})
         flooded: list[Policy] = [policy for policy in policies if policy in (OURS, *PEERS)]
         # As many requests as there are at capacity: percentiles want them.
         longer = scenario.model_copy(update={"duration_s": scenario.duration_s / UNLOADED})
-        found = {load: {policy: self.at(scenario, policy, load, capacity) for policy in policies} for load in loads}
-        calm = found.get(FLOODED) or {policy: self.at(scenario, policy, FLOODED, capacity) for policy in flooded}
+        calm = scenario.model_copy(update={"duration_s": scenario.duration_s * FLOOD_LASTS})
+        flood = calm.model_copy(update={"flood": Flood(times=times)})
         return Study(
             scenario=scenario,
             capacity_per_s=capacity,
             unloaded=self.at(longer, OURS, UNLOADED, capacity),
-            loads=found,
-            calm={policy: calm[policy] for policy in flooded},
+            loads={load: {policy: self.at(scenario, policy, load, capacity) for policy in policies} for load in loads},
+            calm={policy: self.at(calm, policy, FLOODED, capacity) for policy in flooded},
             flooded={policy: self.at(flood, policy, FLOODED, capacity) for policy in flooded},
         )
 
