@@ -72,7 +72,7 @@ end
 local function prefill_of(worker_id, request, cached)
   local w = worker_of(worker_id)
   local others = math.max(0, w.busy - now)
-  return others, others + (w.prefill > 0 and (request.prompt - cached) / w.prefill or 0)
+  return others, others + (w.prefill > 0 and math.max(0, request.prompt - cached) / w.prefill or 0)
 end
 
 -- Of a worker that fits and the best so far, the one that has computed the prompt sooner.
