@@ -15,6 +15,7 @@ import psutil
 from services.cli.local import state
 from services.cli.local.folder import DataFolder
 from tests.support.cluster import RunningCluster
+from tests.support.processes import is_gone
 
 _END_SECONDS = 10.0
 _LEAVE_SECONDS = 45.0
@@ -116,7 +117,11 @@ def _member(process: state.ProcessRecord, folder: DataFolder) -> Member:
 def _wait_for_end(pid: int, limit_s: float) -> None:
     """A process that is a zombie of the resting supervisor holds no port any more."""
     deadline = time.monotonic() + limit_s
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    while not is_gone(process):
         assert time.monotonic() < deadline, f"process {pid} has not ended after {limit_s} s"
         time.sleep(0.01)
 

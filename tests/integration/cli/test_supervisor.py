@@ -19,6 +19,7 @@ from services.cli.local.state import ProcessRecord
 from services.cli.local.supervisor import START_TRIES, Supervisor
 from services.shared.clock import SystemClock
 from tests.integration.cli.specs import standin
+from tests.support.processes import is_gone
 from tests.support.wait import wait_until
 
 REPOSITORY = Path(__file__).parents[3]
@@ -133,4 +134,4 @@ async def test_kill_9_of_the_supervisor_leaves_no_orphan(tmp_path: Path, port: i
     child = psutil.Process(int(await supervised.stdout.readline()))
     supervised.kill()
     await supervised.wait()
-    await wait_until(lambda: not child.is_running(), description="the child has followed")
+    await wait_until(lambda: is_gone(child), description="the child has followed")

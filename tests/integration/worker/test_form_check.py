@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from itertools import product
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from services.worker.engine.contract import InvalidPrompt
 from services.worker.engine.grammar.check import HELPER, Form, FormCheck
+from tests.support.processes import is_gone
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
@@ -93,21 +95,19 @@ async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(toke
     reader, writer = os.pipe()
     helping = [sys.executable, "-m", HELPER, str(tokenizer), "9"]
     start = f"import subprocess as s; print(s.Popen({helping}, stdin={reader}).pid, flush=True); input()"
-    worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", start), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=[reader]
-    )
-    assert worker.stdout is not None
-    helper = psutil.Process(int(await worker.stdout.readline()))
-    await wait_until(
-        lambda: "torch" in Path(f"/proc/{helper.pid}/maps").read_text(), description="it imports", timeout=60
-    )
-    worker.kill()
-    await wait_until(lambda: _is_gone(helper), description="the helper has ended")
-    await worker.wait()
-    os.close(reader)
-    os.close(writer)
-
-
-def _is_gone(process: psutil.Process) -> bool:
-    """In a container nobody may reap it."""
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    with (
+        os.fdopen(reader),
+        os.fdopen(writer),
+        Popen(  # noqa: ASYNC220 - its pipes are closed here, asyncio's own some time later
+            [sys.executable, "-c", start], stdin=PIPE, stdout=PIPE, pass_fds=[reader]
+        ) as worker,
+    ):
+        assert worker.stdout is not None
+        helper = psutil.Process(int(worker.stdout.readline()))
+        try:
+            await wait_until(
+                lambda: "torch" in Path(f"/proc/{helper.pid}/maps").read_text(), description="it imports", timeout=60
+            )
+        finally:
+            worker.kill()
+        await wait_until(lambda: is_gone(helper), description="the helper has ended")
