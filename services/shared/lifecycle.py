@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CANCELLATIONS = 10
-CANCELLATION_S = 0.5
+CANCELLATION_S = 1.0
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

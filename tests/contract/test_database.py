@@ -1,6 +1,9 @@
 """Both databases: migrations and their ends."""
 
 import asyncio
+import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -14,6 +17,7 @@ from services.gateway.database.engine import Database, DatabaseAway
 from services.gateway.database.tables import metadata, tenants
 from services.shared.clock import SystemClock
 from services.shared.settings import WrongSettings
+from tests.support.wait import wait_until
 
 
 def opened(url: str) -> Database:
@@ -50,6 +54,36 @@ async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> No
         await twice()
     async with database.begin() as connection:
         assert (await connection.scalars(select(tenants.c.name))).all() == []
+
+
+async def test_a_transaction_that_is_cancelled_again_and_again_ends(tmp_path: Path) -> None:
+    """A disk that was slow at the wrong moment once kept a process from ending: it waited for a connection to close."""
+    file = tmp_path / "gateway.sqlite3"
+    database = opened(f"sqlite:///{file}")
+    await database.migrate()
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        transaction = asyncio.create_task(_begin(database))
+        for _ in range(2):
+            await asyncio.wait({transaction}, timeout=0.1)
+            transaction.cancel()
+        await asyncio.wait({transaction}, timeout=0.1)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+    _, waiting = await asyncio.wait(left, timeout=10)
+    assert not waiting
+    await database.close()
+    await wait_until(lambda: not _threads(), description="its threads have ended")
+
+
+async def _begin(database: Database) -> None:
+    async with database.begin():
+        pass
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
 
 
 async def test_a_database_that_is_away_says_so_without_its_password() -> None:

@@ -91,6 +91,8 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
         # One connection: a file has one writer at a time in any case, and none of ours then waits for another's lock.
         engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=TRANSACTION_LIMIT_S)
+        # Its own way to give a connection up closes it twice when it is cancelled, and waits for the second for ever.
+        engine.dialect.do_terminate = engine.dialect.do_close  # type: ignore[method-assign]
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
