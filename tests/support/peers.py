@@ -63,7 +63,7 @@ class Gateway:
 
     async def next(self, kind: str) -> object:
         """The next frame, which must be of this kind."""
-        frame = await asyncio.wait_for(self.inbox.get(), 5)
+        frame = await asyncio.wait_for(self.inbox.get(), 20)
         assert frame.WhichOneof("frame") == kind, frame
         return getattr(frame, kind)
 
@@ -119,7 +119,7 @@ class Worker:
 
     async def asked(self, delivery_id: str = "") -> pb.Deliver:
         """The next delivery that is asked for, past repetitions of `delivery_id`."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while True:
                 frame = await self._stream.read()  # type: ignore[attr-defined]
                 if frame.WhichOneof("frame") == "deliver" and frame.deliver.delivery_id != delivery_id:
@@ -130,7 +130,7 @@ class Worker:
         await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
 
     async def read(self) -> pb.AttachResponse:
-        return await asyncio.wait_for(self._stream.read(), 5)  # type: ignore[attr-defined]
+        return await asyncio.wait_for(self._stream.read(), 20)  # type: ignore[attr-defined]
 
     def stop(self) -> None:
         self._beats.cancel()

@@ -119,7 +119,7 @@ async def test_trickled_headers(cluster: Cluster, monkeypatch: pytest.MonkeyPatc
         while begun and not answered.done():
             writer.write(b"x-a: b\r\n")
             await asyncio.wait([answered], timeout=0.1)
-        answer = await asyncio.wait_for(answered, 5)
+        answer = await asyncio.wait_for(answered, 20)
         writer.close()
         assert answer.startswith(b"HTTP/1.1 408")
 

@@ -111,8 +111,8 @@ async def test_cancelling_frees_the_slot(cluster: Cluster) -> None:
     call = stub.Chat(chat(), metadata=AUTHORIZED)
     await call.read()
     call.cancel()
-    await wait_until(lambda: cluster.worker.cancels, description="the worker sees Cancel", timeout=1)
-    await wait_until(lambda: cluster.router.finishes, description="the router sees Finish", timeout=1)
+    await wait_until(lambda: cluster.worker.cancels, description="the worker sees Cancel")
+    await wait_until(lambda: cluster.router.finishes, description="the router sees Finish")
     assert cluster.router.finishes[0].outcome == router_pb2.OUTCOME_CANCELLED
 
 
@@ -122,7 +122,7 @@ async def test_deadline_of_the_caller_is_kept(cluster: Cluster) -> None:
     call = stub.Chat(chat(), metadata=AUTHORIZED, timeout=0.5)
     assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert 0 < cluster.router.submits[0].timeout_ms <= 500
-    await wait_until(lambda: cluster.router.finishes, description="the router sees Finish", timeout=1)
+    await wait_until(lambda: cluster.router.finishes, description="the router sees Finish")
 
 
 async def test_health_and_reflection(cluster: Cluster) -> None:

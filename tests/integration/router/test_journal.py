@@ -92,13 +92,13 @@ async def test_what_stands_still_makes_room(router: RouterApp, redis_client: red
         async def has_room() -> bool:
             return await write(peer, (next(names), 0, b"x")) == [1]
 
-        await wait_until(has_room, description="those of before have expired", timeout=5)
+        await wait_until(has_room, description="those of before have expired")
         assert not await is_kept(router, "a")
 
         def empty() -> bool:
             return not [key for key in redis_client.scan_iter() if ":log" in str(key)]
 
-        await wait_until(empty, description="nothing of the journal is left", timeout=5)
+        await wait_until(empty, description="nothing of the journal is left")
 
 
 async def test_a_gateway_that_was_killed_holds_its_slots_for_a_moment_only(

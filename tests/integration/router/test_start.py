@@ -20,7 +20,7 @@ async def test_without_redis_it_lives_is_not_ready_and_stops(tmp_path: Path, por
         await wait_until(lambda: is_alive(http), description="it answers /livez")
         assert (await http.get("/readyz")).status_code == 503
     stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await router
 
 

@@ -96,7 +96,7 @@ async def test_a_corrupt_model_ends_the_worker_with_a_reason(
     flipped = {"model.safetensors": b"weightt"}
     await publish(store, flipped, manifest_of({"model.safetensors": b"weights"}))
     worker = await start_worker()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await worker.ended.wait()
     assert worker.failure is not None
     assert "model.safetensors is corrupt" in worker.failure
@@ -112,7 +112,7 @@ async def test_whatever_keeps_the_engine_from_starting_ends_the_worker_with_a_re
     monkeypatch.setattr(SimulatedEngine, "start", surprise)
     await publish(store)
     worker = await start_worker()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await worker.ended.wait()
     assert worker.live() == "bring-up: KeyError('rope_scaling')"
 

@@ -17,4 +17,4 @@ async def test_a_request_that_begins_as_the_last_one_ends_is_waited_for() -> Non
         await asyncio.sleep(0)
     assert not idle.done()
     status.request_ended()
-    await asyncio.wait_for(idle, 1)
+    await asyncio.wait_for(idle, 20)
