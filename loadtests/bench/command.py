@@ -45,7 +45,9 @@ def bench(
     peers_at: Annotated[
         Path | None,
         typer.Option(
-            "--peers", envvar="TIDEGATE_BENCH_PEERS", help="virtual environment with vllm-router; default: .tools/peers"
+            "--peers",
+            envvar="TIDEGATE_BENCH_PEERS",
+            help="virtual environment with vllm-router, and perhaps smg and litellm; default: .tools/peers",
         ),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="file for the figures")] = None,
@@ -59,7 +61,7 @@ def bench(
         programs = peers.programs(peers_at)
     except peers.NoPeers as none:
         programs = None
-        report.left_out.append(f"what is compared with vllm-router: {none}")
+        report.left_out.append(f"what is compared with routers: {none}")
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
         for measurement in measurements or Measurement:
             with console.status(measurement):
@@ -93,7 +95,7 @@ def show(report: Report, console: Console) -> None:
     rows = Table("", "unit", "ours", "theirs", "ratio", "goal", "", "theirs is", box=None, header_style="bold")
     for row in report.rows:
         figures = (number(row.ours), number(row.theirs), number(row.ratio))
-        rows.add_row(row.what, row.unit, *figures, row.told_goal, "met" if row.met else "missed", row.peer)
+        rows.add_row(row.what, row.unit, *figures, row.told_goal, row.told_verdict, row.peer)
     parts = Table("", "unit", "figure", box=None, header_style="bold")
     for part in report.parts:
         parts.add_row(part.what, part.unit, number(part.value))

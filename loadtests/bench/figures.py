@@ -6,15 +6,15 @@ from pydantic import BaseModel, Field, computed_field
 
 
 class Row(BaseModel):
-    """`ours` and `theirs` in `unit`; the goal is for ours / theirs."""
+    """`ours` and `theirs` in `unit`; the goal, where there is one, is for ours / theirs."""
 
     what: str
     unit: str
     peer: str
     ours: float
     theirs: float
-    goal: float
-    wanted: Literal["at most", "at least"]
+    goal: float | None = None
+    wanted: Literal["at most", "at least"] = "at least"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -24,11 +24,19 @@ class Row(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def met(self) -> bool:
+        if self.goal is None:
+            return True
         return self.ratio <= self.goal if self.wanted == "at most" else self.ratio >= self.goal
 
     @property
     def told_goal(self) -> str:
-        return f"{self.wanted} {self.goal:g}"
+        return f"{self.wanted} {self.goal:g}" if self.goal is not None else ""
+
+    @property
+    def told_verdict(self) -> str:
+        if self.goal is None:
+            return ""
+        return "met" if self.met else "missed"
 
 
 class Part(BaseModel):

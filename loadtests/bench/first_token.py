@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import median
 
-from loadtests.bench import peers
+from loadtests.bench import peers, routers
 from loadtests.bench.asking import Asker, Load
 from loadtests.bench.cluster import cluster
 from loadtests.bench.direct import Direct
@@ -17,6 +17,7 @@ pools:
     model: simulated
     engine: {{kind: simulated, max_running: 64, step_ms: {1000 * PACE_S}, sequence_ms: 0, prefill_ms: 0}}
 """
+MODEL = "bench"
 LOAD = Load(requests=64, at_once=64, tokens=16, streamed=True)
 
 
@@ -28,28 +29,38 @@ async def measure(folder: Path, programs: Path, rounds: int) -> Found:
             engine = median([await worker.ttft_ms(LOAD) for _ in range(rounds + 1)][1:])
     with peers.mock_worker(PACE_S, folder / "mock-paced.log") as (worker_target, _):
         mock = await _ttft_ms(worker_target, rounds)
-        with peers.vllm_router(programs, worker_target, folder / "vllm-router-paced.log") as (router, _):
-            through_router = await _ttft_ms(router, rounds)
-    row = Row(
-        what="added time to first token, 64 streams at once",
-        unit="ms",
-        peer="vllm-router",
-        ours=through_us - engine,
-        theirs=through_router - mock,
-        goal=1.0,
-        wanted="at most",
-    )
+        theirs = {
+            name: await _through(start(worker_target, MODEL, folder / f"{name}-paced.log"), rounds)
+            for name, start in routers.installed(programs).items()
+        }
     parts = [
         Part(what="first token through the cluster", unit="ms", value=through_us),
         Part(what="first token of the simulated worker itself", unit="ms", value=engine),
-        Part(what="first token through vllm-router", unit="ms", value=through_router),
         Part(what="first token of the mock worker itself", unit="ms", value=mock),
     ]
-    return Found(rows=[row], parts=parts)
+    parts += [Part(what=f"first token through {name}", unit="ms", value=ttft) for name, ttft in theirs.items()]
+    rows = [
+        Row(
+            what="added time to first token, 64 streams at once",
+            unit="ms",
+            peer=name,
+            ours=through_us - engine,
+            theirs=ttft - mock,
+            goal=1.0 if name == "vllm-router" else None,
+            wanted="at most",
+        )
+        for name, ttft in theirs.items()
+    ]
+    return Found(rows=rows, parts=parts)
+
+
+async def _through(router: routers.Running, rounds: int) -> float:
+    with router as (target, _):
+        return await _ttft_ms(target, rounds)
 
 
 async def _ttft_ms(target: Target, rounds: int) -> float:
-    asker = Asker(target, "bench", [])
+    asker = Asker(target, MODEL, [])
     try:
         return median([(await asker.ask(LOAD)).ttft_ms for _ in range(rounds + 1)][1:])
     finally:

@@ -1,4 +1,4 @@
-"""What we are compared with: `vllm serve` of the vLLM that is installed here, and routers that are not ours."""
+"""What we are compared with: `vllm serve` of the vLLM installed here, a mock worker, and where routers come from."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ class NoPeers(Exception):
 
 
 def programs(environment: Path | None) -> Path:
-    """The folder with the peers' programs; made from the pinned list when no environment is named. Raises NoPeers."""
+    """The folder with the routers' programs; made from the pinned list when no environment is named. Raises NoPeers."""
     home = environment or TOOLS
     found = home / "bin"
     if (found / "vllm-router").exists():
@@ -56,16 +56,6 @@ def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Itera
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--enforce-eager", "--disable-uvicorn-access-log", *options]
     with server(command, port, "/health", log, _settings_of(like)) as process:
-        yield _target(port), process
-
-
-@contextmanager
-def vllm_router(found: Path, worker: Target, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    port = free_port()
-    command = [str(found / "vllm-router"), "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--worker-urls", f"http://{worker.host}:{worker.port}", "--policy", "round_robin"]
-    command += ["--prometheus-port", str(free_port()), "--log-level", "error"]
-    with server(command, port, "/health", log) as process:
         yield _target(port), process
 
 

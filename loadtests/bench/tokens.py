@@ -3,14 +3,14 @@
 The engine runs in a process of its own, here and with `vllm serve`, and is not weighed.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
 
 import psutil
 
-from loadtests.bench import peers
+from loadtests.bench import peers, routers
 from loadtests.bench.asking import Asker, Load, Measured
 from loadtests.bench.cluster import Cluster, cluster
 from loadtests.bench.figures import Found, Part, Row
@@ -23,7 +23,7 @@ Rounds = Sequence[Measured]
 
 
 async def measure(folder: Path, programs: Path | None, model: Path, load: Load, rounds: int) -> Found:
-    """programs: the peers' folder; without it, CPU is not compared. Raises DidNotStart, WrongAnswers."""
+    """programs: the routers' folder; without it, CPU is not compared. Raises DidNotStart, WrongAnswers."""
     name = model.name
     with ExitStack() as running:
         ours = running.enter_context(
@@ -31,13 +31,13 @@ async def measure(folder: Path, programs: Path | None, model: Path, load: Load, 
         )
         serve, api = running.enter_context(peers.vllm_serve(model, name, ours.worker, folder / f"serve-{name}.log"))
         asked: list[tuple[Target, Sequence[psutil.Process]]] = [(ours.target, _weighed(ours)), (serve, [api])]
-        if programs:
-            log = folder / f"vllm-router-{name}.log"
-            router, process = running.enter_context(peers.vllm_router(programs, serve, log))
-            asked.append((router, [api, process]))
+        others = routers.installed(programs)
+        for router, start in others.items():
+            target, process = running.enter_context(start(serve, name, folder / f"{router}-{name}.log"))
+            asked.append((target, [api, process]))
         async with _askers(name, asked) as askers:
-            found = await _in_turn(askers, load, rounds)
-    return _found(name, *found)
+            through_us, through_serve, *behind = await _in_turn(askers, load, rounds)
+    return _found(name, through_us, through_serve, dict(zip(others, behind, strict=True)))
 
 
 def _weighed(ours: Cluster) -> list[psutil.Process]:
@@ -65,7 +65,8 @@ async def _in_turn(askers: Sequence[Asker], load: Load, rounds: int) -> list[Rou
     return list(found)
 
 
-def _found(model: str, ours: Rounds, serve: Rounds, behind_router: Rounds | None = None) -> Found:
+def _found(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> Found:
+    """behind: what `vllm serve` and a router before it came to, by the router's name."""
     rows = [
         Row(
             what=f"tokens through the cluster, {model}",
@@ -77,22 +78,22 @@ def _found(model: str, ours: Rounds, serve: Rounds, behind_router: Rounds | None
             wanted="at least",
         )
     ]
-    if behind_router:
-        rows.append(
-            Row(
-                what=f"CPU per streamed token, gateway and worker front end, {model}",
-                unit="us",
-                peer="vllm serve behind vllm-router",
-                ours=_median(ours, lambda m: _us(m, 0) + _us(m, 1)),
-                theirs=_median(behind_router, lambda m: m.cpu_us_per_token),
-                goal=0.5,
-                wanted="at most",
-            )
+    rows += [
+        Row(
+            what=f"CPU per streamed token, gateway and worker front end, {model}",
+            unit="us",
+            peer=f"vllm serve behind {router}",
+            ours=_median(ours, lambda m: _us(m, 0) + _us(m, 1)),
+            theirs=_median(rounds, lambda m: m.cpu_us_per_token),
+            goal=0.5 if router == "vllm-router" else None,
+            wanted="at most",
         )
-    return Found(rows=rows, parts=[*_parts(model, ours, serve, behind_router)])
+        for router, rounds in behind.items()
+    ]
+    return Found(rows=rows, parts=[*_parts(model, ours, serve, behind)])
 
 
-def _parts(model: str, ours: Rounds, serve: Rounds, behind_router: Rounds | None) -> list[Part]:
+def _parts(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> list[Part]:
     names = ("gateway", "worker front end", "router", "Redis")
     parts = [
         Part(what=f"of it {name}, {model}", unit="us", value=median(_us(measured, at) for measured in ours))
@@ -105,9 +106,9 @@ def _parts(model: str, ours: Rounds, serve: Rounds, behind_router: Rounds | None
             ),
             Part(what=f"longest gap, {name}, {model}", unit="ms", value=_median(rounds, lambda m: m.longest_gap_ms)),
         ]
-    if behind_router:
-        serve_us = _median(behind_router, lambda m: _us(m, 0))
-        parts.append(Part(what=f"vllm serve's API process, {model}", unit="us", value=serve_us))
+    for router, rounds in behind.items():
+        serve_us = _median(rounds, lambda m: _us(m, 0))
+        parts.append(Part(what=f"vllm serve's API process behind {router}, {model}", unit="us", value=serve_us))
     return parts
 
 

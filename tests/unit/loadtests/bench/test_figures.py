@@ -19,6 +19,11 @@ def test_met_or_missed(ours: float, theirs: float, at_most: bool, at_least: bool
     assert row(ours, theirs, "at least").met is at_least
 
 
+def test_what_has_no_goal_is_never_missed() -> None:
+    beside = Row(what="CPU", unit="us", peer="them", ours=9, theirs=1)
+    assert (beside.ratio, beside.met, beside.told_verdict, beside.told_goal) == (9, True, "", "")
+
+
 def test_the_report_has_what_was_found_and_its_verdicts() -> None:
     report = Report(load=0.5)
     report.add(Found(rows=[row(1, 4, "at most")]))
