@@ -28,6 +28,7 @@ from services.gateway.open_inference import OpenInference
 from services.gateway.rest import openapi
 from services.gateway.rest.api import Api, Bounds
 from services.gateway.rest.cluster import ClusterApi
+from services.gateway.rest.direct import Direct
 from services.gateway.rest.front import Front
 from services.gateway.rest.idempotency import Idempotency
 from services.gateway.rest.open_inference import OPEN, OpenInferenceApi
@@ -149,7 +150,8 @@ class GatewayApp:
         for routes in (*self.accounting.routes(), *self._batch_routes(asking, answers), *self._console_routes(console)):
             rest.include_router(routes)
         openapi.complete(rest)
-        front = Front(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
+        direct = Direct(api.endpoints(), rest)
+        front = Front(direct, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
         calls = Calls(keys, self.metrics, clock, self._random)
         service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
         open_inference = OpenInferenceService(calls, told)

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.shared.counting import Children
+
 LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
 TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 QUEUE_WAIT_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
@@ -42,7 +44,20 @@ class Metrics:
             "tidegate_gateway_retries_total", "Attempts given to another worker", ["reason"], registry=registry
         )
 
+        self._requests, self._latency = Children(self.requests), Children(self.latency)
+        self._tokens, self._ttft = Children(self.tokens), Children(self.ttft)
+        self._queue_wait = Children(self.queue_wait)
+
     def answered(self, model: str, status: int, seconds: float) -> None:
         """model: an id of the catalog, or UNKNOWN_MODEL."""
-        self.requests.labels(model, str(status)).inc()
-        self.latency.labels(model).observe(seconds)
+        self._requests[model, str(status)].inc()
+        self._latency[model].observe(seconds)
+
+    def waited(self, tier: str, seconds: float) -> None:
+        self._queue_wait[tier].observe(seconds)
+
+    def began(self, model: str, seconds: float) -> None:
+        self._ttft[model].observe(seconds)
+
+    def generated(self, model: str, tokens: int) -> None:
+        self._tokens[model].inc(tokens)

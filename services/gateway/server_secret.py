@@ -1,6 +1,9 @@
 """The server's one secret, and a key of its own for every purpose: none of them tells anything about another."""
 
 import hmac
+from functools import lru_cache
+
+TENANTS_KNOWN = 4096
 
 
 class ServerSecret:
@@ -17,7 +20,8 @@ class CacheSalt:
 
     def __init__(self, secret: ServerSecret, *, shared: bool) -> None:
         self._key = None if shared else secret.key("prefix-cache-salt")
+        self.of = lru_cache(TENANTS_KNOWN)(self._of)
 
-    def of(self, tenant: str) -> str:
+    def _of(self, tenant: str) -> str:
         """32 hex digits, the same on every gateway; empty when all tenants share."""
         return hmac.digest(self._key, tenant.encode(), "sha256").hex()[:32] if self._key else ""

@@ -1,30 +1,15 @@
 """What a router counts (names in docs/architecture.md)."""
 
 from collections.abc import Mapping
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics import MetricWrapperBase
 
 from services.router.vitals import Vitals
+from services.shared.counting import Children
 from tidegate.router.v1 import router_pb2 as pb
-
-M = TypeVar("M", bound=MetricWrapperBase)
 
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
-
-
-class Children(dict[str | tuple[str, ...], M]):
-    """What a metric counts by its label or labels, each looked up once: that takes the library longer than to count."""
-
-    def __init__(self, metric: M) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: str | tuple[str, ...]) -> M:
-        self[labels] = child = self._metric.labels(*([labels] if isinstance(labels, str) else labels))
-        return child
 
 
 class RouterMetrics:

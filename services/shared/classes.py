@@ -13,9 +13,9 @@ class ServiceClass(IntEnum):
     FLEX = 2
     BATCH = 3
 
-    @property
-    def label(self) -> str:
-        return self.name.lower()
+    def __init__(self, _: int) -> None:
+        # Asked for several times a request: an enum's `name` is looked up the long way.
+        self.label = self._name_.lower()
 
     @property
     def proto(self) -> router_pb2.ServiceClass.ValueType:

@@ -13,6 +13,8 @@ DEFAULT_TENANT = "default"
 ALL_TIERS = tuple(tier.label for tier in ServiceClass)
 ORDINARY_TIERS = tuple(tier.label for tier in ServiceClass if tier is not ServiceClass.PRIORITY)
 """What a new tenant may use; going before others has to be granted."""
+_ORDINARY_CLASSES = (ServiceClass.DEFAULT, ServiceClass.FLEX, ServiceClass.BATCH, ServiceClass.PRIORITY)
+"""In the order in which whoever asks for none of them in particular gets one."""
 
 Role = Literal["inference", "admin"]
 
@@ -161,9 +163,7 @@ class Caller:
         ]
 
     def _ordinary_class(self) -> ServiceClass:
-        owned = [tier for tier in ServiceClass if tier.label in self.tiers and tier >= ServiceClass.DEFAULT]
-        if owned:
-            return owned[0]
-        if ServiceClass.PRIORITY.label in self.tiers:
-            return ServiceClass.PRIORITY
+        for tier in _ORDINARY_CLASSES:
+            if tier.label in self.tiers:
+                return tier
         raise PermissionDenied("This key has no right to any service tier.", param="service_tier")

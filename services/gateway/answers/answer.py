@@ -145,9 +145,10 @@ class Answer:
             ending = _ENDINGS.get(type(cause or GeneratorExit()), _FAILED)
         if self._attempt.accepted:
             self._entry.accept()
-        self._entry.end(_OUTCOMES[ending[0]], self._used())
+        used = self._used()
+        self._entry.end(_OUTCOMES[ending[0]], used)
         self._attempt.close(*ending)
-        self._metrics.tokens.labels(self.generation.model.id).inc(self._used().usage.completion_tokens)
+        self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
 
     async def _read(self, at_once: AtOnce | None = None) -> None:
         try:
@@ -199,9 +200,9 @@ class Answer:
 
     def _observe_first_token(self) -> None:
         self._entry.first_token()
-        self._metrics.ttft.labels(self.generation.model.id).observe(self._clock.monotonic() - self._opened_at)
+        self._metrics.began(self.generation.model.id, self._clock.monotonic() - self._opened_at)
         if grant := self._attempt.grant:
-            self._metrics.queue_wait.labels(self.service_class.label).observe(grant.queue_wait_ms / 1000)
+            self._metrics.waited(self.service_class.label, grant.queue_wait_ms / 1000)
 
 
 class Answers:

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import func, select
@@ -15,6 +16,8 @@ from services.gateway.ledger.row import Row
 
 # A statement is built in one go, and nothing else runs meanwhile.
 ROWS_A_STATEMENT = 100
+_COLUMNS = tuple(field.name for field in fields(Row))
+_values = attrgetter(*_COLUMNS)
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _NAMES = ("key_id", "day", "tenant", "model", "version", "tier")
 _SUMS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
@@ -83,7 +86,7 @@ class LedgerStore:
         insert = self._insert(ledger).on_conflict_do_nothing().returning(ledger.c.request_id)
         new: list[str] = []
         for first in range(0, len(rows), ROWS_A_STATEMENT):
-            some = [asdict(row) for row in rows[first : first + ROWS_A_STATEMENT]]
+            some = [dict(zip(_COLUMNS, _values(row), strict=True)) for row in rows[first : first + ROWS_A_STATEMENT]]
             new += await connection.scalars(insert, some)
         return new
 

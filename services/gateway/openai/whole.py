@@ -35,10 +35,14 @@ class _Choice:
     finish_reason: str | None = None
 
     def add(self, delta: worker_pb2.Delta) -> None:
+        """Most have text and nothing else."""
         self.text.append(delta.text)
-        self.reasoning.append(delta.reasoning)
-        self.logprobs.extend(delta.logprobs)
-        self.finish_reason = FINISH_REASONS[delta.finish_reason] or self.finish_reason
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason:
+            self.finish_reason = FINISH_REASONS[delta.finish_reason]
         for call in delta.tool_calls:
             known = self.tool_calls.setdefault(call.index, _ToolCall(call.id, call.name))
             known.arguments.append(call.arguments)

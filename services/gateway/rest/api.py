@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -29,7 +29,7 @@ from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
 from services.gateway.openai.whole import ChatWhole, CompletionWhole
 from services.gateway.rest import examples
 from services.gateway.rest.body import read_object
-from services.gateway.rest.direct_route import DirectRoute
+from services.gateway.rest.direct import Endpoint
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.idempotency import Asked, Idempotency
@@ -40,6 +40,14 @@ from services.shared.telemetry import Check
 
 CHAT = Shape(ChatStream, ChatWhole)
 COMPLETION = Shape(CompletionStream, CompletionWhole)
+_BODIES = {
+    "/v1/chat/completions": body_of(ChatCompletionRequest, examples.CHAT),
+    "/v1/completions": body_of(CompletionRequest, examples.COMPLETION),
+    "/v1/responses": body_of(ResponsesRequest, examples.RESPONSE),
+    "/v1/tokenize": body_of(TokenizeRequest, examples.TOKENIZE),
+    "/v1/detokenize": body_of(DetokenizeRequest, examples.DETOKENIZE),
+    "/v1/embeddings": body_of(EmbeddingsRequest, examples.EMBEDDING),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,9 @@ class Api:
     def app(self) -> FastAPI:
         # Its own pages load scripts from elsewhere; console/static/docs.html shows the document instead.
         app = FastAPI(title="Tidegate", docs_url=None, redoc_url=None, redirect_slashes=False)
-        app.include_router(self._asked())
         add = app.add_api_route
+        for path, endpoint in self.endpoints().items():
+            add(path, endpoint, methods=["POST"], openapi_extra=_BODIES[path])
         add("/v1/models", self.list_models, methods=["GET"])
         add("/v1/models/{model_id:path}", self.show_model, methods=["GET"])
         add("/livez", self.livez, methods=["GET"], response_class=PlainTextResponse)
@@ -81,19 +90,16 @@ class Api:
         app.add_exception_handler(Exception, _fault)
         return app
 
-    def _asked(self) -> APIRouter:
-        """What has a body."""
-        router = APIRouter(route_class=DirectRoute)
-        for path, endpoint, body, example in (
-            ("/v1/chat/completions", self.chat, ChatCompletionRequest, examples.CHAT),
-            ("/v1/completions", self.complete, CompletionRequest, examples.COMPLETION),
-            ("/v1/responses", self.respond, ResponsesRequest, examples.RESPONSE),
-            ("/v1/tokenize", self.tokenize, TokenizeRequest, examples.TOKENIZE),
-            ("/v1/detokenize", self.detokenize, DetokenizeRequest, examples.DETOKENIZE),
-            ("/v1/embeddings", self.embed, EmbeddingsRequest, examples.EMBEDDING),
-        ):
-            router.add_api_route(path, endpoint, methods=["POST"], openapi_extra=body_of(body, example))
-        return router
+    def endpoints(self) -> dict[str, Endpoint]:
+        """What has a body, by path; all of it is POST."""
+        return {
+            "/v1/chat/completions": self.chat,
+            "/v1/completions": self.complete,
+            "/v1/responses": self.respond,
+            "/v1/tokenize": self.tokenize,
+            "/v1/detokenize": self.detokenize,
+            "/v1/embeddings": self.embed,
+        }
 
     async def chat(self, request: Request) -> Response:
         return await self._answer(request, self._asking.chat, CHAT)
@@ -163,7 +169,8 @@ class Api:
 
     async def _generating(self, request: Request) -> dict[str, Any]:
         """The body of a request that generates, with its wishes noted."""
-        Exchange.of(request.scope).wish = Wish.of(request.headers.get(HEADER))
+        exchange = Exchange.of(request.scope)
+        exchange.wish = Wish.of(exchange.header(HEADER))
         return await self._body(request)
 
     async def _body(self, request: Request) -> dict[str, Any]:

@@ -6,35 +6,47 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from services.gateway.openai import strict_json
+from services.gateway.rest.exchange import Exchange
+from services.gateway.rest.protocol import CONNECTION, Connection
 from services.shared.errors import ClientLeft, RequestTimeout, TooLarge, UnsupportedMedia
 
 
 async def read_object(request: Request, *, max_bytes: int, timeout_s: float) -> dict[str, Any]:
     """Raises UnsupportedMedia, TooLarge, RequestTimeout, NotJson, ClientLeft."""
-    _check_media(request)
-    _check_declared_size(request, max_bytes)
+    exchange = Exchange.of(request.scope)
+    _check_media(exchange)
+    _check_declared_size(exchange, max_bytes)
+    connection: Connection = request.scope["state"][CONNECTION]
+    body = connection.take_body()
+    if body is None:
+        body = await _arriving(request, max_bytes, timeout_s)
+    elif len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return strict_json.parse_object(body)
+
+
+def _check_media(exchange: Exchange) -> None:
+    media = (exchange.header("content-type") or "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise UnsupportedMedia("The content type must be 'application/json'.")
+    if (exchange.header("content-encoding") or "identity").lower() != "identity":
+        raise UnsupportedMedia("Compressed request bodies are not accepted.")
+
+
+def _check_declared_size(exchange: Exchange, max_bytes: int) -> None:
+    declared = exchange.header("content-length") or "0"
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+async def _arriving(request: Request, max_bytes: int, timeout_s: float) -> bytes:
     try:
         async with asyncio.timeout(timeout_s):
-            body = await _read(request, max_bytes)
+            return await _read(request, max_bytes)
     except TimeoutError:
         raise RequestTimeout(f"The request body did not arrive within {timeout_s:g} s.") from None
     except ClientDisconnect:
         raise ClientLeft("The client left before its request was whole.") from None
-    return strict_json.parse_object(body)
-
-
-def _check_media(request: Request) -> None:
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
-        raise UnsupportedMedia("The content type must be 'application/json'.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("Compressed request bodies are not accepted.")
-
-
-def _check_declared_size(request: Request, max_bytes: int) -> None:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

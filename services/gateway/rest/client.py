@@ -43,7 +43,8 @@ class Client:
 
     async def send(self, body: bytes, *, more: bool = True) -> None:
         """Raises ClientLeft when nothing was read for the stall time-out."""
-        self._patience.begin()
+        if not self.keeps_up:
+            self._patience.begin()
         try:
             await self._send({"type": "http.response.body", "body": body, "more_body": more})
         finally:

@@ -14,16 +14,25 @@ _KEY = "tidegate.exchange"
 
 @dataclass(slots=True)
 class Exchange:
-    """`status` may differ from the one that was sent: a stream can fail after its first byte."""
+    """`status` may differ from the one that was sent: a stream can fail after its first byte.
+
+    headers: of the request, by lower-case name; of one that stands twice, the last.
+    """
 
     request_id: str
     started: float
+    headers: dict[bytes, bytes]
     caller: Caller | None = None
     model: str = UNKNOWN_MODEL
     version: str = "none"
     status: int = 0
     limits: Headers = field(default_factory=list)
     wish: Wish | None = None
+
+    def header(self, name: str) -> str | None:
+        """name: in lower case."""
+        value = self.headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def attach(self, scope: Scope) -> None:
         scope[_KEY] = self

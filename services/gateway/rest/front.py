@@ -39,7 +39,7 @@ class Front:
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(f"{self._random.getrandbits(128):032x}", self._clock.monotonic())
+        exchange = Exchange(f"{self._random.getrandbits(128):032x}", self._clock.monotonic(), dict(scope["headers"]))
         exchange.attach(scope)
 
         async def send_with_headers(message: Message) -> None:
@@ -51,7 +51,7 @@ class Front:
         try:
             await self._admit(scope, receive, send_with_headers)
         except Exception:
-            # The framework has answered 500 in OpenAI's shape already and raised again for us to log.
+            # From the framework it comes to be logged: that has answered 500 in OpenAI's shape already.
             log.exception("request failed", extra={"request_id": exchange.request_id})
             if not exchange.status:
                 await error_response(InternalError())(scope, receive, send_with_headers)
@@ -61,13 +61,15 @@ class Front:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if not self._is_open(scope):
-                caller = await self._keys.authenticate(_header(scope, b"authorization"))
+                exchange = Exchange.of(scope)
+                caller = await self._keys.authenticate(exchange.header("authorization"))
                 _authorise(caller, scope)
-                Exchange.of(scope).caller = caller
+                exchange.caller = caller
+            await self._app(scope, receive, send)
         except TidegateError as error:
+            if Exchange.of(scope).status:
+                raise  # its answer has begun already
             await error_response(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
         """Deny by default: what is not named needs a key."""
@@ -101,7 +103,3 @@ def _from_loopback(scope: Scope) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _header(scope: Scope, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)

@@ -26,6 +26,13 @@ class Connection:
         """when_lost: what is called when the client leaves."""
         self._cycle, self._when_lost = cycle, when_lost
 
+    def take_body(self) -> bytes | None:
+        """The request's, if all of it is here, as it mostly is: then nobody need wait for it. It is kept no longer."""
+        if self._cycle.more_body:
+            return None
+        body, self._cycle.body = self._cycle.body, bytearray()
+        return bytes(body)
+
     @property
     def keeps_up(self) -> bool:
         """The client is there, and takes what is written."""
