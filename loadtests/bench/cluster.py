@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtests.bench.process import SHOWN_CHARACTERS, DidNotStart
+from loadtests.bench.process import OWN_CODE, SHOWN_CHARACTERS, DidNotStart
 from loadtests.target import Target, access
 
 UP_S = 400
@@ -55,7 +55,7 @@ def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
 
 def _tidegate(folder: Path, *arguments: str) -> str:
     """In `folder`, but with the code that runs here."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = {**os.environ, **OWN_CODE}
     done = subprocess.run(  # noqa: S603 (our own words)
         [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=UP_S, check=False
     )

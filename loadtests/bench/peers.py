@@ -1,6 +1,5 @@
 """What we are compared with: `vllm serve` of the vLLM installed here, a mock worker, and where routers come from."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtests.bench.process import free_port, server
+from loadtests.bench.process import OWN_CODE, free_port, server
 from loadtests.target import Target
 
 KEY = "sk-bench"
@@ -64,8 +63,7 @@ def mock_worker(pace_s: float, log: Path) -> Iterator[tuple[Target, psutil.Proce
     """An OpenAI worker as fast as Python allows."""
     port = free_port()
     command = [sys.executable, "-m", "loadtests.bench.mock_worker", str(port), str(pace_s)]
-    path = os.pathsep.join(path for path in sys.path if path)
-    with server(command, port, "/health", log, {"PYTHONPATH": path}) as process:
+    with server(command, port, "/health", log, OWN_CODE) as process:
         yield _target(port), process
 
 

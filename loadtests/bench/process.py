@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ START_S = 180.0
 STOP_S = 15.0
 TRY_EVERY_S = 0.1
 SHOWN_CHARACTERS = 2000
+OWN_CODE = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+"""Environment of a server that runs the code that runs here."""
 
 
 class DidNotStart(Exception):

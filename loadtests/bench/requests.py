@@ -8,6 +8,7 @@ from loadtests.bench import peers, routers
 from loadtests.bench.asking import Asker, Load, Measured
 from loadtests.bench.cluster import cluster
 from loadtests.bench.figures import Found, Part, Row
+from loadtests.bench.floor import floor
 
 CONFIG = """
 pools:
@@ -30,6 +31,7 @@ async def measure(folder: Path, programs: Path, rounds: int) -> Found:
     with cluster(folder / "cluster-quick", CONFIG) as ours:
         processes = [ours.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
         through_us = await _rounds(Asker(ours.target, MODEL, processes), rounds)
+        least = await _through(floor(ours.addresses["router-1"], folder / "floor.log"), rounds)
     with peers.mock_worker(0.0, folder / "mock-quick.log") as (worker, _):
         theirs = {
             name: await _through(start(worker, MODEL, folder / f"{name}-quick.log"), rounds)
@@ -40,7 +42,8 @@ async def measure(folder: Path, programs: Path, rounds: int) -> Found:
         _row(per_core, theirs["vllm-router"] * PRODUCTION_STACK, "production-stack, by its ratio to vllm-router", 3.0)
     ]
     rows += [_row(per_core, figure, name) for name, figure in theirs.items()]
-    return Found(rows=rows, parts=[*_parts(through_us)])
+    told = "CPU of a request, the least that a gateway in Python takes (floor.py)"
+    return Found(rows=rows, parts=[*_parts(through_us), Part(what=told, unit="us", value=1e6 / least)])
 
 
 def _row(ours: float, theirs: float, peer: str, goal: float | None = None) -> Row:
