@@ -28,10 +28,11 @@ class Composition:
     clock: str = "server"
     overtaking: int = 0
     burst_tokens: int = 0
+    isolation: float = 0.0
 
     @classmethod
     def of_pool(cls, pool: Pool, clock: str = "server") -> Self:
-        return cls(pool.placement, clock, pool.overtaking, pool.burst_tokens)
+        return cls(pool.placement, clock, pool.overtaking, pool.burst_tokens, pool.isolation)
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Script:
     @cached_property
     def source(self) -> str:
         """The file with each of its parts in the place where it names it."""
-        figures = f"local OVERTAKING, BURST = {self.of.overtaking}, {self.of.burst_tokens}"
+        of = self.of
+        figures = f"local OVERTAKING, BURST, ISOLATION = {of.overtaking}, {of.burst_tokens}, {of.isolation:g}"
         return self._composed(_LUA / f"{self.name}.lua").replace("-- @figures", figures)
 
     def _composed(self, path: Path) -> str:

@@ -117,6 +117,13 @@ class Pool(Strict):
     burst_tokens: int = Field(
         8192, ge=0, le=10**9, description="tokens that a tenant may run ahead of its share of a class before it waits"
     )
+    isolation: float = Field(
+        0.45,
+        ge=0,
+        le=1,
+        description="while a tenant floods, it is kept out of as many workers as the tenants within their share fill to"
+        " this share of their slots; 0: of none",
+    )
     journal: Journal | None = Field(
         None, description="keeps the tokens of streams that have an Idempotency-Key; default: none are kept"
     )

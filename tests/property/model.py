@@ -8,7 +8,7 @@ on everything else.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from math import ceil, inf
+from math import ceil, exp, floor, inf
 
 from services.router.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
 from services.router.rules import ClassRules, Rules
@@ -25,6 +25,9 @@ PRESSED = 0.95
 PACE_WEIGHT = 0.05
 NEAR = 32_768
 BACKLOG = 16_384
+OF_THE_QUEUE = 0.25
+OF_LATE_MS = 10_000
+SLACK = 1
 
 Grants = dict[tuple[str, int], Granted]
 
@@ -44,6 +47,8 @@ class Request:
     worker: str | None = None
     granted_at: float = 0.0
     asked_to_yield: bool = False
+    waits_for_refuge: bool = False
+    sheltered: bool = False
 
     @property
     def rank(self) -> ServiceClass:
@@ -99,8 +104,10 @@ class Model:
         no_worker_grace_ms: int,
         overtaking: int = 0,
         burst_tokens: int = 0,
+        isolation: float = 0.0,
     ) -> None:
         self.now, self._overtaking, self._burst_tokens = now, overtaking, burst_tokens
+        self._isolation = isolation
         self.session_lease_ms, self.worker_lease_ms = session_lease_ms, worker_lease_ms
         self.no_worker_grace_ms = no_worker_grace_ms
         self.requests: dict[str, Request] = {}
@@ -112,6 +119,10 @@ class Model:
         self.last: float | None = None
         self.credit = 0
         self.seen: float | None = None
+        self.floods: set[str] = set()
+        self.refuge: dict[str, float] = {}
+        self._of_late = 0.0
+        self._of_late_at: float | None = None
         self.events: list[Event] = []
         self._arrivals = count(1)
         self._observed: Grants = {}
@@ -202,6 +213,7 @@ class Model:
         for request_id in late:
             if request_id in self.requests:
                 self._expire(request_id)
+        self._keep_refuge(rules)
         self._grant_ready(rules)
         for rank in ServiceClass:
             self._clear_tags(rank)
@@ -216,6 +228,9 @@ class Model:
 
     def running(self, rank: ServiceClass) -> list[Request]:
         return [r for r in self.requests.values() if r.rank == rank and r.worker]
+
+    def ready(self) -> list[str]:
+        return [worker_id for worker_id, worker in self.workers.items() if worker.state == "ready"]
 
     def reserved(self, worker_id: str) -> int:
         return sum(self.requests[request_id].cost for request_id in self.workers[worker_id].held)
@@ -302,6 +317,7 @@ class Model:
         request = Request(s, next(self._arrivals), self.now, self.now + s.give_up_after_ms, objective)
         request.tag = HEAD if s.at_head else self._next_start(s)
         if not s.at_head:
+            request.waits_for_refuge = bool(self.floods) and not self._is_kept_out(request, rules)
             lane.ends[s.tenant] = max(lane.virtual, lane.ends.get(s.tenant, 0.0)) + s.tokens / s.weight
         self.requests[s.request_id] = request
 
@@ -367,10 +383,13 @@ class Model:
     def _grant_class(self, rank: ServiceClass, left: int, rules: Rules) -> int:
         passed = 0
         while passed < PASSED_OVER and left > 0 and len(self.queue(rank)) > passed:
-            if not self.free():
-                return 0
-            result = self._turn(rank, passed, rules)
+            if self._candidates(self.queue(rank)[passed], rules):
+                result = self._turn(rank, passed, rules)
+            else:
+                result = self._serve_refuge(rank, rules) if self.free() else "none"
             left -= 1
+            if result == "none":
+                return left
             if result == "full":
                 return 0
             passed += result == "passed"
@@ -378,10 +397,10 @@ class Model:
 
     def _turn(self, rank: ServiceClass, passed: int, rules: Rules) -> str:
         aged = self._aged_below(rank, rules)
-        if aged is not None and self.credit >= AGED_ONE_IN - 1 and self._serve(aged, 0, own=False) == "granted":
+        if aged is not None and self.credit >= AGED_ONE_IN - 1 and self._serve(aged, 0, rules, own=False) == "granted":
             self.credit = 0
             return "granted"
-        result = self._serve(rank, passed, own=True)
+        result = self._serve(rank, passed, rules, own=True)
         self.credit += aged is not None and result == "granted"
         return result
 
@@ -393,22 +412,40 @@ class Model:
                 aged, oldest = worse, since
         return aged
 
-    def _serve(self, rank: ServiceClass, passed: int, *, own: bool) -> str:
+    def _serve(self, rank: ServiceClass, passed: int, rules: Rules, *, own: bool) -> str:
         request = self.queue(rank)[passed]
         if request.deadline <= self.now:
             self._expire(request.asked.request_id)
             return "gone"
-        fits = [self._fit(worker_id, request) for worker_id in self.free()]
-        if "fits" in fits:
+        fits = self._fits(request, rules)
+        if "fits" in fits.values():
             overtaker = self._overtaker(request) if own and passed == 0 else None
             if passed == 0:
                 self.lanes[rank].overtaken = self.lanes[rank].overtaken + 1 if overtaker else 0
             if overtaker:
-                self._grant(overtaker, request.tag - 1, own=own)
+                self._grant(overtaker, request.tag - 1, rules, own=own)
             else:
-                self._grant(request, request.tag, own=own)
+                self._grant(request, request.tag, rules, own=own)
             return "granted"
-        return "full" if "full" in fits else "passed"
+        return "full" if "full" in fits.values() or not fits else "passed"
+
+    def _serve_refuge(self, rank: ServiceClass, rules: Rules) -> str:
+        """The first of those that came during a flood and are not kept out."""
+        request = next((r for r in self.queue(rank) if r.waits_for_refuge), None)
+        if request is None:
+            return "none"
+        if request.deadline <= self.now:
+            self._expire(request.asked.request_id)
+            return "gone"
+        kept_out = self._is_kept_out(request, rules)
+        fits = {} if kept_out else self._fits(request, rules)
+        if "fits" in fits.values():
+            self._grant(request, self.lanes[rank].virtual, rules, own=True)
+            return "granted"
+        if not kept_out and "full" in fits.values():
+            return "full"
+        request.waits_for_refuge = False
+        return "gone"
 
     def _overtaker(self, head: Request) -> Request | None:
         """Who went before the head because its prompt is cached where a slot is free, as far as that is allowed."""
@@ -420,6 +457,26 @@ class Model:
         backlog = lane.ends.get(head.asked.tenant, 0.0) - head.tag
         allowed = head.tag >= 0 and backlog >= BACKLOG and lane.overtaken < self._overtaking
         return other if allowed and other and other.tag <= head.tag + NEAR else None
+
+    def _is_kept_out(self, request: Request, rules: Rules) -> bool:
+        return bool(self.floods) and (rules.of(request.rank).preemptible or request.asked.tenant in self.floods)
+
+    def _candidates(self, request: Request, rules: Rules) -> list[str]:
+        kept_out = self._is_kept_out(request, rules)
+        return [worker_id for worker_id in self.free() if not (kept_out and worker_id in self.refuge)]
+
+    def _fits(self, request: Request, rules: Rules) -> dict[str, str]:
+        """How each worker that is free suits the request; the refuge's too if no other one ever would."""
+        fits = {worker_id: self._fit(worker_id, request) for worker_id in self._candidates(request, rules)}
+        if "fits" not in fits.values() and self._is_kept_out(request, rules):
+            outside = [worker_id for worker_id in self.ready() if worker_id not in self.refuge]
+            if self._is_particular(request) and all(self._fit(w, request) == "unsuited" for w in outside):
+                return {worker_id: self._fit(worker_id, request) for worker_id in self.free()}
+        return fits
+
+    def _is_particular(self, request: Request) -> bool:
+        asked = request.asked
+        return bool(asked.excluded_workers or asked.model_version or asked.adapter)
 
     def _fit(self, worker_id: str, request: Request) -> str:
         worker, asked = self.workers[worker_id], request.asked
@@ -437,15 +494,17 @@ class Model:
         room = report.kv_tokens - max(self.reserved(worker_id), report.kv_tokens_used)
         return "full" if request.cost > room and worker.held else "fits"
 
-    def _grant(self, request: Request, tag: float, *, own: bool) -> None:
+    def _grant(self, request: Request, tag: float, rules: Rules, *, own: bool) -> None:
         """`tag`: which virtual time goes on to; its own, or just before that of the head that it went before."""
-        fitting = [worker_id for worker_id in self.free() if self._fit(worker_id, request) == "fits"]
+        fitting = [worker_id for worker_id, how in self._fits(request, rules).items() if how == "fits"]
         name = (request.asked.request_id, request.asked.attempt)
         grant = self._observed.pop(name, None)
         if grant is None:
             raise Wrong(f"{name} was not granted, though it is its turn and {fitting} have room")
         if grant.worker_id not in fitting:
             raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} suit it")
+        within = request.tag <= self.lanes[request.rank].virtual
+        request.sheltered = bool(self.floods) and within and not self._is_kept_out(request, rules)
         request.worker, request.granted_at = grant.worker_id, self.now
         self.workers[grant.worker_id].held.add(name[0])
         self._take_turn(self.lanes[request.rank], request.rank, tag, own=own)
@@ -459,6 +518,41 @@ class Model:
         lane.virtual = max(lane.virtual, tag)
         lane.since = self.now if own else lane.since
         self.last = self.now
+
+    # ---- the refuge
+
+    def _keep_refuge(self, rules: Rules) -> None:
+        self.floods = {tenant for rank in ServiceClass for tenant in self._flooding(rank, rules)}
+        sheltered = sum(r.sheltered for r in self.requests.values())
+        since_ms = self.now - (self.now if self._of_late_at is None else self._of_late_at)
+        of_late = self._of_late + (sheltered - self._of_late) * (1 - exp(-since_ms / OF_LATE_MS))
+        self._of_late, self._of_late_at = float(f"{of_late:.6g}"), self.now
+        self._resize(self._size_for(of_late) if self.floods else 0)
+
+    def _flooding(self, rank: ServiceClass, rules: Rules) -> list[str]:
+        if not self._isolation or rules.of(rank).preemptible or not self.queue(rank):
+            return []
+        lane, waiting = self.lanes[rank], sum(r.cost for r in self.queue(rank))
+        least = lane.virtual + self._burst_tokens + max(BACKLOG, OF_THE_QUEUE * waiting)
+        return [tenant for tenant, ends in lane.ends.items() if ends >= least]
+
+    def _size_for(self, of_late: float) -> int:
+        ready, slots = len(self.ready()), sum(worker.counted for worker in self.workers.values())
+        if ready < 2:
+            return 0
+        wanted = of_late * ready / (self._isolation * slots)
+        if len(self.refuge) - SLACK < wanted < len(self.refuge):
+            wanted = len(self.refuge)
+        return min(floor(wanted), ready - 1)
+
+    def _resize(self, size: int) -> None:
+        """The last in go first; then by id."""
+        for worker_id in sorted(self.refuge, key=lambda w: (self.refuge[w], w), reverse=True):
+            if len(self.refuge) > size or worker_id not in self.ready():
+                del self.refuge[worker_id]
+        for worker_id in sorted(self.ready()):
+            if len(self.refuge) < size:
+                self.refuge.setdefault(worker_id, self.now)
 
     # ---- making room
 

@@ -17,10 +17,9 @@ ROUTERS = ("router-a", "router-b")
 class Replicas:
     """`now` is the time (ms) that scripts see."""
 
-    def __init__(self, client: redis.Redis, policy: str, now: int, overtaking: int = 0, burst_tokens: int = 0) -> None:
+    def __init__(self, client: redis.Redis, composition: Composition, now: int) -> None:
         self.client = client
         self.keys = PoolKeys(POOL)
-        composition = Composition(policy, "simulated", overtaking, burst_tokens)
         self._scripts = {router: PoolScripts(self.keys, router, composition) for router in ROUTERS}
         client.flushall()
         self.set_clock(now)

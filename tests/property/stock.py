@@ -51,6 +51,7 @@ class Stock:
             found = self._hash(f"request:{request_id}")
             assert int(found["attempt"]) == request.asked.attempt
             assert found.get("worker") == request.worker
+            assert ("sheltered" in found) == request.sheltered
         for session in model.sessions:
             assert self._set(f"owned:{session}") == model.owned(session)
 
@@ -71,6 +72,7 @@ class Stock:
         assert int(found.get("kv_reserved", 0)) == model.reserved(worker_id)
         assert int(found.get("counted", 0)) == worker.counted
         assert found.get("state", "") == worker.state
+        assert ("refuge" in found) == (worker_id in model.refuge)
 
     def _check_pool(self, model: Model) -> None:
         waiting = {i: r.deadline for i, r in model.requests.items() if not r.worker}
@@ -80,6 +82,10 @@ class Stock:
         assert {worker_id for worker_id, _ in self._sorted("free")} == set(model.free())
         assert self._set("yielding") == {i for i, r in model.requests.items() if r.asked_to_yield}
         assert int(self.turns.get("slots", 0)) == sum(worker.counted for worker in model.workers.values())
+        assert int(self.turns.get("ready", 0)) == sum(worker.counted > 0 for worker in model.workers.values())
+        assert int(self.turns.get("sheltered", 0)) == sum(r.sheltered for r in model.requests.values())
+        assert dict(self._sorted("refuge")) == model.refuge
+        assert self._set("floods") == model.floods
         assert int(self.turns.get("credit", 0)) == model.credit
         assert float(self.turns.get("pace", 0)) == (model.pace or 0)
         for name in {limit.name for r in model.requests.values() for limit in r.asked.limits}:
@@ -120,7 +126,18 @@ class Stock:
         names |= {f"limit:{name}" for name, budget in model.budgets.items() if not budget.is_whole(model.now)}
         names |= {f"cache:{name}" for name in self._started("cache:")}
         names |= {f"wanted:{name}" for name in self._started("wanted:")}
-        names |= {"deadlines", "workers", "free", "sessions", "yielding", "prefix", "forgotten", "rules"}
+        names |= {
+            "deadlines",
+            "workers",
+            "free",
+            "sessions",
+            "yielding",
+            "prefix",
+            "forgotten",
+            "rules",
+            "floods",
+            "refuge",
+        }
         return names | CONSTANT
 
 

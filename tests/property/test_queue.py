@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from loadtests.redis_server import programs, running
 from services.router.events import Event, Granted
 from services.router.rules import Rules
-from services.router.scripts import Limit, Submission, WorkerReport
+from services.router.scripts import Composition, Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool
 from tests.property.budgets import Budget
@@ -107,7 +107,9 @@ reports = st.builds(
 
 
 class RouterQueue(RuleBasedStateMachine):
-    def __init__(self, client: redis.Redis, policy: str, overtaking: int = 0, burst_tokens: int = 0) -> None:
+    def __init__(
+        self, client: redis.Redis, policy: str, overtaking: int = 0, burst_tokens: int = 0, isolation: float = 0.0
+    ) -> None:
         """With overtaking all calls go through one replica: only there can be told which of two grants came first."""
         super().__init__()
         self.class_rules = Rules.of_cluster(CLUSTER)
@@ -118,8 +120,10 @@ class RouterQueue(RuleBasedStateMachine):
             no_worker_grace_ms=GRACE_MS,
             overtaking=overtaking,
             burst_tokens=burst_tokens,
+            isolation=isolation,
         )
-        self.replicas = Replicas(client, policy, START_MS, overtaking, burst_tokens)
+        composition = Composition(policy, "simulated", overtaking, burst_tokens, isolation)
+        self.replicas = Replicas(client, composition, START_MS)
         self.routers = ROUTERS[:1] if overtaking else ROUTERS
         self._ids = count()
 
@@ -143,6 +147,19 @@ class RouterQueue(RuleBasedStateMachine):
         plain = replace(template, service_class=rank, excluded_workers=(), model_version="", adapter="", limits=())
         crowd = [replace(plain, tenant="loud", weight=0.01, tokens=100, markers=())] * 3
         self.submit_some(router, [*crowd, replace(plain, tenant="quiet", weight=1.0, markers=known)])
+
+    @rule(router=routers, others=st.lists(submissions, min_size=2, max_size=4), ended=st.sampled_from([3, 6]))
+    def a_flood_lasts(self, router: str, others: list[Submission], ended: int) -> None:
+        """Of one tenant; the others' requests get slots beside it, and so a refuge."""
+        for worker in WORKERS:
+            self.heartbeat(router, WorkerReport(worker, self._epoch(worker), "ready", 2, 1_000, "v1", "worker:1", b""))
+        loud = Submission(SESSIONS[0], "", 1, ServiceClass.DEFAULT, 50, 60_000, "loud", 0.005)
+        self.submit_some(router, [loud] * 9)
+        self.reap(router)
+        self.submit_some(router, [replace(other, service_class=ServiceClass.DEFAULT) for other in others])
+        self.some_end(router, ended, None)
+        self.time_passes(5_000, all_well=True)
+        self.reap(router)
 
     @rule(router=routers, submission=submissions)
     def submit(self, router: str, submission: Submission) -> None:
@@ -327,12 +344,15 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
-    ("policy", "overtaking", "burst_tokens"), [("prefix", 0, 0), ("least_load", 0, 150), ("prefix", 2, 0)]
+    ("policy", "overtaking", "burst_tokens", "isolation"),
+    [("prefix", 0, 0, 0.0), ("least_load", 0, 150, 0.4), ("prefix", 2, 0, 0.4), ("prefix", 0, 0, 0.8)],
 )
-def test_the_scripts_do_as_the_model(client: redis.Redis, policy: str, overtaking: int, burst_tokens: int) -> None:
+def test_the_scripts_do_as_the_model(
+    client: redis.Redis, policy: str, overtaking: int, burst_tokens: int, isolation: float
+) -> None:
     chosen = settings.get_profile(settings.get_current_profile_name())
     some = settings(chosen, max_examples=chosen.max_examples // 4)
-    build: Any = partial(RouterQueue, client, policy, overtaking, burst_tokens)
+    build: Any = partial(RouterQueue, client, policy, overtaking, burst_tokens, isolation)
     run_state_machine_as_test(build, settings=some)
 
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
--- no more, tags of tenants that have had their turns. Then grants, and makes room for what would be late. What a worker
+-- no more, tags of tenants that have had their turns. Keeps the refuge. Then grants, and makes room for what would be late. What a worker
 -- was granted since it was last heard of, half its lease ago, it has never begun: that need not wait for all of its lease.
 --
 -- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work. Where nobody reaped for a
@@ -20,6 +20,8 @@ local ROUTER = ARGV[1]
 -- @policy order
 -- @include workers
 -- @include free
+-- @include refuge
+-- @include room
 -- @include caches
 -- @include release
 -- @include suits
@@ -29,6 +31,7 @@ local ROUTER = ARGV[1]
 -- @include grant
 -- @include revoke
 -- @include preempt
+-- @include shelter
 local SILENCE_MS = 2000
 local limit = tonumber(ARGV[8])
 
@@ -130,6 +133,7 @@ for _, request_id in ipairs(requests) do
   end
 end
 clear_forgotten()
+keep_refuge()
 grant_ready()
 for rank = 0, 3 do
   clear_tags(rank)

@@ -24,6 +24,8 @@ local ROUTER = ARGV[1]
 -- @policy order
 -- @include workers
 -- @include free
+-- @include refuge
+-- @include room
 -- @include caches
 -- @include suits
 -- @policy
@@ -100,6 +102,7 @@ local function at_once()
   if OVERTAKING > 0 then
     redis.call('HDEL', KEY.turns, 'overtaken' .. rank)
   end
+  refuge.count(request)
   hold(request_id, rank, worker_id, cost)
   took(request, worker_id, cached)
   refresh_free(worker_id)
@@ -161,7 +164,7 @@ local function submit(known)
     write(place, deadline)
     join(rank, place, tag, cost)
     redis.call('ZADD', KEY.deadlines, deadline, request_id)
-    if not at_head and count_free() == 0 then
+    if not at_head then
       wait_for_cache(place, own(tag))
     end
   end

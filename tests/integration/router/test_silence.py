@@ -6,7 +6,7 @@ import redis
 
 from services.router.events import Event, Revoked
 from services.router.rules import Rules
-from services.router.scripts import Call, PoolScripts, Submission, WorkerReport
+from services.router.scripts import Call, Composition, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
 from tests.property.replicas import POOL, ROUTERS, Replicas, grants
@@ -21,7 +21,7 @@ class SmallPool:
     """One worker that runs one request of two, seen by replicas whose clock the test moves."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.replicas = Replicas(client, "prefix", START_MS)
+        self.replicas = Replicas(client, Composition("prefix", "simulated"), START_MS)
         self.now = START_MS
         self.told: list[Event] = []
         """What the last reaping told gateways."""

@@ -8,6 +8,7 @@
 -- A worker that has no others free is in KEY.kept instead of KEY.free. What is taken of them is given back by the next that ends.
 local ONE_KEPT_OF = 16
 local FAIR_FOR_MS = 1000 -- for which there is fair work after the last
+local REFUGE = 2 ^ 40 -- added to the order of the refuge's workers (refuge.lua): they come after all others
 
 -- Share of slots or of KV cache in use, whichever is larger. The cache is charged with the larger of what was estimated for
 -- the requests granted and what the engine last reported.
@@ -61,90 +62,22 @@ local function refresh_free(worker_id)
     return
   end
   local urgent, fair = slots_kept(slots)
+  local order = order_of(worker_id, load) + (worker_of(worker_id).refuge and REFUGE or 0)
   if left > urgent + fair then
     redis.call('ZREM', KEY.kept, worker_id)
-    free_workers = count_free() + redis.call('ZADD', KEY.free, order_of(worker_id, load), worker_id)
+    free_workers = count_free() + redis.call('ZADD', KEY.free, order, worker_id)
   else
     no_longer_free(worker_id)
-    redis.call('ZADD', KEY.kept, order_of(worker_id, load), worker_id)
+    redis.call('ZADD', KEY.kept, order, worker_id)
   end
 end
 
-local function is_better_waiting(rank)
-  for better = 1, rank do
-    if length(better - 1) > 0 then
-      return true
-    end
-  end
-  return false
-end
-
--- Whether requests of a tenant wait for its share in a class that others use too.
-local function is_contended(rank)
-  if length(rank) == 0 or redis.call('ZCARD', KEY.tenants[rank + 1]) < 2 then
-    return false
-  end
-  return tonumber(redis.call('ZRANGE', KEY.queues[rank + 1], -1, -1, 'WITHSCORES')[2]) > virtual_time(rank)
-end
-
--- Whether a request (its rank, tenant and tag) is of a tenant within its share while others wait for theirs. Noted: slots
--- are kept for such from then on.
-local function is_fair(request)
-  local rank = request.rank
-  if not is_contended(rank) or request.tag > virtual_time(rank) or has_backlog(rank, request.tenant, request.tag)
-    or is_better_waiting(rank)
-  then
-    return false
-  end
-  redis.call('HSET', KEY.turns, 'fair' .. rank, now)
-  return true
-end
-
--- The kept slots that a request may have: 'all', or those that are not for urgent work, or nil.
-local function kept_for(request)
-  return may_preempt(request.rank) and 'all' or (is_fair(request) and 'fair') or nil
-end
-
-local function has_fair_slot(worker_id)
-  local _, left, slots = load_of(worker_id)
-  return left and left > (slots_kept(slots))
-end
-
--- Whether any worker has a slot for the request that `passed` others precede in its class.
-local function has_room(rank, passed)
-  if count_free() > 0 or redis.call('EXISTS', KEY.kept) == 0 then
-    return count_free() > 0
-  end
-  local place, tag = unpack(redis.call('ZRANGE', KEY.queues[rank + 1], passed, passed, 'WITHSCORES'))
-  local tenant = redis.call('HGET', KEY.request .. of_place(place), 'tenant')
-  return kept_for({ rank = rank, tenant = tenant or '', tag = tonumber(tag) })
-end
-
-local function is_free_for(request, worker_id)
-  if redis.call('ZSCORE', KEY.free, worker_id) then
-    return true
-  end
-  local share = redis.call('ZSCORE', KEY.kept, worker_id) and kept_for(request)
-  return share == 'all' or (share == 'fair' and has_fair_slot(worker_id))
-end
-
-local function workers_for(request, limit)
-  local found = redis.call('ZRANGE', KEY.free, 0, limit - 1)
-  local kept = #found < limit and redis.call('ZRANGE', KEY.kept, 0, limit - #found - 1) or {}
-  local share = #kept > 0 and kept_for(request)
-  for _, worker_id in ipairs(share and kept or {}) do
-    if share == 'all' or has_fair_slot(worker_id) then
-      found[#found + 1] = worker_id
-    end
-  end
-  return found
-end
-
--- Keeps the sum of the slots of ready workers, by which mean load is known.
+-- Keeps the sum of the slots of ready workers, by which mean load is known, and their number.
 local function count_slots(worker_id, slots)
   local counted = redis.call('HGET', KEY.worker .. worker_id, 'counted') or 0
   if tonumber(counted) ~= slots then
     redis.call('HINCRBY', KEY.turns, 'slots', slots - counted)
+    redis.call('HINCRBY', KEY.turns, 'ready', (slots > 0 and 1 or 0) - (tonumber(counted) > 0 and 1 or 0))
     redis.call('HSET', KEY.worker .. worker_id, 'counted', slots)
   end
 end

@@ -1,5 +1,5 @@
 -- Grants free capacity to queued requests in order: by class, within a class by turn (turns.lua), but for what may go before
--- its turn to where its prompt is cached (overtake.lua).
+-- its turn to where its prompt is cached (overtake.lua), or to the refuge (refuge.lua).
 --
 -- A class that had no turn of its own for its ageing time, while others went before it, is aged: of every AGED_ONE_IN turns
 -- one is given to an aged class. A request that waits for KV cache holds back all that come after it, so that large requests
@@ -34,6 +34,7 @@ local function grant(rank, place, tag, request, worker_id, cached, own)
   leave(rank, place, request.kv)
   redis.call('ZREM', KEY.deadlines, request.id)
   redis.call('HSET', KEY.request .. request.id, 'worker', worker_id, 'granted', now, 'expected_cached', cached)
+  refuge.count(request)
   hold(request.id, rank, worker_id, request.kv)
   took(request, worker_id, cached)
   refresh_free(worker_id)
@@ -65,16 +66,23 @@ local function overtake(head_place, head)
   return true
 end
 
--- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
-local function serve(rank, passed, own)
-  local place, tag = unpack(redis.call('ZRANGE', KEY.queues[rank + 1], passed, passed, 'WITHSCORES'))
+-- Gives up those that are gone or late.
+local function read_waiting(rank, place, tag)
   local request = read(of_place(place), tag)
   if not request then
     drop(rank, place)
-    return 'gone'
-  end
-  if request.deadline <= now then
+  elseif request.deadline <= now then
     expire(request.id)
+  else
+    return request
+  end
+end
+
+-- One look at the request that `passed` others precede in its class. Returns 'granted', 'gone', 'passed' or 'full'.
+local function serve(rank, passed, own)
+  local place, tag = unpack(redis.call('ZRANGE', KEY.queues[rank + 1], passed, passed, 'WITHSCORES'))
+  local request = read_waiting(rank, place, tag)
+  if not request then
     return 'gone'
   end
   local worker_id, reason, cached = choose(request)
@@ -89,6 +97,29 @@ local function serve(rank, passed, own)
     return 'granted'
   end
   return reason == 'unsuited' and 'passed' or 'full'
+end
+
+-- The first that is not of a flood goes to the refuge, before those that are kept out of it. Virtual time stays: by the
+-- others' tags, what the flood is due of the rest would be forgotten. Returns as `serve`, or 'none'.
+local function serve_refuge(rank)
+  local place, tag = unpack(redis.call('ZRANGE', wanted(refuge.ANY, rank), 0, 0, 'WITHSCORES'))
+  local request = place and read_waiting(rank, place, tag)
+  if not request then
+    return place and 'gone' or 'none'
+  end
+  local worker_id, reason, cached
+  if refuge.shelters(request) then
+    worker_id, reason, cached = choose(request)
+  end
+  if reason == 'full' then
+    return 'full'
+  end
+  if not worker_id then
+    no_longer_wait(rank, place)
+    return 'gone'
+  end
+  grant(rank, place, virtual_time(rank), request, worker_id, cached, true)
+  return 'granted'
 end
 
 -- The class, worse than `rank`, that has been aged for longest; or nil.
@@ -124,11 +155,16 @@ end
 local function grant_class(rank, left)
   local passed = 0
   while passed < PASSED_OVER and left > 0 and length(rank) > passed do
-    if not has_room(rank, passed) then
+    local result
+    if has_room(rank, passed) then
+      result = turn(rank, passed)
+    else
+      result = count_free() > 0 and serve_refuge(rank) or 'none'
+    end
+    left = left - 1
+    if result == 'none' then
       return left
     end
-    local result = turn(rank, passed)
-    left = left - 1
     if result == 'full' then
       return 0
     end

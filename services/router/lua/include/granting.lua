@@ -4,6 +4,8 @@ local function grant_if_any_wait()
   if not anyone_waits() or (count_free() == 0 and redis.call('EXISTS', KEY.kept) == 0) then
     return
   end
+  -- @include refuge
+  -- @include room
   -- @include suits
   -- @policy
   -- @include hold

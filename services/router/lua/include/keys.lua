@@ -9,6 +9,7 @@ local KEY = {
   queues = by_class('queue:'), tenants = by_class('tenants:'), running = by_class('running:'),
   turns = KEYS[1] .. 'turns', arrivals = KEYS[1] .. 'arrivals', deadlines = KEYS[1] .. 'deadlines',
   workers = KEYS[1] .. 'workers', free = KEYS[1] .. 'free', kept = KEYS[1] .. 'kept', wanted = KEYS[1] .. 'wanted:',
+  floods = KEYS[1] .. 'floods', refuge = KEYS[1] .. 'refuge',
   sessions = KEYS[1] .. 'sessions', seen = KEYS[1] .. 'seen', yielding = KEYS[1] .. 'yielding',
   prefix = KEYS[1] .. 'prefix', forgotten = KEYS[1] .. 'forgotten', rollout = KEYS[1] .. 'rollout',
   rules = KEYS[1] .. 'rules', request = KEYS[1] .. 'request:', worker = KEYS[1] .. 'worker:', held = KEYS[1] .. 'held:',

@@ -8,11 +8,17 @@
 local NEAR = 32768
 local FREE_LOOKED_AT = 4
 
-local function wait_for_cache(place, request)
-  if OVERTAKING == 0 or length(request.rank) <= 1 or kept_for(request) then
-    return
+local function wish_of(request)
+  if refuge.shelters(request) then
+    return refuge.ANY
   end
-  local worker_id = wish(request)
+  if OVERTAKING > 0 and count_free() == 0 and length(request.rank) > 1 and not kept_for(request) then
+    return wish(request)
+  end
+end
+
+local function wait_for_cache(place, request)
+  local worker_id = wish_of(request)
   if worker_id then
     redis.call('HSET', KEY.request .. request.id, 'wants', worker_id)
     redis.call('ZADD', wanted(worker_id, request.rank), request.tag, place)

@@ -3,8 +3,8 @@
 -- `actual`: the tokens it really cost, if that is known now; its tenant's tag and its limits are corrected by the difference.
 local function release(request_id, actual)
   local key = KEY.request .. request_id
-  local r = redis.call('HMGET', key, 'session', 'rank', 'worker', 'cost', 'place', 'tenant', 'weight', 'limits')
-  local session, rank, worker, cost, place, tenant, weight, limits = r[1], tonumber(r[2]), unpack(r, 3, 8)
+  local r = redis.call('HMGET', key, 'session', 'rank', 'worker', 'cost', 'place', 'tenant', 'weight', 'limits', 'sheltered')
+  local session, rank, worker, cost, place, tenant, weight, limits, sheltered = r[1], tonumber(r[2]), unpack(r, 3, 9)
   if not session then
     return false
   end
@@ -13,6 +13,9 @@ local function release(request_id, actual)
     redis.call('SREM', KEY.yielding, request_id)
     take_back(worker, request_id, cost)
     refresh_free(worker)
+    if sheltered then
+      redis.call('HINCRBY', KEY.turns, 'sheltered', -1)
+    end
   else
     leave(rank, place, cost)
     redis.call('ZREM', KEY.deadlines, request_id)

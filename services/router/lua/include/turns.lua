@@ -7,8 +7,9 @@
 --
 -- KEY.turns holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own),
 -- overtaken (times that its head was), fair (ms of its last fair work, free.lua); and pace (ms between grants while others
--- wait), last (ms of the last grant), credit (turns due to aged classes), and for reap.lua reaped (ms of its last run) and
--- spared (ms until which nobody is taken for lost).
+-- wait), last (ms of the last grant), credit (turns due to aged classes), slots and ready (of workers that are: all their slots,
+-- and how many they are), sheltered (granted requests that a refuge is for), and for reap.lua reaped (ms of its last run), spared
+-- (ms until which nobody is taken for lost), shelter (slots of sheltered requests of late) and shelter_ms (when that was reckoned).
 -- @figures
 local HEAD = -4503599627370496
 local PACE_WEIGHT = 0.05
@@ -78,13 +79,13 @@ local function join(rank, place, tag, tokens)
   redis.call('HINCRBY', KEY.turns, 'tokens' .. rank, tokens)
 end
 
--- Requests that wait for a worker's cache (overtake.lua), in order of their tags.
+-- Requests that wait for a worker's cache (overtake.lua), or for the refuge (refuge.lua), in order of their tags.
 local function wanted(worker_id, rank)
   return KEY.wanted .. worker_id .. ':' .. string.format('%d', rank)
 end
 
 local function no_longer_wait(rank, place)
-  local worker_id = OVERTAKING > 0 and redis.call('HGET', KEY.request .. of_place(place), 'wants')
+  local worker_id = (OVERTAKING > 0 or ISOLATION > 0) and redis.call('HGET', KEY.request .. of_place(place), 'wants')
   if worker_id then
     redis.call('ZREM', wanted(worker_id, rank), place)
     redis.call('HDEL', KEY.request .. of_place(place), 'wants')
