@@ -126,6 +126,7 @@ class Model:
         self.events: list[Event] = []
         self._arrivals = count(1)
         self._observed: Grants = {}
+        self._nobody_waited = self._at_once = False
 
     # ---- the scripts
 
@@ -134,6 +135,8 @@ class Model:
         self._begin(observed)
         self.sessions[s.session] = (router, self.now + self.session_lease_ms)
         known = self.requests.get(s.request_id)
+        self._nobody_waited = not any(self.queue(rank) for rank in ServiceClass)
+        self._at_once = not known and self._nobody_waited and rules.of(s.service_class).max_queued > 0
         if known and known.asked.attempt >= s.attempt:
             return self._standing(s.request_id) if known.asked.attempt == s.attempt else "stale"
         if known:
@@ -210,10 +213,10 @@ class Model:
             del self.workers[worker_id]
         for worker in self.workers.values():
             self._take_unbegun(worker)
+        self._keep_refuge(rules)
         for request_id in late:
             if request_id in self.requests:
                 self._expire(request_id)
-        self._keep_refuge(rules)
         self._grant_ready(rules)
         for rank in ServiceClass:
             self._clear_tags(rank)
@@ -248,6 +251,7 @@ class Model:
 
     def _begin(self, observed: Grants) -> None:
         self.events, self._observed = [], dict(observed)
+        self._at_once = False
 
     def _emit(self, event: Event) -> None:
         """Events of a session that is gone reach nobody."""
@@ -317,7 +321,7 @@ class Model:
         request = Request(s, next(self._arrivals), self.now, self.now + s.give_up_after_ms, objective)
         request.tag = HEAD if s.at_head else self._next_start(s)
         if not s.at_head:
-            request.waits_for_refuge = bool(self.floods) and not self._is_kept_out(request, rules)
+            request.waits_for_refuge = not self._nobody_waited and self._is_sheltered(request, rules)
             lane.ends[s.tenant] = max(lane.virtual, lane.ends.get(s.tenant, 0.0)) + s.tokens / s.weight
         self.requests[s.request_id] = request
 
@@ -459,7 +463,14 @@ class Model:
         return other if allowed and other and other.tag <= head.tag + NEAR else None
 
     def _is_kept_out(self, request: Request, rules: Rules) -> bool:
-        return bool(self.floods) and (rules.of(request.rank).preemptible or request.asked.tenant in self.floods)
+        return self._is_flooded() and (rules.of(request.rank).preemptible or request.asked.tenant in self.floods)
+
+    def _is_sheltered(self, request: Request, rules: Rules) -> bool:
+        return self._is_flooded() and not self._is_kept_out(request, rules)
+
+    def _is_flooded(self) -> bool:
+        """A request that finds nobody waiting is granted as if nobody flooded."""
+        return bool(self.floods) and not self._at_once
 
     def _candidates(self, request: Request, rules: Rules) -> list[str]:
         kept_out = self._is_kept_out(request, rules)
@@ -504,7 +515,7 @@ class Model:
         if grant.worker_id not in fitting:
             raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} suit it")
         within = request.tag <= self.lanes[request.rank].virtual
-        request.sheltered = bool(self.floods) and within and not self._is_kept_out(request, rules)
+        request.sheltered = within and self._is_sheltered(request, rules)
         request.worker, request.granted_at = grant.worker_id, self.now
         self.workers[grant.worker_id].held.add(name[0])
         self._take_turn(self.lanes[request.rank], request.rank, tag, own=own)

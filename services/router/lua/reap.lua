@@ -20,15 +20,8 @@ local ROUTER = ARGV[1]
 -- @policy order
 -- @include workers
 -- @include free
--- @include refuge
--- @include room
 -- @include caches
 -- @include release
--- @include suits
--- @policy
--- @include overtake
--- @include hold
--- @include grant
 -- @include revoke
 -- @include preempt
 -- @include shelter
@@ -125,6 +118,14 @@ end
 for _, worker_id in ipairs(silent) do
   take_unbegun(worker_id)
 end
+keep_refuge()
+-- @include refuge
+-- @include room
+-- @include suits
+-- @policy
+-- @include overtake
+-- @include hold
+-- @include grant
 for _, request_id in ipairs(requests) do
   if redis.call('EXISTS', KEY.request .. request_id) == 1 then
     expire(request_id)
@@ -133,7 +134,6 @@ for _, request_id in ipairs(requests) do
   end
 end
 clear_forgotten()
-keep_refuge()
 grant_ready()
 for rank = 0, 3 do
   clear_tags(rank)

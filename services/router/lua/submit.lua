@@ -102,7 +102,6 @@ local function at_once()
   if OVERTAKING > 0 then
     redis.call('HDEL', KEY.turns, 'overtaken' .. rank)
   end
-  refuge.count(request)
   hold(request_id, rank, worker_id, cost)
   took(request, worker_id, cached)
   refresh_free(worker_id)

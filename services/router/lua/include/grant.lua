@@ -34,7 +34,9 @@ local function grant(rank, place, tag, request, worker_id, cached, own)
   leave(rank, place, request.kv)
   redis.call('ZREM', KEY.deadlines, request.id)
   redis.call('HSET', KEY.request .. request.id, 'worker', worker_id, 'granted', now, 'expected_cached', cached)
-  refuge.count(request)
+  if refuge.needed then
+    refuge.count(request)
+  end
   hold(request.id, rank, worker_id, request.kv)
   took(request, worker_id, cached)
   refresh_free(worker_id)
@@ -108,7 +110,7 @@ local function serve_refuge(rank)
     return place and 'gone' or 'none'
   end
   local worker_id, reason, cached
-  if refuge.shelters(request) then
+  if not refuge.keeps_out(request) then
     worker_id, reason, cached = choose(request)
   end
   if reason == 'full' then
@@ -159,7 +161,7 @@ local function grant_class(rank, left)
     if has_room(rank, passed) then
       result = turn(rank, passed)
     else
-      result = count_free() > 0 and serve_refuge(rank) or 'none'
+      result = refuge.needed and count_free() > 0 and serve_refuge(rank) or 'none'
     end
     left = left - 1
     if result == 'none' then

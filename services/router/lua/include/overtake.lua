@@ -9,7 +9,8 @@ local NEAR = 32768
 local FREE_LOOKED_AT = 4
 
 local function wish_of(request)
-  if refuge.shelters(request) then
+  if refuge.needed and not refuge.keeps_out(request) then
+    kept_for(request) -- which notes that slots are to be kept for such
     return refuge.ANY
   end
   if OVERTAKING > 0 and count_free() == 0 and length(request.rank) > 1 and not kept_for(request) then

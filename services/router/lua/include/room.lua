@@ -40,15 +40,19 @@ local function has_fair_slot(worker_id)
   return left and left > (slots_kept(slots))
 end
 
+local function first_of(key, request, limit)
+  return refuge.needed and refuge.first_of(key, request, limit) or redis.call('ZRANGE', key, 0, limit - 1)
+end
+
 -- Whether any worker has a slot for the request that `passed` others precede in its class.
 local function has_room(rank, passed)
-  if not refuge.is_needed() and (count_free() > 0 or redis.call('EXISTS', KEY.kept) == 0) then
+  if not refuge.needed and (count_free() > 0 or redis.call('EXISTS', KEY.kept) == 0) then
     return count_free() > 0
   end
   local place, tag = unpack(redis.call('ZRANGE', KEY.queues[rank + 1], passed, passed, 'WITHSCORES'))
   local tenant = redis.call('HGET', KEY.request .. of_place(place), 'tenant')
   local request = { rank = rank, tenant = tenant or '', tag = tonumber(tag) }
-  return #refuge.first_of(KEY.free, request, 1) > 0 or (#refuge.first_of(KEY.kept, request, 1) > 0 and kept_for(request))
+  return #first_of(KEY.free, request, 1) > 0 or (#first_of(KEY.kept, request, 1) > 0 and kept_for(request))
 end
 
 local function is_free_for(request, worker_id)
@@ -60,8 +64,8 @@ local function is_free_for(request, worker_id)
 end
 
 local function workers_for(request, limit)
-  local found = refuge.first_of(KEY.free, request, limit)
-  local kept = #found < limit and refuge.first_of(KEY.kept, request, limit - #found) or {}
+  local found = first_of(KEY.free, request, limit)
+  local kept = #found < limit and first_of(KEY.kept, request, limit - #found) or {}
   local share = #kept > 0 and kept_for(request)
   for _, worker_id in ipairs(share and kept or {}) do
     if share == 'all' or has_fair_slot(worker_id) then

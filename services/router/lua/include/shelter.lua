@@ -91,10 +91,9 @@ end
 local function keep_refuge()
   local tenants = flooding_tenants()
   redis.call('DEL', KEY.floods)
-  refuge.needed = #tenants > 0
-  if refuge.needed then
+  if #tenants > 0 then
     redis.call('SADD', KEY.floods, unpack(tenants))
   end
   local of_late = slots_of_late()
-  resize(refuge.needed and size_for(of_late) or 0)
+  resize(#tenants > 0 and size_for(of_late) or 0)
 end

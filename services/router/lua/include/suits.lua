@@ -2,7 +2,6 @@
 -- version and adapter, is not of a refuge that keeps the request out, and has the KV cache for it. Looks at CANDIDATES workers
 -- at most.
 local CANDIDATES = 16
-local LOOKED_OUTSIDE = 64
 
 local function is_among(list, name)
   return string.find(list, ',' .. name .. ',', 1, true) ~= nil
@@ -28,27 +27,13 @@ local function fit(worker_id, request)
   then
     return 'unsuited'
   end
-  if w.refuge and refuge.keeps_out(request) then
+  if refuge.needed and w.refuge and refuge.keeps_out(request) then
     return 'full'
   end
   if request.kv > w.kv_tokens - math.max(w.reserved, w.used) and w.held > 0 then
     return 'full'
   end
   return 'fits', request.adapter == '' or is_among(w.loaded, request.adapter)
-end
-
--- Whether a request that is kept out of the refuge has any other worker to wait for. It has, unless it is particular.
-local function suits_outside(request)
-  if request.excluded == '' and request.version == '' and request.adapter == '' then
-    return true
-  end
-  for _, worker_id in ipairs(redis.call('ZRANGE', KEY.workers, 0, LOOKED_OUTSIDE - 1)) do
-    local w = worker_of(worker_id)
-    if w.state == 'ready' and not w.refuge and fit(worker_id, request) ~= 'unsuited' then
-      return true
-    end
-  end
-  return false
 end
 
 -- The first free worker that fits, preferably one that has the adapter in memory. Else nil and why: 'full' (wait for
@@ -68,7 +53,7 @@ local function first_fit(request)
     fallback = fallback or (how == 'fits' and worker_id or nil)
     reason = how == 'full' and 'full' or reason
   end
-  if not fallback and refuge.keeps_out(request) and not suits_outside(request) then
+  if refuge.needed and not fallback and refuge.keeps_out(request) and not refuge.suits_outside(request, fit) then
     request.kept_out = false
     fallback, reason = first_fit(request)
     request.kept_out = true

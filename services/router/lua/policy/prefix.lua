@@ -85,7 +85,7 @@ local function best_holder(request)
   local parts, best = parts_of(request), nil
   for _, holder in ipairs(parts.total > 0 and holders(parts) or {}) do
     if holder.tokens >= WORTHWHILE * request.prompt and is_now(holder)
-      and refuge.is_home(request, holder.id) and is_free_for(request, holder.id) and is_balanced(holder.id)
+      and (not refuge.needed or refuge.is_home(request, holder.id)) and is_free_for(request, holder.id) and is_balanced(holder.id)
       and fit(holder.id, request) == 'fits'
     then
       best = sooner(best, holder.id, request, holder.tokens)
