@@ -118,7 +118,7 @@ class Pool(Strict):
         8192, ge=0, le=10**9, description="tokens that a tenant may run ahead of its share of a class before it waits"
     )
     isolation: float = Field(
-        0.45,
+        0.4,
         ge=0,
         le=1,
         description="while a tenant floods, it is kept out of as many workers as the tenants within their share fill to"
