@@ -105,7 +105,7 @@ def tag(image: str) -> str:
 
 async def lives(containers: Containers, container: str) -> None:
     try:
-        await wait_until(partial(answers, containers, container, "/livez"), description="it lives", timeout=30)
+        await wait_until(partial(answers, containers, container, "/livez"), description="it lives", timeout=60)
     except AssertionError as error:
         logs = containers.call("podman", "logs", container)
         raise AssertionError(f"{error}; it says: {logs.stdout[-2000:]}{logs.stderr[-2000:]}") from None

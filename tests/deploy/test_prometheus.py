@@ -48,11 +48,11 @@ def test_alerts_fire_when_they_should(tools: dict[str, str]) -> None:
 async def test_every_panel_shows_a_running_cluster(tools: dict[str, str], tmp_path: Path, ports: Ports) -> None:
     with running_cluster(tmp_path, CLUSTER) as cluster, prometheus(tools, cluster, tmp_path, ports.free()) as url:
         async with httpx.AsyncClient(base_url=url) as http:
-            await wait_until(lambda: all_are_up(http), description="everything is scraped", timeout=30)
+            await wait_until(lambda: all_are_up(http), description="everything is scraped", timeout=60)
             ask(cluster, 20)
             for panel, query in dashboard_queries().items():
                 if not any(name in query for name in SILENT):
-                    await wait_until(partial(shows, http, query), description=f"{panel} has data", timeout=30)
+                    await wait_until(partial(shows, http, query), description=f"{panel} has data", timeout=60)
 
 
 def ask(cluster: RunningCluster, times: int) -> None:

@@ -112,7 +112,7 @@ async def test_postgres_stops_for_seconds_under_load(gateway: GatewayApp, postgr
         async with asyncio.TaskGroup() as asking:
             for number in range(8):
                 asking.create_task(load.ask(stream=number % 2 == 0))
-            await wait_until(lambda: len(load.usages) > 20, description="requests are answered", timeout=30)
+            await wait_until(lambda: len(load.usages) > 20, description="requests are answered", timeout=60)
             await _without(postgres, load)
             load.stopped = True
 
@@ -120,7 +120,7 @@ async def test_postgres_stops_for_seconds_under_load(gateway: GatewayApp, postgr
             answer = await admin.get("usage", params={"by": "key"})
             return answer.status_code == 200 and answer.json()["total"]["requests"] >= len(load.usages)
 
-        await wait_until(all_counted, description="every request is in the ledger", timeout=30)
+        await wait_until(all_counted, description="every request is in the ledger", timeout=60)
         total = (await admin.get("usage", params={"by": "key"})).json()["total"]
     assert total["requests"] == len(load.usages)
     for name in ("prompt_tokens", "completion_tokens"):

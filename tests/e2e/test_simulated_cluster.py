@@ -198,4 +198,4 @@ async def test_a_killed_process_is_replaced_and_service_goes_on(simulated: Runni
             ready = [w for w in status["workers"] if w["state"] == "ready"]
             return process["pid"] != old and process["state"] == "running" and len(ready) == 3
 
-        await wait_until(replaced, description=f"{name} is back", timeout=30)
+        await wait_until(replaced, description=f"{name} is back", timeout=60)

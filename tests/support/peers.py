@@ -20,6 +20,7 @@ class Gateway:
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
+        self._writing = asyncio.Lock()  # a stream takes one write at a time
         self.inbox: asyncio.Queue[pb.RouterFrame] = asyncio.Queue()
         self.catalog = pb.Catalog()
         self.standing: dict[tuple[str, int], pb.Queued] = {}
@@ -38,7 +39,8 @@ class Gateway:
                     self.inbox.put_nowait(frame)
 
     async def send(self, frame: pb.GatewayFrame) -> None:
-        await self._stream.write(pb.DispatchRequest(frames=[frame]))  # type: ignore[attr-defined]
+        async with self._writing:
+            await self._stream.write(pb.DispatchRequest(frames=[frame]))  # type: ignore[attr-defined]
 
     async def submit(self, request_id: str, service_class: str = "default", attempt: int = 1, **fields: object) -> None:
         self.standing.pop((request_id, attempt), None)
@@ -94,6 +96,7 @@ async def gateway(address: str, session_id: str | None = None, *, held: tuple[st
 class Worker:
     def __init__(self, stream: object, heartbeat: pb.Heartbeat, interval_s: float) -> None:
         self._stream = stream
+        self._writing = asyncio.Lock()  # a stream takes one write at a time
         self.heartbeat = heartbeat
         self._beats = asyncio.create_task(self._beat(interval_s))
 
@@ -105,7 +108,8 @@ class Worker:
                 await self.beat()
 
     async def beat(self) -> None:
-        await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]
+        async with self._writing:
+            await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]
 
     async def delivered(self, deliver: pb.Deliver, phase: str = "committed", reason: str = "") -> None:
         """Reports how a delivery stands; once committed it serves the version."""
@@ -127,7 +131,8 @@ class Worker:
 
     async def goodbye(self) -> None:
         self._beats.cancel()
-        await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
+        async with self._writing:
+            await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
 
     async def read(self) -> pb.AttachResponse:
         return await asyncio.wait_for(self._stream.read(), 20)  # type: ignore[attr-defined]

@@ -63,7 +63,7 @@ async def ended(client: Any, batch_id: str) -> Any:
     async def over() -> bool:
         return (await client.batches.retrieve(batch_id)).status in ("completed", "failed", "cancelled")
 
-    await wait_until(over, description="the batch has ended", timeout=30)
+    await wait_until(over, description="the batch has ended", timeout=60)
     return await client.batches.retrieve(batch_id)
 
 

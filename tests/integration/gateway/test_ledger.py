@@ -56,7 +56,7 @@ async def written(url: str, number: int) -> list[dict[str, Any]]:
         found = await rows(url)
         return len(found) >= number
 
-    await wait_until(enough, description=f"{number} rows are written", timeout=20)
+    await wait_until(enough, description=f"{number} rows are written", timeout=60)
     return found
 
 
@@ -210,7 +210,7 @@ async def test_a_killed_gateway_leaves_a_row_for_every_request(
     try:
         key = {"authorization": f"Bearer {KEY}"}
         async with httpx.AsyncClient(base_url=f"http://{http}", headers=key, timeout=20) as client:
-            await wait_until(lambda: _ready(client), description="the gateway is ready", timeout=20)
+            await wait_until(lambda: _ready(client), description="the gateway is ready", timeout=60)
             answered = [(await client.post("/v1/chat/completions", json=ASK)).json()["id"] for _ in range(5)]
             router.holding = True
             waiting = asyncio.create_task(client.post("/v1/chat/completions", json=ASK))

@@ -221,7 +221,7 @@ async def test_a_trainer_waits_for_a_database_that_is_still_starting(start: Star
 
             await wait_until(lambda: says(503, "the database does not answer"), description="it says what it waits for")
             server.start()
-            await wait_until(lambda: says(200, ""), description="it is ready", timeout=30)
+            await wait_until(lambda: says(200, ""), description="it is ready", timeout=60)
         engine = connect(url)
         queue = JobQueue(engine, SystemClock())
         assert (await until(queue, queue.submit("{}", "").id, lambda job: job.has_ended)).state == "succeeded"

@@ -79,7 +79,7 @@ async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, k
     async def has_begun() -> bool:
         return any([name async for name in store.list("tiny/")])
 
-    await wait_until(has_begun, description="the first file is up", timeout=30)
+    await wait_until(has_begun, description="the first file is up", timeout=60)
     killed.send_signal(signal.SIGKILL)
     await killed.communicate()
     names = [name async for name in store.list("tiny/")]

@@ -64,7 +64,7 @@ def environment(folder: Path, router: Router) -> dict[str, str]:
 
 async def test_a_process_without_a_store_waits_attached_and_leaves_when_told(tmp_path: Path, router: Router) -> None:
     process = await run_process(environment(tmp_path, router))
-    await wait_until(lambda: router.heartbeats, description="it attaches", timeout=30)
+    await wait_until(lambda: router.heartbeats, description="it attaches", timeout=60)
     assert router.heartbeats[0].pid == process.pid
     process.send_signal(signal.SIGTERM)
     out, err = await process.communicate()
