@@ -90,11 +90,13 @@ async def test_a_helper_that_died_is_replaced(forms: FormCheck) -> None:
     await forms.check(Form("regex", "b+"), PARAM)
 
 
-async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path) -> None:
+@pytest.mark.parametrize("seen", ["python", "torch"], ids=["at once", "while it imports"])
+async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path, seen: str) -> None:
     """Its input stays open here, so that it cannot learn it from there."""
     reader, writer = os.pipe()
     helping = [sys.executable, "-m", HELPER, str(tokenizer), "9"]
-    start = f"import subprocess as s; print(s.Popen({helping}, stdin={reader}).pid, flush=True); input()"
+    begun = f"Popen([*{helping}, str(os.getpid())], stdin={reader})"
+    start = f"import os; from subprocess import Popen; print({begun}.pid, flush=True); input()"
     with (
         os.fdopen(reader),
         os.fdopen(writer),
@@ -106,7 +108,7 @@ async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(toke
         helper = psutil.Process(int(worker.stdout.readline()))
         try:
             await wait_until(
-                lambda: "torch" in Path(f"/proc/{helper.pid}/maps").read_text(), description="it imports", timeout=60
+                lambda: seen in Path(f"/proc/{helper.pid}/maps").read_text(), description="it has begun", timeout=60
             )
         finally:
             worker.kill()

@@ -48,7 +48,7 @@ class FormCheck:
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
         """folder: the model's, for its tokenizer."""
-        self._arguments = ("-m", HELPER, str(folder), str(vocab_size))
+        self._arguments = ("-m", HELPER, str(folder), str(vocab_size), str(os.getpid()))
         self._turn = asyncio.Lock()
         self._known: OrderedDict[bytes, str] = OrderedDict()
         self._helper: asyncio.subprocess.Process | None = None

@@ -1,7 +1,7 @@
-"""python -m services.worker.engine.grammar.helper FOLDER VOCAB_SIZE: compiles forms as the engine would, within limits.
+"""python -m services.worker.engine.grammar.helper FOLDER VOCAB_SIZE PID: compiles forms as the engine would, in limits.
 
-Reads a JSON line for each form and answers with one. Compiling is native code that nothing can interrupt, so each form
-gets a forked child, and what takes too much of time or memory ends with it.
+It ends with its worker, whose PID that is. Reads a JSON line for each form and answers with one. Compiling is native
+code that nothing can interrupt, so each form gets a forked child, and what takes too much time or memory ends with it.
 
 Libraries are imported where they are used: their import takes seconds, and the worker may be gone meanwhile.
 """
@@ -36,8 +36,8 @@ TOO_LARGE = "needs too much memory to compile"
 
 
 def main() -> None:
-    folder, vocab_size = sys.argv[1:]
-    _end_with_worker()
+    folder, vocab_size, worker = sys.argv[1:]
+    _end_with(int(worker))
     tokens = _tokens(Path(folder), int(vocab_size))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
@@ -46,9 +46,11 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _end_with_worker() -> None:
+def _end_with(worker: int) -> None:
     """Linux kills this process when the worker dies: that its input has ended it would read only between two forms."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != worker:  # it died before that
+        raise SystemExit(1)
 
 
 def _tokens(folder: Path, vocab_size: int) -> Any:
