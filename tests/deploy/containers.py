@@ -1,14 +1,19 @@
-"""Images and containers without a registry and without a daemon, in a store of their own that leaves nothing behind."""
+"""Images and containers without a registry and without a daemon, in a store of their own that leaves nothing behind.
+
+All that podman mounts is seen by its own processes only, in a namespace for mounts that ends with them: nobody who
+clears up a folder later, a killed run's above all, can find it busy.
+"""
 
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +41,16 @@ PIP_NETWORK = {"index-url", "cert", "proxy", "trusted-host"}
 
 
 class Containers:
-    def __init__(self, folder: Path, tools: Mapping[str, str]) -> None:
-        self._folder = folder
+    def __init__(self, tools: Mapping[str, str]) -> None:
+        self._mounts = subprocess.Popen(["unshare", "--mount", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Nothing may enter before `cat` runs: until then the namespace is the one that we are in ourselves.
+        self._echo()
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="tidegate-containers-"))
         settings = folder / "home/.config/containers"
         settings.mkdir(parents=True)
         (settings / "policy.json").write_text(json.dumps(POLICY))
         (settings / "containers.conf").write_text(ENGINE)
-        (settings / "storage.conf").write_text(STORAGE.format(folder=folder, driver=_driver(folder)))
+        (settings / "storage.conf").write_text(STORAGE.format(folder=folder, driver=self._driver()))
         self._environment = {
             **tools,
             "HOME": str(folder / "home"),
@@ -52,8 +60,7 @@ class Containers:
         }
 
     def call(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {**self._environment, **variables}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+        return self._enter(command, {**self._environment, **variables})
 
     def holds_images(self) -> bool:
         """Whether podman can unpack an image here at all: not in every sandbox."""
@@ -94,17 +101,36 @@ class Containers:
 
     def close(self) -> None:
         self.call("podman", "rm", "--all", "--force", "--time=0")
+        self._mounts.communicate(timeout=10)
         for _ in range(REMOVALS):
-            if self._removed():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._folder.exists():
                 return
-            time.sleep(1)  # what podman has left running to clean up after a container may mount its store once more
+            time.sleep(1)  # what podman has left running to clean up after a container may still write
         raise AssertionError(f"{self._folder} cannot be removed")
 
-    def _removed(self) -> bool:
-        for mount in reversed(_mounts(self._folder)):
-            subprocess.run(["umount", "--lazy", mount], check=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        return not self._folder.exists()
+    def _echo(self) -> None:
+        assert self._mounts.stdin
+        assert self._mounts.stdout
+        self._mounts.stdin.write(b"\n")
+        self._mounts.stdin.flush()
+        assert self._mounts.stdout.readline() == b"\n", "no namespace for mounts can be made here"
+
+    def _enter(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        entered = ["nsenter", f"--mount=/proc/{self._mounts.pid}/ns/mnt", f"--wdns={Path.cwd()}", "--", *command]
+        return subprocess.run(entered, env=environment, capture_output=True, text=True, timeout=400)
+
+    def _driver(self) -> str:
+        """overlay where the kernel lays one over this folder; else vfs, which copies every layer."""
+        at = self._folder / "probe"
+        for name in ("lower", "upper", "work", "merged"):
+            (at / name).mkdir(parents=True)
+        options = f"lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work"
+        mounted = self._enter(["mount", "-t", "overlay", "overlay", "-o", options, f"{at}/merged"], os.environ)
+        if mounted.returncode:
+            return "vfs"
+        self._enter(["umount", f"{at}/merged"], os.environ)
+        return "overlay"
 
 
 def pip_network() -> dict[str, str]:
@@ -113,21 +139,3 @@ def pip_network() -> dict[str, str]:
     pairs = (line.split("=", 1) for line in listed.stdout.splitlines())
     told = {name.rsplit(".", 1)[1]: str(ast.literal_eval(value)) for name, value in pairs}
     return {name: value for name, value in told.items() if name in PIP_NETWORK}
-
-
-def _driver(folder: Path) -> str:
-    """overlay where the kernel lays one over this folder; else vfs, which copies every layer."""
-    for name in ("lower", "upper", "work", "merged"):
-        (folder / "probe" / name).mkdir(parents=True)
-    at = folder / "probe"
-    options = f"lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work"
-    mounted = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, at / "merged"], capture_output=True)
-    if mounted.returncode:
-        return "vfs"
-    subprocess.run(["umount", at / "merged"], check=True)
-    return "overlay"
-
-
-def _mounts(folder: Path) -> list[str]:
-    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return [point for point in points if point.startswith(f"{folder}/")]
