@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httptools
 import orjson
 import psutil
 import uvloop
 
+from loadtests.bench.http import Connection, serve
 from loadtests.bench.peers import KEY
 from loadtests.bench.process import OWN_CODE, free_port, server
 from loadtests.target import Target
@@ -60,7 +60,7 @@ class Link:
 
 @dataclass(slots=True)
 class Asked:
-    client: "Http"
+    client: "Client"
     document: dict[str, Any]
     text: list[str] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Gateway:
         hello = router_pb2.DispatchHello(gateway_id=NAME, session_id=NAME)
         self._router.put(router_pb2.GatewayFrame(hello=hello))
 
-    def ask(self, client: "Http", document: dict[str, Any]) -> None:
+    def ask(self, client: "Client", document: dict[str, Any]) -> None:
         request_id = f"{NAME}-{next(self._numbers)}"
         self._asked[request_id] = Asked(client, document)
         submit = router_pb2.Submit(
@@ -145,41 +145,16 @@ class Gateway:
         asked.client.answer(200, orjson.dumps({"object": "chat.completion", "choices": [choice], "usage": used}))
 
 
-class Http(asyncio.Protocol):
-    """One connection."""
-
+class Client(Connection):
     def __init__(self, gateway: Gateway) -> None:
+        super().__init__()
         self._gateway = gateway
-        self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport | None = None
-        self._body = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
+    def asked(self, path: bytes, body: bytes) -> None:
         if body:
             self._gateway.ask(self, orjson.loads(body))
         else:
             self.answer(200 if self._gateway.ready else 503, b"{}")
-
-    def answer(self, status: int, body: bytes) -> None:
-        if self._transport:
-            head = b"HTTP/1.1 %d -\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % (
-                status,
-                len(body),
-            )
-            self._transport.write(head + body)
 
 
 @contextmanager
@@ -193,8 +168,7 @@ def floor(router: str, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
 
 async def _serve(port: int, router: str) -> None:
     gateway = Gateway(router)
-    http = await asyncio.get_running_loop().create_server(lambda: Http(gateway), "127.0.0.1", port)
-    await http.serve_forever()
+    await serve(port, lambda: Client(gateway))
 
 
 if __name__ == "__main__":
