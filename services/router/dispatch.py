@@ -153,7 +153,7 @@ class Dispatcher:
     def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> None:
         """What no script was asked about."""
         pool = submit.pool if submit.pool in self._queues else ""
-        self._metrics.answers[pool, _service_class(submit.service_class).label, why].inc()
+        self._metrics.requests.answers[pool, _service_class(submit.service_class).label, why].inc()
         session.send(frames.reject(submit.request_id, submit.attempt, why))
 
     async def _finish(self, finish: pb.Finish) -> None:
@@ -163,7 +163,7 @@ class Dispatcher:
             try:
                 expected = await queue.finish(finish.request_id, finish.attempt, actual_tokens=_actual(finish))
                 if expected is not None:
-                    self._metrics.count_finish(expected, finish)
+                    self._metrics.requests.finish(expected, finish)
                 return
             except StoreUnavailable:
                 await asyncio.sleep(FINISH_RETRY_S)

@@ -10,58 +10,42 @@ from tidegate.router.v1 import router_pb2 as pb
 
 _WAIT_S = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1)
+_OF_A_CLASS = ("pool", "service_class")
 
 
 class RouterMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.gateways = GatewayMetrics(registry)
+        self.requests = RequestMetrics(registry)
+        self.queues = QueueMetrics(registry)
+        self.workers = WorkerMetrics(registry)
+        self.scripts = ScriptMetrics(registry)
+        self.redis = RedisMetrics(registry)
+
+
+class GatewayMetrics:
+    """Who is connected, and what they are told."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connected = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
+        self.events = Children(Counter("tidegate_router_events_total", "Events delivered", ["kind"], registry=registry))
+
+
+class RequestMetrics:
+    """What became of each request."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.answers = Children(
-            Counter(
-                "tidegate_router_answers_total",
-                "Answers to Submit",
-                ["pool", "service_class", "answer"],
-                registry=registry,
-            )
+            Counter("tidegate_router_answers_total", "Answers to Submit", [*_OF_A_CLASS, "answer"], registry=registry)
         )
         self.waits = Children(
             Histogram(
                 "tidegate_router_wait_seconds",
                 "Time from Submit to grant",
-                ["pool", "service_class"],
+                _OF_A_CLASS,
                 buckets=_WAIT_S,
                 registry=registry,
             )
-        )
-        self.events = Children(Counter("tidegate_router_events_total", "Events delivered", ["kind"], registry=registry))
-        self.reaped = Counter(
-            "tidegate_router_reaped_total", "Things ended by time", ["pool", "kind"], registry=registry
-        )
-        self.rollouts = Counter(
-            "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
-        )
-        self.queued = Gauge("llm_queue_size", "Requests that wait", ["pool", "service_class"], registry=registry)
-        self.queued_tokens = Gauge(
-            "tidegate_router_queued_tokens",
-            "Estimated tokens of requests that wait",
-            ["pool", "service_class"],
-            registry=registry,
-        )
-        self.running = Gauge(
-            "tidegate_router_running", "Requests granted and not ended", ["pool", "service_class"], registry=registry
-        )
-        self.expected_wait = Gauge(
-            "tidegate_router_expected_wait_seconds",
-            "What a request that comes now would wait",
-            ["pool", "service_class"],
-            registry=registry,
-        )
-        self.pace = Gauge(
-            "tidegate_router_pace_seconds", "Time between grants while requests wait", ["pool"], registry=registry
-        )
-        self.desired_workers = Gauge(
-            "tidegate_router_desired_workers",
-            "Workers that would serve what runs and waits now",
-            ["pool"],
-            registry=registry,
         )
         self.finished = Children(
             Counter("tidegate_router_finished_total", "Requests that ended", ["pool", "outcome"], registry=registry)
@@ -74,61 +58,112 @@ class RouterMetrics:
                 registry=registry,
             )
         )
-        self.workers = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
-        self.versions = Gauge(
-            "tidegate_router_worker_versions", "Workers by model version", ["pool", "version"], registry=registry
-        )
-        self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
-        self.gateways = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
-        self.scripts = Children(Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry))
-        self.round_trips = Histogram(
-            "tidegate_router_redis_seconds", "Round trips to Redis", buckets=_ROUND_TRIP_S, registry=registry
-        )
-        self.redis_failures = Counter(
-            "tidegate_router_redis_failures_total", "Round trips to Redis that failed", registry=registry
-        )
-        self.redis_refused = Counter(
-            "tidegate_router_redis_refused_total", "Script calls that Redis answered with an error", registry=registry
-        )
-        self.redis_memory = Gauge(
-            "tidegate_router_redis_memory_bytes", "Memory that the pool's Redis uses", ["pool"], registry=registry
-        )
-        self.redis_memory_limit = Gauge(
-            "tidegate_router_redis_memory_limit_bytes", "Its maxmemory; 0 is no limit", ["pool"], registry=registry
-        )
-        self.redis_scripts = Gauge(
-            "tidegate_router_redis_script_calls", "Scripts run by it since it started", ["pool"], registry=registry
-        )
-        self.redis_script_time = Gauge(
-            "tidegate_router_redis_script_seconds", "Time they took inside it", ["pool"], registry=registry
-        )
-        self.redis_script_quantiles = Gauge(
-            "tidegate_router_redis_script_quantile_seconds",
-            "Time a script takes inside it",
-            ["pool", "quantile"],
-            registry=registry,
-        )
-        self._versions: dict[str, frozenset[str]] = {}
 
-    def count_finish(self, expected_cached: int, finish: pb.Finish) -> None:
+    def finish(self, expected_cached: int, finish: pb.Finish) -> None:
         outcome = pb.Outcome.Name(finish.outcome).removeprefix("OUTCOME_").lower()
         self.finished[finish.pool, outcome].inc()
         self.prompt_tokens[finish.pool, "all"].inc(finish.prompt_tokens)
         self.prompt_tokens[finish.pool, "cached"].inc(finish.cached_tokens)
         self.prompt_tokens[finish.pool, "expected"].inc(expected_cached)
 
-    def measure_redis(self, pool: str, vitals: Vitals) -> None:
-        self.redis_memory.labels(pool).set(vitals.memory)
-        self.redis_memory_limit.labels(pool).set(vitals.memory_limit)
-        self.redis_scripts.labels(pool).set(vitals.script_calls)
-        self.redis_script_time.labels(pool).set(vitals.script_seconds)
-        for quantile, seconds in vitals.script_quantiles.items():
-            self.redis_script_quantiles.labels(pool, str(quantile)).set(seconds)
+
+class QueueMetrics:
+    """How the queue of a pool stands, as read now and then; and what time has ended in it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queued = Gauge("llm_queue_size", "Requests that wait", _OF_A_CLASS, registry=registry)
+        self.queued_tokens = Gauge(
+            "tidegate_router_queued_tokens", "Estimated tokens of requests that wait", _OF_A_CLASS, registry=registry
+        )
+        self.running = Gauge(
+            "tidegate_router_running", "Requests granted and not ended", _OF_A_CLASS, registry=registry
+        )
+        self.expected_wait = Gauge(
+            "tidegate_router_expected_wait_seconds",
+            "What a request that comes now would wait",
+            _OF_A_CLASS,
+            registry=registry,
+        )
+        self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
+        self.pace = Gauge(
+            "tidegate_router_pace_seconds", "Time between grants while requests wait", ["pool"], registry=registry
+        )
+        self.reaped = Counter(
+            "tidegate_router_reaped_total", "Things ended by time", ["pool", "kind"], registry=registry
+        )
+
+
+class WorkerMetrics:
+    """The workers of a pool: how many there are, how many there should be, and what they serve."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.by_state = Gauge("tidegate_router_workers", "Workers by state", ["pool", "state"], registry=registry)
+        self.by_version = Gauge(
+            "tidegate_router_worker_versions", "Workers by model version", ["pool", "version"], registry=registry
+        )
+        self.desired = Gauge(
+            "tidegate_router_desired_workers",
+            "Workers that would serve what runs and waits now",
+            ["pool"],
+            registry=registry,
+        )
+        self.rollouts = Counter(
+            "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
+        )
+        self._versions: dict[str, frozenset[str]] = {}
 
     def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:
         """Workers of each version. A version that nobody has any more is dropped, so that labels do not pile up."""
         for gone in self._versions.get(pool, frozenset()) - workers.keys():
-            self.versions.remove(pool, gone)
+            self.by_version.remove(pool, gone)
         self._versions[pool] = frozenset(workers)
         for version, number in workers.items():
-            self.versions.labels(pool, version).set(number)
+            self.by_version.labels(pool, version).set(number)
+
+
+class ScriptMetrics:
+    """Calls of scripts as this router sees them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Children(Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry))
+        self.round_trips = Histogram(
+            "tidegate_router_redis_seconds", "Round trips to Redis", buckets=_ROUND_TRIP_S, registry=registry
+        )
+        self.failures = Counter(
+            "tidegate_router_redis_failures_total", "Round trips to Redis that failed", registry=registry
+        )
+        self.refused = Counter(
+            "tidegate_router_redis_refused_total", "Script calls that Redis answered with an error", registry=registry
+        )
+
+
+class RedisMetrics:
+    """A pool's Redis, by its own account."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.memory = Gauge(
+            "tidegate_router_redis_memory_bytes", "Memory that the pool's Redis uses", ["pool"], registry=registry
+        )
+        self.memory_limit = Gauge(
+            "tidegate_router_redis_memory_limit_bytes", "Its maxmemory; 0 is no limit", ["pool"], registry=registry
+        )
+        self.scripts = Gauge(
+            "tidegate_router_redis_script_calls", "Scripts run by it since it started", ["pool"], registry=registry
+        )
+        self.script_time = Gauge(
+            "tidegate_router_redis_script_seconds", "Time they took inside it", ["pool"], registry=registry
+        )
+        self.script_quantiles = Gauge(
+            "tidegate_router_redis_script_quantile_seconds",
+            "Time a script takes inside it",
+            ["pool", "quantile"],
+            registry=registry,
+        )
+
+    def measure(self, pool: str, vitals: Vitals) -> None:
+        self.memory.labels(pool).set(vitals.memory)
+        self.memory_limit.labels(pool).set(vitals.memory_limit)
+        self.scripts.labels(pool).set(vitals.script_calls)
+        self.script_time.labels(pool).set(vitals.script_seconds)
+        for quantile, seconds in vitals.script_quantiles.items():
+            self.script_quantiles.labels(pool, str(quantile)).set(seconds)

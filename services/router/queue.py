@@ -51,7 +51,7 @@ class PoolQueue:
         )
         reply, events = await self._store.call(call)
         answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)
-        self._metrics.answers[self.pool, submission.service_class.label, _label(answer)].inc()
+        self._metrics.requests.answers[self.pool, submission.service_class.label, _label(answer)].inc()
         # The script reports the request's own grant as an event too, mostly in the same words. The answer is for both.
         if isinstance(answer, Granted) and reply in events:
             self._count_wait(answer)
@@ -108,7 +108,7 @@ class PoolQueue:
         call = self._scripts.reap(self.rules, limit=REAP_LIMIT, worker_lease_ms=lease_ms, spare_ms=spare_ms)
         counts, events = await self._store.call(call)
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
-            self._metrics.reaped.labels(self.pool, kind).inc(count)
+            self._metrics.queues.reaped.labels(self.pool, kind).inc(count)
         self.deliver(events)
 
     async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
@@ -125,7 +125,7 @@ class PoolQueue:
                 self._switchboard.deliver(event)
 
     def _count_wait(self, granted: Granted) -> None:
-        self._metrics.waits[self.pool, granted.service_class.label].observe(granted.waited_ms / 1000)
+        self._metrics.requests.waits[self.pool, granted.service_class.label].observe(granted.waited_ms / 1000)
 
 
 def _label(answer: Answer) -> str:

@@ -115,7 +115,7 @@ class Rollouts:
         if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash()):
             return False
         if old is None or old.state is not new.state or old.rollout_id != new.rollout_id:
-            self._metrics.rollouts.labels(queue.pool, new.state).inc()
+            self._metrics.workers.rollouts.labels(queue.pool, new.state).inc()
             log.info("rollout of %s to %s: %s %s", queue.pool, new.target, new.state, new.reason)
         for lost in set(new.stranded) - set(old.stranded if old else ()):
             log.error("rollout of %s: %s could not be brought to %s", queue.pool, lost, new.goal)

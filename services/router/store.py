@@ -63,10 +63,10 @@ class Store:
                 for warning in examine(await self.vitals(keys), self._access.url):
                     log.warning("Redis of %s: %s", keys.pool, warning)
             except (RedisError, OSError):
-                self._metrics.redis_failures.inc()
+                self._metrics.scripts.failures.inc()
                 raise
             finally:
-                self._metrics.round_trips.observe(perf_counter() - started)
+                self._metrics.scripts.round_trips.observe(perf_counter() - started)
 
     async def vitals(self, keys: PoolKeys) -> Vitals:
         """Of the server that holds the pool's keys. Raises RedisError, OSError."""
@@ -128,14 +128,14 @@ class Lane:
     async def _send(self, batch: list[_Pending]) -> None:
         started = perf_counter()
         for name, calls in Counter(pending.call.script.name for pending in batch).items():
-            self._metrics.scripts[name].inc(calls)
+            self._metrics.scripts.calls[name].inc(calls)
         try:
             answers = await self._execute([pending.call for pending in batch])
         except (RedisError, OSError) as error:
             self.failures += 1
-            self._metrics.redis_failures.inc()
+            self._metrics.scripts.failures.inc()
             answers = [StoreUnavailable(str(error))] * len(batch)
-        self._metrics.round_trips.observe(perf_counter() - started)
+        self._metrics.scripts.round_trips.observe(perf_counter() - started)
         self._count_refused(answers)
         for pending, answer in zip(batch, answers, strict=True):
             _settle(pending, answer)
@@ -158,7 +158,7 @@ class Lane:
     def _count_refused(self, answers: list[Any]) -> None:
         """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
-        self._metrics.redis_refused.inc(len(refused))
+        self._metrics.scripts.refused.inc(len(refused))
         if refused:
             log.error("Redis refused %d script calls: %s", len(refused), refused[0])
 

@@ -92,12 +92,12 @@ class Switchboard:
         if older := self._sessions.get(session.session_id):
             older.drop("the session connected again")
         self._sessions[session.session_id] = session
-        self._metrics.gateways.set(len(self._sessions))
+        self._metrics.gateways.connected.set(len(self._sessions))
 
     def disconnect(self, session: GatewaySession) -> None:
         if self._sessions.get(session.session_id) is session:
             del self._sessions[session.session_id]
-        self._metrics.gateways.set(len(self._sessions))
+        self._metrics.gateways.connected.set(len(self._sessions))
 
     def attach(self, worker: AttachedWorker) -> None:
         self._workers[worker.worker_id] = worker
@@ -118,7 +118,7 @@ class Switchboard:
 
     def deliver(self, event: Event) -> None:
         """Events for whoever has left are dropped: their lease decides what becomes of their work."""
-        self._metrics.events[type(event).__name__.lower()].inc()
+        self._metrics.gateways.events[type(event).__name__.lower()].inc()
         match event:
             case DrainAsked():
                 if worker := self._workers.get(event.worker_id):

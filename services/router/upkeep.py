@@ -139,7 +139,7 @@ class Upkeep:
             self._measure(row)
         for queue in self._queues.values():
             await self._follow_rules(queue)
-            self._metrics.measure_redis(queue.pool, await self._store.vitals(queue.keys))
+            self._metrics.redis.measure(queue.pool, await self._store.vitals(queue.keys))
 
     async def _follow_rules(self, queue: PoolQueue) -> None:
         """Takes over what another replica changed, and puts back what Redis has lost."""
@@ -159,16 +159,16 @@ class Upkeep:
                 return changed
 
     def _measure(self, row: PoolRow) -> None:
-        self._metrics.granted.labels(row.pool).set(row.granted)
-        self._metrics.desired_workers.labels(row.pool).set(row.desired_workers)
-        self._metrics.pace.labels(row.pool).set(row.pace_ms / 1000)
+        queues, workers = self._metrics.queues, self._metrics.workers
+        queues.granted.labels(row.pool).set(row.granted)
+        queues.pace.labels(row.pool).set(row.pace_ms / 1000)
         for service_class, counts in row.classes.items():
             labels = (row.pool, service_class.label)
-            self._metrics.queued.labels(*labels).set(counts.queued)
-            self._metrics.queued_tokens.labels(*labels).set(counts.queued_tokens)
-            self._metrics.running.labels(*labels).set(counts.running)
-            self._metrics.expected_wait.labels(*labels).set(row.expected_wait_ms(service_class) / 1000)
-        versions = Counter(worker.heartbeat.model_version[:VERSION_DIGITS] for worker in row.workers)
-        self._metrics.count_versions(row.pool, versions)
+            queues.queued.labels(*labels).set(counts.queued)
+            queues.queued_tokens.labels(*labels).set(counts.queued_tokens)
+            queues.running.labels(*labels).set(counts.running)
+            queues.expected_wait.labels(*labels).set(row.expected_wait_ms(service_class) / 1000)
+        workers.desired.labels(row.pool).set(row.desired_workers)
+        workers.count_versions(row.pool, Counter(w.heartbeat.model_version[:VERSION_DIGITS] for w in row.workers))
         for state in WORKER_STATES:
-            self._metrics.workers.labels(row.pool, state).set(sum(w.state == state for w in row.workers))
+            workers.by_state.labels(row.pool, state).set(sum(w.state == state for w in row.workers))
