@@ -14,6 +14,7 @@ from services.shared.config import Cluster, Journal, Pool
 from tidegate.router.v1 import router_pb2 as pb
 
 FOLDER = Path("services/router/lua")
+LONGEST_LINE = 130
 RULES = Rules.of_cluster(Cluster(pools=(Pool(name="tide", model="tide"),)))
 
 
@@ -32,6 +33,12 @@ def calls() -> dict[str, Call]:
         scripts.journal(Journal(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),
     ]
     return {call.script.name: call for call in made}
+
+
+def test_no_line_is_too_long_to_be_read() -> None:
+    lines = [(path, line) for path in FOLDER.rglob("*.lua") for line in path.read_text().splitlines()]
+    assert len(lines) > 1000
+    assert not [(path.name, line) for path, line in lines if len(line) > LONGEST_LINE]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

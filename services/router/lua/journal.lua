@@ -33,7 +33,8 @@ local function write(request, tenant, offset, data)
   if missing == '' then
     return length
   end
-  if length + #missing > BYTES or length == 0 and (is_full(KEY.logs, STREAMS) or is_full(KEY.tenant_logs .. tenant, OF_TENANT)) then
+  if length + #missing > BYTES
+    or length == 0 and (is_full(KEY.logs, STREAMS) or is_full(KEY.tenant_logs .. tenant, OF_TENANT)) then
     return -1
   end
   redis.call('APPEND', KEY.log .. request, missing)

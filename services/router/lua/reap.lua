@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Clears away what time has ended: lapsed sessions, lost workers, requests past their deadline, markers of caches that are
--- no more, tags of tenants that have had their turns. Keeps the refuge. Then grants, and makes room for what would be late. What a worker
--- was granted since it was last heard of, half its lease ago, it has never begun: that need not wait for all of its lease.
+-- no more, tags of tenants that have had their turns. Keeps the refuge. Then grants, and makes room for what would be
+-- late. What a worker was granted since it was last heard of, half its lease ago, it has never begun: that need not wait
+-- for all of its lease.
 --
 -- Guarantee: safe to run from every replica at any time; does at most `limit` of each kind of work. Where nobody reaped for a
 -- while, nobody could renew a lease either, because Redis or all replicas were away: then no session and no worker is

@@ -24,8 +24,8 @@ local function read(request_id, tag)
     return nil
   end
   return {
-    id = request_id, session = r[1], kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5], adapter = r[6],
-    markers = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
+    id = request_id, session = r[1], kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5],
+    adapter = r[6], markers = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
     attempt = r[11], submitted = r[12], tag = tonumber(tag),
   }
 end

@@ -1,10 +1,10 @@
 -- Some workers are a refuge while a tenant floods: it is kept out of them, so that the prompts of all others stay in their
--- caches. A flood fills every cache that it gets to, and whoever sends little finds nothing there any more. Kept out is also what
--- may be made to yield. What no other worker could serve goes there all the same (suits.lua).
+-- caches. A flood fills every cache that it gets to, and whoever sends little finds nothing there any more. Kept out is
+-- also what may be made to yield. What no other worker could serve goes there all the same (suits.lua).
 --
--- KEY.floods has the tenants that flood and KEY.refuge those workers; reap.lua keeps both (shelter.lua). In its hash such a worker
--- has `refuge`, and in KEY.free and KEY.kept its score is higher by REFUGE: there it comes after all others. A request of
--- any other tenant that has to wait meanwhile waits for the refuge too (turns.lua, wanted), as ANY.
+-- KEY.floods has the tenants that flood and KEY.refuge those workers; reap.lua keeps both (shelter.lua). In its hash such a
+-- worker has `refuge`, and in KEY.free and KEY.kept its score is higher by REFUGE: there it comes after all others. A request
+-- of any other tenant that has to wait meanwhile waits for the refuge too (turns.lua, wanted), as ANY.
 --
 -- Where nobody waits, nobody floods. What a flood takes is made only then.
 local LOOKED_OUTSIDE = 64

@@ -1,9 +1,9 @@
 -- Keeps the refuge (refuge.lua): notes who floods, and makes it as large as the others need it.
 --
 -- A tenant floods while it makes the queue of a class: BACKLOG tokens of it wait beyond its burst, and OF_THE_QUEUE of all
--- that waits there. Where many make the queue together, nobody floods. Nor does anybody in classes that may be made to yield: those
--- are to fill what is left. The refuge has as many workers as the requests within their tenants' share fill to ISOLATION, by the
--- slots that they had of late: none where that is too little for one. One worker at least stays open.
+-- that waits there. Where many make the queue together, nobody floods. Nor does anybody in classes that may be made to
+-- yield: those are to fill what is left. The refuge has as many workers as the requests within their tenants' share fill to
+-- ISOLATION, by the slots that they had of late: none where that is too little for one. One worker at least stays open.
 local OF_THE_QUEUE = 0.25
 local FLOODS = 8 -- tenants of one class
 local OF_LATE_MS = 10000

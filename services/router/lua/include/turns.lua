@@ -7,9 +7,10 @@
 --
 -- KEY.turns holds for each rank: v (virtual time), tokens (waiting), since (ms of the last turn that it had of its own),
 -- overtaken (times that its head was), fair (ms of its last fair work, free.lua); and pace (ms between grants while others
--- wait), last (ms of the last grant), credit (turns due to aged classes), slots and ready (of workers that are: all their slots,
--- and how many they are), sheltered (granted requests that a refuge is for), and for reap.lua reaped (ms of its last run), spared
--- (ms until which nobody is taken for lost), shelter (slots of sheltered requests of late) and shelter_ms (when that was reckoned).
+-- wait), last (ms of the last grant), credit (turns due to aged classes), slots and ready (of workers that are: all their
+-- slots, and how many they are), sheltered (granted requests that a refuge is for), and for reap.lua reaped (ms of its last
+-- run), spared (ms until which nobody is taken for lost), shelter (slots of sheltered requests of late) and shelter_ms (when
+-- that was reckoned).
 -- @figures
 local HEAD = -4503599627370496
 local PACE_WEIGHT = 0.05
