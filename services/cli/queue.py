@@ -14,7 +14,8 @@ from services.shared.config import Tier
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Group, RenderableType
+    from rich.console import Group
+    from rich.table import Table
 
     from services.cli.standing import ClassStanding, Policy, PoolStanding
 
@@ -120,17 +121,12 @@ def rule_tables(pools: "list[PoolStanding]") -> "Group":
 def _by_pool(
     pools: "list[PoolStanding]", columns: tuple[str, ...], cells: "Callable[[ClassStanding], tuple[str, ...]]"
 ) -> "Group":
-    """A table under the name of each pool: with the name in it, it would be wider than 80 columns."""
-    from rich.console import Group
-    from rich.text import Text
+    from services.cli.console import build_table, titled
 
-    from services.cli.console import build_table
+    def table(pool: "PoolStanding") -> "Table":
+        return build_table(("class", *columns), ((of.service_class, *cells(of)) for of in pool.classes))
 
-    parts: list[RenderableType] = []
-    for pool in pools:
-        rows = [(standing.service_class, *cells(standing)) for standing in pool.classes]
-        parts += [Text(_title(pool), style="bold"), build_table(("class", *columns), rows), ""]
-    return Group(*parts[:-1])
+    return titled((_title(pool), table(pool)) for pool in pools)
 
 
 def _title(pool: "PoolStanding") -> str:

@@ -7,6 +7,8 @@ from services.cli import folders
 from services.cli.errors import CommandFailed
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from services.cli.local.state import ClusterRecord
     from services.cli.roster import Worker
 
@@ -52,15 +54,21 @@ def _document(record: "ClusterRecord", workers: "list[Worker]", trouble: str | N
 
 
 def _print(record: "ClusterRecord", workers: "list[Worker]", trouble: str | None) -> None:
-    from services.cli.console import err, out, print_table
-    from services.cli.workers import print_workers
+    from services.cli.console import err, out, print_wide
+    from services.cli.workers import tables
 
     out().print(f"{record.state}: REST http://{record.addresses.rest}/v1, gRPC {record.addresses.grpc}\n")
-    columns = ("process", "pid", "address", "metrics", "state", "restarts")
-    rows = [(p.name, p.pid or "-", p.address, p.http_address, p.state, p.restarts) for p in record.processes]
-    print_table(columns, rows)
+    print_wide(processes(record))
     out().print()
     if trouble:
         err().print(trouble, style="red", markup=False)
     else:
-        print_workers(workers)
+        print_wide(tables(workers))
+
+
+def processes(record: "ClusterRecord") -> "Table":
+    from services.cli.console import build_table
+
+    columns = ("process", "pid", "address", "metrics", "state", "restarts")
+    rows = ((p.name, p.pid or "-", p.address, p.http_address, p.state, p.restarts) for p in record.processes)
+    return build_table(columns, rows)

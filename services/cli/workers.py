@@ -1,6 +1,7 @@
 """`tidegate workers`: what the router knows of the workers, and taking one out of service."""
 
 import asyncio
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from services.cli.rollout import Router, routers
 from services.cli.watching import Watch, watch
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from services.cli.roster import Worker
 
@@ -66,38 +67,37 @@ def drain(
 
 
 def _list(data_dir: Path, router: str | None, *, watched: bool, json: bool) -> None:
-    from services.cli.console import print_json
+    from services.cli.console import print_json, print_wide
     from services.cli.roster import list_workers
 
     at = routers(data_dir, router)
     if watched:
-        watch(lambda: list_workers(at), table)
+        watch(lambda: list_workers(at), tables)
         return
     found = asyncio.run(list_workers(at))
     if json:
         print_json([worker.model_dump() for worker in found])
     else:
-        print_workers(found)
+        print_wide(tables(found))
 
 
-_COLUMNS = ("worker", "pool", "pid", "state", "version", "running", "waiting", "KV tokens", "reserved", "heard")
+_COLUMNS = ("worker", "state", "version", "running", "waiting", "KV used", "reserved", "silent")
 
 
-def print_workers(workers: "list[Worker]") -> None:
-    from services.cli.console import print_table
+def tables(workers: "list[Worker]") -> "Group":
+    """By pool, in whose order they come."""
+    from services.cli.console import build_table, titled
 
-    print_table(_COLUMNS, map(_row, workers))
-
-
-def table(workers: "list[Worker]") -> "Table":
-    from services.cli.console import build_table
-
-    return build_table(_COLUMNS, map(_row, workers))
+    pools = groupby(workers, key=lambda worker: worker.pool)
+    return titled((pool, build_table(_COLUMNS, map(_row, those))) for pool, those in pools)
 
 
 def _row(worker: "Worker") -> tuple[object, ...]:
-    running = f"{worker.running} of {worker.slots}"
-    kv = f"{worker.kv_tokens_used} of {worker.kv_tokens}"
-    heard = f"{words(worker.heartbeat_age_ms)} ago"
-    identity = (worker.id, worker.pool, worker.pid, worker.state, worker.version[:12] or "-")
-    return (*identity, running, worker.waiting, kv, worker.kv_tokens_reserved, heard)
+    running = f"{worker.running}/{worker.slots}"
+    used, reserved = (_share(tokens, worker) for tokens in (worker.kv_tokens_used, worker.kv_tokens_reserved))
+    silent = words(worker.heartbeat_age_ms)
+    return (worker.id, worker.state, worker.version[:12] or "-", running, worker.waiting, used, reserved, silent)
+
+
+def _share(tokens: int, worker: "Worker") -> str:
+    return f"{tokens / worker.kv_tokens:.0%}" if worker.kv_tokens else "-"

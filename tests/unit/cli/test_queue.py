@@ -1,12 +1,11 @@
 """What `tidegate queue` shows fits a terminal of 80 columns, whatever stands in it."""
 
-from io import StringIO
-
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from services.cli.queue import rule_tables, tables
 from services.cli.standing import ClassStanding, Policy, PoolStanding
+from tests.unit.cli.terminal import shown
 
 POLICY = Policy(
     max_queued=10_000,
@@ -32,13 +31,6 @@ POOLS = [
     PoolStanding(pool=pool, placement="prefix", ready_workers=16, desired_workers=16, granted=4_096, classes=CLASSES)
     for pool in ("smollm2-135m-instruct", "tide")
 ]
-
-
-def shown(renderable: RenderableType) -> list[str]:
-    console = Console(file=StringIO(), width=80, color_system=None)
-    with console.capture() as captured:
-        console.print(renderable)
-    return captured.get().splitlines()
 
 
 @pytest.mark.parametrize("table", [tables(POOLS), rule_tables(POOLS)], ids=["queue", "rules"])

@@ -1,0 +1,63 @@
+"""What `tidegate workers` and `tidegate status` show fits 80 columns, each worker and process on a line."""
+
+from services.cli.local.state import Addresses, ClusterRecord, ProcessRecord
+from services.cli.roster import Worker
+from services.cli.status import processes
+from services.cli.workers import tables
+from tests.unit.cli.terminal import WIDTH, shown
+
+POOL = "smollm2-135m-instruct"
+
+
+def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576) -> Worker:
+    return Worker(
+        id=f"worker-{number}",
+        pool=pool,
+        pid=4_194_304,
+        address="127.0.0.1:31999",
+        state="draining",
+        version="0123456789ab" * 5,
+        running=128,
+        slots=128,
+        kv_tokens_used=1_048_576,
+        kv_tokens=kv_tokens,
+        kv_tokens_reserved=262_144,
+        waiting=1000,
+        heartbeat_age_ms=1234,
+    )
+
+
+def test_workers_stand_by_pool_each_on_a_line() -> None:
+    lines = shown(tables([worker(1), worker(16), worker(2, "tide")]))
+    assert max(map(len, lines)) <= WIDTH
+    assert [line.split()[0] if line else "" for line in lines] == [
+        POOL, "worker", "worker-1", "worker-16", "", "tide", "worker", "worker-2"
+    ]  # fmt: skip
+    assert lines[3].split() == [
+        "worker-16", "draining", "0123456789ab", "128/128", "1000", "100%", "25%", "1.23s"
+    ]  # fmt: skip
+
+
+def test_a_worker_that_has_not_told_its_cache_shows_no_share() -> None:
+    assert shown(tables([worker(1, kv_tokens=0)]))[-1].split()[-3:] == ["-", "-", "1.23s"]
+
+
+def test_processes_stand_each_on_a_line() -> None:
+    at = "127.0.0.1:31999"
+    record = ClusterRecord(
+        supervisor_pid=1,
+        supervisor_created=1.0,
+        state="running",
+        addresses=Addresses(rest=at, grpc=at, redis=at, s3=f"http://{at}", routers=(at,)),
+        models=(POOL,),
+        processes=tuple(
+            ProcessRecord(
+                name=name, pid=4_194_304, created=1.0, address=at, http_address=at, state="starting", restarts=9, log=""
+            )
+            for name in ("router-16", "worker-64", "gateway")
+        ),
+    )
+    lines = shown(processes(record))
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[2].split() == ["worker-64", "4194304", at, at, "starting", "9"]
+    assert len(lines) == 4
