@@ -1,6 +1,5 @@
 """Importing a model: bring a source into a scratch folder, check it, publish it, move the alias."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from services.shared.clock import Clock
 from services.shared.manifests import Golden
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference
+from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
 from trainer.publish import Provenance, Published, describe, point, publish
@@ -41,9 +41,9 @@ async def import_model(
     source: Source, target: Target, watcher: Watcher, *, golden: bool = True, clock: Clock, random: Random
 ) -> Published:
     """`golden`: run the model here to find golden prompts. Raises WrongCheckpoint, WrongSource, StoreError."""
-    with tempfile.TemporaryDirectory(prefix="tidegate-import-") as scratch:
+    with scratch("import") as empty:
         watcher.preparing(source)
-        folder = source.prepare(Path(scratch))
+        folder = source.prepare(empty)
         checkpoint = read(folder)
         provenance = Provenance(source.origin, golden=_golden(folder, checkpoint) if golden else ())
         draft = describe(checkpoint, model=target.reference.model, provenance=provenance, created=int(clock.wall()))

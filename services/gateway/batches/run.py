@@ -8,7 +8,6 @@ in parts beside it: a gateway that is killed costs no more than the answers of t
 import asyncio
 import contextlib
 import logging
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +29,7 @@ from services.shared.errors import (
     TidegateError,
 )
 from services.shared.objectstore import Conflict
+from services.shared.scratch import scratch
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +164,8 @@ class BatchRun:
         if end != "cancelled":
             await self._enter("finalizing")
         await self._save()
-        with tempfile.TemporaryDirectory(prefix="tidegate-batch-") as folder:
-            output, errors = await self._hand_over(Path(folder))
+        with scratch("batch") as folder:
+            output, errors = await self._hand_over(folder)
         await self._enter(end, output_file_id=output, error_file_id=errors)
         await self._batches.close(self._batch)
 

@@ -1,7 +1,6 @@
 """/v1/files: what clients upload for batches, and what batches leave for them."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from services.gateway.files.upload import copy_to, uploaded
 from services.gateway.rest.exchange import Exchange
 from services.gateway.rest.stored import stored
 from services.shared.errors import InvalidRequest, Overloaded
+from services.shared.scratch import scratch
 
 MAX_UPLOADS = 4
 MAX_WAITING = 64
@@ -105,8 +105,8 @@ class FilesApi:
             if form.fields.get("purpose") != "batch":
                 message = "Invalid value for 'purpose': must be 'batch'."
                 raise InvalidRequest(message, param="purpose", code="invalid_value")
-            with tempfile.TemporaryDirectory(prefix="tidegate-upload-") as folder:
-                content = Path(folder) / "content"
+            with scratch("upload") as folder:
+                content = folder / "content"
                 size = await copy_to(form.file, content)
                 return await self._keep(_tenant(request), form.filename, content, size)
 
