@@ -14,7 +14,7 @@ from services.cli.rollout import Router, routers
 from services.cli.watching import Watch, watch
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import RenderableType
 
     from services.cli.roster import Worker
 
@@ -84,10 +84,12 @@ def _list(data_dir: Path, router: str | None, *, watched: bool, json: bool) -> N
 _COLUMNS = ("worker", "state", "version", "running", "waiting", "KV used", "reserved", "silent")
 
 
-def tables(workers: "list[Worker]") -> "Group":
+def tables(workers: "list[Worker]") -> "RenderableType":
     """By pool, in whose order they come."""
     from services.cli.console import build_table, titled
 
+    if not workers:
+        return "no workers"
     pools = groupby(workers, key=lambda worker: worker.pool)
     return titled((pool, build_table(_COLUMNS, map(_row, those))) for pool, those in pools)
 

@@ -42,6 +42,10 @@ def test_a_worker_that_has_not_told_its_cache_shows_no_share() -> None:
     assert shown(tables([worker(1, kv_tokens=0)]))[-1].split()[-3:] == ["-", "-", "1.23s"]
 
 
+def test_that_there_are_none_is_said() -> None:
+    assert shown(tables([])) == ["no workers"]
+
+
 def test_processes_stand_each_on_a_line() -> None:
     at = "127.0.0.1:31999"
     record = ClusterRecord(
