@@ -13,6 +13,7 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI
 
 from tests.support.cluster import RunningCluster, tidegate
+from tests.support.plain import nobody
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2 as pb
 from tidegate.inference.v1.inference_pb2_grpc import InferenceServiceStub
@@ -31,9 +32,9 @@ async def openai(simulated: RunningCluster) -> AsyncIterator[AsyncOpenAI]:
 
 async def gauge(cluster: RunningCluster, name: str) -> float:
     """Sum over the labels of one of the router's gauges."""
-    router = next(p for p in cluster.status()["processes"] if p["name"].startswith("router"))
-    async with httpx.AsyncClient() as http:
-        lines = (await http.get(f"http://{router['http_address']}/metrics")).text.splitlines()
+    router = next(process for process in cluster.record.processes if process.name.startswith("router"))
+    async with httpx.AsyncClient(verify=nobody()) as http:
+        lines = (await http.get(f"http://{router.http_address}/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
 
@@ -155,7 +156,7 @@ async def test_bad_input_is_refused_alike(
 ) -> None:
     headers = {"authorization": f"Bearer {simulated.key}", "content-type": "application/json"}
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=nobody()) as http:
         answer = await http.post(f"{simulated.rest}/chat/completions", content=content, headers=headers)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

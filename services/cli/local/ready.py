@@ -1,6 +1,7 @@
 """Asking a process whether it is ready."""
 
 import contextlib
+import ssl
 
 from services.cli.local.spec import HttpReady, Ready, RedisReady, StoreReady
 from services.shared.objectstore import Conflict, StoreError, connect
@@ -23,7 +24,9 @@ async def trouble(ready: Ready) -> str | None:
 async def _http(url: str) -> str | None:
     import httpx
 
-    async with httpx.AsyncClient(trust_env=False, timeout=ASK_LIMIT_S) as client:
+    # Without a context of ours it would read all authorities of the machine each time: 20 ms, for a probe of 1 ms.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    async with httpx.AsyncClient(trust_env=False, timeout=ASK_LIMIT_S, verify=nobody) as client:
         try:
             answer = await client.get(url)
         except httpx.HTTPError as error:

@@ -10,12 +10,13 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from services.gateway.app import GatewayApp
 from services.gateway.settings import GatewaySettings
 from services.shared import settings as shared_settings
 from tests.support.fakes import FakeRouter, FakeWorker
+from tests.support.plain import nobody
 from tests.support.wait import wait_until
 
 KEY = "inference-key-for-tests"
@@ -98,8 +99,11 @@ async def cluster(start: Started, worker: FakeWorker, router: FakeRouter) -> Asy
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
     base = f"http://{gateway.http_address}"
     async with (
-        httpx.AsyncClient(base_url=base, headers={"authorization": f"Bearer {KEY}"}, timeout=20) as http,
-        AsyncOpenAI(base_url=f"{base}/v1", api_key=KEY, max_retries=0, timeout=20) as openai,
+        httpx.AsyncClient(
+            base_url=base, headers={"authorization": f"Bearer {KEY}"}, timeout=20, verify=nobody()
+        ) as http,
+        DefaultAsyncHttpxClient(verify=nobody()) as under,
+        AsyncOpenAI(base_url=f"{base}/v1", api_key=KEY, max_retries=0, timeout=20, http_client=under) as openai,
         grpc.aio.insecure_channel(gateway.address) as channel,
     ):
         yield Cluster(gateway, router, worker, openai, http, channel)
