@@ -75,11 +75,12 @@ class LocalCluster:
         """Returns when requests can be served. Raises CommandFailed."""
         blueprint = self._blueprint
         self._write_files()
-        await self._stage(blueprint.redis_process(), blueprint.store_process())
+        await self._stage(blueprint.redis_process())
+        # Routers need no store, which spends three seconds on waiting for itself.
+        await asyncio.gather(self._stage(blueprint.store_process()), self._stage(*blueprint.router_processes()))
         # Workers spend half a minute on loading vLLM itself before they look for the model, and wait for it then.
         providing = asyncio.create_task(self._provide_models())
         try:
-            await self._stage(*blueprint.router_processes())
             others = (blueprint.gateway_process(), blueprint.trainer_process())
             serving_all = self._stage(*blueprint.worker_processes(), *others)
             await asyncio.gather(providing, serving_all)

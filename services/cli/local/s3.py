@@ -112,8 +112,8 @@ def spec(folder: DataFolder, ports: StorePorts, secrets: Secrets, program: str) 
         argv=(program, "-logtostderr=true", "server", *(f"-{name}={value}" for name, value in options.items())),
         address=f"{HOST}:{ports.s3}",
         ready=StoreReady(settings(ports, secrets)),
-        # Its graceful end can take 20 s of waiting for itself; what it was given lies in files by then.
-        stop_limit_s=3.0,
+        # Its graceful end does nothing but wait, for itself and up to 20 s; what it was given lies in files already.
+        stop_limit_s=1.0,
         litter=_sockets(ports),
     )
 
