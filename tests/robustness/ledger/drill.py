@@ -26,6 +26,7 @@ SUMS = "SELECT sum(requests)::bigint, sum(prompt_tokens)::bigint, sum(completion
 async def drill(there: Accounted, fault: LedgerFault, *, hold_s: float, per_second: float, seed: int) -> Run:
     """Every run begins with an empty ledger."""
     random, numbers = Random(seed), count()
+    await _wait_for_rows_of_others(there)
     if fault.spool_bytes:
         there.arena.crew.members["gateway"].environment["TIDEGATE_LEDGER_SPOOL_BYTES"] = str(fault.spool_bytes)
         await restart_gateway(there.arena)
@@ -42,6 +43,17 @@ async def drill(there: Accounted, fault: LedgerFault, *, hold_s: float, per_seco
     await wait_until(lambda: _settled(there, heard), description=f"{len(heard)} rows are there", timeout=SETTLED_S)
     rows, sums = _read(there.url)
     return Run(traffic.sent, rows, sums, fault.cuts, await leftovers(there.arena.view))
+
+
+async def _wait_for_rows_of_others(there: Accounted) -> None:
+    """Rows are written in order: when the last one is there, all are."""
+    traffic = Traffic(there.arena.view.target, Random())
+    last = chat("Whose is the last row?", max_tokens=1)
+    try:
+        heard = {answer.id for answer in (await traffic.learn([last])).values()}
+    finally:
+        traffic.close()
+    await wait_until(lambda: _settled(there, heard), description="rows of others are there", timeout=SETTLED_S)
 
 
 async def _strike(there: Accounted, fault: LedgerFault, hold_s: float) -> None:
