@@ -1,6 +1,7 @@
 """What all tests share. Hypothesis prints how to replay a failure, and is never failed for being slow."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from services.cli.local.ports import Ports
 from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres
+from trainer.sources.packaged import PackagedSmolLM2
 
 settings.register_profile("tidegate", print_blob=True, deadline=None)
 # State machines on real servers: thousands of steps instead of hundreds.
@@ -54,3 +56,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     config = (REPOSITORY / "tidegate.yaml").read_text()
     with running_cluster(tmp_path_factory.mktemp("real"), config) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct as safetensors, with tokenizer and chat template."""
+    return PackagedSmolLM2().prepare(tmp_path_factory.mktemp("smollm2"))

@@ -10,7 +10,6 @@ import pytest
 from services.gateway.database.engine import Database
 from services.shared.clock import SystemClock
 from tests.support.postgres import Postgres
-from trainer.sources.packaged import PackagedSmolLM2
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -28,12 +27,6 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.migrate()
     yield opened
     await opened.close()
-
-
-@pytest.fixture(scope="session")
-def smollm2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2-135M-Instruct as safetensors, with tokenizer and chat template."""
-    return PackagedSmolLM2().prepare(tmp_path_factory.mktemp("smollm2"))
 
 
 @pytest.fixture(scope="session")

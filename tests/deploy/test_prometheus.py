@@ -14,13 +14,12 @@ from openai import OpenAI
 
 from services.cli.local.ports import Ports
 from tests.deploy.observability import RULES, dashboard_queries
-from tests.support.cluster import RunningCluster, running_cluster
+from tests.support.cluster import RunningCluster
 from tests.support.wait import wait_until
 
-CLUSTER = """
-pools:
-  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, step_ms: 5}}
-"""
+# The first test waits for Prometheus itself.
+pytestmark = pytest.mark.timeout(600)
+
 # Series that come into being only on a GPU, under vLLM, or when something goes wrong.
 SILENT = ("vllm:", "llm_gpu_memory_bytes", "tidegate_gateway_retries_total")
 
@@ -44,12 +43,13 @@ def test_alerts_fire_when_they_should(tools: dict[str, str]) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(180)
-async def test_every_panel_shows_a_running_cluster(tools: dict[str, str], tmp_path: Path, ports: Ports) -> None:
-    with running_cluster(tmp_path, CLUSTER) as cluster, prometheus(tools, cluster, tmp_path, ports.free()) as url:
+async def test_every_panel_shows_a_running_cluster(
+    tools: dict[str, str], simulated: RunningCluster, tmp_path: Path, ports: Ports
+) -> None:
+    with prometheus(tools, simulated, tmp_path, ports.free()) as url:
         async with httpx.AsyncClient(base_url=url) as http:
             await wait_until(lambda: all_are_up(http), description="everything is scraped", timeout=60)
-            ask(cluster, 20)
+            ask(simulated, 20)
             for panel, query in dashboard_queries().items():
                 if not any(name in query for name in SILENT):
                     await wait_until(partial(shows, http, query), description=f"{panel} has data", timeout=60)
