@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from services.cli.local.ports import Ports
+from tests.support.ahead import Ahead
 from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres
 from trainer.sources.packaged import PackagedSmolLM2
@@ -23,10 +24,32 @@ settings.register_profile(
 )
 settings.load_profile("tidegate")
 
+AHEAD = pytest.StashKey[Ahead]()
+# Sets of scripts/tools.sh, and the fixtures that bring them.
+TOOLS = {"prometheus": "tools", "containers": "container_tools"}
+
 SIMULATED = """
 pools:
   - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5}}
 """
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begins to fetch what the chosen tests will want."""
+    session.stash[AHEAD] = ahead = Ahead()
+    session.config.add_cleanup(ahead.close)
+    if session.config.option.collectonly:
+        return
+    wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    if sets := [name for name, fixture in TOOLS.items() if fixture in wanted]:
+        ahead.begin("scripts/tools.sh", *sets)
+    if "clients" in wanted:
+        ahead.begin("scripts/clients.sh")
+
+
+@pytest.fixture(scope="session")
+def ahead(request: pytest.FixtureRequest) -> Ahead:
+    return request.session.stash[AHEAD]
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ from openai import OpenAI
 
 from tests.clients import environment
 from tests.clients.environment import Clients
+from tests.support.ahead import Ahead
 from tests.support.cluster import RunningCluster
 
 
 @pytest.fixture(scope="session")
-def _installed() -> None:
+def _installed(ahead: Ahead) -> None:
+    ahead.wait("scripts/clients.sh")
     environment.make()
 
 

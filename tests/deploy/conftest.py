@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ahead import Ahead
 
-def fetched(tools: str) -> dict[str, str]:
+
+def fetched(ahead: Ahead, tools: str) -> dict[str, str]:
     """An environment with the programs of one set of scripts/tools.sh; skips where they cannot be had."""
+    ahead.wait("scripts/tools.sh")
     run = subprocess.run(["scripts/tools.sh", tools], capture_output=True, text=True, timeout=240)
     if run.returncode == 3:
         pytest.skip(run.stderr.strip())
@@ -15,12 +18,12 @@ def fetched(tools: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def tools() -> dict[str, str]:
-    return fetched("prometheus")
+def tools(ahead: Ahead) -> dict[str, str]:
+    return fetched(ahead, "prometheus")
 
 
 @pytest.fixture(scope="session")
-def container_tools() -> dict[str, str]:
+def container_tools(ahead: Ahead) -> dict[str, str]:
     if os.geteuid() != 0:
         pytest.skip("only root can build images here without a registry")
-    return fetched("containers")
+    return fetched(ahead, "containers")
