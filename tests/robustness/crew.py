@@ -53,8 +53,16 @@ class Crew:
     def start(self, name: str) -> None:
         member = self.members[name]
         with member.log.open("ab") as log:
+            # A session of its own, as the supervisor gives it: Linux shares out the cores between sessions first, and
+            # in the drill's own a worker that starts would take the time from the clock that the streams are timed by.
             member.ours = subprocess.Popen(
-                member.argv, env=member.environment, cwd=member.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                member.argv,
+                env=member.environment,
+                cwd=member.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         member.pid = member.ours.pid
 

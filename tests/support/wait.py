@@ -6,7 +6,11 @@ from collections.abc import Awaitable, Callable
 
 
 async def wait_until(
-    predicate: Callable[[], object | Awaitable[object]], *, description: str, timeout: float = 10.0
+    predicate: Callable[[], object | Awaitable[object]],
+    *,
+    description: str,
+    timeout: float = 10.0,
+    every: float = 0.01,
 ) -> None:
     """Returns once `predicate()` is true; fails the test, naming `description`, after `timeout` seconds."""
     deadline = asyncio.get_running_loop().time() + timeout
@@ -18,4 +22,4 @@ async def wait_until(
             return
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"waited {timeout} s in vain until {description}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(every)

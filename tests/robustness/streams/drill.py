@@ -30,6 +30,8 @@ pools:
 SPARE = 2
 """Workers that must be ready beside the one that is struck; one, where there are but two."""
 READY_S = 400.0
+ASK_EVERY_S = 0.2
+"""More often, and asking would take the workers the cores that they start on."""
 RESUMED = "tidegate_gateway_resume_gap_seconds_count"
 
 
@@ -56,7 +58,7 @@ class Strikes:
             self._down[worker] = asyncio.create_task(asyncio.to_thread(fault.strike, worker))
         self.waiting.set()
         await asyncio.gather(*self._down.values())
-        await wait_until(self._all_ready, description="every worker is ready again", timeout=READY_S)
+        await wait_until(self._all_ready, description="every worker is ready again", timeout=READY_S, every=ASK_EVERY_S)
 
     async def _enough_ready(self) -> list[str]:
         ready: list[str] = []
@@ -66,7 +68,7 @@ class Strikes:
             return len(ready) > min(SPARE, len(self._workers) - 1)
 
         self.waiting.set()
-        await wait_until(enough, description="enough workers are ready", timeout=READY_S)
+        await wait_until(enough, description="enough workers are ready", timeout=READY_S, every=ASK_EVERY_S)
         self.waiting.clear()
         return sorted(ready)
 
