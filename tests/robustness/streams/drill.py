@@ -25,7 +25,8 @@ pools:
   - name: tide
     model: one-layer
     workers: 2
-    engine: {kind: vllm, max_running: 16, dtype: float32, context_tokens: 1024, kv_memory_gib: 0.1}
+    # Places for twelve streams of two choices each: what goes on elsewhere must not wait for one.
+    engine: {kind: vllm, max_running: 24, dtype: float32, context_tokens: 1024, kv_memory_gib: 0.1}
 """
 SPARE = 2
 """Workers that must be ready beside the one that is struck; one, where there are but two."""
