@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.containers import Containers
+from tests.deploy.containers import RESTRICTED, Containers
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.timeout(600)
@@ -72,6 +72,13 @@ def test_an_image_holds_what_orchestrators_read(containers: Containers, built: N
     assert told["User"] == "10001:10001"
     assert told["Config"]["Cmd"] == ["python3", "-m", f"services.{image}"]
     assert told["Healthcheck"]["Test"][0] == "CMD"
+
+
+@each
+def test_nothing_is_compiled_at_its_start(running: Containers, image: str) -> None:
+    look = "assert os.path.exists(code.__cached__) and os.path.exists(grpc.__cached__)"
+    code = f"import os, grpc, services.{image}.app as code; {look}"
+    running.podman("run", "--rm", *RESTRICTED, tag(image), "python3", "-c", code)
 
 
 @each
