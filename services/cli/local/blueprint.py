@@ -160,11 +160,12 @@ class Blueprint:
         return {**offline, **preload, **self._threads()}
 
     def _threads(self) -> dict[str, str]:
-        """One worker binds its threads to cores as vLLM sees fit; several would all bind to the same ones."""
+        """Threads as many as vLLM would take, but not bound to cores: several workers would all bind to the same ones,
+        and whatever loads torch beside a bound one visits its core too, where Linux can leave it waiting for minutes.
+        """
         workers = sum(pool.workers for pool in self.cluster.pools if pool.engine.kind == "vllm")
-        if workers <= 1:
-            return {}
-        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(max(1, self.machine.cores // workers))}
+        threads = max(1, (self.machine.cores - 1) // workers)  # one core is for the rest of the cluster
+        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
 
     @property
     def _routers(self) -> str:

@@ -35,9 +35,9 @@ async def place(peer: Gateway, request_id: str, **fields: Any) -> pb.Grant:
 async def known_to(client: redis.Redis, peer: Worker) -> None:
     """Redis has the worker as its last heartbeat tells it."""
     key, wanted = f"{ROOT}worker:{peer.heartbeat.worker_id}", peer.heartbeat
+    told = [wanted.model_version, str(wanted.epoch), str(wanted.load.kv_tokens_used)]
     await wait_until(
-        lambda: client.hmget(key, "version", "epoch") == [wanted.model_version, str(wanted.epoch)],
-        description="the heartbeat is in Redis",
+        lambda: client.hmget(key, "version", "epoch", "kv_used") == told, description="the heartbeat is in Redis"
     )
 
 
@@ -172,11 +172,14 @@ async def test_what_no_free_worker_suits_is_passed_over(routers: Routers) -> Non
         assert await one.granted() == "pinned"
 
 
-async def test_an_engine_that_waits_with_a_full_cache_gets_nothing_more(routers: Routers) -> None:
+async def test_an_engine_that_waits_with_a_full_cache_gets_nothing_more(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
     async with worker(routers[0].address, slots=8, kv_tokens=1000) as w1, gateway(routers[0].address) as one:
         await place(one, "r1")
         w1.heartbeat.load.kv_tokens_used, w1.heartbeat.load.waiting = 990, 1
         await w1.beat()
+        await known_to(redis_client, w1)
         await one.submit("r2")
         await one.next("queued")
         w1.heartbeat.load.kv_tokens_used, w1.heartbeat.load.waiting = 500, 0

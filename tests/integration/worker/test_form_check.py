@@ -90,6 +90,27 @@ async def test_a_helper_that_died_is_replaced(forms: FormCheck) -> None:
     await forms.check(Form("regex", "b+"), PARAM)
 
 
+async def test_the_helper_shares_the_session_of_its_worker(forms: FormCheck) -> None:
+    """In one of its own it has waited minutes for a core that an engine was bound to."""
+    await forms.start()
+    assert forms._helper
+    assert os.getsid(forms._helper.pid) == os.getsid(0)
+
+
+async def test_what_compiles_ends_with_its_helper(tokenizer: Path) -> None:
+    forms = FormCheck(tokenizer, len(VOCABULARY))
+    slow = asyncio.create_task(forms.check(Form("regex", CATASTROPHE), PARAM))
+    await wait_until(lambda: forms._helper is not None, description="the helper has begun")
+    assert forms._helper
+    helper = psutil.Process(forms._helper.pid)
+    await wait_until(helper.children, description="the form is compiled", timeout=60)
+    (compiling,) = helper.children()
+    slow.cancel()
+    await forms.stop()
+    assert is_gone(helper)
+    await wait_until(lambda: is_gone(compiling), description="what compiled has ended", timeout=2)
+
+
 @pytest.mark.parametrize("seen", ["python", "torch"], ids=["at once", "while it imports"])
 async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path, seen: str) -> None:
     """Its input stays open here, so that it cannot learn it from there."""

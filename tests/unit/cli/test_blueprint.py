@@ -76,11 +76,16 @@ def test_only_those_who_need_a_key_get_it() -> None:
     assert gateway["TIDEGATE_S3_SECRET_KEY"]  # of files and batches
 
 
-def test_workers_on_one_cpu_share_its_cores() -> None:
+def test_workers_on_one_cpu_share_all_its_cores_but_one_and_bind_to_none() -> None:
     several, single = blueprint(REAL).worker_processes()[0], blueprint(replace_workers(REAL, 1)).worker_processes()[0]
-    assert several.env["OMP_NUM_THREADS"] == "4"
+    assert (several.env["OMP_NUM_THREADS"], single.env["OMP_NUM_THREADS"]) == ("3", "7")
+    assert several.env["VLLM_CPU_OMP_THREADS_BIND"] == single.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert several.env["LD_PRELOAD"] == "/lib/a.so:/lib/b.so"
-    assert "OMP_NUM_THREADS" not in single.env
+
+
+def test_a_machine_of_one_core_has_one_thread() -> None:
+    worker = blueprint(REAL, machine=replace(MACHINE, cores=1)).worker_processes()[0]
+    assert worker.env["OMP_NUM_THREADS"] == "1"
 
 
 def test_only_vllm_on_a_cpu_is_given_its_libraries() -> None:

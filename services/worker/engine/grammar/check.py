@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ log = logging.getLogger(__name__)
 MAX_KNOWN = 1024
 # Longer than the helper gives a form; its start, on a busy machine, is the longest.
 ANSWER_S = 120.0
+# What was killed is gone at once, unless the system is in trouble.
+END_S = 10.0
 TRIES = 2
 HELPER = "services.worker.engine.grammar.helper"
 # No faster than the engine that it protects, and quiet beside it.
@@ -70,8 +71,12 @@ class FormCheck:
         helper, self._helper = self._helper, None
         if helper and helper.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(helper.pid, signal.SIGKILL)
-            await helper.wait()
+                helper.kill()
+            try:
+                async with asyncio.timeout(END_S):
+                    await helper.wait()
+            except TimeoutError:
+                log.warning("the grammar helper, pid %d, was killed and is still there", helper.pid)
 
     async def _learn(self, form: Form) -> str:
         """Whoever waited for the same form meanwhile need not ask again."""
@@ -111,13 +116,14 @@ class FormCheck:
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
         helper = self._helper
         if helper is None or helper.returncode is not None:
+            # No session of its own: Linux shares out cores between sessions first, and torch, as it is imported, visits
+            # every core. On one that an engine is bound to, a helper of another session has waited there for minutes.
             helper = self._helper = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={name: os.environ[name] for name in _INHERITED if name in os.environ} | _ENVIRONMENT,
-                start_new_session=True,
             )
         if helper.stdin is None or helper.stdout is None:
             raise BrokenPipeError("it has no pipes")

@@ -38,6 +38,7 @@ TOO_LARGE = "needs too much memory to compile"
 def main() -> None:
     folder, vocab_size, worker = sys.argv[1:]
     _end_with(int(worker))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal that it may share with its worker, which ends it
     tokens = _tokens(Path(folder), int(vocab_size))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
@@ -46,10 +47,10 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _end_with(worker: int) -> None:
-    """Linux kills this process when the worker dies: that its input has ended it would read only between two forms."""
+def _end_with(parent: int) -> None:
+    """Linux kills this process when its parent dies: a helper reads that its input has ended only between two forms."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != worker:  # it died before that
+    if os.getppid() != parent:  # it died before that
         raise SystemExit(1)
 
 
@@ -73,8 +74,10 @@ def _tokenizer(folder: Path) -> Any:
 def judge(compiling: Callable[[], object]) -> str:
     """What is to be said against it; nothing when it compiles."""
     reader, writer = os.pipe()
+    helper = os.getpid()
     child = os.fork()
     if not child:
+        _end_with(helper)
         _try(compiling, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
