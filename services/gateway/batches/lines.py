@@ -26,11 +26,12 @@ class _Line(Request):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """index: its place among the lines that are not blank, from 0."""
+    """index: its place among the lines that are not blank, from 0. at, size: of its bytes in the file."""
 
     index: int
     custom_id: str
-    body: dict[str, Any]
+    at: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +53,32 @@ class Result:
 
 
 def read_lines(content: Iterable[bytes], endpoint: Endpoint) -> tuple[list[Line], list[Problem]]:
-    """Either all lines, or what is wrong with them."""
+    """Either all lines, or what is wrong with them. content: the lines with their ends."""
     lines: list[Line] = []
     problems: list[Problem] = []
     seen: set[str] = set()
+    at = 0
     for number, raw in enumerate(content, start=1):
-        if not raw.strip() or len(problems) >= MAX_PROBLEMS:
-            continue
         try:
-            line = _read(raw, endpoint, seen)
-            lines.append(Line(len(lines), line.custom_id, line.body))
+            if raw.strip():
+                lines.append(Line(len(lines), _read(raw, endpoint, seen).custom_id, at, len(raw)))
         except InvalidRequest as error:
             code = error.code or error.wire.code or "invalid_request"
             problems.append(Problem(code=code, message=error.message, param=error.param, line=number))
+        at += len(raw)
+        if len(lines) > MAX_LINES:
+            return [], [Problem(code="too_many_requests", message=f"A batch can have {MAX_LINES} requests.")]
+        if len(problems) >= MAX_PROBLEMS:
+            break
     if not lines and not problems:
         problems.append(Problem(code="empty_file", message="The file has no requests."))
-    if len(lines) > MAX_LINES:
-        problems.append(Problem(code="too_many_requests", message=f"A batch can have {MAX_LINES} requests."))
-    return lines, problems
+    return ([], problems) if problems else (lines, [])
+
+
+def body_of(raw: bytes) -> dict[str, Any]:
+    """Of a line that was found to be one."""
+    body: dict[str, Any] = strict_json.parse_object(raw)["body"]
+    return body
 
 
 def answered(batch_id: str, line: Line, request_id: str, body: dict[str, Any]) -> Result:

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from services.gateway.batches.asking import BatchAsking
 from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
-from services.gateway.batches.lines import Line, Result, answered, read_lines, refused
+from services.gateway.batches.input import Input
+from services.gateway.batches.lines import Line, Result, answered, refused
 from services.gateway.batches.store import TRIES, BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.shared.clock import Clock
@@ -80,31 +82,27 @@ class BatchRun:
         await self._update(lambda batch: batch.model_copy(update={"owner": None}))
 
     async def _advance(self) -> None:
-        lines = await self._lines()
-        if lines is None:
-            return
-        done = {result.index: result.failed async for result in self._batches.results(self._batch)}
-        failed = sum(done.values())
-        self._counts = Counts(total=len(lines), completed=len(done) - failed, failed=failed)
-        if self._batch.status == "validating":
-            await self._enter("in_progress")
-        await self._work(deque(line for line in lines if line.index not in done))
-        await self._finish()
+        with scratch("batch") as folder:
+            todo = await self._input(folder / "input.jsonl")
+            if todo.problems:
+                await self._fail(todo.problems)
+                return
+            done = {result.index: result.failed async for result in self._batches.results(self._batch)}
+            failed = sum(done.values())
+            self._counts = Counts(total=len(todo.lines), completed=len(done) - failed, failed=failed)
+            if self._batch.status == "validating":
+                await self._enter("in_progress")
+            await self._work(todo, deque(line for line in todo.lines if line.index not in done))
+            await self._finish(folder)
 
-    async def _lines(self) -> list[Line] | None:
-        """None when the file is not one of requests: then the batch has failed."""
+    async def _input(self, path: Path) -> Input:
         batch = self._batch
         try:
             pieces = await self._files.content(batch.tenant, batch.input_file_id)
         except NotFound as error:
-            await self._fail([Problem(code="file_not_found", message=error.message, param="input_file_id")])
-            return None
-        content = b"".join([piece async for piece in pieces])
-        lines, problems = await asyncio.to_thread(read_lines, content.split(b"\n"), batch.endpoint)
-        if problems:
-            await self._fail(problems)
-            return None
-        return lines
+            gone = Problem(code="file_not_found", message=error.message, param="input_file_id")
+            return Input(path, [], [gone])
+        return await Input.fetch(pieces, path, batch.endpoint)
 
     async def _fail(self, problems: list[Problem]) -> None:
         await self._enter("failed", problems=tuple(problems))
@@ -112,9 +110,9 @@ class BatchRun:
 
     # ---- the work
 
-    async def _work(self, todo: deque[Line]) -> None:
+    async def _work(self, asked: Input, todo: deque[Line]) -> None:
         """Until all is done, the batch is cancelled, or its time is up."""
-        workers = [asyncio.create_task(self._drain(todo), name="batch") for _ in range(self._concurrency)]
+        workers = [asyncio.create_task(self._drain(asked, todo), name="batch") for _ in range(self._concurrency)]
         try:
             while self._over is None and any(not worker.done() for worker in workers):
                 await asyncio.wait(workers, timeout=BEAT_S / 5)
@@ -133,22 +131,23 @@ class BatchRun:
             return "cancelled"
         return "expired" if self._clock.wall() >= self._batch.expires else None
 
-    async def _drain(self, todo: deque[Line]) -> None:
+    async def _drain(self, asked: Input, todo: deque[Line]) -> None:
         while todo:
-            result = await self._answer(todo.popleft())
+            line = todo.popleft()
+            result = await self._answer(line, asked.body(line))
             self._unsaved.append(result)
             counts = self._counts
             self._counts = counts.model_copy(
                 update={"completed": counts.completed + (not result.failed), "failed": counts.failed + result.failed}
             )
 
-    async def _answer(self, line: Line) -> Result:
+    async def _answer(self, line: Line, wanted: dict[str, Any]) -> Result:
         """Waits for what time may heal; everything else is the line's result."""
         tries = 0
         while True:
             request_id = f"{self._random.getrandbits(128):032x}"
             try:
-                body = await self._asking.ask(self._batch, line.body, request_id)
+                body = await self._asking.ask(self._batch, wanted, request_id)
                 return answered(self._batch.id, line, request_id, body)
             except TidegateError as error:
                 tries += isinstance(error, EngineFailed)
@@ -159,13 +158,12 @@ class BatchRun:
                 log.exception("a request of a batch failed", extra={"request_id": request_id})
                 return refused(self._batch.id, line, request_id, InternalError())
 
-    async def _finish(self) -> None:
+    async def _finish(self, folder: Path) -> None:
         end = self._over or "completed"
         if end != "cancelled":
             await self._enter("finalizing")
         await self._save()
-        with scratch("batch") as folder:
-            output, errors = await self._hand_over(folder)
+        output, errors = await self._hand_over(folder)
         await self._enter(end, output_file_id=output, error_file_id=errors)
         await self._batches.close(self._batch)
 

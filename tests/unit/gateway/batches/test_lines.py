@@ -1,8 +1,11 @@
 import json
+from itertools import count
 from typing import Any, Final
 
+import pytest
+
 from services.gateway.batches import lines
-from services.gateway.batches.lines import Result, read_lines
+from services.gateway.batches.lines import Result, body_of, read_lines
 
 CHAT: Final = "/v1/chat/completions"
 
@@ -13,10 +16,12 @@ def raw(number: int = 1, **changes: Any) -> bytes:
     ).encode()
 
 
-def test_lines_are_numbered_without_the_blank_ones() -> None:
-    found, problems = read_lines([raw(1), b"", b"  ", raw(2)], CHAT)
+def test_lines_are_numbered_without_the_blank_ones_and_found_again() -> None:
+    content = b"\n".join([raw(1), b"", b"  ", raw(2, body={"model": "n"})])
+    found, problems = read_lines(content.splitlines(keepends=True), CHAT)
     assert not problems
     assert [(line.index, line.custom_id) for line in found] == [(0, "r1"), (1, "r2")]
+    assert [body_of(content[line.at : line.at + line.size]) for line in found] == [{"model": "m"}, {"model": "n"}]
 
 
 def test_every_wrong_line_is_named() -> None:
@@ -41,6 +46,13 @@ def test_every_wrong_line_is_named() -> None:
 def test_an_empty_file_and_endless_problems() -> None:
     assert read_lines([b"\n"], CHAT)[1][0].code == "empty_file"
     assert len(read_lines([b"{"] * 1000, CHAT)[1]) == lines.MAX_PROBLEMS
+
+
+def test_too_many_requests_are_not_read_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "MAX_LINES", 3)
+    many = iter(map(raw, count(1)))
+    assert [problem.code for problem in read_lines(many, CHAT)[1]] == ["too_many_requests"]
+    assert next(many) == raw(5)
 
 
 def test_results_survive_being_kept() -> None:
