@@ -30,7 +30,7 @@ from services.gateway.rest.api import Api, Bounds
 from services.gateway.rest.cluster import ClusterApi
 from services.gateway.rest.direct import Direct
 from services.gateway.rest.front import Front
-from services.gateway.rest.idempotency import Idempotency
+from services.gateway.rest.idempotency.idempotency import Idempotency
 from services.gateway.rest.open_inference import OPEN, OpenInferenceApi
 from services.gateway.rest.protocol import HttpProtocol
 from services.gateway.rest.stored import unconfigured

@@ -32,7 +32,8 @@ from services.gateway.rest.body import read_object
 from services.gateway.rest.direct import Endpoint
 from services.gateway.rest.errors import error_response
 from services.gateway.rest.exchange import Exchange
-from services.gateway.rest.idempotency import Asked, Idempotency
+from services.gateway.rest.idempotency.asked import Asked
+from services.gateway.rest.idempotency.idempotency import Idempotency
 from services.gateway.rest.openapi import body_of
 from services.gateway.rest.response import AnswerResponse, Shape
 from services.shared.errors import InternalError, InvalidRequest, MethodNotAllowed, TidegateError, UnknownRoute
