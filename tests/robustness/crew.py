@@ -53,8 +53,7 @@ class Crew:
     def start(self, name: str) -> None:
         member = self.members[name]
         with member.log.open("ab") as log:
-            # A session of its own, as the supervisor gives it: Linux shares out the cores between sessions first, and
-            # in the drill's own a worker that starts would take the time from the clock that the streams are timed by.
+            # A group of its own, as the supervisor gives it, and all of them in one session.
             member.ours = subprocess.Popen(
                 member.argv,
                 env=member.environment,
@@ -62,7 +61,7 @@ class Crew:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                process_group=0,
             )
         member.pid = member.ours.pid
 

@@ -41,7 +41,7 @@ def _runs(process: psutil.Process) -> bool:
 
 def _belongs(process: psutil.Process, began: dict[int, float]) -> bool:
     try:
-        leader = os.getsid(process.pid)
+        leader = os.getpgid(process.pid)
         if leader not in began or not _runs(process):
             return False
         age = process.create_time() - began[leader]

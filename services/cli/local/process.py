@@ -1,4 +1,4 @@
-"""One run of a program: its own session, a log file, and an end that leaves none of its descendants."""
+"""One run of a program: its own process group, a log file, and an end that leaves none of its descendants."""
 
 import asyncio
 import contextlib
@@ -37,13 +37,12 @@ class Launcher:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,
             )
         return Child(process, spec)
 
 
 class Child:
-    """A started program. Its process id is also that of its session and group."""
+    """A started program. Its process id is also that of its group."""
 
     def __init__(self, process: asyncio.subprocess.Process, spec: ProcessSpec) -> None:
         self._process = process

@@ -1,7 +1,7 @@
 """A process for the supervisor to look after: answers 200 on a port, and does one more thing when told.
 
 Arguments: PORT [BEHAVIOUR]. `wrong` exits with status 2 and a message; `dies` exits with status 1 at once; `deaf`
-ignores SIGTERM; `parent` starts a child that ignores SIGTERM, in the same session.
+ignores SIGTERM; `parent` starts a child that ignores SIGTERM, in the same group.
 """
 
 import signal

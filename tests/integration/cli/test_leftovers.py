@@ -11,7 +11,7 @@ from services.cli.local.state import Addresses, ClusterRecord, ProcessRecord
 
 NEGLECTFUL = """
 import subprocess, time
-print(subprocess.Popen(["sleep", "600"], start_new_session=True).pid, flush=True)
+print(subprocess.Popen(["sleep", "600"], process_group=0).pid, flush=True)
 time.sleep(600)
 """
 

@@ -19,7 +19,7 @@ from services.cli.local.state import ProcessRecord
 from services.cli.local.supervisor import START_TRIES, Supervisor
 from services.shared.clock import SystemClock
 from tests.integration.cli.specs import standin
-from tests.support.processes import is_gone
+from tests.support.processes import is_gone, living
 from tests.support.wait import wait_until
 
 REPOSITORY = Path(__file__).parents[3]
@@ -49,15 +49,6 @@ def only(supervisor: Supervisor) -> ProcessRecord:
     return record
 
 
-def in_session(leader: int) -> list[int]:
-    """Living processes of a session."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["status"])
-        if process.info["status"] != psutil.STATUS_ZOMBIE and os.getsid(process.pid) == leader
-    ]
-
-
 async def test_a_process_that_dies_is_started_again_and_its_log_says_why(
     supervisor: Supervisor, folder: DataFolder, port: int
 ) -> None:
@@ -77,9 +68,9 @@ async def test_what_a_dead_process_had_started_is_ended_with_it(supervisor: Supe
     await supervisor.start([standin(port, "parent")])
     leader = only(supervisor).pid
     assert leader
-    await wait_until(lambda: len(in_session(leader)) == 2, description="it has a child")
+    await wait_until(lambda: len(living({leader})) == 2, description="it has a child")
     os.kill(leader, signal.SIGKILL)
-    await wait_until(lambda: in_session(leader) == [], description="the child is gone too")
+    await wait_until(lambda: living({leader}) == [], description="the child is gone too")
 
 
 async def test_stop_leaves_nothing_of_a_deaf_process(supervisor: Supervisor, port: int) -> None:
@@ -87,7 +78,7 @@ async def test_stop_leaves_nothing_of_a_deaf_process(supervisor: Supervisor, por
     leader = only(supervisor).pid
     assert leader
     await supervisor.stop()
-    assert in_session(leader) == []
+    assert living({leader}) == []
 
 
 async def test_wrong_configuration_fails_the_start_at_once_with_its_message(supervisor: Supervisor, port: int) -> None:
