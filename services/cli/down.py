@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from services.cli import folders
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from services.cli.local.state import ClusterRecord
 
 STOP_LIMIT_S = 120.0
+KILL_LIMIT_S = 10.0
+_LOOK_EVERY_S = 0.05
 
 
 def down(data_dir: folders.DataDir = folders.DEFAULT) -> None:
@@ -39,14 +43,21 @@ def down(data_dir: folders.DataDir = folders.DEFAULT) -> None:
 
 def _stop_supervisor(record: "ClusterRecord") -> bool:
     """False when it was gone. One that does not stop in time is killed, which ends its processes too."""
-    import psutil
-
     if not record.is_supervised:
         return False
-    supervisor = psutil.Process(record.supervisor_pid)
-    os.kill(record.supervisor_pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs([supervisor], timeout=STOP_LIMIT_S)
-    for process in alive:
-        process.kill()
-        process.wait(10)
+    for how, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, KILL_LIMIT_S)):
+        with suppress(ProcessLookupError):
+            os.kill(record.supervisor_pid, how)
+        if _ends_within(record, limit_s):
+            return True
+    raise CommandFailed(f"the supervisor will not go, pid {record.supervisor_pid}")
+
+
+def _ends_within(record: "ClusterRecord", seconds: float) -> bool:
+    """One that whoever started it has not looked for since has ended for all that."""
+    give_up = time.monotonic() + seconds
+    while record.is_supervised:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(_LOOK_EVERY_S)
     return True

@@ -18,8 +18,12 @@ class Arena:
 
 @contextmanager
 def arena(folder: Path, config: str, *options: str) -> Iterator[Arena]:
-    """config: tidegate.yaml; options: of `tidegate up`."""
-    with running_cluster(folder, config, *options) as cluster:
+    """config: tidegate.yaml; options: of `tidegate up`.
+
+    In the foreground, so that what the crew starts again is in the session of the rest, as it is with a supervisor:
+    Linux shares out the cores between sessions first, and a worker of another one would keep the others waiting.
+    """
+    with running_cluster(folder, config, *options, foreground=True) as cluster:
         view = View.of(cluster)
         with crew(cluster) as mine:
             yield Arena(view, mine)

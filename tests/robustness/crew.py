@@ -53,7 +53,7 @@ class Crew:
     def start(self, name: str) -> None:
         member = self.members[name]
         with member.log.open("ab") as log:
-            # A group of its own, as the supervisor gives it, and all of them in one session.
+            # A group of its own, as the supervisor gives it.
             member.ours = subprocess.Popen(
                 member.argv,
                 env=member.environment,

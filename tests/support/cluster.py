@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from services.cli.local.folder import DataFolder
 
 TIDEGATE = [sys.executable, "-m", "services.cli"]
 REPOSITORY = Path(__file__).parents[2]
+UP_S = 400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,13 @@ class RunningCluster:
         return [process.pid for process in self.record.processes if process.pid]
 
 
-def tidegate(folder: Path, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'proto/gen'}"}
+def tidegate(folder: Path, *arguments: str, timeout: float = UP_S) -> subprocess.CompletedProcess[str]:
     command = [*TIDEGATE, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=timeout)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'proto/gen'}"}
 
 
 def local_env(folder: Path) -> dict[str, str]:
@@ -69,20 +74,43 @@ def local_env(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_cluster(folder: Path, config: str, *options: str) -> Iterator[RunningCluster]:
-    """Asserts that it starts, and that nothing of it is left afterwards."""
+def running_cluster(folder: Path, config: str, *options: str, foreground: bool = False) -> Iterator[RunningCluster]:
+    """Asserts that it starts, and that nothing of it is left afterwards. foreground: in our own session."""
     (folder / "tidegate.yaml").write_text(config)
-    try:
-        started = tidegate(folder, "up", "--detach", *options)
-        assert started.returncode == 0, started.stdout + started.stderr + _logs(folder)
-        cluster = RunningCluster(folder, local_env(folder))
-        pids = cluster.pids()
-        yield cluster
-    finally:
-        stopped = tidegate(folder, "down")
+    with ExitStack() as started:
+        try:
+            started.enter_context(_up(folder, *options)) if foreground else _up_detached(folder, *options)
+            cluster = RunningCluster(folder, local_env(folder))
+            pids = cluster.pids()
+            yield cluster
+        finally:
+            stopped = tidegate(folder, "down")
     assert stopped.returncode == 0, stopped.stderr
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in _command(process)]
+
+
+def _up_detached(folder: Path, *options: str) -> None:
+    up = tidegate(folder, "up", "--detach", *options)
+    assert up.returncode == 0, up.stdout + up.stderr + _logs(folder)
+
+
+@contextmanager
+def _up(folder: Path, *options: str) -> Iterator[None]:
+    """Left once somebody has taken it down."""
+    said = folder / "up.log"
+    command = [*TIDEGATE, "up", *options]
+    with said.open("w") as out, subprocess.Popen(command, cwd=folder, env=_environment(), stdout=out, stderr=out) as up:
+        deadline = time.monotonic() + UP_S
+        record = None
+        while record is None or record.state != "running":
+            assert up.poll() is None, said.read_text() + _logs(folder)
+            if time.monotonic() > deadline:
+                up.terminate()
+                raise AssertionError(f"the cluster was not up within {UP_S:g} s")
+            time.sleep(0.2)
+            record = state.load(DataFolder(folder / ".tidegate").state)
+        yield
 
 
 def _command(process: psutil.Process) -> str:

@@ -14,7 +14,7 @@ def build_engine(config: Config, clock: Clock) -> Engine:
         return SimulatedEngine(config, clock)
     from services.worker.engine.vllm.environment import prepare
 
-    prepare()
+    prepare(compiles=config.compile)
     from services.worker.engine.vllm.engine import VllmEngine
 
     return VllmEngine(config, clock)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from services.cli.local.ports import HOST
@@ -105,6 +106,22 @@ def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
         assert up.wait(LIMIT_S) == 0
     assert living(groups(status)) == []
     assert not (tmp_path / ".tidegate" / "cluster.json").exists()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(300)
+def test_down_does_not_wait_for_whoever_started_the_cluster(tmp_path: Path) -> None:
+    """Who has not looked for its child since, so that a zombie is left of it."""
+    with subprocess.Popen(
+        [*TIDEGATE, "up", "--engine", "simulated"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as up:
+        assert up.stdout
+        for line in up.stdout:
+            if "Ctrl-C stops it" in line:
+                break
+        down = tidegate(tmp_path, "down")
+        assert psutil.Process(up.pid).status() == psutil.STATUS_ZOMBIE
+        assert (down.returncode, down.stderr.strip()) == (0, "stopped")
 
 
 @pytest.mark.parametrize(
