@@ -32,7 +32,8 @@ from tidegate.router.v1 import router_pb2 as pb
 START_MS = 1_000_000
 LEASE_MS = 10_000
 GRACE_MS = 30_000
-REAP_LIMIT = 64
+# More than a run of crowds alone can queue: the model has no such limit.
+REAP_LIMIT = 1_000
 FIRST_EPOCH = 9
 # Each clears one cache away that is no more.
 LAST_REAPS = 30
