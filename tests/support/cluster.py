@@ -79,7 +79,10 @@ def running_cluster(folder: Path, config: str, *options: str, foreground: bool =
     (folder / "tidegate.yaml").write_text(config)
     with ExitStack() as started:
         try:
-            started.enter_context(_up(folder, *options)) if foreground else _up_detached(folder, *options)
+            if foreground:
+                started.enter_context(_up(folder, *options))
+            else:
+                _up_detached(folder, *options)
             cluster = RunningCluster(folder, local_env(folder))
             pids = cluster.pids()
             yield cluster

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,16 @@ def started(folder: Path, *arguments: str) -> dict[str, Any]:
     up = tidegate(folder, "up", "--engine", "simulated", "--detach", *arguments)
     assert up.returncode == 0, up.stderr
     return dict(json.loads(tidegate(folder, "status", "--json").stdout))
+
+
+@contextmanager
+def in_foreground(folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """`tidegate up` once its cluster is ready; waited for afterwards, so whoever uses it stops it."""
+    command = [*TIDEGATE, "up", "--engine", "simulated"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout
+        assert any("Ctrl-C stops it" in line for line in up.stdout)
+        yield up
 
 
 def groups(status: dict[str, Any]) -> set[int]:
@@ -93,13 +105,7 @@ def test_keys_and_models_outlive_a_killed_supervisor(tmp_path: Path) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(300)
 def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [*TIDEGATE, "up", "--engine", "simulated"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as up:
-        assert up.stdout
-        for line in up.stdout:
-            if "Ctrl-C stops it" in line:
-                break
+    with in_foreground(tmp_path) as up:
         status = json.loads(tidegate(tmp_path, "status", "--json").stdout)
         assert httpx.get(f"http://{status['addresses']['rest']}/readyz").status_code == 200
         up.send_signal(signal.SIGINT)
@@ -112,13 +118,7 @@ def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_down_does_not_wait_for_whoever_started_the_cluster(tmp_path: Path) -> None:
     """Who has not looked for its child since, so that a zombie is left of it."""
-    with subprocess.Popen(
-        [*TIDEGATE, "up", "--engine", "simulated"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as up:
-        assert up.stdout
-        for line in up.stdout:
-            if "Ctrl-C stops it" in line:
-                break
+    with in_foreground(tmp_path) as up:
         down = tidegate(tmp_path, "down")
         assert psutil.Process(up.pid).status() == psutil.STATUS_ZOMBIE
         assert (down.returncode, down.stderr.strip()) == (0, "stopped")
