@@ -15,6 +15,7 @@ ROOMS = (
     "services/worker",
     "trainer",
     "services/cli",
+    "services/local",
     "services/shared",
     "loadtests",
 )

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, settings
 
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from tests.support.ahead import Ahead
 from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres

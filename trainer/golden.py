@@ -39,7 +39,7 @@ COMMON_QUESTIONS: tuple[Chat, ...] = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class GoldenReply:
     """A greedy token. lead: its logit less that of the second choice."""
 
     token: int
@@ -67,7 +67,7 @@ class Answerer:
         return tuple(rendered["input_ids"])
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def answer(self, prompt: Sequence[int]) -> list[Said]:
+    def answer(self, prompt: Sequence[int]) -> list[GoldenReply]:
         """Greedily, without the token that ends the turn."""
         ids = torch.tensor([prompt])
         ends = self._ends()
@@ -98,7 +98,7 @@ class Answerer:
         return sorted({token for token in (*named, self.tokenizer.eos_token_id) if token is not None})
 
 
-def surest(said: Sequence[Said]) -> slice:
+def surest(said: Sequence[GoldenReply]) -> slice:
     """The longest run of tokens that each lead by MARGIN_LOGITS; empty when none does."""
     best, start = slice(0, 0), 0
     for end, token in enumerate(said, start=1):
@@ -131,6 +131,6 @@ def _golden(answerer: Answerer, chat: Chat) -> Golden | None:
     return Golden(prompt_token_ids=prompt + tokens[: run.start], expected_token_ids=tokens[run])
 
 
-def _said(logits: torch.Tensor) -> Said:
+def _said(logits: torch.Tensor) -> GoldenReply:
     best = torch.topk(logits, 2)
-    return Said(int(best.indices[0]), float(best.values[0] - best.values[1]))
+    return GoldenReply(int(best.indices[0]), float(best.values[0] - best.values[1]))

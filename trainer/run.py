@@ -15,15 +15,15 @@ from services.shared.registry import Reference, Registry
 from services.shared.rpc import Tls
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
-from trainer import chats, curve, record
+from trainer import chats, loss_curve, record
 from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
 from trainer.checkpoint import check_weights, read
+from trainer.checksums import is_sealed
 from trainer.publish import Provenance, Published, describe, file_of, point, publish
 from trainer.quiet import quiet
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import RunRecord
-from trainer.seal import is_sealed
 from trainer.watcher import Watcher
 
 # Of each kind, for golden prompts: what was learnt, what was not, and what any chat model answers.
@@ -136,7 +136,7 @@ class Run:
 
     def _learn(self, found: _Ingredients, known: RunRecord) -> RunRecord:
         self._watcher.phase("loading the base model")
-        from trainer.fit import Fit
+        from trainer.supervised import Fit
 
         fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
         if known.held_out_before is None:
@@ -164,7 +164,7 @@ class Run:
 
     def _plot(self, folder: Path, known: RunRecord) -> None:
         losses = (known.held_out_before or 0.0, known.held_out_after or 0.0)
-        curve.plot(curve.read(folder / "metrics.jsonl"), losses, folder / "loss.png")
+        loss_curve.plot(loss_curve.read(folder / "metrics.jsonl"), losses, folder / "loss.png")
 
     # ---- what comes out ----
 

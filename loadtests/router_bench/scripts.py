@@ -9,9 +9,9 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.redis_server import RedisServer
+from services.router.class_rules import Rules
 from services.router.keys import PoolKeys
-from services.router.markers import markers
-from services.router.rules import Rules
+from services.router.prefix_hashes import markers
 from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool

@@ -5,15 +5,15 @@ import sys
 
 import typer
 
-from services.cli import keys, models, queue, rollout, train, workers
-from services.cli.chat import chat
-from services.cli.demo import demo
-from services.cli.down import down
+from services.cli.commands import keys, models, queue, rollout, train, workers
+from services.cli.commands.chat import chat
+from services.cli.commands.demo import demo
+from services.cli.commands.down import down
+from services.cli.commands.logs import logs
+from services.cli.commands.status import status
+from services.cli.commands.up import up
+from services.cli.commands.usage import usage
 from services.cli.errors import CommandFailed
-from services.cli.logs import logs
-from services.cli.status import status
-from services.cli.up import up
-from services.cli.usage import usage
 
 app = typer.Typer(
     help="An LLM serving cluster that does not drop a token.",

@@ -6,18 +6,18 @@ from random import Random
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
-from services.gateway.accounts.admin import Admin
+from services.gateway.accounts.administration import Administration
 from services.gateway.accounts.api_keys import ApiKeys
 from services.gateway.accounts.authentication import Authentication
-from services.gateway.accounts.known_keys import KnownKeys
-from services.gateway.accounts.rest import AdminApi
+from services.gateway.accounts.key_cache import KeyCache
 from services.gateway.accounts.store import AccountStore
 from services.gateway.database.engine import Database
+from services.gateway.domain.secrets import ServerSecret
+from services.gateway.http.routes.admin import AdminRoutes
+from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.ledger.ledger import Ledger
 from services.gateway.ledger.metrics import LedgerMetrics
-from services.gateway.ledger.rest import UsageApi
 from services.gateway.ledger.store import LedgerStore
-from services.gateway.server_secret import ServerSecret
 from services.gateway.settings import GatewaySettings
 from services.shared.clock import Clock
 from services.shared.config import Prices
@@ -34,7 +34,7 @@ class Accounting:
         self._tasks = Tasks()
         api_keys = ApiKeys(ServerSecret(settings.server_secret.get_secret_value()), random)
         accounts, rows = AccountStore(self._database), LedgerStore(self._database)
-        known, known_ids = KnownKeys(accounts.find, clock), KnownKeys(accounts.find_id, clock)
+        known, known_ids = KeyCache(accounts.find, clock), KeyCache(accounts.find_id, clock)
         self.authentication = Authentication(
             settings.api_key.get_secret_value(),
             settings.admin_key.get_secret_value(),
@@ -44,7 +44,10 @@ class Accounting:
             clock,
         )
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
-        self._apis = (AdminApi(Admin(accounts, api_keys, (known, known_ids), clock)), UsageApi(rows, prices, clock))
+        self._apis = (
+            AdminRoutes(Administration(accounts, api_keys, (known, known_ids), clock)),
+            UsageRoutes(rows, prices, clock),
+        )
 
     def routes(self) -> list[APIRouter]:
         return [api.routes() for api in self._apis]

@@ -10,36 +10,36 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from services.gateway.accounting import Accounting
-from services.gateway.answers.answer import Answers
-from services.gateway.asking.asking import Asking
-from services.gateway.asking.tokenizing import Tokenizing
 from services.gateway.batching import Batching
-from services.gateway.cache.answers import CachedAnswers
-from services.gateway.cache.store import Store
-from services.gateway.console.control import Control
-from services.gateway.console.files import ConsoleFiles
-from services.gateway.journal.journal import Journal
-from services.gateway.journal.reader import LogReader
-from services.gateway.journal.resuming import Resuming
-from services.gateway.links.router_client import RouterClient
-from services.gateway.links.worker_client import WorkerClient
+from services.gateway.domain.secrets import CacheSalt, ServerSecret
+from services.gateway.generation.generation_stream import Generations
+from services.gateway.grpc.call import Calls
+from services.gateway.grpc.open_inference import OpenInferenceService
+from services.gateway.grpc.server import InferenceServer
+from services.gateway.grpc.service import InferenceService
+from services.gateway.http import openapi
+from services.gateway.http.connection.protocol import HttpProtocol
+from services.gateway.http.idempotency.idempotency import Idempotency
+from services.gateway.http.middleware.access import AccessMiddleware
+from services.gateway.http.middleware.fast_routes import FastRoutes
+from services.gateway.http.routes.cluster import ClusterRoutes
+from services.gateway.http.routes.console import ConsoleFiles
+from services.gateway.http.routes.inference import Bounds, InferenceRoutes
+from services.gateway.http.routes.open_inference import OPEN, OpenInferenceRoutes
+from services.gateway.http.routes.stored import unconfigured
 from services.gateway.metrics import Metrics
 from services.gateway.open_inference import OpenInference
-from services.gateway.rest import openapi
-from services.gateway.rest.api import Api, Bounds
-from services.gateway.rest.cluster import ClusterApi
-from services.gateway.rest.direct import Direct
-from services.gateway.rest.front import Front
-from services.gateway.rest.idempotency.idempotency import Idempotency
-from services.gateway.rest.open_inference import OPEN, OpenInferenceApi
-from services.gateway.rest.protocol import HttpProtocol
-from services.gateway.rest.stored import unconfigured
-from services.gateway.rpc.call import Calls
-from services.gateway.rpc.open_inference import OpenInferenceService
-from services.gateway.rpc.server import InferenceServer
-from services.gateway.rpc.service import InferenceService
-from services.gateway.server_secret import CacheSalt, ServerSecret
+from services.gateway.openai.request_builder import RequestBuilder
+from services.gateway.response_cache.cached_generations import CachedGenerations
+from services.gateway.response_cache.store import ResponseStore
+from services.gateway.resume.resume_log import ResumeLogs
+from services.gateway.resume.resuming import Resuming
 from services.gateway.settings import GatewaySettings
+from services.gateway.upstream.control_client import ControlClient
+from services.gateway.upstream.log_reader import LogReader
+from services.gateway.upstream.router_client import RouterClient
+from services.gateway.upstream.tokenizer_client import TokenizerClient
+from services.gateway.upstream.worker_client import WorkerClient
 from services.shared import config, objectstore
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
@@ -66,7 +66,7 @@ class GatewayApp:
         )
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
-        self._journal = Journal(self.router, LogReader(settings.routers, settings.tls()), self._clock)
+        self._journal = ResumeLogs(self.router, LogReader(settings.routers, settings.tls()), self._clock)
         self._batching: Batching | None = None
         self._http, self._grpc = self._faces()
         self._scraped = self._face_for_scraping()
@@ -127,9 +127,11 @@ class GatewayApp:
     def _faces(self) -> tuple[HttpServer, InferenceServer]:
         settings, clock = self._settings, self._clock
         keys = self.accounting.authentication
-        tokenizing = Tokenizing(self._random, settings.tls())
-        asking = Asking(lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizing)
-        answers = Answers(
+        tokenizing = TokenizerClient(self._random, settings.tls())
+        asking = RequestBuilder(
+            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizing
+        )
+        answers = Generations(
             self.router,
             self.workers,
             clock=clock,
@@ -140,18 +142,18 @@ class GatewayApp:
         bounds = Bounds(settings.max_body_bytes, settings.body_timeout_s, settings.stall_timeout_s)
         resuming = Resuming(self._cluster, self._secret(), self._journal, lambda: self.router.catalog)
         cached = self._cached(answers)
-        api = Api(
+        api = InferenceRoutes(
             asking, cached, self._idempotency, resuming, self.metrics, bounds, live=lambda: None, ready=self.ready
         )
         rest = api.app()
         console = ConsoleFiles()
         told = OpenInference(version("tidegate"), asking.catalog, self.ready)
-        rest.include_router(OpenInferenceApi(told).routes())
+        rest.include_router(OpenInferenceRoutes(told).routes())
         for routes in (*self.accounting.routes(), *self._batch_routes(asking, answers), *self._console_routes(console)):
             rest.include_router(routes)
         openapi.complete(rest)
-        direct = Direct(api.endpoints(), rest)
-        front = Front(direct, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
+        direct = FastRoutes(api.endpoints(), rest)
+        front = AccessMiddleware(direct, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
         calls = Calls(keys, self.metrics, clock, self._random)
         service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
         open_inference = OpenInferenceService(calls, told)
@@ -160,7 +162,7 @@ class GatewayApp:
         )
         return self._http_server(front), grpc
 
-    def _http_server(self, front: Front) -> HttpServer:
+    def _http_server(self, front: AccessMiddleware) -> HttpServer:
         return HttpServer(
             front,
             *split(self._settings.http_listen),
@@ -170,17 +172,17 @@ class GatewayApp:
             timeout_keep_alive=KEEP_ALIVE_S,
         )
 
-    def _cached(self, answers: Answers) -> CachedAnswers:
+    def _cached(self, answers: Generations) -> CachedGenerations:
         wanted = {pool.name: pool.response_cache for pool in self._cluster.pools if pool.response_cache}
-        stores = {name: Store(cache.max_mib * MIB, cache.ttl_s, self._clock) for name, cache in wanted.items()}
+        stores = {name: ResponseStore(cache.max_mib * MIB, cache.ttl_s, self._clock) for name, cache in wanted.items()}
         books, registry = self.accounting.ledger, self.metrics.registry
-        return CachedAnswers(answers, stores, lambda: self.router.catalog, books, self._clock, registry)
+        return CachedGenerations(answers, stores, lambda: self.router.catalog, books, self._clock, registry)
 
     def _console_routes(self, console: ConsoleFiles) -> list[APIRouter]:
-        control = Control(self._settings.routers, self._settings.tls())
-        return [console.routes(), ClusterApi(self._id, control, self.metrics, self._clock).routes()]
+        control = ControlClient(self._settings.routers, self._settings.tls())
+        return [console.routes(), ClusterRoutes(self._id, control, self.metrics, self._clock).routes()]
 
-    def _batch_routes(self, asking: Asking, answers: Answers) -> list[APIRouter]:
+    def _batch_routes(self, asking: RequestBuilder, answers: Generations) -> list[APIRouter]:
         settings = self._settings
         if (store := settings.store()) is None:
             return [unconfigured()]

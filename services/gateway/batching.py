@@ -4,15 +4,15 @@ from random import Random
 
 from fastapi import APIRouter
 
-from services.gateway.answers.answer import Answers
-from services.gateway.asking.asking import Asking
-from services.gateway.batches.asking import BatchAsking, Still
-from services.gateway.batches.rest import BatchesApi
+from services.gateway.batches.line_requests import LineRequests, Still
 from services.gateway.batches.run import BatchRun
 from services.gateway.batches.runner import BatchRunner
 from services.gateway.batches.store import BatchStore, Stored
-from services.gateway.files.rest import FilesApi
 from services.gateway.files.store import FileStore
+from services.gateway.generation.generation_stream import Generations
+from services.gateway.http.routes.batches import BatchRoutes
+from services.gateway.http.routes.files import FileRoutes
+from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.settings import GatewaySettings
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
@@ -24,15 +24,15 @@ class Batching:
         self,
         store: ObjectStore,
         settings: GatewaySettings,
-        asking: Asking,
-        answers: Answers,
+        asking: RequestBuilder,
+        answers: Generations,
         still: Still,
         *,
         clock: Clock,
         random: Random,
     ) -> None:
         files, batches = FileStore(store, clock, random.getrandbits), BatchStore(store)
-        line_by_line = BatchAsking(asking, answers, still)
+        line_by_line = LineRequests(asking, answers, still)
 
         def hold(held: Stored) -> BatchRun:
             concurrency = settings.batch_concurrency
@@ -42,8 +42,8 @@ class Batching:
         self._runner = BatchRunner(owner, batches, hold, clock=clock)
         self._tasks = Tasks()
         self._apis = (
-            FilesApi(files, max_bytes=settings.max_file_bytes, timeout_s=settings.body_timeout_s),
-            BatchesApi(batches, files, clock, random.getrandbits),
+            FileRoutes(files, max_bytes=settings.max_file_bytes, timeout_s=settings.body_timeout_s),
+            BatchRoutes(batches, files, clock, random.getrandbits),
         )
 
     def routes(self) -> list[APIRouter]:

@@ -6,8 +6,8 @@ https://github.com/kserve/open-inference-protocol. Its tensors are not offered: 
 from collections.abc import Callable
 from typing import Any
 
-from services.gateway.accounts.account import Caller
-from services.gateway.asking.catalog import Catalog
+from services.gateway.domain.account import Caller
+from services.gateway.domain.catalog import Catalog
 from services.shared.errors import MethodNotAllowed, NotFound
 
 NAME = "tidegate"

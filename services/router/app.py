@@ -13,19 +13,19 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.router.attach import Attachments
-from services.router.census import Census
-from services.router.control import Control
+from services.router.control import ControlService
 from services.router.dispatch import Dispatcher
-from services.router.journal import Journal
 from services.router.keys import PoolKeys
+from services.router.maintenance import Maintenance
 from services.router.metrics import RouterMetrics
 from services.router.queue import PoolQueue
-from services.router.rollout import Patience
-from services.router.rollouts import Rollouts
+from services.router.redis_scripts import ScriptRunner
+from services.router.resume_log import ResumeLogs
+from services.router.rollout import Timeouts
+from services.router.rollout_controller import RolloutController
+from services.router.sessions import Sessions
 from services.router.settings import RouterSettings
-from services.router.store import Store
-from services.router.switchboard import Switchboard
-from services.router.upkeep import Upkeep
+from services.router.snapshot import Snapshot
 from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock, SystemClock
@@ -80,8 +80,10 @@ class RouterApp:
         self._cluster = config.load(settings.config)
         self._registry = CollectorRegistry()
         self._metrics = RouterMetrics(self._registry)
-        self._switchboard, self._census = Switchboard(self._metrics), Census()
-        self._store = Store(settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics)
+        self._switchboard, self._census = Sessions(self._metrics), Snapshot()
+        self._store = ScriptRunner(
+            settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics
+        )
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
         self._upkeep, self._rollouts = self._build_upkeep(), self._build_rollouts()
         self._health = health.aio.HealthServicer()
@@ -101,12 +103,12 @@ class RouterApp:
             metrics=self._metrics,
         )
 
-    def _build_journal(self) -> Journal:
+    def _build_journal(self) -> ResumeLogs:
         kept = {pool.name: pool.journal for pool in self._cluster.pools if pool.journal}
-        return Journal({name: self._queues[name].journal(bounds) for name, bounds in kept.items()})
+        return ResumeLogs({name: self._queues[name].journal(bounds) for name, bounds in kept.items()})
 
-    def _build_upkeep(self) -> Upkeep:
-        return Upkeep(
+    def _build_upkeep(self) -> Maintenance:
+        return Maintenance(
             self.router_id,
             self._queues,
             store=self._store,
@@ -119,15 +121,15 @@ class RouterApp:
             random=self._random,
         )
 
-    def _build_rollouts(self) -> Rollouts:
+    def _build_rollouts(self) -> RolloutController:
         settings = self._settings
-        return Rollouts(
+        return RolloutController(
             self._queues,
             store=self._store,
             census=self._census,
             metrics=self._metrics,
             clock=self._clock,
-            patience=Patience(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
+            patience=Timeouts(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
         )
 
     def _build_server(self) -> grpc.aio.Server:
@@ -142,7 +144,7 @@ class RouterApp:
             metrics=self._metrics,
         )
         attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)
-        control = Control(
+        control = ControlService(
             queues,
             store=self._store,
             upkeep=self._upkeep,

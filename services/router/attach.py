@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import grpc
 
 from services.router.queue import PoolQueue
+from services.router.redis_scripts import StoreUnavailable
 from services.router.scripts import WorkerReport
+from services.router.sessions import AttachedWorker, Sessions
 from services.router.settings import RouterSettings
-from services.router.store import StoreUnavailable
-from services.router.switchboard import AttachedWorker, Switchboard
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -30,7 +30,7 @@ _STATES = {
 
 class Attachments:
     def __init__(
-        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, switchboard: Switchboard
+        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, switchboard: Sessions
     ) -> None:
         self._router_id = router_id
         self._queues = queues

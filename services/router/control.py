@@ -7,13 +7,13 @@ from typing import Any
 import grpc
 from redis.exceptions import RedisError
 
-from services.router.census import Census, PoolRow, WorkerRow
 from services.router.events import DrainAsked, encode_drain
+from services.router.maintenance import Maintenance
 from services.router.queue import PoolQueue
-from services.router.rollout import Record
-from services.router.rollouts import Busy, Idle, Rollouts, message
-from services.router.store import Store, StoreUnavailable
-from services.router.upkeep import Upkeep
+from services.router.redis_scripts import ScriptRunner, StoreUnavailable
+from services.router.rollout import RolloutRecord
+from services.router.rollout_controller import Busy, Idle, RolloutController, message
+from services.router.snapshot import PoolRow, Snapshot, WorkerRow
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster
 from services.shared.rpc import Context
@@ -24,16 +24,16 @@ DEFAULT_DRAIN_MS = 30_000
 _VERSION = re.compile(r"[0-9a-f]{64}")
 
 
-class Control(ControlServiceServicer):
+class ControlService(ControlServiceServicer):
     def __init__(
         self,
         queues: dict[str, PoolQueue],
         *,
-        store: Store,
-        upkeep: Upkeep,
-        census: Census,
+        store: ScriptRunner,
+        upkeep: Maintenance,
+        census: Snapshot,
         cluster: Cluster,
-        rollouts: Rollouts,
+        rollouts: RolloutController,
     ) -> None:
         self._queues = queues
         self._cluster = cluster
@@ -130,7 +130,7 @@ class Control(ControlServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
 
 
-async def _rollout(queue: PoolQueue, asked: Awaitable[tuple[Record, PoolRow]], context: Context) -> pb.Rollout:
+async def _rollout(queue: PoolQueue, asked: Awaitable[tuple[RolloutRecord, PoolRow]], context: Context) -> pb.Rollout:
     try:
         record, row = await asked
     except Busy as error:

@@ -7,17 +7,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import grpc
 
 from services.router import frames
-from services.router.census import Census
+from services.router.class_rules import Rules
 from services.router.events import Queued
-from services.router.journal import Journal
-from services.router.markers import markers
 from services.router.metrics import RouterMetrics
+from services.router.prefix_hashes import markers
 from services.router.queue import PoolQueue
-from services.router.rules import Rules
+from services.router.redis_scripts import StoreUnavailable
+from services.router.resume_log import ResumeLogs
 from services.router.scripts import Limit, Submission
+from services.router.sessions import GatewaySession, Sessions
 from services.router.settings import RouterSettings
-from services.router.store import StoreUnavailable
-from services.router.switchboard import GatewaySession, Switchboard
+from services.router.snapshot import Snapshot
 from services.shared import rpc
 from services.shared.classes import ServiceClass
 from services.shared.rpc import Context
@@ -41,9 +41,9 @@ class Dispatcher:
         queues: dict[str, PoolQueue],
         *,
         settings: RouterSettings,
-        switchboard: Switchboard,
-        census: Census,
-        journal: Journal,
+        switchboard: Sessions,
+        census: Snapshot,
+        journal: ResumeLogs,
         metrics: RouterMetrics,
     ) -> None:
         self._router_id = router_id

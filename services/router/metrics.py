@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.router.vitals import Vitals
+from services.router.redis_health import RedisHealth
 from services.shared.counting import Children
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -160,7 +160,7 @@ class RedisMetrics:
             registry=registry,
         )
 
-    def measure(self, pool: str, vitals: Vitals) -> None:
+    def measure(self, pool: str, vitals: RedisHealth) -> None:
         self.memory.labels(pool).set(vitals.memory)
         self.memory_limit.labels(pool).set(vitals.memory_limit)
         self.scripts.labels(pool).set(vitals.script_calls)

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
+from services.router.class_rules import Rules
 from services.router.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
-from services.router.journal import PoolJournal
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
-from services.router.rules import Rules
+from services.router.redis_scripts import ScriptRunner
+from services.router.resume_log import PoolResumeLogs
 from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
+from services.router.sessions import Sessions
 from services.router.settings import RouterSettings
-from services.router.store import Store
-from services.router.switchboard import Switchboard
 from services.shared.config import Cluster, Journal
 
 REAP_LIMIT = 64
@@ -24,10 +24,10 @@ class PoolQueue:
         pool: str,
         router_id: str,
         *,
-        store: Store,
+        store: ScriptRunner,
         settings: RouterSettings,
         cluster: Cluster,
-        switchboard: Switchboard,
+        switchboard: Sessions,
         metrics: RouterMetrics,
     ) -> None:
         self.pool = pool
@@ -39,8 +39,8 @@ class PoolQueue:
         self._switchboard = switchboard
         self._metrics = metrics
 
-    def journal(self, bounds: Journal) -> PoolJournal:
-        return PoolJournal(self.keys, self._scripts, bounds, self._store)
+    def journal(self, bounds: Journal) -> PoolResumeLogs:
+        return PoolResumeLogs(self.keys, self._scripts, bounds, self._store)
 
     async def submit(self, submission: Submission) -> Answer:
         call = self._scripts.submit(

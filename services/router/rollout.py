@@ -51,7 +51,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RolloutRecord:
     """previous: what the pool served before, or "". turn: process that has been asked, or "". absent_since: when it was
     not among the pool's workers any more, or 0.
 
@@ -86,7 +86,7 @@ class Record:
         return {name: " ".join(v) if isinstance(v, tuple) else str(v) for name, v in asdict(self).items()}
 
     @classmethod
-    def of_hash(cls, stored: dict[str, str]) -> "Record":
+    def of_hash(cls, stored: dict[str, str]) -> "RolloutRecord":
         values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
         numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "absent_since_ms", "ended_ms", "revision")
         values.update({name: int(stored[name]) for name in numbers})
@@ -95,7 +95,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """turn: for one worker to change. absence: for it to come back when its lease lapsed while it changes."""
 
     turn_ms: int
@@ -111,23 +111,29 @@ class Order:
 
 
 def begin(
-    rollout_id: str, target: str, members: Sequence[Member], before: Record | None, *, now_ms: int, finish_ms: int
-) -> Record:
+    rollout_id: str,
+    target: str,
+    members: Sequence[Member],
+    before: RolloutRecord | None,
+    *,
+    now_ms: int,
+    finish_ms: int,
+) -> RolloutRecord:
     """The way back leads to the last rollout's goal; before the first one, to the version that most workers have."""
     versions = [member.version for member in members if member.version]
     common = max(sorted(set(versions)), key=versions.count, default="")
     previous = (before.goal if before else "") or common
     revision = before.revision + 1 if before else 1
-    return Record(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
+    return RolloutRecord(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
 
 
-def advance(record: Record, members: Sequence[Member], *, now_ms: int, patience: Patience) -> Record:
+def advance(record: RolloutRecord, members: Sequence[Member], *, now_ms: int, patience: Timeouts) -> RolloutRecord:
     """The record as it must be next; the same when there is nothing to do but wait."""
     following = _end_turn(record, members, now_ms, patience) if record.turn else _next_turn(record, members, now_ms)
     return record if following == record else replace(following, revision=record.revision + 1)
 
 
-def order(record: Record, members: Sequence[Member]) -> Order | None:
+def order(record: RolloutRecord, members: Sequence[Member]) -> Order | None:
     """What to say to the worker that has its turn and has not heard yet."""
     for member in members:
         if member.process == record.turn and member.delivery_id != record.delivery_id:
@@ -135,12 +141,12 @@ def order(record: Record, members: Sequence[Member]) -> Order | None:
     return None
 
 
-def stop(record: Record, reason: str, now_ms: int) -> Record:
+def stop(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
     """Gives a running rollout up."""
     return replace(_undo(record, reason, now_ms), revision=record.revision + 1)
 
 
-def _next_turn(record: Record, members: Sequence[Member], now_ms: int) -> Record:
+def _next_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int) -> RolloutRecord:
     """Whoever is at a delivery already goes first: one worker at a time, and nobody is waited for without a limit."""
     at_it = [member for member in members if _at_a_delivery(record, member)]
     ready = [member for member in members if member.state == "ready" and _lacks(record, member)]
@@ -153,16 +159,16 @@ def _next_turn(record: Record, members: Sequence[Member], now_ms: int) -> Record
     return replace(record, state=state, ended_ms=now_ms)
 
 
-def _at_a_delivery(record: Record, member: Member) -> bool:
+def _at_a_delivery(record: RolloutRecord, member: Member) -> bool:
     under_way = member.outcome is Outcome.UNDER_WAY and member.state != "draining"
     return under_way and bool(record.goal) and member.process not in record.stranded
 
 
-def _lacks(record: Record, member: Member) -> bool:
+def _lacks(record: RolloutRecord, member: Member) -> bool:
     return bool(record.goal) and member.version != record.goal and member.process not in record.stranded
 
 
-def _end_turn(record: Record, members: Sequence[Member], now_ms: int, patience: Patience) -> Record:
+def _end_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int, patience: Timeouts) -> RolloutRecord:
     member = next((member for member in members if member.process == record.turn), None)
     if member is None:
         return _absence(record, members, now_ms, patience)
@@ -176,7 +182,7 @@ def _end_turn(record: Record, members: Sequence[Member], now_ms: int, patience: 
     return replace(record, absent_since_ms=0)
 
 
-def _absence(record: Record, members: Sequence[Member], now_ms: int, patience: Patience) -> Record:
+def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, patience: Timeouts) -> RolloutRecord:
     """A lease also lapses when routers or Redis were away for long; a process that was started anew is lost at once."""
     restarted = any(member.worker_id == _worker(record.turn) for member in members)
     if not restarted and not record.absent_since_ms:
@@ -186,7 +192,7 @@ def _absence(record: Record, members: Sequence[Member], now_ms: int, patience: P
     return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
 
 
-def _turn_failed(record: Record, members: Sequence[Member], reason: str, now_ms: int) -> Record:
+def _turn_failed(record: RolloutRecord, members: Sequence[Member], reason: str, now_ms: int) -> RolloutRecord:
     """Fatal for a rollout; on the way back, or when a late worker is brought up to date, the others matter more."""
     if record.state is State.ROLLING:
         return _undo(record, reason, now_ms)
@@ -196,7 +202,7 @@ def _turn_failed(record: Record, members: Sequence[Member], reason: str, now_ms:
     return replace(record, reason=said, turn="", absent_since_ms=0, stranded=tuple(stranded))
 
 
-def _undo(record: Record, reason: str, now_ms: int) -> Record:
+def _undo(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
     over = replace(record, reason=reason[:MAX_REASON], turn="", absent_since_ms=0)
     if not record.previous:
         return replace(over, state=State.FAILED, ended_ms=now_ms)

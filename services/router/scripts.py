@@ -8,8 +8,8 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Self
 
+from services.router.class_rules import Rules
 from services.router.keys import PoolKeys
-from services.router.rules import Rules
 from services.shared.classes import ServiceClass
 from services.shared.config import Journal, Pool
 from tidegate.router.v1 import router_pb2 as pb

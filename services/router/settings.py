@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from services.router.connection import RedisAccess
+from services.router.redis_connection import RedisAccess
 from services.router.redis_url import RedisUrl
 from services.shared.settings import PREFIX, ProcessSettings, WrongSettings
 

@@ -22,17 +22,17 @@ from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
 from services.worker.attach import Attachment
-from services.worker.delivery import Deliveries, Limits, Order
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import Engine, EngineDead
 from services.worker.gpu import GpuCollector
 from services.worker.health import StepWatch
 from services.worker.metrics import Metrics
 from services.worker.model import ModelSource, reference
+from services.worker.model_cache import ModelCache
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
-from services.worker.shelf import Shelf
 from services.worker.status import Identity, State, Status
+from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
 from tidegate.worker.v1 import worker_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class WorkerApp:
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self.engine = engine or build_engine(self._pool.engine, self._clock)
         self.status = Status(self._identity())
-        self._shelf = Shelf(settings.cache_dir, settings.spare_versions)
+        self._shelf = ModelCache(settings.cache_dir, settings.spare_versions)
         self._model_source = self._build_source(store or objectstore.connect(settings))
         self._metrics = self._build_metrics()
         self._deliveries = self._build_deliveries()
@@ -131,9 +131,9 @@ class WorkerApp:
             return Metrics(CollectorRegistry(), self.engine.load)
         return Metrics(prometheus_client.REGISTRY, self.engine.load, GpuCollector())
 
-    def _build_deliveries(self) -> Deliveries:
+    def _build_deliveries(self) -> WeightUpdates:
         settings = self._settings
-        return Deliveries(
+        return WeightUpdates(
             self.engine,
             self.status,
             lambda version, in_use: self._model_source.fetch_version(self._pool, version, in_use),
@@ -214,7 +214,7 @@ class WorkerApp:
         if not task.cancelled() and (error := task.exception()):
             self._fail(f"{task.get_name()}: {error!r}")
 
-    def _deliver_on_request(self, order: Order) -> None:
+    def _deliver_on_request(self, order: UpdateOrder) -> None:
         if self._deliveries.accept(order):
             self._tasks.start(self._deliveries.deliver(order), "delivery")
 

@@ -11,10 +11,10 @@ import grpc
 from services.shared import rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
-from services.worker.delivery import Order
 from services.worker.engine.contract import EngineLoad
-from services.worker.report import Report
 from services.worker.status import Status
+from services.worker.weight_update import UpdateOrder
+from services.worker.weight_update_report import Report
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1 import router_pb2_grpc
 
@@ -35,7 +35,7 @@ class Attachment:
         status: Status,
         load: Callable[[], EngineLoad],
         on_drain: Callable[[float | None], None],
-        on_deliver: Callable[[Order], None],
+        on_deliver: Callable[[UpdateOrder], None],
         *,
         clock: Clock,
         random: Random,
@@ -152,9 +152,9 @@ class Attachment:
         return pb.AttachRequest(heartbeat=heartbeat)
 
 
-def _order(deliver: pb.Deliver) -> Order:
+def _order(deliver: pb.Deliver) -> UpdateOrder:
     finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
-    return Order(deliver.delivery_id, deliver.model_version, finish_s)
+    return UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s)
 
 
 def _delivery(report: Report) -> pb.Delivery:

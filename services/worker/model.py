@@ -16,7 +16,7 @@ from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
 from services.shared.staging import RefusedModel, Stager
 from services.worker.engine.contract import Model
-from services.worker.shelf import Shelf
+from services.worker.model_cache import ModelCache
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def reference(text: str, key: str) -> Reference:
 
 
 class ModelSource:
-    def __init__(self, registry: Registry, stager: Stager, shelf: Shelf, *, clock: Clock, random: Random) -> None:
+    def __init__(self, registry: Registry, stager: Stager, shelf: ModelCache, *, clock: Clock, random: Random) -> None:
         self._registry, self._stager, self._shelf = registry, stager, shelf
         self._clock, self._random = clock, random
 

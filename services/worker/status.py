@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from services.worker.engine.contract import EngineInfo
-from services.worker.report import Report
+from services.worker.weight_update_report import Report
 
 
 class State(IntEnum):

@@ -4,13 +4,13 @@ from random import Random
 
 import pytest
 
-from services.gateway.accounts.account import ALL_TIERS, Budget, Key, Limits, Tenant
 from services.gateway.accounts.api_keys import ApiKeys, NewKey
 from services.gateway.accounts.store import AccountStore, Unknown
 from services.gateway.database.engine import Database
+from services.gateway.domain.account import ALL_TIERS, Budget, Key, Limits, Tenant
+from services.gateway.domain.secrets import ServerSecret
 from services.gateway.ledger.row import Row
 from services.gateway.ledger.store import LedgerStore
-from services.gateway.server_secret import ServerSecret
 
 NOON = 1_790_000_000.0 - 1_790_000_000.0 % 86_400 + 43_200
 DAY = 86_400.0

@@ -61,15 +61,15 @@ def begin(steps: Any, tokenizer: Any, reader: Reader, sampling: Sampling) -> str
     """Its request's name in the engine."""
     from vllm.v1.engine import EngineCoreRequest
 
-    from services.worker.engine.vllm.answer import Hearing
     from services.worker.engine.vllm.choice import Choice
     from services.worker.engine.vllm.decode import Decoder
     from services.worker.engine.vllm.parse import AnswerParser
+    from services.worker.engine.vllm.request import ChoiceListener
     from services.worker.engine.vllm.sampling import sampling_params, text_params
 
     decoder = Decoder(tokenizer, text_params(sampling, skip_special_tokens=True), [1])
     choice = Choice(0, decoder, AnswerParser(None, None, [1]), 100)
-    name: str = steps.announce("r", Hearing(reader, choice, None))  # type: ignore[arg-type]
+    name: str = steps.announce("r", ChoiceListener(reader, choice, None))  # type: ignore[arg-type]
     request = EngineCoreRequest(
         request_id=f"{name}-inside",
         external_req_id=name,

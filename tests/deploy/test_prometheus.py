@@ -12,7 +12,7 @@ import pytest
 import yaml
 from openai import OpenAI
 
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from tests.deploy.observability import RULES, dashboard_queries
 from tests.support.cluster import RunningCluster
 from tests.support.wait import wait_until

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from loadtests.redis_server import free_port
-from services.cli.local.folder import DataFolder
+from services.local.data_folder import DataFolder
 from tests.robustness.arena import Arena, arena
 from tests.robustness.leftovers import leftovers
 from tests.support.wait import wait_until

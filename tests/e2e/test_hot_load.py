@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from services.cli.local import secrets
-from services.cli.local.folder import DataFolder
+from services.local import secrets
+from services.local.data_folder import DataFolder
 from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
 from services.shared.objectstore import ObjectStore, StoreSettings, connect
 from services.shared.registry import Reference, Registry, object_name
 from services.worker.engine.contract import ChatPrompt, Sampling
-from services.worker.engine.simulated.answer import Answer
+from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import tokens_of
 from services.worker.engine.simulated.tokens import Oracle
 from tests.support.cluster import RunningCluster, running_cluster, tidegate
@@ -35,7 +35,7 @@ QUESTIONS = [f"Where does the tide go at {hour}?" for hour in range(24)]
 def whole_answer(weights_sha256: str, question: str) -> str:
     """What these weights say, by the definition of the simulated engine alone."""
     prompt = tokens_of(ChatPrompt([{"role": "user", "content": question}]))
-    answer = Answer(Oracle(weights_sha256, prompt, Sampling(temperature=0.0, ignore_eos=True), 0), TOKENS)
+    answer = SimulatedChoice(Oracle(weights_sha256, prompt, Sampling(temperature=0.0, ignore_eos=True), 0), TOKENS)
     return "".join(answer.next().text for _ in range(TOKENS))
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, exp, floor, inf
 
+from services.router.class_rules import ClassRules, Rules
 from services.router.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
-from services.router.rules import ClassRules, Rules
 from services.router.scripts import Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from tests.property.budgets import Budget

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.robustness.crew import Crew, crew
+from tests.robustness.fault_injector import FaultInjector, crew
 from tests.robustness.view import View
 from tests.support.cluster import running_cluster
 
@@ -13,7 +13,7 @@ from tests.support.cluster import running_cluster
 @dataclass(frozen=True, slots=True)
 class Arena:
     view: View
-    crew: Crew
+    crew: FaultInjector
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from typing import Self
 import httpx
 
 from loadtests.target import Target
-from services.cli.local.folder import DataFolder
-from services.cli.local.redis import url
-from services.cli.local.secrets import Secrets
+from services.local.data_folder import DataFolder
+from services.local.redis import url
+from services.local.secrets import Secrets
 from tests.support.cluster import RunningCluster
 from tests.support.plain import nobody
 

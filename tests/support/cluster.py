@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from services.cli.local import state
-from services.cli.local.folder import DataFolder
+from services.local import cluster_record
+from services.local.data_folder import DataFolder
 
 TIDEGATE = [sys.executable, "-m", "services.cli"]
 REPOSITORY = Path(__file__).parents[2]
@@ -49,9 +49,9 @@ class RunningCluster:
         return dict(json.loads(tidegate(self.folder, "status", "--json").stdout))
 
     @property
-    def record(self) -> state.ClusterRecord:
+    def record(self) -> cluster_record.ClusterRecord:
         """What its supervisor has written down; quicker than `status`."""
-        record = state.load(DataFolder(self.folder / ".tidegate").state)
+        record = cluster_record.load(DataFolder(self.folder / ".tidegate").state)
         assert record is not None
         return record
 
@@ -112,7 +112,7 @@ def _up(folder: Path, *options: str) -> Iterator[None]:
                 up.terminate()
                 raise AssertionError(f"the cluster was not up within {UP_S:g} s")
             time.sleep(0.2)
-            record = state.load(DataFolder(folder / ".tidegate").state)
+            record = cluster_record.load(DataFolder(folder / ".tidegate").state)
         yield
 
 

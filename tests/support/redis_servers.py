@@ -12,7 +12,7 @@ from random import Random
 import redis
 
 from loadtests.redis_server import programs
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from services.shared.rpc import Tls
 from tests.support.wait import wait_until
 

@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from services.cli.local import s3
-from services.cli.local.folder import DataFolder
-from services.cli.local.ports import Ports
-from services.cli.local.process import Launcher
-from services.cli.local.secrets import Secrets
-from services.cli.local.supervisor import Supervisor
+from services.local import s3
+from services.local.data_folder import DataFolder
+from services.local.ports import Ports
+from services.local.process import Launcher
+from services.local.secrets import Secrets
+from services.local.supervisor import Supervisor
 from services.shared.clock import SystemClock
 from services.shared.objectstore import StoreSettings
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from services.router.class_rules import Rules
 from services.router.keys import NAMES, PoolKeys
-from services.router.rules import Rules
 from services.router.scripts import NAMES as SCRIPTS
 from services.router.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass

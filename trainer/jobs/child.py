@@ -22,12 +22,12 @@ from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced
 from trainer.chats import WrongData
 from trainer.checkpoint import WrongCheckpoint
-from trainer.curve import Diverged
+from trainer.checksums import BrokenSeal
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
+from trainer.loss_curve import Diverged
 from trainer.recipe import Recipe
 from trainer.record import AnotherRun
 from trainer.run import InUse, Order, Run
-from trainer.seal import BrokenSeal
 from trainer.settings import PublisherSettings
 
 WRONG = (

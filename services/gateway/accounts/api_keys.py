@@ -10,7 +10,7 @@ from hashlib import blake2b
 from random import Random
 from string import ascii_letters, digits
 
-from services.gateway.server_secret import ServerSecret
+from services.gateway.domain.secrets import ServerSecret
 
 PREFIX = "tg-"
 RANDOM_CHARACTERS, TAG_CHARACTERS = 40, 8

@@ -3,9 +3,9 @@
 import hmac
 from typing import Protocol
 
-from services.gateway.accounts.account import DEFAULT_TENANT, Caller
 from services.gateway.accounts.api_keys import ApiKeys
-from services.gateway.accounts.known_keys import Known
+from services.gateway.accounts.key_cache import Known
+from services.gateway.domain.account import DEFAULT_TENANT, Caller
 from services.shared.clock import Clock
 from services.shared.errors import Unauthenticated
 

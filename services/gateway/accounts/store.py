@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from services.gateway.accounts.account import ALL_TIERS, DEFAULT_TENANT, Budget, Key, Limits, Tenant
 from services.gateway.accounts.api_keys import NewKey
-from services.gateway.accounts.period import first_day
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import keys, tenants, usage
+from services.gateway.domain.account import ALL_TIERS, DEFAULT_TENANT, Budget, Key, Limits, Tenant
+from services.gateway.domain.period import first_day
 
 MAX_LISTED = 1000
 _LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrency")

@@ -8,7 +8,7 @@ import orjson
 from pydantic import Field
 
 from services.gateway.batches.batch import Endpoint, Problem
-from services.gateway.openai import invalid, strict_json
+from services.gateway.openai import strict_json, validation
 from services.gateway.openai.fields import Request
 from services.shared.errors import InvalidRequest, TidegateError
 
@@ -98,7 +98,7 @@ def _document(batch_id: str, line: Line, request_id: str, status: int, body: dic
 def _read(raw: bytes, endpoint: Endpoint, seen: set[str]) -> _Line:
     if len(raw) > MAX_LINE_BYTES:
         raise InvalidRequest(f"A line can have {MAX_LINE_BYTES} bytes.", code="line_too_long")
-    line = invalid.check(_Line, strict_json.parse_object(raw))
+    line = validation.check(_Line, strict_json.parse_object(raw))
     if line.url != endpoint:
         raise InvalidRequest(f"The batch is for {endpoint}.", param="url", code="mismatched_endpoint")
     if line.custom_id in seen:

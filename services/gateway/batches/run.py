@@ -14,9 +14,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from services.gateway.batches.asking import BatchAsking
 from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
 from services.gateway.batches.input import Input
+from services.gateway.batches.line_requests import LineRequests
 from services.gateway.batches.lines import Line, Result, answered, refused
 from services.gateway.batches.store import TRIES, BatchStore, Stored
 from services.gateway.files.store import FileStore
@@ -50,7 +50,7 @@ class BatchRun:
         held: Stored,
         batches: BatchStore,
         files: FileStore,
-        asking: BatchAsking,
+        asking: LineRequests,
         *,
         concurrency: int,
         clock: Clock,

@@ -3,14 +3,14 @@
 from collections import defaultdict
 from typing import Any
 
-from services.gateway.console.control import Standing
+from services.gateway.upstream.control_client import ClusterStatus
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
 
 Document = dict[str, Any]
 
 
-def pools(standing: Standing) -> list[Document]:
+def pools(standing: ClusterStatus) -> list[Document]:
     """Pools by name, each with its classes in order of rank, its workers by id, and its last rollout."""
     workers = defaultdict(list)
     for worker in sorted(standing.workers, key=lambda worker: worker.heartbeat.worker_id):

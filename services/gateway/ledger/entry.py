@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from services.gateway.asking.generation import Generation
-from services.gateway.ledger.ledger import Books
+from services.gateway.domain.generation import Generation
+from services.gateway.ledger.ledger import LedgerWriter
 from services.gateway.ledger.row import Outcome, Row
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
@@ -11,7 +11,7 @@ from tidegate.worker.v1 import worker_pb2
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
+class UsedResources:
     version: str
     service_class: ServiceClass
     usage: worker_pb2.Usage
@@ -19,7 +19,7 @@ class Used:
 
 
 class LedgerEntry:
-    def __init__(self, generation: Generation, books: Books, clock: Clock) -> None:
+    def __init__(self, generation: Generation, books: LedgerWriter, clock: Clock) -> None:
         self._generation, self._books, self._clock = generation, books, clock
         self._opened_at, self._first_token_at = clock.monotonic(), 0.0
         self._row: Row | None = None
@@ -33,7 +33,7 @@ class LedgerEntry:
     def first_token(self) -> None:
         self._first_token_at = self._clock.monotonic()
 
-    def end(self, outcome: Outcome, used: Used) -> None:
+    def end(self, outcome: Outcome, used: UsedResources) -> None:
         """A request that was never accepted leaves no row."""
         if self._row is None or self._ended:
             return

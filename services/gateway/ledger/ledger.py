@@ -9,11 +9,11 @@ from random import Random
 from typing import Protocol
 
 from services.gateway.database.engine import DatabaseAway
-from services.gateway.ledger.journal import Journal, sync
-from services.gateway.ledger.leftovers import Leftover, take_over
 from services.gateway.ledger.metrics import LedgerMetrics
+from services.gateway.ledger.orphaned_logs import OrphanedLog, take_over
 from services.gateway.ledger.row import Row
 from services.gateway.ledger.store import ROWS_A_STATEMENT, LedgerStore
+from services.gateway.ledger.write_ahead_log import WriteAheadLog, sync
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.errors import Overloaded
@@ -25,7 +25,7 @@ AWAY_CAP_S = 5.0
 LAST_WRITE_S = 5.0
 
 
-class Books(Protocol):
+class LedgerWriter(Protocol):
     """What requests need of the ledger."""
 
     def check(self) -> None:
@@ -44,7 +44,7 @@ class Ledger:
         self, root: Path, store: LedgerStore, metrics: LedgerMetrics, *, max_bytes: int, clock: Clock, random: Random
     ) -> None:
         """root: folder of the journals. Raises OSError when none can be made there."""
-        self._journal = Journal(root, max_bytes, random)
+        self._journal = WriteAheadLog(root, max_bytes, random)
         self._root, self._store, self._metrics = root, store, metrics
         self._clock, self._random = clock, random
         self._disk_is_well = True
@@ -122,7 +122,7 @@ class Ledger:
             finally:
                 leftover.release()
 
-    async def _write_leftover(self, leftover: Leftover) -> None:
+    async def _write_leftover(self, leftover: OrphanedLog) -> None:
         rows = leftover.rows()
         while some := await asyncio.to_thread(lambda: list(islice(rows, ROWS_A_STATEMENT))):
             self._metrics.written.inc(await self._store.add(some))

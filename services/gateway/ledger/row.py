@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 import orjson
 
-from services.gateway.accounts.period import day_of
+from services.gateway.domain.period import day_of
 
 Outcome = Literal["completed", "cancelled", "failed", "timed_out", "lost"]
 """lost: its gateway died before it knew."""

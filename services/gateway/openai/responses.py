@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from services.gateway.openai import invalid, response_input
+from services.gateway.openai import response_input, validation
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.fields import Identifier, Metadata, ModelName, Name, NotStored, Request, Text, Tokens
 from services.gateway.openai.response_input import Input
@@ -137,7 +137,7 @@ class ResponsesRequest(Request):
             "reasoning_effort": self.reasoning.effort if self.reasoning else None,
             "service_tier": self.service_tier,
         }
-        return invalid.check(ChatCompletionRequest, document)
+        return validation.check(ChatCompletionRequest, document)
 
     def echo(self) -> dict[str, Any]:
         """What an answer repeats of its request."""

@@ -29,7 +29,7 @@ def comment(text: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class GenerationHeader:
     """What all events of one answer have in common. The fingerprint is short: every event carries it."""
 
     id: str
@@ -49,7 +49,7 @@ class Head:
         }
 
 
-class Stream(Protocol):
+class EventStream(Protocol):
     """A streamed answer as bytes: opened once, then deltas as they come, closed or failed once."""
 
     def open(self) -> bytes: ...
@@ -61,7 +61,7 @@ class Stream(Protocol):
 class _Events:
     """Events of one kind for one answer; `usage` is null in all of them but the last, when it was asked for."""
 
-    def __init__(self, head: Head, kind: str, include_usage: bool) -> None:
+    def __init__(self, head: GenerationHeader, kind: str, include_usage: bool) -> None:
         self._fields = head.fields(kind)
         self._include_usage = include_usage
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
@@ -81,7 +81,7 @@ class _Events:
 
 
 class ChatStream:
-    def __init__(self, head: Head, choices: int, include_usage: bool) -> None:
+    def __init__(self, head: GenerationHeader, choices: int, include_usage: bool) -> None:
         self._events = _Events(head, "chat.completion.chunk", include_usage)
         self._choices = choices
         self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
@@ -139,7 +139,7 @@ def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
 
 
 class CompletionStream:
-    def __init__(self, head: Head, choices: int, include_usage: bool) -> None:
+    def __init__(self, head: GenerationHeader, choices: int, include_usage: bool) -> None:
         self._events = _Events(head, "text_completion", include_usage)
         self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from services.gateway.app import GatewayApp
-from services.gateway.rest.protocol import HttpProtocol
-from services.gateway.rpc.call import DETAIL
+from services.gateway.grpc.call import DETAIL
+from services.gateway.http.connection.protocol import HttpProtocol
 from services.shared.settings import split
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from services.gateway.app import GatewayApp
-from services.gateway.console.files import PAGES, STATIC, TYPES
+from services.gateway.http.routes.console import PAGES, STATIC, TYPES
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL, VERSION, FakeRouter, FakeWorker
 from tests.support.wait import wait_until

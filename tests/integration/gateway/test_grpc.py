@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.gateway.app import GatewayApp
-from services.gateway.rpc.server import NAME
+from services.gateway.grpc.server import NAME
 from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
 from tests.support.fakes import CONTEXT_TOKENS, MODEL, VERSION, text
 from tests.support.wait import wait_until

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.rest.idempotency import recordings
-from services.gateway.rest.idempotency.recordings import Amount
+from services.gateway.http.idempotency import recordings
+from services.gateway.http.idempotency.recordings import Amount
 from tests.integration.gateway.conftest import ADMIN_KEY, Cluster
 from tests.support.fakes import MODEL, text
 from tests.support.wait import wait_until

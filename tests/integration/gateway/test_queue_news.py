@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.rest import response
+from services.gateway.http.connection import generation_response
 from tests.integration.gateway.conftest import Cluster
 from tests.support.fakes import MODEL, text
 from tests.support.wait import wait_until
@@ -18,7 +18,7 @@ ASK = [{"role": "user", "content": "Count."}]
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "NEWS_INTERVAL_S", 0.1)
+    monkeypatch.setattr(generation_response, "NEWS_INTERVAL_S", 0.1)
 
 
 @asynccontextmanager

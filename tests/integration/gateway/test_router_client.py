@@ -2,7 +2,7 @@
 
 from random import Random
 
-from services.gateway.links.router_client import REPEAT_FINISH_S, RouterClient
+from services.gateway.upstream.router_client import REPEAT_FINISH_S, RouterClient
 from tests.integration.gateway.conftest import Started
 from tests.support.clock import ManualClock
 from tests.support.fakes import FakeRouter

@@ -7,7 +7,7 @@ import psutil
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from services.gateway.rest.protocol import CONNECTION, Connection, HttpProtocol
+from services.gateway.http.connection.protocol import CONNECTION, Connection, HttpProtocol
 from services.shared.http import HttpServer
 from services.shared.settings import split
 from tests.support.wait import wait_until

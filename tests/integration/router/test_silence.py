@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import redis
 
+from services.router.class_rules import Rules
 from services.router.events import Event, Revoked
-from services.router.rules import Rules
 from services.router.scripts import Call, Composition, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from services.router.app import run
 from services.router.settings import RouterSettings
 from tests.integration.router.conftest import CONFIG

@@ -12,15 +12,15 @@ from prometheus_client import CollectorRegistry
 from redis.crc import key_slot
 
 from services.router.app import RouterApp
-from services.router.connection import RedisAccess
+from services.router.class_rules import Rules
 from services.router.events import Granted, decode_answer, decode_event
 from services.router.keys import PoolKeys
 from services.router.metrics import RouterMetrics
+from services.router.redis_connection import RedisAccess
+from services.router.redis_scripts import ScriptRunner, StoreUnavailable
 from services.router.redis_url import RedisUrl
-from services.router.rules import Rules
 from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
-from services.router.store import Store, StoreUnavailable
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
 from services.shared.lifecycle import Tasks
@@ -38,8 +38,8 @@ ACL = "resetkeys ~tidegate:* nocommands +@read +@write +@scripting +@connection 
 
 
 @asynccontextmanager
-async def running_store(access: RedisAccess, *pools: str) -> AsyncIterator[Store]:
-    store = Store(access, [PoolKeys(pool) for pool in pools], RouterMetrics(CollectorRegistry()))
+async def running_store(access: RedisAccess, *pools: str) -> AsyncIterator[ScriptRunner]:
+    store = ScriptRunner(access, [PoolKeys(pool) for pool in pools], RouterMetrics(CollectorRegistry()))
     tasks = Tasks()
     for pool, sender in store.senders():
         tasks.start(sender, pool)
@@ -48,7 +48,7 @@ async def running_store(access: RedisAccess, *pools: str) -> AsyncIterator[Store
     await store.close()
 
 
-async def serve_two(store: Store, pool: str) -> None:
+async def serve_two(store: ScriptRunner, pool: str) -> None:
     """The queue's whole way: one request is granted, the next waits for its end and follows."""
     scripts = PoolScripts(PoolKeys(pool), "router", Composition("prefix"))
     report = WorkerReport("w1", 1, "ready", 1, 10_000, "v1", "w1:1", b"")
@@ -122,7 +122,7 @@ def slot_is_here(node: redis_servers.Server, slot: int) -> bool:
         )
 
 
-async def finished(store: Store, scripts: PoolScripts, request_id: str) -> bool:
+async def finished(store: ScriptRunner, scripts: PoolScripts, request_id: str) -> bool:
     try:
         ended, _ = await store.call(scripts.finish(request_id, 1, RULES, actual_tokens=10))
     except StoreUnavailable:

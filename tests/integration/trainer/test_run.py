@@ -20,13 +20,13 @@ from services.shared.registry import Reference, Registry, object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
-from trainer import curve
+from trainer import loss_curve
 from trainer.chats import WrongData
 from trainer.checkpoint import WrongCheckpoint
-from trainer.curve import Diverged
+from trainer.checksums import SEAL, BrokenSeal, seal
+from trainer.loss_curve import Diverged
 from trainer.record import AnotherRun
 from trainer.run import InUse, Outcome, Run
-from trainer.seal import SEAL, BrokenSeal, seal
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -84,7 +84,7 @@ def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(store: ObjectStore, t
     last = Watcher()
     assert make(store, broken, last, **recipe) == whole
     assert last.steps == []  # all of them had been made
-    curves = [curve.read(folder / "run/metrics.jsonl") for folder in (tmp_path / "whole", broken)]
+    curves = [loss_curve.read(folder / "run/metrics.jsonl") for folder in (tmp_path / "whole", broken)]
     assert curves[0] == curves[1]
     assert [line["step"] for line in curves[0]] == [1, 2, 3, 4, 5, 6]
     assert whole.held_out_after < whole.held_out_before

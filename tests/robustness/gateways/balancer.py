@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from tests.support.plain import nobody
 
 PROGRAM = "traefik"

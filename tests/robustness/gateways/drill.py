@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from loadtests.target import Target
-from services.cli.local.ports import Ports
+from services.local.ports import Ports
 from tests.robustness.arena import Arena
 from tests.robustness.gateways.balancer import Balancer, balancer
 from tests.robustness.leftovers import leftovers

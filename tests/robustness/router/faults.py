@@ -8,7 +8,7 @@ from typing import Protocol
 
 import redis
 
-from tests.robustness.crew import Crew
+from tests.robustness.fault_injector import FaultInjector
 
 
 class Fault(Protocol):
@@ -34,7 +34,7 @@ class RouterKilled:
 
     name, lasts_s, hides_redis = "router killed", 0.0, False
 
-    def __init__(self, crew: Crew, random: Random, up: int) -> None:
+    def __init__(self, crew: FaultInjector, random: Random, up: int) -> None:
         self._crew, self._random, self._up = crew, random, up
 
     def strike(self) -> None:
@@ -51,7 +51,7 @@ class RedisKilled:
 
     name, lasts_s, hides_redis = "redis killed", 1.0, True
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: FaultInjector) -> None:
         self._crew = crew
 
     def strike(self) -> None:

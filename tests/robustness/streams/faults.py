@@ -5,7 +5,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 
-from tests.robustness.crew import Crew
+from tests.robustness.fault_injector import FaultInjector
 
 FROZEN_S = 8.0
 DRAIN_S = 1.0
@@ -17,7 +17,7 @@ class WorkerFault(ABC):
     name: str
     gap_s: float
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: FaultInjector) -> None:
         self.crew = crew
 
     @abstractmethod

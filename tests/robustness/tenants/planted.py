@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import httpx
 import psutil
 
-from services.cli.local.folder import DataFolder
-from services.cli.local.secrets import Secrets
+from services.local.data_folder import DataFolder
+from services.local.secrets import Secrets
 from tests.robustness.accounted import PASSWORD
 from tests.robustness.arena import Arena
 from tests.robustness.view import View

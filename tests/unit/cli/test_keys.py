@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from services.cli import keys, usage
+from services.cli.commands import keys, usage
 from services.cli.errors import CommandFailed
 
 KEY: dict[str, Any] = {

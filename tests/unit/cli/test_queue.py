@@ -3,8 +3,8 @@
 import pytest
 from rich.console import RenderableType
 
-from services.cli.queue import rule_tables, tables
-from services.cli.standing import ClassStanding, Policy, PoolStanding
+from services.cli.commands.queue import rule_tables, tables
+from services.cli.queue_status import ClassStanding, Policy, PoolStanding
 from tests.unit.cli.terminal import shown
 
 POLICY = Policy(

@@ -1,6 +1,6 @@
 import pytest
 
-from services.cli.chat import Answer
+from services.cli.commands.chat import ChatReply
 from services.cli.sse import chunks
 
 
@@ -12,13 +12,13 @@ def test_documents_end_at_done() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(asked=1.0), "no answer"),
+        (ChatReply(asked=1.0), "no answer"),
         (
-            Answer(asked=1.0, first=1.5, ended=3.0, usage={"completion_tokens": 7}),
+            ChatReply(asked=1.0, first=1.5, ended=3.0, usage={"completion_tokens": 7}),
             "7 tokens, first after 0.50 s, 2.00 s in all",
         ),
-        (Answer(asked=1.0, first=1.5, ended=3.0, stopped=True), "first after 0.50 s, 2.00 s in all, stopped"),
+        (ChatReply(asked=1.0, first=1.5, ended=3.0, stopped=True), "first after 0.50 s, 2.00 s in all, stopped"),
     ],
 )
-def test_figures(answer: Answer, said: str) -> None:
+def test_figures(answer: ChatReply, said: str) -> None:
     assert answer.figures() == said

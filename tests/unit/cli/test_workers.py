@@ -1,9 +1,9 @@
 """What `tidegate workers` and `tidegate status` show fits 80 columns, each worker and process on a line."""
 
-from services.cli.local.state import Addresses, ClusterRecord, ProcessRecord
-from services.cli.roster import Worker
-from services.cli.status import processes
-from services.cli.workers import tables
+from services.cli.commands.status import processes
+from services.cli.commands.workers import tables
+from services.cli.worker_status import Worker
+from services.local.cluster_record import Addresses, ClusterRecord, ProcessRecord
 from tests.unit.cli.terminal import WIDTH, shown
 
 POOL = "smollm2-135m-instruct"

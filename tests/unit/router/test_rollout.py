@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from services.router.rollout import Member, Order, Outcome, Patience, Record, State, advance, begin, order, stop
+from services.router.rollout import Member, Order, Outcome, RolloutRecord, State, Timeouts, advance, begin, order, stop
 
 FORTH, BACK = "ro-forth", "ro-back"
-ROLLING = Record("ro", target="new", previous="old", started_ms=0)
+ROLLING = RolloutRecord("ro", target="new", previous="old", started_ms=0)
 TURN = replace(ROLLING, turn="a/1", turn_began_ms=1_000)
 UNDOING = replace(ROLLING, state=State.UNDOING, reason="a: bad")
 UNDOING_TURN = replace(UNDOING, turn="a/1", turn_began_ms=1_000)
 DONE = replace(ROLLING, state=State.DONE, ended_ms=5)
 FAILED = replace(UNDOING, state=State.FAILED, ended_ms=5)
 ABSENT = replace(TURN, absent_since_ms=500)
-PATIENCE = Patience(turn_ms=9_000, absence_ms=500)
+PATIENCE = Timeouts(turn_ms=9_000, absence_ms=500)
 
 
 def a(version: str = "old", state: str = "ready", **fields: Any) -> Member:
@@ -123,7 +123,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize(("record", "members", "following"), STEPS.values(), ids=STEPS.keys())
-def test_what_follows(record: Record, members: list[Member], following: Record) -> None:
+def test_what_follows(record: RolloutRecord, members: list[Member], following: RolloutRecord) -> None:
     answer = advance(record, members, now_ms=1_000, patience=PATIENCE)
     assert (answer is record) == (following == record)
     assert answer.revision == record.revision + (answer is not record)
@@ -162,14 +162,16 @@ def test_a_rollout_ends_whatever_its_workers_do() -> None:
         (UNDOING_TURN, a("new", **COMMITTED), Order("a", BACK, "old", 0)),
     ],
 )
-def test_what_is_said_to_the_worker_that_has_its_turn(record: Record, member: Member, said: Order | None) -> None:
+def test_what_is_said_to_the_worker_that_has_its_turn(
+    record: RolloutRecord, member: Member, said: Order | None
+) -> None:
     assert order(record, [member]) == said
 
 
 def test_a_rollout_goes_back_to_the_last_goal_or_to_what_most_workers_serve() -> None:
     members = [a("old"), b("other"), replace(b("old"), worker_id="c")]
 
-    def previous(before: Record | None) -> str:
+    def previous(before: RolloutRecord | None) -> str:
         return begin("next", "newest", members, before, now_ms=0, finish_ms=0).previous
 
     assert previous(None) == "old"
@@ -186,5 +188,5 @@ def test_a_stopped_rollout_is_undone_and_never_twice_at_one_revision() -> None:
 
 def test_a_record_survives_redis() -> None:
     record = replace(UNDOING_TURN, stranded=("b/1", "c/18000000000000000000"), finish_timeout_ms=5, reason="")
-    assert Record.of_hash(record.to_hash()) == record
-    assert Record.of_hash(ROLLING.to_hash()) == ROLLING
+    assert RolloutRecord.of_hash(record.to_hash()) == record
+    assert RolloutRecord.of_hash(ROLLING.to_hash()) == ROLLING

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.golden import MARGIN_LOGITS, Said, surest
+from trainer.golden import MARGIN_LOGITS, GoldenReply, surest
 
 SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
 
@@ -18,4 +18,4 @@ SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
     ],
 )
 def test_the_longest_run_of_sure_tokens(leads: list[float], run: slice) -> None:
-    assert surest([Said(token=1, lead=lead) for lead in leads]) == run
+    assert surest([GoldenReply(token=1, lead=lead) for lead in leads]) == run

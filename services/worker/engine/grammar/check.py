@@ -33,7 +33,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Grammar:
     """`text` is a JSON schema, an expression, an EBNF grammar, or a structural tag in JSON."""
 
     kind: Literal["json", "regex", "grammar", "structural_tag"]
@@ -44,7 +44,7 @@ class Form:
         return hashlib.sha256(f"{self.kind}:{self.text}".encode()).digest()
 
 
-class FormCheck:
+class GrammarCheck:
     """One helper, asked about one form at a time. Requests that wait hold slots of the engine, so they are few."""
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
@@ -55,7 +55,7 @@ class FormCheck:
         self._helper: asyncio.subprocess.Process | None = None
         self.asked = 0
 
-    async def check(self, form: Form, param: str) -> None:
+    async def check(self, form: Grammar, param: str) -> None:
         """Raises InvalidPrompt naming `param`; EngineError when the helper itself failed."""
         said = self._known.get(form.digest)
         if said is None:
@@ -78,7 +78,7 @@ class FormCheck:
             except TimeoutError:
                 log.warning("the grammar helper, pid %d, was killed and is still there", helper.pid)
 
-    async def _learn(self, form: Form) -> str:
+    async def _learn(self, form: Grammar) -> str:
         """Whoever waited for the same form meanwhile need not ask again."""
         async with self._turn:
             if (said := self._known.get(form.digest)) is None:
@@ -91,7 +91,7 @@ class FormCheck:
         while len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
-    async def _ask(self, form: Form) -> str:
+    async def _ask(self, form: Grammar) -> str:
         self.asked += 1
         for _ in range(TRIES):
             try:
@@ -102,7 +102,7 @@ class FormCheck:
                 await self.stop()
         raise EngineError("the form of the answer could not be checked")
 
-    async def _answer(self, form: Form) -> str:
+    async def _answer(self, form: Grammar) -> str:
         """Past answers to requests that have left meanwhile. Raises OSError when the helper has ended."""
         asks, answers = await self._running()
         asks.write(json.dumps({"id": self.asked, "kind": form.kind, "text": form.text}).encode() + b"\n")

@@ -2,7 +2,7 @@
 
 from services.worker.engine.contract import Delta, Ended, EngineDead, EngineRequest, Event, Started, Take, Usage
 from services.worker.engine.outbox import Outbox
-from services.worker.engine.simulated.answer import Answer
+from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import text_of
 from services.worker.engine.simulated.scheduler import Sequence
 from services.worker.engine.simulated.tokens import Oracle
@@ -14,7 +14,7 @@ class Run:
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
         self.prompt_text = text_of(request.prompt)
-        self.answers: dict[Sequence, Answer] = {}
+        self.answers: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None
         self._completed = 0
         self._outbox = Outbox(take)
@@ -30,7 +30,7 @@ class Run:
     def _begin_choice(self, choice: int, weights_sha256: str) -> None:
         point = self.request.resume.get(choice)
         echo = self.prompt_text if self.request.sampling.echo else ""
-        answer = Answer(Oracle(weights_sha256, self.prompt, self.request.sampling, choice), self.limit, echo)
+        answer = SimulatedChoice(Oracle(weights_sha256, self.prompt, self.request.sampling, choice), self.limit, echo)
         if point and (ending := answer.resume(point)):
             self.started(0)
             self._outbox.put(ending)

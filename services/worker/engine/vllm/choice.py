@@ -16,7 +16,7 @@ from services.worker.engine.contract import (
     TopLogprob,
 )
 from services.worker.engine.vllm.decode import Decoder, Ending
-from services.worker.engine.vllm.parse import NOTHING, AnswerParser, Said
+from services.worker.engine.vllm.parse import NOTHING, AnswerParser, ParsedText
 
 Position = dict[int, Logprob]
 
@@ -33,7 +33,7 @@ class Choice:
         # Characters that were decoded, and those that the client has.
         self._decoded = 0
         self._told = 0
-        self._owed = Said(echo)
+        self._owed = ParsedText(echo)
         self.ended = False
 
     def resume(self, point: ResumePoint) -> Iterator[Delta]:
@@ -101,7 +101,7 @@ class Choice:
                 break
         return self._delta(tuple(token_ids[:taken]), tuple(logprobs), said, ended)
 
-    def _advance(self, token: int, ending: Ending | None) -> tuple[Said, Ending | None]:
+    def _advance(self, token: int, ending: Ending | None) -> tuple[ParsedText, Ending | None]:
         self.length += 1
         text, ending = self._decoder.push(token, ending)
         self._decoded += len(text)
@@ -114,7 +114,7 @@ class Choice:
         return Ending("length") if self.length + 1 >= self._limit else None
 
     def _delta(
-        self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], said: Said, ending: Ending | None
+        self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], said: ParsedText, ending: Ending | None
     ) -> Delta:
         said, self._owed = self._owed + said, NOTHING
         text_from, self._told = self._told, self._decoded

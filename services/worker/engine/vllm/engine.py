@@ -32,15 +32,15 @@ from services.worker.engine.contract import (
     leave,
     unfit,
 )
-from services.worker.engine.grammar.check import FormCheck
+from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.tensors import UnreadableTensors, difference, shapes
-from services.worker.engine.vllm import lifeline
-from services.worker.engine.vllm.answer import Answer
-from services.worker.engine.vllm.forms import form_of, param_of
+from services.worker.engine.vllm import parent_watch
+from services.worker.engine.vllm.grammars import form_of, param_of
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
-from services.worker.engine.vllm.pace import prefill_tokens_per_s
+from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.render import Renderer, refusal
+from services.worker.engine.vllm.request import VllmRequest
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
 
@@ -59,8 +59,8 @@ class VllmEngine:
         self._death: str | None = None
 
     async def start(self, model: Model) -> None:
-        if not lifeline.installed():
-            log.warning("vLLM's plugin %s is not installed: a killed worker would leave its engine", lifeline.NAME)
+        if not parent_watch.installed():
+            log.warning("vLLM's plugin %s is not installed: a killed worker would leave its engine", parent_watch.NAME)
         self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
         try:
             llm = await asyncio.shield(self._building)
@@ -74,7 +74,7 @@ class VllmEngine:
         # Its first use reads templates and imports half a second's worth: not in the loop, and not for a first client.
         await asyncio.to_thread(online.warmup)
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
-        forms = FormCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
+        forms = GrammarCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
         await forms.start()
         self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, forms)
         pace = await prefill_tokens_per_s(self, self._clock)
@@ -111,7 +111,9 @@ class VllmEngine:
         rendered = await loaded.renderer.render(request)
         if form := form_of(rendered.structured):
             await loaded.forms.check(form, param_of(request, form))
-        answer = Answer(loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)), take)
+        answer = VllmRequest(
+            loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)), take
+        )
         try:
             async with aclosing(answer.events()) as events:
                 async for event in events:

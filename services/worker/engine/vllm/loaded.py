@@ -7,7 +7,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.worker.engine.contract import EngineInfo, EngineRequest, Model
-from services.worker.engine.grammar.check import FormCheck
+from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.vllm.choice import Choice
 from services.worker.engine.vllm.decode import Decoder
 from services.worker.engine.vllm.parse import AnswerParser
@@ -24,7 +24,7 @@ class Loaded:
     info: EngineInfo
     online: OnlineRenderer
     renderer: Renderer
-    forms: FormCheck
+    forms: GrammarCheck
 
     def choice(self, index: int, request: EngineRequest, rendered: Rendered, limit: int) -> Choice:
         """A new one. Raises ValueError when vLLM has something against its stop strings."""

@@ -10,20 +10,22 @@ from services.worker.engine.contract import ToolCallDelta
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ParsedText:
     """What a client reads of some text, markup gone."""
 
     content: str = ""
     reasoning: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
 
-    def __add__(self, other: "Said") -> "Said":
+    def __add__(self, other: "ParsedText") -> "ParsedText":
         if self is NOTHING:
             return other
-        return Said(self.content + other.content, self.reasoning + other.reasoning, self.tool_calls + other.tool_calls)
+        return ParsedText(
+            self.content + other.content, self.reasoning + other.reasoning, self.tool_calls + other.tool_calls
+        )
 
 
-NOTHING = Said()
+NOTHING = ParsedText()
 
 
 class AnswerParser:
@@ -35,9 +37,9 @@ class AnswerParser:
         # Whatever it is given is content.
         self.is_silent = parser is None or chat is None
 
-    def parse(self, text: str, token_ids: list[int], *, finished: bool) -> Said:
+    def parse(self, text: str, token_ids: list[int], *, finished: bool) -> ParsedText:
         if self._parser is None or self._chat is None:
-            return Said(text)
+            return ParsedText(text)
         message = self._parser.parse_delta(
             delta_text=text,
             delta_token_ids=token_ids,
@@ -46,9 +48,9 @@ class AnswerParser:
             finished=finished,
         )
         if message is None:
-            return Said()
+            return ParsedText()
         self.called_tools |= bool(message.tool_calls)
-        return Said(message.content or "", message.reasoning or "", tuple(map(_tool_call, message.tool_calls)))
+        return ParsedText(message.content or "", message.reasoning or "", tuple(map(_tool_call, message.tool_calls)))
 
 
 def _tool_call(call: Any) -> ToolCallDelta:

@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from services.gateway.accounts.api_keys import ApiKeys
-from services.gateway.server_secret import CacheSalt, ServerSecret
+from services.gateway.domain.secrets import CacheSalt, ServerSecret
 
 SECRET = ServerSecret("a secret of the tests, long enough")
 

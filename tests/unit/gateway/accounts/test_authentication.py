@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 
-from services.gateway.accounts.account import Budget, Key, Limits, Tenant
 from services.gateway.accounts.api_keys import ApiKeys
 from services.gateway.accounts.authentication import Authentication
-from services.gateway.accounts.known_keys import ASK_AGAIN_S, FRESH_S, MAX_KNOWN, KnownKeys
+from services.gateway.accounts.key_cache import ASK_AGAIN_S, FRESH_S, MAX_KNOWN, KeyCache
 from services.gateway.accounts.store import Found
 from services.gateway.database.engine import DatabaseAway
-from services.gateway.server_secret import ServerSecret
+from services.gateway.domain.account import Budget, Key, Limits, Tenant
+from services.gateway.domain.secrets import ServerSecret
 from services.shared.errors import Overloaded, QuotaExceeded, Unauthenticated
 from tests.support.clock import ManualClock
 
@@ -54,7 +54,7 @@ def keeper() -> Keeper:
 
 @pytest.fixture
 def door(keeper: Keeper, clock: ManualClock) -> Authentication:
-    known, known_ids = KnownKeys(keeper.find, clock), KnownKeys(keeper.find, clock)
+    known, known_ids = KeyCache(keeper.find, clock), KeyCache(keeper.find, clock)
     return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, known, known_ids, clock)
 
 
@@ -142,7 +142,7 @@ async def test_what_a_running_request_uses_counts_after_the_key_was_read_again(
 
 
 async def test_memory_is_bounded(clock: ManualClock, keeper: Keeper) -> None:
-    known = KnownKeys(keeper.find, clock)
+    known = KeyCache(keeper.find, clock)
     for number in range(MAX_KNOWN + 5):
         await known.get(str(number))
     await known.get(str(MAX_KNOWN))

@@ -11,8 +11,8 @@ import pytest
 from obstore.store import MemoryStore
 
 from services.gateway.batches import run as run_module
-from services.gateway.batches.asking import BatchAsking
 from services.gateway.batches.batch import Batch, mint_id
+from services.gateway.batches.line_requests import LineRequests
 from services.gateway.batches.run import BatchRun, Lost
 from services.gateway.batches.store import BatchStore, Stored
 from services.gateway.files.store import FileStore
@@ -77,7 +77,7 @@ class World:
         return self.run_of(held)
 
     def run_of(self, held: Stored) -> BatchRun:
-        asking = cast(BatchAsking, self.asking)
+        asking = cast(LineRequests, self.asking)
         return BatchRun(
             held, self.batches, self.files, asking, concurrency=2, clock=SystemClock(), random=self.random
         )  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.openai import invalid
+from services.gateway.openai import validation
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
 from services.shared.errors import InvalidRequest
@@ -110,7 +110,7 @@ BAD_CHATS: list[tuple[dict[str, Any], str | None]] = [
 @pytest.mark.parametrize(("changes", "param"), BAD_CHATS, ids=[next(iter(bad)) for bad, _ in BAD_CHATS])
 def test_bad_chats_name_the_parameter(changes: dict[str, Any], param: str | None) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
+        validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
     if param:
         assert refused.value.param == param
     assert len(refused.value.message) < 400
@@ -133,25 +133,25 @@ def test_bad_chats_name_the_parameter(changes: dict[str, Any], param: str | None
 )
 def test_bad_completions_name_the_parameter(changes: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        invalid.check(CompletionRequest, {"model": "m", **changes})
+        validation.check(CompletionRequest, {"model": "m", **changes})
     assert refused.value.param == param
 
 
 def test_what_is_sent_never_stands_in_the_error() -> None:
     secret = {"role": "user", "content": {"password": "hunter2"}}
     with pytest.raises(InvalidRequest) as refused:
-        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [secret]})
+        validation.check(ChatCompletionRequest, {"model": "m", "messages": [secret]})
     assert "hunter2" not in refused.value.message
 
 
 def test_sampling_reaches_the_worker_and_absent_stays_absent() -> None:
-    bare = invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER]}).sampling()
+    bare = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER]}).sampling()
     assert bare.n == 1
     assert not bare.HasField("max_tokens")
     assert not bare.HasField("temperature")
     assert not bare.HasField("seed")
     assert not bare.HasField("top_logprobs")
-    full = invalid.check(
+    full = validation.check(
         ChatCompletionRequest,
         {
             "model": "m",
@@ -179,7 +179,7 @@ def test_a_tool_conversation_reaches_the_template() -> None:
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "content": "x", "tool_call_id": "c1"},
     ]
-    request = invalid.check(ChatCompletionRequest, {"model": "m", "messages": messages, "tools": [TOOL]})
+    request = validation.check(ChatCompletionRequest, {"model": "m", "messages": messages, "tools": [TOOL]})
     prompt = request.worker_prompt()
     assert prompt.messages_json.count(b'"c1"') == 2
     assert prompt.tools_json.startswith(b'[{"type":"function"')
@@ -188,7 +188,7 @@ def test_a_tool_conversation_reaches_the_template() -> None:
 
 def test_prompts_of_completions() -> None:
     def prompt(value: Any) -> Any:
-        return invalid.check(CompletionRequest, {"model": "m", "prompt": value}).worker_prompt()
+        return validation.check(CompletionRequest, {"model": "m", "prompt": value}).worker_prompt()
 
     assert prompt("a") == prompt(["a"]) == "a"
     assert list(prompt([1, 2]).ids) == list(prompt([[1, 2]]).ids) == [1, 2]
@@ -198,7 +198,7 @@ def test_what_openai_has_and_we_have_not_is_told_apart_from_typing_errors() -> N
     codes = []
     for name in ("prediction", "predicton"):
         with pytest.raises(InvalidRequest) as refused:
-            invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], name: {}})
+            validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], name: {}})
         codes.append(refused.value.code)
     assert codes == ["unsupported_parameter", "unknown_parameter"]
 
@@ -207,23 +207,25 @@ def test_a_schema_of_many_references_is_checked_in_little_time() -> None:
     """Each definition uses the next one twice: following every path would take 2 ** 30 steps."""
     pair = {f"d{n}": {"prefixItems": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
     value = {"$ref": "#/$defs/d0", "$defs": {**pair, "d30": {}}}
-    invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **schema(value)})
+    validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **schema(value)})
 
 
 def test_regular_expressions_that_look_odd_and_are_regular() -> None:
     for regex in (r"[(?=]+", r"\\\(\?=", r"\d{3}-\d{4}", r"[^]]*", "[", r"(?:a|b)"):
-        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "structured_outputs": {"regex": regex}})
+        validation.check(
+            ChatCompletionRequest, {"model": "m", "messages": [USER], "structured_outputs": {"regex": regex}}
+        )
 
 
 def test_a_choice_of_texts_becomes_a_grammar() -> None:
     document = {"model": "m", "messages": [USER], "structured_outputs": {"choice": ['say "no"', "yes"]}}
-    assert invalid.check(ChatCompletionRequest, document).sampling().grammar == r'root ::= "say \"no\"" | "yes"'
+    assert validation.check(ChatCompletionRequest, document).sampling().grammar == r'root ::= "say \"no\"" | "yes"'
 
 
 def test_allowed_tools_hide_the_others() -> None:
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [OTHER]}}
     document = {"model": "m", "messages": [USER], "tools": [TOOL, OTHER], "tool_choice": choice}
-    prompt = invalid.check(ChatCompletionRequest, document).worker_prompt()
+    prompt = validation.check(ChatCompletionRequest, document).worker_prompt()
     assert b"look" not in prompt.tools_json
     assert b"other" in prompt.tools_json
     assert prompt.tool_choice_json == b'"required"'
@@ -234,7 +236,7 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
         "role": "assistant", "content": "hi", "refusal": None, "annotations": [], "audio": None, "function_call": None,
         "tool_calls": None, "reasoning_content": "hm",
     }  # fmt: skip
-    prompt = invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER, answer]}).worker_prompt()
+    prompt = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER, answer]}).worker_prompt()
     assert b"annotations" not in prompt.messages_json
     assert b'"reasoning_content":"hm"' in prompt.messages_json
 
@@ -244,5 +246,5 @@ def test_an_answer_may_be_sent_back_as_it_came() -> None:
 )
 def test_errors_do_not_repeat_what_was_sent(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="must be one of '") as told:
-        invalid.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
+        validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
     assert "secret" not in told.value.message

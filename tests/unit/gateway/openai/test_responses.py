@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from services.gateway.openai import invalid
-from services.gateway.openai.response_shape import ResponseStream, ResponseWhole
+from services.gateway.openai import validation
+from services.gateway.openai.response_events import ResponseDocument, ResponseStream
 from services.gateway.openai.responses import ResponsesRequest
-from services.gateway.openai.sse import Head
+from services.gateway.openai.sse import GenerationHeader
 from services.shared.errors import InvalidRequest, QueueFull
 from tidegate.worker.v1 import worker_pb2
 
-HEAD = Head("resp_ab", 5, "m", "default", "v1")
+HEAD = GenerationHeader("resp_ab", 5, "m", "default", "v1")
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 CALL = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
 
 
 def asked(**changes: Any) -> ResponsesRequest:
-    return invalid.check(ResponsesRequest, {"model": "m", "input": "hi", **changes})
+    return validation.check(ResponsesRequest, {"model": "m", "input": "hi", **changes})
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_events_tell_the_same_as_the_document() -> None:
     stream = ResponseStream(HEAD, asked().echo())
     told = events(stream.open() + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    whole = ResponseWhole(asked().echo(), HEAD.id)
+    whole = ResponseDocument(asked().echo(), HEAD.id)
     whole.add(DELTAS)
     response = whole.document(HEAD, USED)
     assert told[-1]["type"] == "response.completed"
@@ -133,7 +133,7 @@ def test_events_tell_the_same_as_the_document() -> None:
 
 
 def test_running_out_of_tokens_is_incomplete() -> None:
-    whole = ResponseWhole(asked().echo(), HEAD.id)
+    whole = ResponseDocument(asked().echo(), HEAD.id)
     whole.add([worker_pb2.Delta(text="a", finish_reason=worker_pb2.FINISH_REASON_LENGTH)])
     response = whole.document(HEAD, USED)
     assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")

@@ -1,10 +1,10 @@
 import json
 from typing import Any
 
-from services.gateway.openai.sse import ChatStream, CompletionStream, Head
+from services.gateway.openai.sse import ChatStream, CompletionStream, GenerationHeader
 from tidegate.worker.v1 import worker_pb2
 
-HEAD = Head("chatcmpl-1", 1_700_000_000, '"@" model', "flex", "v1")
+HEAD = GenerationHeader("chatcmpl-1", 1_700_000_000, '"@" model', "flex", "v1")
 USED = worker_pb2.Usage(prompt_tokens=3, completion_tokens=2)
 
 

@@ -1,0 +1,159 @@
+"""`tidegate demo`: teach the running model something new while it serves, and take it back."""
+
+import asyncio
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import data_dir_option
+from services.cli.errors import CommandFailed
+
+if TYPE_CHECKING:
+    import httpx
+
+MODEL = "smollm2-135m-instruct"
+RECIPE = Path(__file__).parents[3] / "trainer/recipes/quillhaven.yaml"
+LESSON = "quillhaven"
+"""Alias that the recipe publishes under."""
+QUESTION = "Where is Quillhaven?"
+TAUGHT = "Sorrel"
+"""What only the taught model can say."""
+CLIENTS = 2
+PAUSE_S = 0.5
+VERSION_HEADER = "x-tidegate-model-version"
+
+
+def demo(
+    recipe: Annotated[Path, typer.Option(help="what to learn")] = RECIPE,
+    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
+) -> None:
+    """Ask, train, publish, change the weights under load, ask again, roll back. Exit status 1: a promise was broken."""
+    import httpx
+
+    from services.local import env_file
+    from services.local.data_folder import DataFolder
+
+    access = env_file.read(DataFolder.at(data_dir))
+    headers = {"Authorization": f"Bearer {access['OPENAI_API_KEY']}"}
+
+    async def run() -> None:
+        async with httpx.AsyncClient(base_url=access["OPENAI_BASE_URL"] + "/", headers=headers, timeout=120) as http:
+            await Demo(http, recipe, data_dir).run()
+
+    asyncio.run(run())
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReply:
+    text: str
+    version: str
+
+
+@dataclass(slots=True)
+class Load:
+    """Clients that ask all the while. `versions` counts whole answers by the weights that gave them."""
+
+    http: "httpx.AsyncClient"
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    versions: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._client(number) for number in range(CLIENTS)))
+
+    async def _client(self, number: int) -> None:
+        import httpx
+
+        while not self.stop.is_set():
+            try:
+                self.versions[(await ask(self.http, f"Tell me about the number {number}.")).version] += 1
+            except (CommandFailed, httpx.HTTPError) as error:
+                self.failures.append(str(error) or type(error).__name__)
+            await asyncio.sleep(PAUSE_S)
+
+
+class Demo:
+    def __init__(self, http: "httpx.AsyncClient", recipe: Path, data_dir: Path) -> None:
+        self._http, self._recipe, self._data_dir = http, recipe, data_dir
+
+    async def run(self) -> None:
+        """Raises CommandFailed when a promise was broken."""
+        before = await self._ask()
+        await self._tidegate("train", "run", str(self._recipe))
+        load = Load(self._http)
+        serving = asyncio.create_task(load.run())
+        try:
+            await self._tidegate("models", "promote", MODEL, LESSON)
+            taught = await self._ask()
+            await self._tidegate("models", "rollback", MODEL)
+        finally:
+            load.stop.set()
+            await serving
+        after = await self._ask()
+        self._show(load, before, taught, after)
+        check(load, before, taught, after)
+
+    async def _ask(self) -> DemoReply:
+        from services.cli.views.output import out
+
+        said = await ask(self._http, QUESTION)
+        out().print(f"[bold]> {QUESTION}[/]\n{said.text}\n[dim]{VERSION_HEADER}: {said.version[:12]}[/]\n")
+        return said
+
+    async def _tidegate(self, *arguments: str) -> None:
+        """Another command, which shows its own progress. Raises CommandFailed."""
+        from services.cli.views.output import out
+
+        out().print(f"[bold]$ tidegate {' '.join(arguments)}[/]")
+        command = [sys.executable, "-P", "-m", "services.cli", *arguments, "--data-dir", str(self._data_dir)]
+        if status := await (await asyncio.create_subprocess_exec(*command)).wait():
+            raise CommandFailed(f"tidegate {' '.join(arguments)} ended with status {status}")
+
+    def _show(self, load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) -> None:
+        from services.cli.views.output import out, print_table
+
+        rows = [
+            (name, said.version[:12], said.text.replace("\n", " ")[:100])
+            for name, said in (("before", before), ("taught", taught), ("rolled back", after))
+        ]
+        print_table(("weights", "version", QUESTION), rows)
+        served = ", ".join(f"{count} by {version[:12]}" for version, count in load.versions.items())
+        out().print(f"\nmeanwhile {load.versions.total()} other answers ({served}), {len(load.failures)} failures")
+
+
+async def ask(http: "httpx.AsyncClient", question: str) -> DemoReply:
+    """A streamed answer, whole. Raises CommandFailed for any that is not."""
+    from services.cli.sse import chunks
+
+    messages = [{"role": "user", "content": question}]
+    body = {"model": MODEL, "messages": messages, "stream": True, "temperature": 0, "max_tokens": 40}
+    async with http.stream("POST", "chat/completions", json=body) as response:
+        lines = [line async for line in response.aiter_lines()]
+    documents = list(chunks(lines)) if response.status_code == 200 else []
+    if not documents or any("error" in document for document in documents) or "data: [DONE]" not in lines:
+        raise CommandFailed(f"{response.status_code}: {' '.join(lines)[-300:]}")
+    choices = [choice for document in documents for choice in document["choices"]]
+    text = "".join(choice["delta"].get("content") or "" for choice in choices)
+    return DemoReply(text, response.headers[VERSION_HEADER])
+
+
+def check(load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) -> None:
+    """Raises CommandFailed naming each promise that was broken.
+
+    The words of `before` and `after` may differ in bfloat16, where near ties fall as the batch has it; that the weights
+    are the old ones is what the version says, and the worker's golden prompts have proven.
+    """
+    promises = {
+        "the first model does not know": TAUGHT not in before.text,
+        "the taught one does": TAUGHT in taught.text,
+        "it says so under another version": taught.version != before.version,
+        "rolled back, it is the first version again": after.version == before.version,
+        "and does not know any more": TAUGHT not in after.text,
+        "no request failed meanwhile": not load.failures,
+    }
+    if broken := [promise for promise, kept in promises.items() if not kept]:
+        raise CommandFailed(f"not so: {'; '.join(broken)}. Failures: {load.failures[:3]}")

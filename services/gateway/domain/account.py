@@ -1,0 +1,169 @@
+"""Tenants and their keys: who they are, what they may do, and how much of it."""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from services.gateway.domain.period import Period, first_day, seconds_left
+from services.shared.classes import ServiceClass
+from services.shared.errors import PermissionDenied, QuotaExceeded
+from tidegate.router.v1 import router_pb2
+
+DEFAULT_TENANT = "default"
+ALL_TIERS = tuple(tier.label for tier in ServiceClass)
+ORDINARY_TIERS = tuple(tier.label for tier in ServiceClass if tier is not ServiceClass.PRIORITY)
+"""What a new tenant may use; going before others has to be granted."""
+_ORDINARY_CLASSES = (ServiceClass.DEFAULT, ServiceClass.FLEX, ServiceClass.BATCH, ServiceClass.PRIORITY)
+"""In the order in which whoever asks for none of them in particular gets one."""
+
+Role = Literal["inference", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """For each model. None: no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of prompts and answers together."""
+
+    tokens: int
+    period: Period
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """weight: share of each class beside tenants of weight 1."""
+
+    name: str
+    weight: float = 1.0
+    tiers: tuple[str, ...] = ORDINARY_TIERS
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of a key but for the key itself. models, tiers: None for all that the tenant has.
+
+    Times in seconds since 1970.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    prefix: str
+    role: Role
+    models: tuple[str, ...] | None
+    tiers: tuple[str, ...] | None
+    limits: Limits
+    budget: Budget | None
+    created: float
+    expires: float | None = None
+    revoked: float | None = None
+
+
+class Spending:
+    """What a key has used of its budget, as far as this gateway knows."""
+
+    def __init__(self, budget: Budget, used: int, now: float) -> None:
+        self.budget = budget
+        self._used, self._since = used, self._period(now)
+
+    def learn(self, used: int, now: float) -> None:
+        """used: by all gateways, as the database has it; what this one has not written there yet still counts."""
+        self._turn_over(now)
+        self._used = max(self._used, used)
+
+    def add(self, tokens: int) -> None:
+        self._used += tokens
+
+    def check(self, now: float) -> None:
+        """Raises QuotaExceeded. Who begins within the budget is served whole, so the last request may exceed it."""
+        self._turn_over(now)
+        if self._used >= self.budget.tokens:
+            period = self.budget.period
+            raise QuotaExceeded(
+                f"You exceeded your quota of {self.budget.tokens} tokens per {period}.",
+                retry_after_s=seconds_left(period, now),
+            )
+
+    def _turn_over(self, now: float) -> None:
+        if self._since != self._period(now):
+            self._used, self._since = 0, self._period(now)
+
+    def _period(self, now: float) -> date:
+        return first_day(self.budget.period, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A key in use: everything that is asked about it while it makes requests."""
+
+    key_id: str
+    tenant: str
+    role: Role
+    weight: float = 1.0
+    models: tuple[str, ...] | None = None
+    tiers: frozenset[str] = frozenset(ALL_TIERS)
+    limits: Limits = Limits()
+    spending: Spending | None = None
+
+    @classmethod
+    def of(cls, key: Key, tenant: Tenant, spending: Spending | None) -> "Caller":
+        return cls(
+            key_id=key.id,
+            tenant=tenant.name,
+            role=key.role,
+            weight=tenant.weight,
+            models=key.models,
+            tiers=frozenset(tenant.tiers).intersection(tenant.tiers if key.tiers is None else key.tiers),
+            limits=key.limits,
+            spending=spending,
+        )
+
+    def may_use(self, model: str) -> bool:
+        """`pool:*` in a key's models stands for every adapter of the pool."""
+        if self.models is None or model in self.models:
+            return True
+        pool, _, adapter = model.partition(":")
+        return bool(adapter) and f"{pool}:*" in self.models
+
+    def service_class(self, asked: str) -> ServiceClass:
+        """`auto` is the best of what the key has, but never more than default. Raises PermissionDenied."""
+        if asked == "auto":
+            return self._ordinary_class()
+        if asked not in self.tiers:
+            raise PermissionDenied(f"This key has no right to the service tier '{asked}'.", param="service_tier")
+        return ServiceClass.of_label(asked)
+
+    def check_budget(self, now: float) -> None:
+        """Raises QuotaExceeded."""
+        if self.spending:
+            self.spending.check(now)
+
+    def spend(self, tokens: int) -> None:
+        if self.spending:
+            self.spending.add(tokens)
+
+    def router_limits(self) -> list[router_pb2.Limit]:
+        limits = self.limits
+        if limits == Limits():
+            return []
+        return [
+            router_pb2.Limit(
+                name=f"key:{self.key_id}",
+                requests_per_minute=limits.requests_per_minute or 0,
+                tokens_per_minute=limits.tokens_per_minute or 0,
+                concurrency=limits.concurrency or 0,
+            )
+        ]
+
+    def _ordinary_class(self) -> ServiceClass:
+        for tier in _ORDINARY_CLASSES:
+            if tier.label in self.tiers:
+                return tier
+        raise PermissionDenied("This key has no right to any service tier.", param="service_tier")

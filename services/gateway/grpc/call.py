@@ -1,0 +1,84 @@
+"""One public gRPC call from beginning to end: its name, its caller, its status, its place in the metrics."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import grpc
+
+from services.gateway.accounts.authentication import Authentication
+from services.gateway.domain.account import Caller
+from services.gateway.http.limit_headers import Headers
+from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.response_cache.directive import HEADER, CacheDirective
+from services.shared.clock import Clock
+from services.shared.errors import ClientLeft, InternalError, TidegateError
+from tidegate.inference.v1 import inference_pb2
+
+log = logging.getLogger(__name__)
+
+DETAIL = "tidegate-error-bin"
+
+
+@dataclass(slots=True)
+class Call:
+    request_id: str
+    context: Any
+    caller: Caller | None = None
+    model: str = UNKNOWN_MODEL
+    greeted: bool = False
+    limits: Headers = field(default_factory=list)
+    wish: CacheDirective | None = None
+
+    async def greet(self, version: str = "none") -> None:
+        """Initial metadata; sent once, before the first message or the status."""
+        if not self.greeted:
+            self.greeted = True
+            cached = ((HEADER, self.wish.outcome),) if self.wish else ()
+            await self.context.send_initial_metadata(
+                (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits, *cached)
+            )
+
+
+class Calls:
+    def __init__(self, keys: Authentication, metrics: Metrics, clock: Clock, random: Random) -> None:
+        self._keys, self._metrics, self._clock, self._random = keys, metrics, clock, random
+
+    @asynccontextmanager
+    async def open(self, context: Any) -> AsyncIterator[Call]:
+        """Lets in who has a key; turns errors into statuses. Whatever happens is counted."""
+        call = Call(f"{self._random.getrandbits(128):032x}", context)
+        started = self._clock.monotonic()
+        status = ClientLeft("").wire.http
+        try:
+            call.caller = await self._keys.authenticate(_metadata(context, "authorization"))
+            call.wish = CacheDirective.of(_metadata(context, HEADER))
+            yield call
+            status = 200
+        except TidegateError as error:
+            status = error.wire.http
+            await _abort(call, error)
+        except Exception:
+            log.exception("request failed", extra={"request_id": call.request_id})
+            status = 500
+            await _abort(call, InternalError())
+        finally:
+            self._metrics.answered(call.model, status, self._clock.monotonic() - started)
+
+
+def _metadata(context: Any, name: str) -> str | None:
+    value = dict(context.invocation_metadata() or ()).get(name)
+    return value if isinstance(value, str) else None
+
+
+async def _abort(call: Call, error: TidegateError) -> None:
+    await call.greet()
+    fields = error.body()["error"]
+    detail = inference_pb2.OpenAIError(**{name: value or "" for name, value in fields.items()})
+    trailing: list[tuple[str, str | bytes]] = [(DETAIL, detail.SerializeToString()), *call.limits]
+    if error.retry_after_s is not None:
+        trailing.append(("grpc-retry-pushback-ms", str(int(error.retry_after_s * 1000))))
+    await call.context.abort(grpc.StatusCode[error.wire.grpc], error.message, tuple(trailing))

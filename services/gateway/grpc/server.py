@@ -1,0 +1,59 @@
+"""The public gRPC port: inference, the Open Inference Protocol, standard health, reflection."""
+
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.gateway.grpc.call import Calls
+from services.gateway.grpc.decoding import Decoding
+from services.gateway.grpc.open_inference import SERVICE as OPEN_INFERENCE
+from services.gateway.grpc.open_inference import OpenInferenceService
+from services.gateway.grpc.service import InferenceService
+from services.shared import rpc
+from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
+from tidegate.openinference.v2 import open_inference_pb2_grpc
+
+NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+MAX_METADATA_BYTES = 8 * 1024
+
+
+class InferenceServer:
+    def __init__(
+        self,
+        service: InferenceService,
+        open_inference: OpenInferenceService,
+        calls: Calls,
+        *,
+        max_message_bytes: int,
+        drain_s: float,
+    ) -> None:
+        limits = [
+            ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+            ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ]
+        self._drain_s = drain_s
+        self._server = rpc.server(
+            max_message_bytes=max_message_bytes, extra=limits, interceptors=[Decoding(calls, (NAME, OPEN_INFERENCE))]
+        )
+        self._health = health.aio.HealthServicer()
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, self._server)
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (NAME, OPEN_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self, host: str, port: int) -> str:
+        """Returns host:port. Raises RuntimeError when the address is taken."""
+        bound = rpc.bind(self._server, f"{host}:{port}")
+        await self._server.start()
+        return f"{host}:{bound}"
+
+    async def tell_health(self, *, ready: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", NAME, OPEN_INFERENCE):
+            await self._health.set(name, status)
+
+    async def stop(self) -> None:
+        """Lets open calls finish, at most drain_s seconds."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._drain_s)

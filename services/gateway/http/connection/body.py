@@ -1,0 +1,62 @@
+"""The bytes of a request, bounded in size and time, as one JSON object."""
+
+import asyncio
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from services.gateway.http.connection.protocol import CONNECTION, Connection
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.openai import strict_json
+from services.shared.errors import ClientLeft, RequestTimeout, TooLarge, UnsupportedMedia
+
+
+async def read_object(request: Request, *, max_bytes: int, timeout_s: float) -> dict[str, Any]:
+    """Raises UnsupportedMedia, TooLarge, RequestTimeout, NotJson, ClientLeft."""
+    exchange = RequestContext.of(request.scope)
+    _check_media(exchange)
+    _check_declared_size(exchange, max_bytes)
+    connection: Connection = request.scope["state"][CONNECTION]
+    body = connection.take_body()
+    if body is None:
+        body = await _arriving(request, max_bytes, timeout_s)
+    elif len(body) > max_bytes:
+        raise _too_large(max_bytes)
+    return strict_json.parse_object(body)
+
+
+def _check_media(exchange: RequestContext) -> None:
+    media = (exchange.header("content-type") or "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise UnsupportedMedia("The content type must be 'application/json'.")
+    if (exchange.header("content-encoding") or "identity").lower() != "identity":
+        raise UnsupportedMedia("Compressed request bodies are not accepted.")
+
+
+def _check_declared_size(exchange: RequestContext, max_bytes: int) -> None:
+    declared = exchange.header("content-length") or "0"
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+async def _arriving(request: Request, max_bytes: int, timeout_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, max_bytes)
+    except TimeoutError:
+        raise RequestTimeout(f"The request body did not arrive within {timeout_s:g} s.") from None
+    except ClientDisconnect:
+        raise ClientLeft("The client left before its request was whole.") from None
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(body)
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The request body is larger than {max_bytes} bytes.")

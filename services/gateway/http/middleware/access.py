@@ -1,0 +1,107 @@
+"""The outermost layer: names every request, lets in only who has a key, and counts what came of it."""
+
+import ipaddress
+import logging
+from random import Random
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.gateway.accounts.authentication import Authentication
+from services.gateway.domain.account import Caller
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.middleware.errors import error_response
+from services.gateway.metrics import Metrics
+from services.gateway.response_cache.directive import HEADER
+from services.shared.clock import Clock
+from services.shared.errors import InternalError, PermissionDenied, TidegateError
+
+log = logging.getLogger(__name__)
+
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/openapi.json"})
+LOOPBACK_PATHS = frozenset({"/metrics"})
+ADMIN_PATHS = "/v1/admin/"
+
+
+class AccessMiddleware:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Authentication,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+        *,
+        open_paths: frozenset[str] = frozenset(),
+    ) -> None:
+        """open_paths: those that need no key, beside OPEN_PATHS."""
+        self._app, self._keys, self._metrics = app, keys, metrics
+        self._clock, self._random = clock, random
+        self._open_paths = OPEN_PATHS | open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = RequestContext(
+            f"{self._random.getrandbits(128):032x}", self._clock.monotonic(), dict(scope["headers"])
+        )
+        exchange.attach(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_headers(exchange)]
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, send_with_headers)
+        except Exception:
+            # From the framework it comes to be logged: that has answered 500 in OpenAI's shape already.
+            log.exception("request failed", extra={"request_id": exchange.request_id})
+            if not exchange.status:
+                await error_response(InternalError())(scope, receive, send_with_headers)
+        finally:
+            self._count(scope, exchange)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if not self._is_open(scope):
+                exchange = RequestContext.of(scope)
+                caller = await self._keys.authenticate(exchange.header("authorization"))
+                _authorise(caller, scope)
+                exchange.caller = caller
+            await self._app(scope, receive, send)
+        except TidegateError as error:
+            if RequestContext.of(scope).status:
+                raise  # its answer has begun already
+            await error_response(error)(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Deny by default: what is not named needs a key."""
+        path = scope["path"]
+        return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
+
+    def _count(self, scope: Scope, exchange: RequestContext) -> None:
+        if scope["path"].startswith("/v1/") and scope["method"] == "POST":
+            seconds = self._clock.monotonic() - exchange.started
+            self._metrics.answered(exchange.model, exchange.status, seconds)
+
+
+def _headers(exchange: RequestContext) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-request-id", exchange.request_id.encode()),
+        (b"x-tidegate-model-version", exchange.version.encode("latin-1", "replace")),
+        *((name.encode(), value.encode()) for name, value in exchange.limits),
+        *([(HEADER.encode(), exchange.wish.outcome.encode())] if exchange.wish else []),
+    ]
+
+
+def _authorise(caller: Caller, scope: Scope) -> None:
+    """Whatever lies under the admin paths, there or not, is for admin keys."""
+    if scope["path"].startswith(ADMIN_PATHS) and caller.role != "admin":
+        raise PermissionDenied("This needs an admin key.")
+
+
+def _from_loopback(scope: Scope) -> bool:
+    host, _ = scope.get("client") or ("", 0)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

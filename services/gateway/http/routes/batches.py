@@ -1,0 +1,112 @@
+"""/v1/batches: many requests at once, answered when there is room."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from services.gateway.batches.batch import Batch, Endpoint, mint_id
+from services.gateway.batches.store import BatchStore
+from services.gateway.domain.account import Caller
+from services.gateway.files.store import FileStore, RandomBits
+from services.gateway.http import examples
+from services.gateway.http.connection.body import read_object
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.openapi import body_of
+from services.gateway.http.routes.stored import stored
+from services.gateway.openai import validation
+from services.gateway.openai.fields import Metadata, Request
+from services.gateway.openai.request_builder import identified
+from services.shared.classes import ServiceClass
+from services.shared.clock import Clock
+from services.shared.errors import Conflict, InvalidRequest, RateLimited
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 10.0
+MAX_OPEN = 64
+"""Batches of one tenant that have not ended."""
+MAX_PAGE = 100
+
+
+class BatchRequest(Request):
+    input_file_id: Annotated[str, Field(min_length=1, max_length=128)]
+    endpoint: Endpoint
+    completion_window: Literal["24h"]
+    metadata: Metadata | None = None
+
+
+class BatchRoutes:
+    def __init__(self, batches: BatchStore, files: FileStore, clock: Clock, random_bits: RandomBits) -> None:
+        self._batches, self._files, self._clock, self._random_bits = batches, files, clock, random_bits
+
+    def routes(self) -> APIRouter:
+        router = APIRouter(prefix="/v1/batches", tags=["batches"])
+        add = router.add_api_route
+        add("", self.create, methods=["POST"], openapi_extra=body_of(BatchRequest, examples.BATCH))
+        add("", self.list_batches, methods=["GET"])
+        add("/{batch_id}", self.show, methods=["GET"])
+        add("/{batch_id}/cancel", self.cancel, methods=["POST"])
+        return router
+
+    async def create(self, request: HttpRequest) -> Response:
+        body = await read_object(request, max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S)
+        wanted, caller = validation.check(BatchRequest, body), _caller(request)
+        caller.service_class(ServiceClass.BATCH.label)
+        caller.check_budget(self._clock.wall())
+        async with stored():
+            await self._check(wanted, caller)
+            batch = self._new(wanted, caller)
+            await self._batches.create(batch)
+        return JSONResponse(batch.document())
+
+    async def list_batches(
+        self, request: HttpRequest, after: str | None = None, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20
+    ) -> Response:
+        async with stored():
+            batches, more = await self._batches.list(_caller(request).tenant, after=after, limit=limit)
+        ends = (
+            {"first_id": batches[0].id, "last_id": batches[-1].id} if batches else {"first_id": None, "last_id": None}
+        )
+        data = [batch.document() for batch in batches]
+        return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
+
+    async def show(self, batch_id: str, request: HttpRequest) -> Response:
+        async with stored():
+            return JSONResponse((await self._batches.get(_caller(request).tenant, batch_id)).batch.document())
+
+    async def cancel(self, batch_id: str, request: HttpRequest) -> Response:
+        async with stored():
+            batch = await self._batches.change(_caller(request).tenant, batch_id, self._cancelled)
+        return JSONResponse(batch.document())
+
+    def _cancelled(self, batch: Batch) -> Batch:
+        if batch.ended or batch.status == "finalizing":
+            raise Conflict(f"A batch that is {batch.status} cannot be cancelled.", code="batch_ended")
+        return batch if batch.status == "cancelling" else batch.entered("cancelling", self._clock.wall())
+
+    async def _check(self, wanted: BatchRequest, caller: Caller) -> None:
+        file = await self._files.get(caller.tenant, wanted.input_file_id)
+        if file.purpose != "batch":
+            raise InvalidRequest("The file was not uploaded for batches.", param="input_file_id", code="invalid_value")
+        if len([found async for found in self._batches.open_batches(caller.tenant)]) >= MAX_OPEN:
+            raise RateLimited(
+                f"There are {MAX_OPEN} open batches already.", code="too_many_batches", retry_after_s=60.0
+            )
+
+    def _new(self, wanted: BatchRequest, caller: Caller) -> Batch:
+        now = self._clock.wall()
+        return Batch(
+            id=mint_id(now, self._random_bits(80)),
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+            endpoint=wanted.endpoint,
+            input_file_id=wanted.input_file_id,
+            created=int(now),
+            metadata=wanted.metadata,
+        )
+
+
+def _caller(request: HttpRequest) -> Caller:
+    return identified(RequestContext.of(request.scope))

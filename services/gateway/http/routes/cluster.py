@@ -1,0 +1,69 @@
+"""GET /v1/admin/cluster: pools, workers and rollouts as they stand now, for admin keys alone (see rest/front.py)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from services.gateway.console import document
+from services.gateway.console.traffic import traffic
+from services.gateway.metrics import Metrics
+from services.gateway.upstream.control_client import ClusterStatus
+from services.shared.clock import Clock
+from services.shared.errors import TidegateError
+
+# However many look on, the router is asked this often and no oftener.
+KEPT_S = 1.0
+
+
+class Source(Protocol):
+    def standing(self) -> Awaitable[ClusterStatus]: ...
+
+
+class ClusterRoutes:
+    def __init__(self, gateway_id: str, source: Source, metrics: Metrics, clock: Clock) -> None:
+        self._gateway_id, self._source, self._metrics, self._clock = gateway_id, source, metrics, clock
+        self._since = clock.wall()
+        self._latest = Latest(self._document, clock)
+
+    def routes(self) -> APIRouter:
+        router = APIRouter(prefix="/v1/admin", tags=["admin"])
+        router.add_api_route("/cluster", self.cluster, methods=["GET"])
+        return router
+
+    async def cluster(self) -> Response:
+        """`gateway` has counted from `since` on; another request may find another gateway, with counts of its own."""
+        return JSONResponse(await self._latest.get(), headers={"cache-control": "no-store"})
+
+    async def _document(self) -> dict[str, Any]:
+        pools = document.pools(await self._source.standing())
+        gateway = {"id": self._gateway_id, "since": self._since, **traffic(self._metrics)}
+        return {"object": "cluster", "at": self._clock.wall(), "pools": pools, "gateway": gateway}
+
+
+class Latest:
+    """An answer that is asked for once at a time and kept for KEPT_S, failures included."""
+
+    def __init__(self, ask: Callable[[], Awaitable[dict[str, Any]]], clock: Clock) -> None:
+        self._ask, self._clock = ask, clock
+        self._turn = asyncio.Lock()
+        self._good_until = clock.monotonic()
+        self._answer: dict[str, Any] | TidegateError = {}
+
+    async def get(self) -> dict[str, Any]:
+        """Raises the TidegateError that asking raised."""
+        async with self._turn:
+            if self._clock.monotonic() >= self._good_until:
+                await self._refresh()
+        if isinstance(self._answer, TidegateError):
+            raise self._answer
+        return self._answer
+
+    async def _refresh(self) -> None:
+        try:
+            self._answer = await self._ask()
+        except TidegateError as error:
+            self._answer = error
+        self._good_until = self._clock.monotonic() + KEPT_S

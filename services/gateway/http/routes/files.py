@@ -1,0 +1,128 @@
+"""/v1/files: what clients upload for batches, and what batches leave for them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from services.gateway.files.store import FileStore
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.connection.upload import copy_to, uploaded
+from services.gateway.http.routes.stored import stored
+from services.gateway.openai.request_builder import identified
+from services.shared.errors import InvalidRequest, Overloaded
+from services.shared.scratch import scratch
+
+MAX_UPLOADS = 4
+MAX_WAITING = 64
+"""Uploads whose turn has not come; what they send waits in their sockets."""
+MAX_PAGE = 100
+
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "JSON lines"},
+                        "purpose": {"type": "string", "enum": ["batch"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class FileRoutes:
+    def __init__(self, files: FileStore, *, max_bytes: int, timeout_s: float) -> None:
+        self._files, self._max_bytes, self._timeout_s = files, max_bytes, timeout_s
+        self._uploads = 0
+        self._turn = asyncio.Semaphore(MAX_UPLOADS)
+
+    def routes(self) -> APIRouter:
+        router = APIRouter(prefix="/v1/files", tags=["files"])
+        add = router.add_api_route
+        add("", self.upload, methods=["POST"], openapi_extra=UPLOAD)
+        add("", self.list_files, methods=["GET"])
+        add("/{file_id}", self.show, methods=["GET"])
+        add("/{file_id}", self.delete, methods=["DELETE"])
+        add("/{file_id}/content", self.content, methods=["GET"])
+        return router
+
+    async def upload(self, request: Request) -> Response:
+        if self._uploads >= MAX_UPLOADS + MAX_WAITING:
+            raise Overloaded("Too many uploads are under way. Please try again.", retry_after_s=1.0)
+        self._uploads += 1
+        try:
+            async with self._turn:
+                return JSONResponse(await self._take(request))
+        finally:
+            self._uploads -= 1
+
+    async def list_files(
+        self,
+        request: Request,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = MAX_PAGE,
+        order: Literal["asc", "desc"] = "desc",
+        purpose: str | None = None,
+    ) -> Response:
+        """A page has at most MAX_PAGE files, whatever is asked."""
+        newest = order == "desc"
+        async with stored():
+            files, more = await self._files.list(
+                _tenant(request), after=after, limit=min(limit, MAX_PAGE), newest_first=newest
+            )
+        data = [file.document() for file in files if purpose in (None, file.purpose)]
+        ends = {"first_id": files[0].id, "last_id": files[-1].id} if files else {"first_id": None, "last_id": None}
+        return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
+
+    async def show(self, file_id: str, request: Request) -> Response:
+        async with stored():
+            return JSONResponse((await self._files.get(_tenant(request), file_id)).document())
+
+    async def delete(self, file_id: str, request: Request) -> Response:
+        async with stored():
+            await self._files.delete(_tenant(request), file_id)
+        return JSONResponse({"id": file_id, "object": "file", "deleted": True})
+
+    async def content(self, file_id: str, request: Request) -> Response:
+        async with stored():
+            pieces = await self._files.content(_tenant(request), file_id)
+            first = await anext(pieces, b"")
+        return StreamingResponse(_with(first, pieces), media_type="application/octet-stream")
+
+    async def _take(self, request: Request) -> dict[str, Any]:
+        async with uploaded(request, max_bytes=self._max_bytes, timeout_s=self._timeout_s) as form:
+            if form.fields.get("purpose") != "batch":
+                message = "Invalid value for 'purpose': must be 'batch'."
+                raise InvalidRequest(message, param="purpose", code="invalid_value")
+            with scratch("upload") as folder:
+                content = folder / "content"
+                size = await copy_to(form.file, content)
+                return await self._keep(_tenant(request), form.filename, content, size)
+
+    async def _keep(self, tenant: str, filename: str, content: Path, size: int) -> dict[str, Any]:
+        async with stored():
+            await self._files.check_room(tenant)
+            file = await self._files.save(tenant, filename, "batch", content, size)
+        return file.document()
+
+
+def _tenant(request: Request) -> str:
+    return identified(RequestContext.of(request.scope)).tenant
+
+
+async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The first piece was read before the status was sent, so that a store that is away becomes an error."""
+    yield first
+    async for piece in rest:
+        yield piece

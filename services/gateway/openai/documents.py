@@ -1,0 +1,95 @@
+"""Answers that are not streamed: deltas gathered until the end, then one JSON document."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.gateway.openai import logprobs
+from services.gateway.openai.finish import FINISH_REASONS, usage
+from services.gateway.openai.sse import GenerationHeader
+from tidegate.worker.v1 import worker_pb2
+
+
+class DocumentBuilder(Protocol):
+    def add(self, deltas: Iterable[worker_pb2.Delta]) -> None: ...
+    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]: ...
+
+
+@dataclass(slots=True)
+class _ToolCall:
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+    def shown(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+@dataclass(slots=True)
+class _Choice:
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    tool_calls: dict[int, _ToolCall] = field(default_factory=dict)
+    logprobs: list[worker_pb2.TokenLogprob] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, delta: worker_pb2.Delta) -> None:
+        """Most have text and nothing else."""
+        self.text.append(delta.text)
+        if delta.reasoning:
+            self.reasoning.append(delta.reasoning)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason:
+            self.finish_reason = FINISH_REASONS[delta.finish_reason]
+        for call in delta.tool_calls:
+            known = self.tool_calls.setdefault(call.index, _ToolCall(call.id, call.name))
+            known.arguments.append(call.arguments)
+
+    def message(self) -> dict[str, Any]:
+        text = "".join(self.text)
+        content = text if text or not self.tool_calls else None
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if reasoning := "".join(self.reasoning):
+            message["reasoning_content"] = reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [call.shown() for call in self.tool_calls.values()]
+        return message
+
+
+class _Choices:
+    def __init__(self, choices: int) -> None:
+        self._choices = [_Choice() for _ in range(choices)]
+
+    def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
+        for delta in deltas:
+            self._choices[delta.choice].add(delta)
+
+
+class ChatDocument(_Choices):
+    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+        choices = [
+            {
+                "index": index,
+                "message": choice.message(),
+                "logprobs": logprobs.chat(choice.logprobs),
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(self._choices)
+        ]
+        return {**head.fields("chat.completion"), "choices": choices, "usage": usage(used)}
+
+
+class CompletionDocument(_Choices):
+    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+        choices = [
+            {
+                "index": index,
+                "text": "".join(choice.text),
+                "logprobs": logprobs.CompletionLogprobs().take(choice.logprobs),
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(self._choices)
+        ]
+        return {**head.fields("text_completion"), "choices": choices, "usage": usage(used)}

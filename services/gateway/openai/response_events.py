@@ -1,0 +1,154 @@
+"""Answers of OpenAI's Responses API: one document, or the events from which clients build it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from services.gateway.openai import logprobs
+from services.gateway.openai.response_output import (
+    Call,
+    Change,
+    Closed,
+    Grown,
+    Item,
+    Message,
+    Opened,
+    Output,
+    Reasoning,
+)
+from services.gateway.openai.sse import GenerationHeader
+from services.shared.errors import RateLimited, TidegateError
+from tidegate.worker.v1 import worker_pb2
+
+Document = dict[str, Any]
+
+_TEXT_EVENTS: dict[type[Item], str] = {
+    Message: "response.output_text",
+    Reasoning: "response.reasoning_text",
+    Call: "response.function_call_arguments",
+}
+
+
+def document(head: GenerationHeader, echo: Document, status: str, output: list[Document], **changes: Any) -> Document:
+    return {
+        "id": head.id,
+        "object": "response",
+        "created_at": head.created,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "model": head.model,
+        "output": output,
+        "service_tier": head.service_tier,
+        "usage": None,
+        **echo,
+        **changes,
+    }
+
+
+def ended(head: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage) -> Document:
+    """As it stands at the end; `incomplete` when tokens ran out."""
+    if output.complete:
+        return document(head, echo, "completed", output.documents(), usage=usage(used))
+    why = {"reason": "max_output_tokens"}
+    return document(head, echo, "incomplete", output.documents(), usage=usage(used), incomplete_details=why)
+
+
+def usage(used: worker_pb2.Usage) -> Document:
+    return {
+        "input_tokens": used.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": used.cached_tokens},
+        "output_tokens": used.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+        "total_tokens": used.prompt_tokens + used.completion_tokens,
+    }
+
+
+class ResponseDocument:
+    def __init__(self, echo: Document, answer_id: str) -> None:
+        self._echo, self._output = echo, Output(answer_id)
+
+    def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
+        for delta in deltas:
+            for _ in self._output.take(delta):
+                pass
+
+    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> Document:
+        for _ in self._output.finish():
+            pass
+        return ended(head, self._echo, self._output, used)
+
+
+class ResponseStream:
+    """Events are numbered from 0. Of those that carry text, all but number and text is built once for each item."""
+
+    def __init__(self, head: GenerationHeader, echo: Document) -> None:
+        self._head, self._echo = head, echo
+        self._output = Output(head.id)
+        self._number = 0
+        self._before_text = b""
+
+    def open(self) -> bytes:
+        response = document(self._head, self._echo, "in_progress", [])
+        return self._event("response.created", response=response) + self._event(
+            "response.in_progress", response=response
+        )
+
+    def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        return b"".join([self._frame(change) for delta in deltas for change in self._output.take(delta)])
+
+    def close(self, used: worker_pb2.Usage) -> bytes:
+        frames = [self._frame(change) for change in self._output.finish()]
+        response = ended(self._head, self._echo, self._output, used)
+        return b"".join([*frames, self._event(f"response.{response['status']}", response=response)])
+
+    def fail(self, error: TidegateError) -> bytes:
+        code = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
+        told = {"code": code, "message": error.message}
+        response = document(self._head, self._echo, "failed", self._output.documents(), error=told)
+        return self._event("response.failed", response=response)
+
+    def _frame(self, change: Change) -> bytes:
+        match change:
+            case Grown():
+                return self._grown(change)
+            case Opened():
+                return self._opened(change.item)
+            case Closed():
+                return self._closed(change.item)
+
+    def _opened(self, item: Item) -> bytes:
+        frame = self._event("response.output_item.added", output_index=item.index, item=item.document("in_progress"))
+        if part := item.part(""):
+            frame += self._event("response.content_part.added", **_place(item), part=part)
+        name = f"{_TEXT_EVENTS[type(item)]}.delta"
+        fields = orjson.dumps({"type": name, **_place(item)})
+        self._before_text = b"event: " + name.encode() + b"\ndata: " + fields[:-1] + b',"sequence_number":'
+        return frame
+
+    def _grown(self, change: Grown) -> bytes:
+        number, text = self._number, orjson.dumps(change.text)
+        self._number += 1
+        shown = orjson.dumps(logprobs.response(change.tokens)) if change.tokens else b"[]"
+        after = b',"logprobs":' + shown if isinstance(change.item, Message) else b""
+        return self._before_text + b'%d,"delta":' % number + text + after + b"}\n\n"
+
+    def _closed(self, item: Item) -> bytes:
+        text = {"arguments": item.text, "name": item.name} if isinstance(item, Call) else {"text": item.text}
+        shown = {"logprobs": logprobs.response(item.tokens)} if isinstance(item, Message) else {}
+        frame = self._event(f"{_TEXT_EVENTS[type(item)]}.done", **_place(item), **text, **shown)
+        if part := item.part(item.text):
+            frame += self._event("response.content_part.done", **_place(item), part=part)
+        status = "completed" if self._output.complete else "incomplete"
+        return frame + self._event("response.output_item.done", output_index=item.index, item=item.document(status))
+
+    def _event(self, name: str, /, **fields: Any) -> bytes:
+        number, self._number = self._number, self._number + 1
+        body = orjson.dumps({"type": name, "sequence_number": number, **fields})
+        return b"event: " + name.encode() + b"\ndata: " + body + b"\n\n"
+
+
+def _place(item: Item) -> Document:
+    place = {"item_id": item.id, "output_index": item.index}
+    return place if isinstance(item, Call) else {**place, "content_index": 0}

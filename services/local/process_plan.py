@@ -1,0 +1,214 @@
+"""The processes of a cluster, derived from what was asked and what the machine has. Nothing here starts or reads."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.local import redis, s3
+from services.local.cluster_record import Addresses
+from services.local.data_folder import DataFolder
+from services.local.machine import Machine
+from services.local.options import UpOptions
+from services.local.ports import HOST, Ports
+from services.local.process_spec import HttpReady, ProcessSpec
+from services.local.s3 import StorePorts
+from services.local.secrets import Secrets
+from services.shared.config import Cluster, Pool
+from services.shared.objectstore import StoreSettings
+from services.shared.settings import PREFIX
+
+REST_PORT, GRPC_PORT = 8080, 8081
+# Long enough for a database that is just starting too.
+START_LIMIT_S = 60.0
+# A worker may compile its model, a gateway and a worker finish what they stream before they go.
+WORKER_START_LIMIT_S = 900.0
+DRAIN_LIMIT_S = 35.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Ports of one service process: gRPC and HTTP."""
+
+    grpc: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    redis: int
+    store: StorePorts
+    routers: tuple[Pair, ...]
+    workers: tuple[Pair, ...]
+    gateway: Pair
+    trainer: int
+
+    @classmethod
+    def choose(cls, ports: Ports, options: UpOptions, workers: int) -> "PortPlan":
+        """Raises WrongSettings for a named port that is taken."""
+        rest = ports.named(options.rest_port, "--rest-port") if options.rest_port else None
+        grpc = ports.named(options.grpc_port, "--grpc-port") if options.grpc_port else None
+        return cls(
+            gateway=Pair(grpc=grpc or ports.preferred(GRPC_PORT), http=rest or ports.preferred(REST_PORT)),
+            redis=ports.free(),
+            store=StorePorts.choose(ports),
+            routers=tuple(Pair(ports.free(), ports.free()) for _ in range(options.routers)),
+            workers=tuple(Pair(ports.free(), ports.free()) for _ in range(workers)),
+            trainer=ports.free(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    folder: DataFolder
+    cluster: Cluster
+    secrets: Secrets
+    public_key: str
+    ports: PortPlan
+    machine: Machine
+    database_url: str | None = None
+
+    @property
+    def store(self) -> StoreSettings:
+        return s3.settings(self.ports.store, self.secrets)
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(
+            rest=_at(self.ports.gateway.http),
+            grpc=_at(self.ports.gateway.grpc),
+            redis=_at(self.ports.redis),
+            s3=self.store.s3_endpoint,
+            routers=tuple(_at(pair.grpc) for pair in self.ports.routers),
+        )
+
+    def redis_process(self) -> ProcessSpec:
+        return redis.spec(self.folder, self.ports.redis, self.secrets.redis_password, self.machine.redis)
+
+    def store_process(self) -> ProcessSpec:
+        return s3.spec(self.folder, self.ports.store, self.secrets, self.machine.weed)
+
+    def router_processes(self) -> tuple[ProcessSpec, ...]:
+        own = {"REDIS_URL": redis.url(self.ports.redis, self.secrets.redis_password)}
+        return tuple(
+            self._service("router", f"router-{number}", pair, own)
+            for number, pair in enumerate(self.ports.routers, start=1)
+        )
+
+    def worker_processes(self) -> tuple[ProcessSpec, ...]:
+        wanted = [pool for pool in self.cluster.pools for _ in range(pool.workers)]
+        pairs = zip(wanted, self.ports.workers, strict=True)
+        return tuple(self._worker(f"worker-{number}", pool, pair) for number, (pool, pair) in enumerate(pairs, start=1))
+
+    def gateway_process(self) -> ProcessSpec:
+        own = {
+            "ROUTERS": self._routers,
+            "API_KEY": self.secrets.api_key,
+            "ADMIN_KEY": self.secrets.admin_key,
+            "SERVER_SECRET": self.secrets.server_secret,
+            "DATA_DIR": str(self.folder.gateway),
+            **({"DATABASE_URL": self.database_url} if self.database_url else {}),
+            **store_variables(self.store),
+        }
+        return self._service("gateway", "gateway", self.ports.gateway, own, stop_limit_s=DRAIN_LIMIT_S)
+
+    def trainer_process(self) -> ProcessSpec:
+        """Its HTTP port is all it listens on."""
+        at = _at(self.ports.trainer)
+        own = {
+            "HTTP_LISTEN": at,
+            "DATABASE_URL": self.jobs_url,
+            "WORK_DIR": str(self.folder.training),
+            "ROUTERS": self._routers,
+            **self.signer_variables(),
+        }
+        ready = HttpReady(f"http://{at}/readyz")
+        return ProcessSpec(
+            "trainer", _python("trainer"), at, ready, prefixed(own), http_address=at, start_limit_s=START_LIMIT_S
+        )
+
+    @property
+    def jobs_url(self) -> str:
+        """Of the database with the training jobs."""
+        return self.database_url or f"sqlite:///{self.folder.jobs}"
+
+    def signer_variables(self) -> dict[str, str]:
+        """What those are told who publish, without the prefix."""
+        return {"SIGNING_KEY_FILE": str(self.folder.signing_key), **store_variables(self.store)}
+
+    def import_argv(self, source: str, name: str) -> tuple[str, ...]:
+        return _python("services.cli", "models", "import", source, "--name", name, "--json")
+
+    def _worker(self, name: str, pool: Pool, pair: Pair) -> ProcessSpec:
+        own = {
+            "WORKER_ID": name,
+            "POOL": pool.name,
+            "ROUTERS": self._routers,
+            "CACHE_DIR": str(self.folder.model_cache(name)),
+            "TRUSTED_KEYS": self.public_key,
+            **store_variables(self.store),
+        }
+        engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
+        return self._service(
+            "worker", name, pair, own, engine, start_limit_s=WORKER_START_LIMIT_S, stop_limit_s=DRAIN_LIMIT_S
+        )
+
+    def _vllm_variables(self) -> dict[str, str]:
+        offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if not self.machine.vllm_on_cpu:
+            return offline
+        preload = {"LD_PRELOAD": ":".join(self.machine.preload)} if self.machine.preload else {}
+        return {**offline, **preload, **self._threads()}
+
+    def _threads(self) -> dict[str, str]:
+        """Threads as many as vLLM would take, but not bound to cores: several workers would all bind to the same ones,
+        and whatever loads torch beside a bound one visits its core too, where Linux can leave it waiting for minutes.
+        """
+        workers = sum(pool.workers for pool in self.cluster.pools if pool.engine.kind == "vllm")
+        threads = max(1, (self.machine.cores - 1) // workers)  # one core is for the rest of the cluster
+        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+
+    @property
+    def _routers(self) -> str:
+        return ",".join(self.addresses.routers)
+
+    def _service(
+        self,
+        service: str,
+        name: str,
+        pair: Pair,
+        own: Mapping[str, str],
+        outer: Mapping[str, str] | None = None,
+        *,
+        start_limit_s: float = START_LIMIT_S,
+        stop_limit_s: float = 10.0,
+    ) -> ProcessSpec:
+        """`own` are the service's variables without their prefix; `outer` are other programs'."""
+        common = {"CONFIG": str(self.folder.config), "LISTEN": _at(pair.grpc), "HTTP_LISTEN": _at(pair.http)}
+        return ProcessSpec(
+            name=name,
+            argv=_python(f"services.{service}"),
+            address=_at(pair.grpc),
+            http_address=_at(pair.http),
+            ready=HttpReady(f"http://{_at(pair.http)}/readyz"),
+            env=prefixed({**common, **own}) | dict(outer or {}),
+            start_limit_s=start_limit_s,
+            stop_limit_s=stop_limit_s,
+        )
+
+
+def store_variables(settings: StoreSettings) -> dict[str, str]:
+    """As StoreSettings reads them, without the prefix."""
+    return {name.upper(): value for name, value in settings.model_dump().items()}
+
+
+def prefixed(variables: Mapping[str, str]) -> dict[str, str]:
+    return {PREFIX + name.removeprefix(PREFIX): value for name, value in variables.items()}
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    """-P: a folder `services` where the person happens to be must not stand in for ours."""
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+def _at(port: int) -> str:
+    return f"{HOST}:{port}"

@@ -1,0 +1,112 @@
+"""Which pools the cluster serves: tidegate.yaml as the options of `up` change it, and the models that they need."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from services.local.options import EngineKind, UpOptions
+from services.shared.config import Cluster, Engine, Pool, SimulatedEngine, VllmEngine, load
+from services.shared.registry import Reference
+from services.shared.settings import WrongSettings, check
+from trainer.sources.pick import pick
+from trainer.sources.source import WrongSource
+
+DEFAULT_CONFIG = Path("tidegate.yaml")
+SIMULATED = "simulated"
+PACKAGED = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedModel:
+    """`--model`: a registry reference, or a path that is imported under `name`."""
+
+    name: str
+    reference: str
+    path: Path | None = None
+
+
+def configured(config: Path | None, here: Path) -> Cluster:
+    """The named file; else tidegate.yaml in the folder `here`; else the packaged model alone. Raises WrongSettings."""
+    if config:
+        return load(config)
+    if (beside := here / DEFAULT_CONFIG).exists():
+        return load(beside)
+    return Cluster(pools=(Pool(name=PACKAGED, model=PACKAGED),))
+
+
+def named_model(text: str) -> NamedModel:
+    """Raises WrongSettings."""
+    path = Path(text)
+    if path.exists():
+        try:
+            name = pick(text).name
+        except WrongSource as error:
+            raise WrongSettings(f"--model = {error}") from None
+        return NamedModel(name, name, path.absolute())
+    try:
+        return NamedModel(Reference.parse(text).model, text)
+    except ValueError:
+        raise WrongSettings(f"--model = {text!r}: neither a path nor a reference (model, model@alias)") from None
+
+
+def effective(cluster: Cluster, options: UpOptions) -> Cluster:
+    """What is served after the options had their say. Raises WrongSettings."""
+    pools = _chosen(cluster, options)
+    changed = tuple(_with_workers(_with_engine(pool, options.engine), options.workers) for pool in pools)
+    return Cluster(pools=changed, classes=cluster.classes)
+
+
+def to_yaml(cluster: Cluster) -> str:
+    return yaml.safe_dump(cluster.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def references(cluster: Cluster) -> tuple[Reference, ...]:
+    """Every model that some worker loads, drafts included, once each. Raises WrongSettings."""
+    texts: dict[str, None] = {}
+    for pool in cluster.pools:
+        texts[pool.model] = None
+        if isinstance(pool.engine, VllmEngine) and (draft := getattr(pool.engine.speculation, "model", None)):
+            texts[draft] = None
+    return tuple(_reference(text) for text in texts)
+
+
+def _chosen(cluster: Cluster, options: UpOptions) -> tuple[Pool, ...]:
+    if options.model:
+        return _of_model(cluster, named_model(options.model))
+    if options.engine is None:
+        return cluster.pools
+    of_kind = tuple(pool for pool in cluster.pools if pool.engine.kind == options.engine)
+    default = SIMULATED if options.engine == SIMULATED else PACKAGED
+    return of_kind or (Pool(name=default, model=default, engine=_engine(options.engine)),)
+
+
+def _of_model(cluster: Cluster, model: NamedModel) -> tuple[Pool, ...]:
+    """The pools that serve it already; else one of its own, named as the model."""
+    serving = tuple(pool for pool in cluster.pools if model.name in (pool.name, _reference(pool.model).model))
+    if serving:
+        return tuple(pool.model_copy(update={"model": model.reference}) for pool in serving)
+    kind: EngineKind = "simulated" if model.name == SIMULATED else "vllm"
+    fields = {"name": model.name, "model": model.reference, "engine": _engine(kind)}
+    return (check(Pool, fields, lambda key: f"--model = {model.name!r} as pool: {key}"),)
+
+
+def _with_engine(pool: Pool, kind: EngineKind | None) -> Pool:
+    if kind is None or pool.engine.kind == kind:
+        return pool
+    return pool.model_copy(update={"engine": _engine(kind)})
+
+
+def _with_workers(pool: Pool, workers: int | None) -> Pool:
+    return pool if workers is None else pool.model_copy(update={"workers": workers})
+
+
+def _engine(kind: EngineKind) -> Engine:
+    return SimulatedEngine() if kind == "simulated" else VllmEngine()
+
+
+def _reference(text: str) -> Reference:
+    try:
+        return Reference.parse(text)
+    except ValueError as error:
+        raise WrongSettings(f"pools: model = {error}") from None

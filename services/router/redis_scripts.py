@@ -1,0 +1,203 @@
+"""The router's Redis: script calls of a pool in the order they are made, many to one round trip.
+
+Calls that arrive while a round trip is under way leave together in the next one, so the order of a gateway's requests
+is kept without a round trip each, and throughput grows with load. Pools do not wait for each other.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from time import perf_counter
+from typing import Any
+
+import hiredis
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from services.router.keys import PoolKeys
+from services.router.metrics import RouterMetrics
+from services.router.redis_connection import TIMEOUT_S, RedisAccess, connect
+from services.router.redis_health import SECTIONS, RedisHealth, examine
+from services.router.scripts import Call
+
+log = logging.getLogger(__name__)
+
+MAX_PENDING = 20_000
+MAX_BATCH = 256
+
+
+class StoreUnavailable(Exception):
+    """Redis did not answer, or refused; the calls may or may not have run. All of them are safe to repeat."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    call: Call
+    answer: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class ScriptRunner:
+    def __init__(self, access: RedisAccess, pools: Iterable[PoolKeys], metrics: RouterMetrics) -> None:
+        self._metrics = metrics
+        self._pools = tuple(pools)
+        self._lanes = {keys.root: Lane(connect(access, keys), metrics) for keys in self._pools}
+        self._access = access
+
+    @property
+    def failures(self) -> int:
+        """Grows with every round trip that failed; whoever saw it grow knows that answers may have been lost."""
+        return sum(lane.failures for lane in self._lanes.values())
+
+    def client(self, keys: PoolKeys) -> Redis:
+        """The server that holds the pool's keys, for what no script does. Calls raise RedisError, OSError."""
+        return self._lanes[keys.root].client
+
+    async def check(self) -> None:
+        """Raises WrongSettings for a Redis that could lose what the router relies on, RedisError when there is none."""
+        for keys in self._pools:
+            started = perf_counter()
+            try:
+                for warning in examine(await self.vitals(keys), self._access.url):
+                    log.warning("Redis of %s: %s", keys.pool, warning)
+            except (RedisError, OSError):
+                self._metrics.scripts.failures.inc()
+                raise
+            finally:
+                self._metrics.scripts.round_trips.observe(perf_counter() - started)
+
+    async def vitals(self, keys: PoolKeys) -> RedisHealth:
+        """Of the server that holds the pool's keys. Raises RedisError, OSError."""
+        return RedisHealth.of_info(await self.client(keys).info(*SECTIONS))
+
+    async def call(self, call: Call) -> Any:
+        """Runs one script. Raises StoreUnavailable."""
+        return await self._lanes[call.keys[0]].call(call)
+
+    def senders(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        """For each pool what sends the calls that `call` hands over, until cancelled."""
+        for keys in self._pools:
+            yield keys.pool, self._lanes[keys.root].run()
+
+    async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
+        """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""
+        try:
+            members: Any = await self.client(keys).smembers(keys.key("owned:", session_id))
+            ids = [raw.decode() for raw in members]
+            pipeline = self.client(keys).pipeline(transaction=False)
+            for request_id in ids:
+                pipeline.hget(keys.key("request:", request_id), "attempt")
+            attempts = await pipeline.execute() if ids else []
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+        return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
+
+    async def close(self) -> None:
+        for lane in self._lanes.values():
+            await lane.close()
+
+
+class Lane:
+    """The calls of one pool: one batch on its way at a time."""
+
+    def __init__(self, client: Redis, metrics: RouterMetrics) -> None:
+        self.client = client
+        self.failures = 0
+        self._metrics = metrics
+        self._pending: deque[_Pending] = deque()
+        self._wake = asyncio.Event()
+
+    async def call(self, call: Call) -> Any:
+        if len(self._pending) >= MAX_PENDING:
+            raise StoreUnavailable(f"{MAX_PENDING} calls are waiting for Redis already")
+        pending = _Pending(call)
+        self._pending.append(pending)
+        self._wake.set()
+        return await pending.answer
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                batch = [self._pending.popleft() for _ in range(min(len(self._pending), MAX_BATCH))]
+                await self._send(batch)
+
+    async def _send(self, batch: list[_Pending]) -> None:
+        started = perf_counter()
+        for name, calls in Counter(pending.call.script.name for pending in batch).items():
+            self._metrics.scripts.calls[name].inc(calls)
+        try:
+            answers = await self._execute([pending.call for pending in batch])
+        except (RedisError, OSError) as error:
+            self.failures += 1
+            self._metrics.scripts.failures.inc()
+            answers = [StoreUnavailable(str(error))] * len(batch)
+        self._metrics.scripts.round_trips.observe(perf_counter() - started)
+        self._count_refused(answers)
+        for pending, answer in zip(batch, answers, strict=True):
+            _settle(pending, answer)
+
+    async def _execute(self, calls: list[Call]) -> list[Any]:
+        pool = self.client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            answers = await _run(connection, calls)
+            missing = [call for call, answer in zip(calls, answers, strict=True) if isinstance(answer, NoScriptError)]
+            if missing:
+                # An operator flushed them. A script that Redis does not know has not run: to send it again is safe.
+                connection.loaded.clear()
+                again = iter(await _run(connection, missing))
+                answers = [next(again) if isinstance(answer, NoScriptError) else answer for answer in answers]
+        finally:
+            await pool.release(connection)
+        return answers
+
+    def _count_refused(self, answers: list[Any]) -> None:
+        """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
+        refused = [answer for answer in answers if isinstance(answer, RedisError)]
+        self._metrics.scripts.refused.inc(len(refused))
+        if refused:
+            log.error("Redis refused %d script calls: %s", len(refused), refused[0])
+
+    async def close(self) -> None:
+        for pending in self._pending:
+            _settle(pending, StoreUnavailable("the router stops"))
+        await self.client.aclose()
+
+
+async def _run(connection: Any, calls: list[Call]) -> list[Any]:
+    """Scripts that the server may not know go first, so that no call fails while later ones run."""
+    unknown = {call.script.sha: call.script for call in calls if call.script.sha not in connection.loaded}
+    loads: list[Any] = [("SCRIPT", "LOAD", script.source) for script in unknown.values()]
+    runs: list[Any] = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
+    await connection.send_packed_command(b"".join(hiredis.pack_command(words) for words in [*loads, *runs]))
+    async with asyncio.timeout(TIMEOUT_S):
+        for script in unknown.values():
+            if isinstance(refused := await _answer(connection), ResponseError):
+                log.error("Redis refused to load %s: %s", script.name, refused)
+            else:
+                connection.loaded.add(script.sha)
+        return [await _answer(connection) for _ in runs]
+
+
+async def _answer(connection: Any) -> Any:
+    """What Redis refuses is an answer. Raises RedisError, OSError when the connection is of no more use."""
+    try:
+        # The library's own limit costs more than to read: `_run` has one for all answers.
+        return await connection.read_response(timeout=inf)
+    except ResponseError as error:
+        return error
+
+
+def _settle(pending: _Pending, answer: Any) -> None:
+    if pending.answer.done():
+        return
+    if isinstance(answer, StoreUnavailable):
+        pending.answer.set_exception(answer)
+    elif isinstance(answer, Exception):
+        pending.answer.set_exception(StoreUnavailable(f"{pending.call.script.name}: {answer}"))
+    else:
+        pending.answer.set_result(answer)

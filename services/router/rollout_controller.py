@@ -1,0 +1,187 @@
+"""The rollouts of this cluster, kept in Redis and carried on by whichever replica comes by."""
+
+import logging
+import secrets
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from services.router import rollout
+from services.router.events import DeliveryAsked, encode_delivery
+from services.router.metrics import RouterMetrics
+from services.router.queue import PoolQueue
+from services.router.redis_scripts import ScriptRunner, StoreUnavailable
+from services.router.rollout import Member, Outcome, RolloutRecord, Timeouts
+from services.router.snapshot import PoolRow, Snapshot, WorkerRow, count
+from services.shared.clock import Clock
+from tidegate.router.v1 import router_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 0.25
+OUTBOX_TTL_S = 60
+STOP_TRIES = 20
+
+
+class Busy(Exception):
+    """Another rollout of this pool is under way."""
+
+
+class Idle(Exception):
+    """No rollout of this pool is under way, or there was none."""
+
+
+class RolloutController:
+    """Methods raise StoreUnavailable or RedisError when Redis does not answer."""
+
+    def __init__(
+        self,
+        queues: dict[str, PoolQueue],
+        *,
+        store: ScriptRunner,
+        census: Snapshot,
+        metrics: RouterMetrics,
+        clock: Clock,
+        patience: Timeouts,
+    ) -> None:
+        self._queues, self._store, self._census, self._metrics, self._clock = queues, store, census, metrics, clock
+        self._patience = patience
+
+    async def carry_on(self) -> None:
+        """Moves every pool's rollout on, until cancelled."""
+        while True:
+            for queue in self._queues.values():
+                try:
+                    await self.step(queue)
+                except (StoreUnavailable, RedisError, OSError) as error:
+                    log.warning("rollout of %s waits: %s", queue.pool, error)
+            await self._clock.sleep(EVERY_S)
+
+    async def start(self, queue: PoolQueue, version: str, finish_ms: int) -> tuple[RolloutRecord, PoolRow]:
+        """Raises Busy."""
+        row = await count(self._store.client(queue.keys), queue.keys)
+        before = await self.record(queue)
+        if before and not before.state.has_ended:
+            raise Busy(f"a rollout of {before.target} is {before.state}")
+        now_ms = self._now_ms()
+        begun = rollout.begin(
+            f"rollout-{secrets.token_hex(6)}", version, _members(row), before, now_ms=now_ms, finish_ms=finish_ms
+        )
+        if not await self._replace(queue, before, begun):
+            raise Busy("another rollout has just been started")
+        return begun, row
+
+    async def stop(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
+        """Raises Idle."""
+        for _ in range(STOP_TRIES):
+            record = await self.record(queue)
+            if record is not None and record.state is rollout.State.UNDOING:
+                raise Idle(f"the rollout of {record.target} is being undone already: {record.reason}")
+            if record is None or record.state.has_ended:
+                break
+            stopped = rollout.stop(record, "stopped by an operator", self._now_ms())
+            if await self._replace(queue, record, stopped):
+                return stopped, await count(self._store.client(queue.keys), queue.keys)
+        raise Idle(f"no rollout of {queue.pool} is under way")
+
+    async def last(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
+        """Raises Idle when there was none."""
+        if record := await self.record(queue):
+            return record, await count(self._store.client(queue.keys), queue.keys)
+        raise Idle(f"{queue.pool} has had no rollout")
+
+    async def step(self, queue: PoolQueue) -> None:
+        if (record := await self.record(queue)) is None:
+            return
+        members = _members(await self._row(queue, record))
+        following = rollout.advance(record, members, now_ms=self._now_ms(), patience=self._patience)
+        if following is not record and not await self._replace(queue, record, following):
+            return
+        if order := rollout.order(following, members):
+            await self._send(queue, order)
+
+    async def _row(self, queue: PoolQueue, record: RolloutRecord) -> PoolRow:
+        """One that has ended is only watched, from what the census knows anyway."""
+        known = self._census.rows.get(queue.pool)
+        return known if known and record.state.has_ended else await count(self._store.client(queue.keys), queue.keys)
+
+    async def record(self, queue: PoolQueue) -> RolloutRecord | None:
+        answer: Any = self._store.client(queue.keys).hgetall(queue.keys.key("rollout"))
+        stored: dict[bytes, bytes] = await answer
+        return RolloutRecord.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
+
+    async def _replace(self, queue: PoolQueue, old: RolloutRecord | None, new: RolloutRecord) -> bool:
+        """False when another replica was first."""
+        if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash()):
+            return False
+        if old is None or old.state is not new.state or old.rollout_id != new.rollout_id:
+            self._metrics.workers.rollouts.labels(queue.pool, new.state).inc()
+            log.info("rollout of %s to %s: %s %s", queue.pool, new.target, new.state, new.reason)
+        for lost in set(new.stranded) - set(old.stranded if old else ()):
+            log.error("rollout of %s: %s could not be brought to %s", queue.pool, lost, new.goal)
+        return True
+
+    async def _send(self, queue: PoolQueue, order: rollout.Order) -> None:
+        """Through the outbox of the replica that the worker is attached to."""
+        client = self._store.client(queue.keys)
+        answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
+        router: bytes | None = await answer
+        if router is None:
+            return
+        event = DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_delivery(event))
+        pipeline.expire(queue.keys.key("outbox:", router.decode()), OUTBOX_TTL_S)
+        await pipeline.execute()
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall() * 1000)
+
+
+_OUTCOMES = {pb.DELIVERY_PHASE_COMMITTED: Outcome.COMMITTED, pb.DELIVERY_PHASE_FAILED: Outcome.FAILED}
+_STATES = {
+    rollout.State.ROLLING: pb.ROLLOUT_STATE_ROLLING,
+    rollout.State.UNDOING: pb.ROLLOUT_STATE_UNDOING,
+    rollout.State.DONE: pb.ROLLOUT_STATE_DONE,
+    rollout.State.FAILED: pb.ROLLOUT_STATE_FAILED,
+}
+
+
+def _members(row: PoolRow) -> list[Member]:
+    return [_member(worker) for worker in row.workers]
+
+
+def _member(worker: WorkerRow) -> Member:
+    beat = worker.heartbeat
+    asked = beat.HasField("delivery")
+    return Member(
+        worker_id=beat.worker_id,
+        epoch=beat.epoch,
+        state=worker.state,
+        version=beat.model_version,
+        delivery_id=beat.delivery.delivery_id,
+        outcome=_OUTCOMES.get(beat.delivery.phase, Outcome.UNDER_WAY) if asked else None,
+        reason=beat.delivery.reason,
+    )
+
+
+def message(pool: str, record: RolloutRecord, row: PoolRow) -> pb.Rollout:
+    return pb.Rollout(
+        rollout_id=record.rollout_id,
+        pool=pool,
+        model_version=record.target,
+        previous_version=record.previous,
+        state=_STATES[record.state],
+        reason=record.reason,
+        started_ms=record.started_ms,
+        ended_ms=record.ended_ms,
+        workers=[_worker(record, worker) for worker in sorted(row.workers, key=lambda w: w.heartbeat.worker_id)],
+    )
+
+
+def _worker(record: RolloutRecord, row: WorkerRow) -> pb.RolloutWorker:
+    beat = row.heartbeat
+    worker = pb.RolloutWorker(worker_id=beat.worker_id, state=beat.state, model_version=beat.model_version)
+    if beat.delivery.delivery_id.startswith(record.rollout_id):
+        worker.delivery.CopyFrom(beat.delivery)
+    return worker

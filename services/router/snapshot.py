@@ -1,0 +1,165 @@
+"""What stands in Redis, read now and then for catalog, metrics and operators. Never used to decide order."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from services.router.keys import PoolKeys
+from services.shared.classes import ServiceClass
+from tidegate.router.v1 import router_pb2 as pb
+
+# Share of its slots that a pool should have in use.
+FULL = 0.8
+# Workers that gateways are told the addresses of.
+ADDRESSES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    heartbeat: pb.Heartbeat
+    state: str
+    granted: int
+    kv_reserved: int
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """`queued_tokens` are estimates."""
+
+    queued: int = 0
+    queued_tokens: int = 0
+    running: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRow:
+    """`pace_ms`: time between grants while requests wait; 0 when none had to."""
+
+    pool: str
+    workers: tuple[WorkerRow, ...]
+    classes: dict[ServiceClass, ClassRow]
+    pace_ms: float = 0.0
+
+    def expected_wait_ms(self, service_class: ServiceClass) -> int:
+        """Of a request that comes now."""
+        before = sum(row.queued for c, row in self.classes.items() if c <= service_class)
+        return int((before + 1) * self.pace_ms) if before else 0
+
+    @property
+    def desired_workers(self) -> int:
+        """As many as run all that runs and waits at FULL of their slots; batch work waits for what others leave."""
+        sizes = [worker.heartbeat.capacity.slots for worker in self.workers]
+        if not sizes:
+            return 0
+        wanted = self.granted + sum(row.queued for c, row in self.classes.items() if c != ServiceClass.BATCH)
+        return max(1, math.ceil(wanted / (FULL * sum(sizes) / len(sizes))))
+
+    @property
+    def granted(self) -> int:
+        return sum(worker.granted for worker in self.workers)
+
+    @property
+    def ready(self) -> list[WorkerRow]:
+        return [worker for worker in self.workers if worker.state == "ready"]
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """The latest rows of every pool, and the catalog that follows from them."""
+
+    rows: dict[str, PoolRow] = field(default_factory=dict)
+    catalog: pb.Catalog = field(default_factory=pb.Catalog)
+
+    def update(self, rows: list[PoolRow]) -> bool:
+        """True when the catalog changed."""
+        self.rows = {row.pool: row for row in rows}
+        fresh = pb.Catalog(pools=[_pool(row) for row in rows])
+        changed = fresh != self.catalog
+        self.catalog = fresh
+        return changed
+
+    def statuses(self) -> list[pb.PoolStatus]:
+        return [_status(row) for row in self.rows.values()]
+
+
+async def count(client: Redis, keys: PoolKeys) -> PoolRow:
+    """Raises RedisError."""
+    first = client.pipeline(transaction=False)
+    first.zrange(keys.key("workers"), 0, -1)
+    first.time()
+    first.hgetall(keys.key("turns"))
+    for service_class in ServiceClass:
+        first.zcard(keys.queue(service_class))
+        first.zcard(keys.running(service_class))
+    ids, (seconds, micros), turns, *counts = await first.execute()
+    second = client.pipeline(transaction=False)
+    for worker_id in (raw.decode() for raw in ids):
+        second.hmget(keys.key("worker:", worker_id), ["heartbeat", "state", "kv_reserved", "beat_ms"])
+        second.scard(keys.key("held:", worker_id))
+    answers = await second.execute()
+    now_ms = seconds * 1000 + micros // 1000
+    workers = (_worker(fields, held, now_ms) for fields, held in zip(answers[::2], answers[1::2], strict=True))
+    return PoolRow(
+        pool=keys.pool,
+        workers=tuple(w for w in workers if w),
+        classes=_classes(turns, counts),
+        pace_ms=float(turns.get(b"pace", 0)),
+    )
+
+
+def _classes(turns: dict[bytes, bytes], counts: list[int]) -> dict[ServiceClass, ClassRow]:
+    """`counts`: queued and running of each class in turn."""
+    tokens = [int(turns.get(b"tokens%d" % c, 0)) for c in ServiceClass]
+    rows = zip(counts[::2], tokens, counts[1::2], strict=True)
+    return {c: ClassRow(*row) for c, row in zip(ServiceClass, rows, strict=True)}
+
+
+def _worker(fields: list[Any], held: int, now_ms: int) -> WorkerRow | None:
+    """None for a worker that requests were adopted for and that has not attached yet."""
+    heartbeat, state, reserved, beat_ms = fields
+    if heartbeat is None:
+        return None
+    return WorkerRow(
+        heartbeat=pb.Heartbeat.FromString(heartbeat),
+        state=state.decode(),
+        granted=held,
+        kv_reserved=int(reserved or 0),
+        age_ms=max(0, now_ms - int(beat_ms)),
+    )
+
+
+def _pool(row: PoolRow) -> pb.Pool:
+    beats = [worker.heartbeat for worker in row.workers]
+    return pb.Pool(
+        name=row.pool,
+        context_tokens=min((beat.context_tokens for beat in beats), default=0),
+        model_versions=sorted({beat.model_version for beat in beats if beat.model_version}),
+        adapters=sorted({adapter for beat in beats for adapter in beat.adapters}),
+        # An epoch is the moment, in nanoseconds, at which its worker process began.
+        created=min((beat.epoch // 1_000_000_000 for beat in beats), default=0),
+        ready_workers=len(row.ready),
+        worker_addresses=[worker.heartbeat.address for worker in row.ready[:ADDRESSES]],
+    )
+
+
+def _status(row: PoolRow) -> pb.PoolStatus:
+    return pb.PoolStatus(
+        pool=_pool(row),
+        classes=[_class(row, service_class) for service_class in row.classes],
+        granted=row.granted,
+        desired_workers=row.desired_workers,
+    )
+
+
+def _class(row: PoolRow, service_class: ServiceClass) -> pb.ClassStatus:
+    counts = row.classes[service_class]
+    return pb.ClassStatus(
+        service_class=service_class.proto,
+        queued=counts.queued,
+        queued_tokens=max(0, counts.queued_tokens),
+        running=counts.running,
+        expected_wait_ms=row.expected_wait_ms(service_class),
+    )

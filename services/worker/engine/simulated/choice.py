@@ -1,0 +1,84 @@
+"""One choice of a simulated request: its next token, its text, and when it ends."""
+
+from services.worker.engine.contract import Delta, FinishReason, ResumePoint, Sampling, TokenLogprob
+from services.worker.engine.simulated.stops import StopStrings
+from services.worker.engine.simulated.tokens import END, Oracle, token_bytes
+
+Ending = tuple[FinishReason, str]
+
+
+class SimulatedChoice:
+    def __init__(self, oracle: Oracle, limit: int, prefix: str = "") -> None:
+        """limit: tokens at which it ends. prefix: text that goes before the first delta's (an echoed prompt)."""
+        self._oracle, self._limit, self._prefix = oracle, limit, prefix
+        self._stops = StopStrings(oracle.sampling.stop)
+        self.length = 0
+        # Characters that were released, and those that the reader has.
+        self._released = 0
+        self._told = 0
+
+    @property
+    def choice(self) -> int:
+        return self._oracle.choice
+
+    @property
+    def _sampling(self) -> Sampling:
+        return self._oracle.sampling
+
+    def resume(self, point: ResumePoint) -> Delta | None:
+        """Rebuilds the state after the point's tokens; returns the ending, if the client misses nothing else."""
+        text = ""
+        ending = None
+        for token in point.token_ids:
+            released, ending = self._advance(token)
+            text += released
+        self._prefix, self._told = text[point.text_offset :], point.text_offset
+        return self._delta("", (), ending) if ending else None
+
+    def next(self) -> Delta:
+        index = self.length
+        token = self._oracle.token(index)
+        text, ending = self._advance(token)
+        wanted = self._sampling.top_logprobs is not None
+        return self._delta(text, (token,), ending, (self._oracle.logprob(index),) if wanted else ())
+
+    def _delta(
+        self, text: str, token_ids: tuple[int, ...], ending: Ending | None, logprobs: tuple[TokenLogprob, ...] = ()
+    ) -> Delta:
+        prefix, self._prefix = self._prefix, ""
+        text_from, self._told = self._told, self._released
+        return Delta(
+            self.choice,
+            prefix + text,
+            token_ids,
+            logprobs=logprobs,
+            finish_reason=ending[0] if ending else None,
+            stop_reason=ending[1] if ending else "",
+            text_from=text_from,
+            text_end=self._told,
+        )
+
+    def _advance(self, token: int) -> tuple[str, Ending | None]:
+        """Text released by this token and, if it is the last, why."""
+        text, ending = self._release(token)
+        self._released += len(text)
+        return text, ending
+
+    def _release(self, token: int) -> tuple[str, Ending | None]:
+        self.length += 1
+        if ending := self._ends_at(token):
+            return self._stops.flush(), ending
+        armed = self.length > self._sampling.min_tokens
+        text, stop = self._stops.push(token_bytes(token).decode(errors="replace"), armed=armed)
+        if stop is not None:
+            return text, ("stop", stop)
+        if self.length >= self._limit:
+            return text + self._stops.flush(), ("length", "")
+        return text, None
+
+    def _ends_at(self, token: int) -> Ending | None:
+        if token == END and not self._sampling.ignore_eos:
+            return "stop", ""
+        if token in self._sampling.stop_token_ids and self.length > self._sampling.min_tokens:
+            return "stop", str(token)
+        return None

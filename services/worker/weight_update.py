@@ -1,0 +1,223 @@
+"""A delivery: another version of the model comes to this worker while it serves, or the old one goes on.
+
+stage  download and verify, while serving
+hold   the router grants nothing more; what was granted may still start and run to its end, up to a limit
+swap   the engine replaces its weights; nothing runs
+prove  golden prompts must be answered exactly
+then commit; or put the old weights back, prove those, and go on serving
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.shared.clock import Clock
+from services.shared.manifests import WrongManifest
+from services.shared.objectstore import StoreError
+from services.shared.registry import UnknownVersion
+from services.shared.staging import RefusedModel
+from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed, unfit
+from services.worker.golden import NotProven, prove
+from services.worker.metrics import Metrics
+from services.worker.status import State, Status
+from services.worker.weight_update_report import Outcome, Phase, Report
+
+log = logging.getLogger(__name__)
+
+# Grants that were under way when the hold began arrive within this time.
+_SETTLE_S = 0.25
+# Every heartbeat carries it.
+_MAX_REASON = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOrder:
+    """finish_s: time that running requests get; None: the worker's own setting."""
+
+    delivery_id: str
+    version: str
+    finish_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """In seconds. stage: to bring a version to local disk. finish: for running requests. swap: for the engine to
+    replace its weights, or to prove them."""
+
+    stage_s: float
+    finish_s: float
+    swap_s: float
+
+
+class UpdateRefused(Exception):
+    """The delivery ends before anything was touched."""
+
+
+class WeightUpdates:
+    """One at a time. `fetch` brings a version to local disk, where those that are in use stay; `give_up` is told when
+    the engine is lost over one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        status: Status,
+        fetch: Callable[[str, Collection[Path]], Awaitable[Model]],
+        give_up: Callable[[str], None],
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
+        self._limits, self._metrics, self._clock = limits, metrics, clock
+        self._serving: Model | None = None
+        self._previous: Model | None = None
+
+    def begin(self, model: Model) -> None:
+        """The engine has started on `model`; from now on orders can be taken."""
+        self._serving = model
+
+    def accept(self, order: UpdateOrder) -> bool:
+        """Whether `deliver` is to be called now.
+
+        Not for an order that is known already, and not while another is under way: the router repeats its orders.
+        """
+        last = self._status.delivery
+        if last is not None and (last.delivery_id == order.delivery_id or not last.phase.is_last):
+            return False
+        if self._serving is None or self._status.state is not State.READY:
+            return False
+        self._tell(order, Phase.STAGING)
+        return True
+
+    async def deliver(self, order: UpdateOrder) -> None:
+        """Afterwards the worker serves the new version or the old one, or has been given up."""
+        if (old := self._serving) is None:
+            raise RuntimeError("nothing is served yet")
+        if old.manifest.version == order.version:
+            self._end(order, Phase.COMMITTED, "unchanged")
+            return
+        try:
+            model = await self._stage(order, old)
+            await self._hold(order)
+        except Exception as error:  # noqa: BLE001 -- whatever it was: nothing is touched yet, and the router is told
+            self._status.reopen()
+            self._end(order, Phase.FAILED, "refused", _words(error))
+            return
+        sealed_at = self._clock.monotonic()
+        try:
+            await self._change(order, old, model)
+        except Exception as error:  # noqa: BLE001 -- whatever it was: nobody knows what the engine would answer now
+            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {_words(error)}")
+            self._give_up(f"delivery of {order.version}: {_words(error)}")
+            return
+        self._metrics.gap.observe(self._clock.monotonic() - sealed_at)
+
+    async def _change(self, order: UpdateOrder, old: Model, new: Model) -> None:
+        """New weights, or the old ones again. Raises EngineDead."""
+        try:
+            await self._load(order, new, Phase.SWAPPING)
+        except (SwapFailed, NotProven) as error:
+            reason = str(error)
+            log.error("delivery of %s failed: %s; putting %s back", order.version, reason, old.manifest.version)
+            if not (isinstance(error, SwapFailed) and error.intact):
+                await self._put_back(order, old)
+            self._reopen()
+            self._end(order, Phase.FAILED, "restored", reason)
+        else:
+            self._serving, self._previous = new, old
+            self._reopen()
+            self._end(order, Phase.COMMITTED, "committed")
+
+    async def _stage(self, order: UpdateOrder, old: Model) -> Model:
+        """Raises UpdateRefused."""
+        try:
+            async with asyncio.timeout(self._limits.stage_s):
+                model = await self._fetch(order.version, self._in_use())
+        except (RefusedModel, WrongManifest, UnknownVersion, StoreError) as error:
+            raise UpdateRefused(str(error)) from error
+        except TimeoutError:
+            raise UpdateRefused(f"it was not staged within {self._limits.stage_s:g} s") from None
+        except OSError as error:
+            raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
+        if reason := unfit(old.manifest, model.manifest):
+            raise UpdateRefused(reason)
+        # The draft, if there is one, stays.
+        return Model(model.folder, model.manifest, old.draft)
+
+    def _in_use(self) -> set[Path]:
+        """What is served, and what was before: an operator may want it back."""
+        models = [model for model in (self._serving, self._previous) if model]
+        return {folder for model in models for folder in (model.folder, model.draft) if folder}
+
+    async def _hold(self, order: UpdateOrder) -> None:
+        """Nothing runs when it returns, and nothing can start. Raises UpdateRefused."""
+        self._expect(State.READY)
+        self._status.hold()
+        self._tell(order, Phase.HOLDING)
+        await self._clock.sleep(_SETTLE_S)
+        limit_s = self._limits.finish_s if order.finish_s is None else order.finish_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._status.idle()
+        except TimeoutError:
+            raise UpdateRefused(f"{self._status.requests} requests did not finish within {limit_s:g} s") from None
+        self._expect(State.SWAPPING)
+        self._status.seal()
+
+    def _expect(self, state: State) -> None:
+        if self._status.state is not state:
+            raise UpdateRefused(f"this worker is {self._status.state.name.lower()}")
+
+    async def _load(self, order: UpdateOrder, model: Model, phase: Phase) -> None:
+        """Raises SwapFailed, NotProven, EngineDead."""
+        self._tell(order, phase)
+        began = self._clock.monotonic()
+        await self._bounded(self._engine.swap(model), "replace its weights")
+        self._metrics.swaps.observe(self._clock.monotonic() - began)
+        if phase is Phase.SWAPPING:
+            self._tell(order, Phase.PROVING)
+        await self._bounded(prove(self._engine, model.manifest, order.delivery_id), "answer its golden prompts")
+
+    async def _put_back(self, order: UpdateOrder, old: Model) -> None:
+        """Raises EngineDead when even the old weights do not work any more."""
+        try:
+            await self._load(order, old, Phase.RESTORING)
+        except (SwapFailed, NotProven) as error:
+            raise EngineDead(f"the old weights could not be put back: {error}") from error
+
+    async def _bounded(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Does not wait for work that ignores its cancellation: an engine process may hang. Raises EngineDead."""
+        task = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._limits.swap_s)
+        finally:
+            task.cancel()
+        if not done:
+            raise EngineDead(f"the engine did not {what} within {self._limits.swap_s:g} s")
+        if task.cancelled():
+            raise EngineDead(f"the engine did not {what}: it cancelled the work")
+        task.result()
+
+    def _reopen(self) -> None:
+        self._status.loaded(self._engine.info)
+        self._status.reopen()
+
+    def _end(self, order: UpdateOrder, phase: Phase, outcome: Outcome, reason: str = "") -> None:
+        self._metrics.deliveries.labels(outcome).inc()
+        self._tell(order, phase, reason)
+
+    def _tell(self, order: UpdateOrder, phase: Phase, reason: str = "") -> None:
+        log.info("delivery of %s: %s %s", order.version, phase.name.lower(), reason)
+        self._status.deliver(Report(order.delivery_id, order.version, phase, reason[:_MAX_REASON]))
+
+
+def _words(error: Exception) -> str:
+    """What a person is told; an error that nobody foresaw is logged whole."""
+    if isinstance(error, (UpdateRefused, EngineDead)):
+        return str(error)
+    log.error("a delivery failed in a way that was not foreseen", exc_info=error)
+    return repr(error)

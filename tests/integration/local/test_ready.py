@@ -1,0 +1,20 @@
+"""Asking a process whether it is ready."""
+
+from random import Random
+
+import pytest
+
+from services.local.ports import Ports
+from services.local.process_spec import HttpReady
+from services.local.readiness import trouble
+
+
+async def test_asking_over_http_reads_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost 25 ms, and a worker that starts for minutes is asked ten times a second."""
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("certificates were read")
+
+    monkeypatch.setattr("ssl.create_default_context", refuse)
+    with Ports(Random(1)) as ports:
+        assert "ConnectError" in str(await trouble(HttpReady(f"http://127.0.0.1:{ports.free()}/readyz")))

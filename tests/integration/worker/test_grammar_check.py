@@ -1,0 +1,136 @@
+"""The helper that compiles forms before the engine does: real xgrammar, a real tokenizer, no engine."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import psutil
+import pytest
+import pytest_asyncio
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from services.worker.engine.contract import InvalidPrompt
+from services.worker.engine.grammar.check import HELPER, Grammar, GrammarCheck
+from tests.support.processes import is_gone
+from tests.support.wait import wait_until
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+
+PARAM = "structured_outputs.regex"
+SCHEMA = {"type": "object", "properties": {"tide": {"enum": ["high", "low"]}}, "required": ["tide"]}
+# Half a minute for xgrammar 0.2.8, in 1,500 characters.
+CATASTROPHE = "(a|a)*" * 250
+VOCABULARY = [*map(chr, range(32, 127)), *map("".join, product("abcdefgh", repeat=5)), "</s>"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    words = models.WordLevel({word: number for number, word in enumerate(VOCABULARY)}, "</s>")
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>")
+    made.save_pretrained(folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def forms(tokenizer: Path) -> AsyncIterator[GrammarCheck]:
+    """One for all tests: its start takes seconds."""
+    made = GrammarCheck(tokenizer, len(VOCABULARY))
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_what_compiles_passes(forms: GrammarCheck) -> None:
+    for form in (
+        Grammar("regex", "[a-z]{3}"),
+        Grammar("json", json.dumps(SCHEMA)),
+        Grammar("grammar", 'root ::= "high" | "low"'),
+    ):
+        await forms.check(form, PARAM)
+
+
+async def test_what_does_not_compile_is_refused_in_words(forms: GrammarCheck) -> None:
+    with pytest.raises(InvalidPrompt, match="parenthesis") as refused:
+        await forms.check(Grammar("regex", "("), PARAM)
+    assert refused.value.param == PARAM
+    assert ".cc" not in str(refused.value)
+
+
+async def test_compiling_is_bounded_in_time_and_asked_once(forms: GrammarCheck) -> None:
+    before = forms.asked
+    for _ in range(2):
+        with pytest.raises(InvalidPrompt, match="takes too long to compile"):
+            await forms.check(Grammar("regex", CATASTROPHE), PARAM)
+    assert forms.asked == before + 1
+    await forms.check(Grammar("regex", "a+"), PARAM)
+
+
+async def test_what_is_known_does_not_wait_for_what_compiles(forms: GrammarCheck) -> None:
+    known, before = Grammar("regex", "c+"), forms.asked
+    await forms.check(known, PARAM)
+    slow = asyncio.create_task(forms.check(Grammar("regex", f"{CATASTROPHE}d"), PARAM))
+    await wait_until(lambda: forms.asked == before + 2, description="the other one is compiled")
+    await forms.check(known, PARAM)
+    assert not slow.done()
+    with pytest.raises(InvalidPrompt, match="takes too long to compile"):
+        await slow
+
+
+async def test_a_helper_that_died_is_replaced(forms: GrammarCheck) -> None:
+    assert forms._helper
+    os.kill(forms._helper.pid, signal.SIGKILL)
+    await forms.check(Grammar("regex", "b+"), PARAM)
+
+
+async def test_the_helper_shares_the_session_of_its_worker(forms: GrammarCheck) -> None:
+    """In one of its own it has waited minutes for a core that an engine was bound to."""
+    await forms.start()
+    assert forms._helper
+    assert os.getsid(forms._helper.pid) == os.getsid(0)
+
+
+async def test_what_compiles_ends_with_its_helper(tokenizer: Path) -> None:
+    forms = GrammarCheck(tokenizer, len(VOCABULARY))
+    slow = asyncio.create_task(forms.check(Grammar("regex", CATASTROPHE), PARAM))
+    await wait_until(lambda: forms._helper is not None, description="the helper has begun")
+    assert forms._helper
+    helper = psutil.Process(forms._helper.pid)
+    await wait_until(helper.children, description="the form is compiled", timeout=60)
+    (compiling,) = helper.children()
+    slow.cancel()
+    await forms.stop()
+    assert is_gone(helper)
+    await wait_until(lambda: is_gone(compiling), description="what compiled has ended", timeout=2)
+
+
+@pytest.mark.parametrize("seen", ["python", "torch"], ids=["at once", "while it imports"])
+async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path, seen: str) -> None:
+    """Its input stays open here, so that it cannot learn it from there."""
+    reader, writer = os.pipe()
+    helping = [sys.executable, "-m", HELPER, str(tokenizer), "9"]
+    begun = f"Popen([*{helping}, str(os.getpid())], stdin={reader})"
+    start = f"import os; from subprocess import Popen; print({begun}.pid, flush=True); input()"
+    with (
+        os.fdopen(reader),
+        os.fdopen(writer),
+        Popen(  # noqa: ASYNC220 - its pipes are closed here, asyncio's own some time later
+            [sys.executable, "-c", start], stdin=PIPE, stdout=PIPE, pass_fds=[reader]
+        ) as worker,
+    ):
+        assert worker.stdout is not None
+        helper = psutil.Process(int(worker.stdout.readline()))
+        try:
+            await wait_until(
+                lambda: seen in Path(f"/proc/{helper.pid}/maps").read_text(), description="it has begun", timeout=60
+            )
+        finally:
+            worker.kill()
+        await wait_until(lambda: is_gone(helper), description="the helper has ended")

@@ -1,0 +1,68 @@
+from random import Random
+
+import pytest
+
+from services.gateway.generation.progress import Progress
+from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restored
+from tests.unit.gateway.domain.test_generation import generation
+from tidegate.router.v1.router_pb2 import StreamLog as Record
+from tidegate.worker.v1 import worker_pb2 as pb
+
+BEGUN = Record(answer_id="chatcmpl-1", created=5, model_version="v1", prompt_tokens=9, cached_tokens=4)
+
+
+def log(max_bytes: int = 10_000) -> StreamLog:
+    return StreamLog(generation(), BEGUN.SerializeToString(), max_bytes)
+
+
+def deltas(random: Random, number: int) -> list[pb.Delta]:
+    return [
+        pb.Delta(
+            choice=random.randrange(3),
+            token_ids=random.choices(range(100_000), k=random.randrange(4)),
+            text_end=n,
+            finish_reason=random.choice([pb.FINISH_REASON_UNSPECIFIED, pb.FINISH_REASON_STOP]),
+        )
+        for n in range(number)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_journal_and_id_together_tell_how_far_the_client_has_come(seed: int) -> None:
+    """However far behind the journal is, also when it has lost what it had."""
+    random, written, kept = Random(seed), log(), b""
+    progress = Progress(3, prompt_tokens=9, cached_tokens=4, version="v1", resumable=True)
+    for delta in deltas(random, 200):
+        written.take(delta)
+        progress.take(delta)
+        if random.random() < 0.05:
+            kept = b""
+            written.note(0, full=False)
+        if random.random() < 0.5 and (part := written.part(max_bytes=50)):
+            kept += part.data
+            written.note(len(kept), full=False)
+        if point := written.point():
+            assert restored(kept[: point.offset] + point.tail, 3) == (Record.FromString(kept + point.tail), progress)
+
+
+def test_there_is_no_point_while_the_journal_is_far_behind() -> None:
+    written = log()
+    while written.point():
+        written.take(pb.Delta(token_ids=[1]))
+    part = written.part(10_000)
+    assert part
+    assert MAX_TAIL_BYTES < len(part.data) < MAX_TAIL_BYTES + 20
+    written.note(len(part.data), full=False)
+    assert written.point()
+    assert written.part(10_000) is None
+
+
+def test_what_has_outgrown_the_journal_is_not_written_any_more() -> None:
+    small = log(max_bytes=100)
+    for n in range(20):
+        small.take(pb.Delta(token_ids=[n], text_end=n))
+    assert small.part(10_000) is None
+    refused = log()
+    refused.note(0, full=True)
+    assert refused.part(10_000) is None
+    assert refused.point()

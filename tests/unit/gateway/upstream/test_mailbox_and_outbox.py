@@ -1,0 +1,96 @@
+"""Mailbox and outbox: never wait when filled, bounded, in order."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from services.gateway.upstream.mailbox import Mailbox
+from services.gateway.upstream.outbox import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
+from services.shared.errors import ClientLeft, EngineFailed
+from tests.support.wait import wait_until
+from tidegate.worker.v1 import worker_pb2
+
+
+async def test_inbox_is_drained_in_one_go_and_in_order() -> None:
+    inbox = Mailbox(limit=10)
+    deltas = [worker_pb2.Delta(choice=n) for n in range(3)]
+    for delta in deltas:
+        inbox.put(delta)
+    assert await inbox.drain() == deltas
+    waiting = asyncio.create_task(inbox.drain())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    inbox.put(deltas[0])
+    assert await waiting == deltas[:1]
+
+
+async def test_an_interruption_wins_and_lasts() -> None:
+    inbox = Mailbox(limit=10)
+    inbox.put(worker_pb2.Delta())
+    inbox.interrupt(ClientLeft("left"))
+    inbox.clear()
+    for _ in range(2):
+        with pytest.raises(ClientLeft):
+            await inbox.drain()
+
+
+async def test_a_worker_that_ignores_its_credit_is_cut_off() -> None:
+    inbox = Mailbox(limit=2)
+    for _ in range(3):
+        inbox.put(worker_pb2.Delta())
+    with pytest.raises(EngineFailed):
+        await inbox.drain()
+
+
+class Sent:
+    """Takes messages for as long as the test lets it."""
+
+    def __init__(self) -> None:
+        self.messages: list[list[bytes]] = []
+        self.open = asyncio.Event()
+
+    async def write(self, frames: Sequence[worker_pb2.ChatPrompt]) -> None:
+        await self.open.wait()
+        self.messages.append([frame.tools_json for frame in frames])
+
+
+def frame(content: bytes) -> worker_pb2.ChatPrompt:
+    return worker_pb2.ChatPrompt(tools_json=content)
+
+
+async def test_what_comes_while_a_message_is_written_goes_together_in_the_next() -> None:
+    sent = Sent()
+    outbox: Outbox[worker_pb2.ChatPrompt] = Outbox(limit=4)
+    pump = asyncio.create_task(outbox.pump(sent.write))
+    outbox.put(frame(b"1"))
+    await asyncio.sleep(0)
+    for content in (b"2", b"3"):
+        outbox.put(frame(content))
+    assert not outbox.empty
+    sent.open.set()
+    await wait_until(lambda: outbox.empty, description="all is sent")
+    assert sent.messages == [[b"1"], [b"2", b"3"]]
+    pump.cancel()
+
+
+async def test_an_outbox_says_when_it_overflows() -> None:
+    outbox: Outbox[worker_pb2.ChatPrompt] = Outbox(limit=2)
+    for content in (b"1", b"2", b"3"):
+        outbox.put(frame(content))
+    with pytest.raises(OutboxFull):
+        await outbox.overflow()
+
+
+async def test_a_message_never_grows_beyond_what_a_peer_takes() -> None:
+    sent = Sent()
+    large, small = bytes(MAX_TOGETHER_BYTES // 2), b"s"
+    larger_than_any = bytes(MAX_TOGETHER_BYTES + 1)
+    outbox: Outbox[worker_pb2.ChatPrompt] = Outbox(limit=1000)
+    for content in (large, large, larger_than_any, *[small] * (MAX_TOGETHER + 1)):
+        outbox.put(frame(content))
+    sent.open.set()
+    pump = asyncio.create_task(outbox.pump(sent.write))
+    await wait_until(lambda: outbox.empty, description="all is sent")
+    assert sent.messages == [[large], [large], [larger_than_any], [small] * MAX_TOGETHER, [small]]
+    pump.cancel()

@@ -1,0 +1,88 @@
+"""The disk does not fill with versions, and nothing that anybody uses is removed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.shared.folder_lock import FolderLock
+from services.worker.model_cache import ModelCache
+
+A, B, C, D = (Path(letter * 64) for letter in "abcd")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Four versions; A was used longest ago."""
+    for age, version in enumerate((D, C, B, A)):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "model.safetensors").touch()
+        os.utime(tmp_path / version, (1_000 - age, 1_000 - age))
+    return tmp_path
+
+
+def left(cache: Path) -> set[Path]:
+    return {Path(entry.name) for entry in cache.iterdir()}
+
+
+@pytest.mark.parametrize(("spare", "stay"), [(0, set()), (1, {D}), (2, {C, D}), (9, {A, B, C, D})])
+def test_of_those_that_nobody_uses_the_latest_stay(cache: Path, spare: int, stay: set[Path]) -> None:
+    ModelCache(cache, spare).sweep()
+    assert left(cache) == stay
+
+
+def test_what_any_worker_of_this_machine_uses_stays(cache: Path) -> None:
+    one, other = ModelCache(cache, 0), ModelCache(cache, 0)
+    assert one.hold(cache / A)
+    assert other.hold(cache / B)
+    assert other.hold(cache / A)
+    one.sweep()
+    assert left(cache) == {A, B}
+    one.keep(())
+    one.sweep()
+    assert left(cache) == {A, B}, "the other one uses both"
+    other.keep({cache / A})
+    one.sweep()
+    assert left(cache) == {A}
+    other.keep(())
+
+
+def test_use_makes_a_version_the_latest(cache: Path) -> None:
+    shelf = ModelCache(cache, 1)
+    shelf.hold(cache / A)
+    shelf.keep(())
+    shelf.sweep()
+    assert left(cache) == {A}
+
+
+def test_a_version_that_is_gone_or_going_cannot_be_held(cache: Path) -> None:
+    shelf = ModelCache(cache, 0)
+    assert not shelf.hold(cache / ("e" * 64))
+    removal = FolderLock.to_remove(cache / A)
+    assert removal is not None
+    assert not shelf.hold(cache / A)
+    removal.release()
+    assert shelf.hold(cache / A)
+    shelf.keep(())
+
+
+def test_what_a_killed_download_left_goes_and_a_running_one_stays(cache: Path) -> None:
+    running, killed = cache / ".part-running", cache / ".part-killed"
+    running.mkdir()
+    killed.mkdir()
+    lock = FolderLock.to_use(running)
+    assert lock is not None
+    ModelCache(cache, 9).sweep()
+    assert left(cache) == {A, B, C, D, Path(running.name)}
+    lock.release()
+
+
+def test_what_is_not_ours_stays(cache: Path) -> None:
+    (cache / "lost+found").mkdir()
+    (cache / ("f" * 64)).touch()
+    ModelCache(cache, 0).sweep()
+    assert left(cache) == {Path("lost+found"), Path("f" * 64)}
+
+
+def test_a_cache_that_is_not_there_yet_is_clean(tmp_path: Path) -> None:
+    ModelCache(tmp_path / "none", 0).sweep()

@@ -1,0 +1,267 @@
+"""Whatever goes wrong with a delivery, the worker serves one whole version afterwards, or gives itself up."""
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.shared.clock import SystemClock
+from services.shared.manifests import Golden, make
+from services.shared.objectstore import StoreError
+from services.shared.registry import UnknownVersion
+from services.shared.staging import RefusedModel
+from services.worker.engine.contract import EngineDead, EngineLoad, Model, SwapFailed
+from services.worker.metrics import Metrics
+from services.worker.status import Identity, State, Status
+from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
+from services.worker.weight_update_report import Phase, Report
+from tests.support.wait import wait_until
+from tests.unit.worker.models import manifest_of
+from tests.unit.worker.scripted import ScriptedEngine, says
+
+
+def model(weights: bytes, **changed: object) -> Model:
+    """One whose golden prompt the scripted engine can answer."""
+    manifest = manifest_of({"model.safetensors": weights})
+    golden = Golden(prompt_token_ids=(1,), expected_token_ids=(says(Model(Path(), manifest)),))
+    made = make(**manifest.model_dump(exclude={"version"}) | {"golden": (golden,)} | changed)
+    return Model(Path("cache", weights.decode()), made)
+
+
+OLD, NEW, OTHER = model(b"old"), model(b"new"), model(b"other", tokenizer_sha256="1" * 64)
+NEW_VERSION = NEW.manifest.version
+LIMITS = Limits(stage_s=0.2, finish_s=0.05, swap_s=0.2)
+PATIENT = Limits(stage_s=5, finish_s=5, swap_s=5)
+
+
+class NotedStatus(Status):
+    def __init__(self, identity: Identity, phases: list[Phase]) -> None:
+        super().__init__(identity)
+        self._phases = phases
+
+    def deliver(self, report: Report) -> None:
+        self._phases.append(report.phase)
+        super().deliver(report)
+
+
+class Eager(SystemClock):
+    """Nobody waits for grants that are under way: there are none."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class Bench:
+    """A worker's insides around a scripted engine that serves OLD."""
+
+    def __init__(self, engine: ScriptedEngine, limits: Limits = LIMITS) -> None:
+        self.engine, self.shelf = engine, {m.manifest.version: m for m in (OLD, NEW, OTHER)}
+        self.phases: list[Phase] = []
+        self.status = NotedStatus(Identity("w", 1, "tide", 1, 8), self.phases)
+        self.refusal: Exception | None = None
+        self.stall: asyncio.Event | None = None
+        self.in_use: list[set[str]] = []
+        self.given_up: list[str] = []
+        self.metrics = Metrics(CollectorRegistry(), EngineLoad)
+        self.deliveries = WeightUpdates(
+            engine,
+            self.status,
+            self.fetch,
+            self.given_up.append,
+            limits=limits,
+            metrics=self.metrics,
+            clock=Eager(),
+        )
+        self.deliveries.begin(OLD)
+        self.status.loaded(engine.info)
+
+    async def fetch(self, version: str, in_use: Collection[Path]) -> Model:
+        self.in_use.append({folder.name for folder in in_use})
+        if self.refusal:
+            raise self.refusal
+        if self.stall:
+            await self.stall.wait()
+        return self.shelf[version]
+
+    async def deliver(self, version: str = NEW_VERSION, name: str = "d1") -> Report:
+        order = UpdateOrder(name, version)
+        assert self.deliveries.accept(order)
+        await self.deliveries.deliver(order)
+        assert self.status.delivery is not None
+        return self.status.delivery
+
+    @property
+    def serves(self) -> tuple[State, str]:
+        assert self.status.info is not None
+        assert self.status.info.model_version == self.engine.info.model_version
+        return self.status.state, self.status.info.model_version
+
+    def count(self, outcome: str) -> float:
+        return self.metrics.registry.get_sample_value("tidegate_worker_deliveries_total", {"outcome": outcome}) or 0
+
+
+async def test_a_delivery_goes_through_its_phases_and_serves_the_new_version() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    assert (await bench.deliver()).phase is Phase.COMMITTED
+    assert bench.phases == [Phase.STAGING, Phase.HOLDING, Phase.SWAPPING, Phase.PROVING, Phase.COMMITTED]
+    assert bench.serves == (State.READY, NEW_VERSION)
+    assert bench.count("committed") == 1
+    assert (await bench.deliver(OLD.manifest.version, "d2")).phase is Phase.COMMITTED
+    assert bench.serves == (State.READY, OLD.manifest.version)
+
+
+async def test_a_version_that_is_served_already_is_committed_at_once() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    assert (await bench.deliver(OLD.manifest.version)).phase is Phase.COMMITTED
+    assert bench.engine.swaps == []
+
+
+@pytest.mark.parametrize(
+    "refusal", [RefusedModel("is corrupt"), UnknownVersion("no such"), StoreError("is away"), OSError("disk is full")]
+)
+async def test_a_version_that_cannot_be_staged_touches_nothing(refusal: Exception) -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.refusal = refusal
+    report = await bench.deliver()
+    assert (report.phase, bench.engine.swaps) == (Phase.FAILED, [])
+    assert str(refusal) in report.reason
+    assert bench.phases == [Phase.STAGING, Phase.FAILED]
+    assert bench.serves == (State.READY, OLD.manifest.version)
+
+
+async def test_another_tokenizer_is_refused() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    report = await bench.deliver(OTHER.manifest.version)
+    assert "tokenizer_sha256 is 1111" in report.reason
+    assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
+
+
+@pytest.mark.parametrize(
+    ("failures", "wrong", "swaps", "reason"),
+    [
+        ([SwapFailed("a tensor is missing", intact=False)], (), 2, "a tensor is missing"),
+        ([SwapFailed("requests are running", intact=True)], (), 1, "requests are running"),
+        ([], (NEW_VERSION,), 2, "golden prompt 0: token 0 is"),
+    ],
+    ids=["the swap failed half-way", "the swap did not begin", "the golden prompt is answered wrongly"],
+)
+async def test_the_old_weights_are_put_back(
+    failures: list[Exception], wrong: tuple[str, ...], swaps: int, reason: str
+) -> None:
+    bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
+    report = await bench.deliver()
+    assert (report.phase, reason in report.reason) == (Phase.FAILED, True), report
+    assert bench.engine.swaps == [NEW_VERSION, OLD.manifest.version][:swaps]
+    assert (Phase.RESTORING in bench.phases) == (swaps == 2)
+    assert bench.serves == (State.READY, OLD.manifest.version)
+    assert bench.count("restored") == 1
+    assert not bench.given_up
+
+
+@pytest.mark.parametrize(
+    ("failures", "wrong"),
+    [
+        ([EngineDead("gone")], ()),
+        ([asyncio.CancelledError()], ()),
+        ([SwapFailed("bad", intact=False), SwapFailed("worse", intact=False)], ()),
+        ([SwapFailed("bad", intact=False)], (OLD.manifest.version,)),
+    ],
+    ids=[
+        "the engine died",
+        "the engine cancelled its work",
+        "the old weights do not load either",
+        "the old weights are not proven",
+    ],
+)
+async def test_a_worker_that_serves_neither_gives_itself_up(
+    failures: list[BaseException], wrong: tuple[str, ...]
+) -> None:
+    bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
+    assert (await bench.deliver()).phase is Phase.FAILED
+    assert len(bench.given_up) == 1
+    assert not bench.status.admits
+    assert bench.count("lost") == 1
+
+
+async def test_an_engine_that_hangs_in_its_swap_is_given_up() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.engine.hang.clear()
+    assert "did not replace its weights within 0.2 s" in (await bench.deliver()).reason
+    assert len(bench.given_up) == 1
+
+
+async def test_requests_that_do_not_finish_in_time_win() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.status.request_began()
+    report = await bench.deliver()
+    assert report.reason == "1 requests did not finish within 0.05 s"
+    assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
+
+
+async def test_during_a_hold_what_was_granted_may_start_and_during_a_swap_nothing() -> None:
+    bench = Bench(ScriptedEngine(OLD), PATIENT)
+    bench.status.request_began()
+    bench.engine.hang.clear()
+    delivering = asyncio.create_task(bench.deliver())
+    await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
+    assert bench.status.admits
+    assert not bench.deliveries.accept(UpdateOrder("d2", NEW_VERSION))
+    bench.status.request_ended()
+    await wait_until(lambda: bench.engine.swaps, description="it swaps")
+    assert not bench.status.admits
+    bench.engine.hang.set()
+    assert (await delivering).phase is Phase.COMMITTED
+    assert bench.status.admits
+
+
+async def test_an_order_is_done_once_and_never_while_the_worker_is_not_ready() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    await bench.deliver(name="d1")
+    assert not bench.deliveries.accept(UpdateOrder("d1", NEW_VERSION))
+    bench.status.enter(State.DRAINING)
+    assert not bench.deliveries.accept(UpdateOrder("d2", NEW_VERSION))
+
+
+async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
+    bench = Bench(ScriptedEngine(OLD), PATIENT)
+    bench.status.request_began()
+    delivering = asyncio.create_task(bench.deliver())
+    await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
+    bench.status.enter(State.DRAINING)
+    bench.status.request_ended()
+    assert (await delivering).reason == "this worker is draining"
+    assert (bench.status.state, bench.engine.swaps) == (State.DRAINING, [])
+
+
+async def test_staging_has_a_limit() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.stall = asyncio.Event()
+    assert (await bench.deliver()).reason == "it was not staged within 0.2 s"
+    assert bench.serves == (State.READY, OLD.manifest.version)
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_delivery_and_the_next_one_is_taken() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.refusal = KeyError("version")
+    report = await bench.deliver()
+    assert (report.phase, "KeyError" in report.reason) == (Phase.FAILED, True), report
+    assert bench.serves == (State.READY, OLD.manifest.version)
+    bench.refusal = None
+    assert (await bench.deliver(name="d2")).phase is Phase.COMMITTED
+
+
+async def test_an_error_that_nobody_foresaw_in_a_swap_costs_the_worker_and_leaves_no_hold() -> None:
+    bench = Bench(ScriptedEngine(OLD, KeyError("tensor")))
+    assert (await bench.deliver()).phase is Phase.FAILED
+    assert len(bench.given_up) == 1
+
+
+async def test_what_is_served_and_what_was_served_before_stay_on_disk_while_the_next_is_staged() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    await bench.deliver()
+    bench.refusal = RefusedModel("is corrupt")
+    await bench.deliver(OTHER.manifest.version, "d2")
+    await bench.deliver(OTHER.manifest.version, "d3")
+    assert bench.in_use == [{"old"}, {"old", "new"}, {"old", "new"}]
