@@ -1,4 +1,4 @@
-"""Writes the map of modules in docs/architecture.md again, from the first line of each module's docstring.
+"""Writes docs/modules.md: every module with the first line of its docstring.
 
 usage: python scripts/modules.py
 """
@@ -7,8 +7,12 @@ import ast
 from itertools import groupby
 from pathlib import Path
 
-PAGE = Path("docs/architecture.md")
-MARK = "<!-- The rest of this page is written by scripts/modules.py from the modules' own first lines. -->\n"
+PAGE = Path("docs/modules.md")
+INTRODUCTION = """# Modules
+
+Every module with the first line of its docstring. `scripts/modules.py` writes this page; do not edit it by hand.
+How the parts work together: [architecture.md](architecture.md).
+"""
 ROOMS = (
     "services/gateway",
     "services/router",
@@ -22,30 +26,30 @@ ROOMS = (
 
 
 def first_line(path: Path) -> str | None:
+    """The first line of a module's docstring; None when the module has no docstring."""
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     return docstring.splitlines()[0] if docstring else None
 
 
-def section(folder: Path, modules: list[Path]) -> str:
-    lines = [f"| `{path.name}` | {line} |" for path in modules if (line := first_line(path))]
-    return "\n".join([f"### {folder.as_posix()}", "", "| module | is |", "|---|---|", *lines, ""])
+def page() -> str:
+    """The whole page, made from the modules as they are now."""
+    return f"{INTRODUCTION}\n{_sections()}"
 
 
-def module_map() -> str:
+def _sections() -> str:
     sections = []
     for room in ROOMS:
         modules = sorted(Path(room).rglob("*.py"), key=lambda path: (path.parent, path.name))
         for folder, members in groupby(modules, key=lambda path: path.parent):
             named = [path for path in members if path.name not in ("__init__.py", "__main__.py")]
             if named:
-                sections.append(section(folder, named))
+                sections.append(_section(folder, named))
     return "\n".join(sections)
 
 
-def page() -> str:
-    """The page as it should be."""
-    written_by_hand, _, _ = PAGE.read_text().partition(MARK)
-    return f"{written_by_hand}{MARK}\n{module_map()}"
+def _section(folder: Path, modules: list[Path]) -> str:
+    lines = [f"| `{path.name}` | {line} |" for path in modules if (line := first_line(path))]
+    return "\n".join([f"## {folder.as_posix()}", "", "| module | purpose |", "|---|---|", *lines, ""])
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_every_verb_of_the_readme_is_in_the_makefile() -> None:
         assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"README names make {verb}"
 
 
-def test_the_map_of_modules_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_of_modules_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend("scripts")
     modules = importlib.import_module("modules")
     assert modules.PAGE.read_text() == modules.page(), "run python scripts/modules.py"
