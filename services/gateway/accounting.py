@@ -3,7 +3,6 @@
 from pathlib import Path
 from random import Random
 
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from services.gateway.accounts.administration import Administration
@@ -13,22 +12,17 @@ from services.gateway.accounts.key_cache import KeyCache
 from services.gateway.accounts.store import AccountStore
 from services.gateway.database.engine import Database
 from services.gateway.domain.secrets import ServerSecret
-from services.gateway.http.routes.admin import AdminRoutes
-from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.ledger.ledger import Ledger
 from services.gateway.ledger.metrics import LedgerMetrics
 from services.gateway.ledger.store import LedgerStore
 from services.gateway.settings import GatewaySettings
 from services.shared.clock import Clock
-from services.shared.config import Prices
 from services.shared.lifecycle import Tasks
 from services.shared.settings import WrongSettings
 
 
 class Accounting:
-    def __init__(
-        self, settings: GatewaySettings, prices: Prices, registry: CollectorRegistry, *, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, settings: GatewaySettings, registry: CollectorRegistry, *, clock: Clock, random: Random) -> None:
         """Raises WrongSettings for a database or a folder that cannot be used."""
         self._database = Database(_database_url(settings), clock=clock, random=random)
         self._tasks = Tasks()
@@ -44,13 +38,8 @@ class Accounting:
             clock,
         )
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
-        self._apis = (
-            AdminRoutes(Administration(accounts, api_keys, (known, known_ids), clock)),
-            UsageRoutes(rows, prices, clock),
-        )
-
-    def routes(self) -> list[APIRouter]:
-        return [api.routes() for api in self._apis]
+        self.administration = Administration(accounts, api_keys, (known, known_ids), clock)
+        self.usage_rows = rows
 
     async def start(self) -> None:
         """Needs no database to start."""

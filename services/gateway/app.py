@@ -6,27 +6,39 @@ import socket
 from importlib.metadata import version
 from random import Random, SystemRandom
 
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from services.gateway.accounting import Accounting
-from services.gateway.batching import Batching
+from services.gateway.batches.service import BatchService
 from services.gateway.domain.secrets import CacheSalt, ServerSecret
 from services.gateway.generation.generation_stream import Generations
 from services.gateway.grpc.call import Calls
 from services.gateway.grpc.open_inference import OpenInferenceService
 from services.gateway.grpc.server import InferenceServer
 from services.gateway.grpc.service import InferenceService
-from services.gateway.http import openapi
+from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.protocol import HttpProtocol
+from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.idempotency.idempotency import Idempotency
 from services.gateway.http.middleware.access import AccessMiddleware
-from services.gateway.http.middleware.fast_routes import FastRoutes
+from services.gateway.http.rest_api import rest_api
+from services.gateway.http.routes.admin_keys import KeyRoutes
+from services.gateway.http.routes.admin_tenants import TenantRoutes
+from services.gateway.http.routes.batches import BatchRoutes
+from services.gateway.http.routes.chat_completions import ChatCompletionRoutes
 from services.gateway.http.routes.cluster import ClusterRoutes
+from services.gateway.http.routes.completions import CompletionRoutes
 from services.gateway.http.routes.console import ConsoleFiles
-from services.gateway.http.routes.inference import Bounds, InferenceRoutes
+from services.gateway.http.routes.embeddings import EmbeddingRoutes
+from services.gateway.http.routes.files import FileRoutes
+from services.gateway.http.routes.health import HealthRoutes
+from services.gateway.http.routes.models import ModelRoutes
 from services.gateway.http.routes.open_inference import OPEN, OpenInferenceRoutes
-from services.gateway.http.routes.stored import unconfigured
+from services.gateway.http.routes.responses import ResponseRoutes
+from services.gateway.http.routes.rest_router import Routes
+from services.gateway.http.routes.storage import WithoutObjectStoreRoutes
+from services.gateway.http.routes.tokenize import TokenizeRoutes
+from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.metrics import Metrics
 from services.gateway.open_inference import OpenInference
 from services.gateway.openai.request_builder import RequestBuilder
@@ -61,13 +73,11 @@ class GatewayApp:
         self._draining = False
         self._tasks = Tasks()
         self.metrics = Metrics(CollectorRegistry())
-        self.accounting = Accounting(
-            settings, self._cluster.prices, self.metrics.registry, clock=self._clock, random=self._random
-        )
+        self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
         self._journal = ResumeLogs(self.router, LogReader(settings.routers, settings.tls()), self._clock)
-        self._batching: Batching | None = None
+        self._batches: BatchService | None = None
         self._http, self._grpc = self._faces()
         self._scraped = self._face_for_scraping()
         self.address = self.http_address = self.metrics_address = ""
@@ -82,16 +92,16 @@ class GatewayApp:
         await self.router.start()
         await self.workers.start()
         await self._journal.start()
-        if self._batching:
-            await self._batching.start()
+        if self._batches:
+            await self._batches.start()
         self._tasks.start(self._tell_health(), "gRPC health")
 
     async def stop(self) -> None:
         """Is no longer ready; then takes nothing new, finishes what is open within drain_s, and says goodbye."""
         self._draining = True
         await self._clock.sleep(self._settings.linger_s)
-        if self._batching:
-            await self._batching.stop()
+        if self._batches:
+            await self._batches.stop()
         await asyncio.gather(self._http.stop(), self._grpc.stop())
         await self._idempotency.stop()
         await self._journal.stop()
@@ -139,21 +149,14 @@ class GatewayApp:
             books=self.accounting.ledger,
             max_open=settings.max_open_requests,
         )
-        bounds = Bounds(settings.max_body_bytes, settings.body_timeout_s, settings.stall_timeout_s)
+        self._batches = self._batch_service(asking, answers)
         resuming = Resuming(self._cluster, self._secret(), self._journal, lambda: self.router.catalog)
         cached = self._cached(answers)
-        api = InferenceRoutes(
-            asking, cached, self._idempotency, resuming, self.metrics, bounds, live=lambda: None, ready=self.ready
-        )
-        rest = api.app()
         console = ConsoleFiles()
         told = OpenInference(version("tidegate"), asking.catalog, self.ready)
-        rest.include_router(OpenInferenceRoutes(told).routes())
-        for routes in (*self.accounting.routes(), *self._batch_routes(asking, answers), *self._console_routes(console)):
-            rest.include_router(routes)
-        openapi.complete(rest)
-        direct = FastRoutes(api.endpoints(), rest)
-        front = AccessMiddleware(direct, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
+        routes = self._rest_routes(asking, cached, resuming, told, console)
+        rest = rest_api(each.router() for each in routes)
+        front = AccessMiddleware(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
         calls = Calls(keys, self.metrics, clock, self._random)
         service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
         open_inference = OpenInferenceService(calls, told)
@@ -178,24 +181,57 @@ class GatewayApp:
         books, registry = self.accounting.ledger, self.metrics.registry
         return CachedGenerations(answers, stores, lambda: self.router.catalog, books, self._clock, registry)
 
-    def _console_routes(self, console: ConsoleFiles) -> list[APIRouter]:
-        control = ControlClient(self._settings.routers, self._settings.tls())
-        return [console.routes(), ClusterRoutes(self._id, control, self.metrics, self._clock).routes()]
+    def _rest_routes(
+        self,
+        asking: RequestBuilder,
+        cached: CachedGenerations,
+        resuming: Resuming,
+        told: OpenInference,
+        console: ConsoleFiles,
+    ) -> list[Routes]:
+        """All routes of the REST API, in the order in which the OpenAPI document lists them."""
+        settings, clock, administration = self._settings, self._clock, self.accounting.administration
+        bodies = BodyReader(settings.max_body_bytes, settings.body_timeout_s)
+        generations = GenerationHandler(cached, self._idempotency, resuming, bodies, settings.stall_timeout_s)
+        control = ControlClient(settings.routers, settings.tls())
+        return [
+            ChatCompletionRoutes(asking, generations),
+            CompletionRoutes(asking, generations),
+            ResponseRoutes(asking, generations),
+            TokenizeRoutes(asking, bodies),
+            EmbeddingRoutes(asking, bodies),
+            ModelRoutes(asking),
+            HealthRoutes(self.metrics.registry, live=lambda: None, ready=self.ready),
+            OpenInferenceRoutes(told),
+            KeyRoutes(administration),
+            TenantRoutes(administration),
+            UsageRoutes(self.accounting.usage_rows, self._cluster.prices, clock),
+            *self._batch_routes(),
+            console,
+            ClusterRoutes(self._id, control, self.metrics, clock),
+        ]
 
-    def _batch_routes(self, asking: RequestBuilder, answers: Generations) -> list[APIRouter]:
-        settings = self._settings
-        if (store := settings.store()) is None:
-            return [unconfigured()]
-        self._batching = Batching(
+    def _batch_routes(self) -> list[Routes]:
+        if self._batches is None:
+            return [WithoutObjectStoreRoutes()]
+        settings, files, batches = self._settings, self._batches.files, self._batches.batches
+        return [
+            FileRoutes(files, max_bytes=settings.max_file_bytes, timeout_s=settings.body_timeout_s),
+            BatchRoutes(batches, files, self._clock, self._random.getrandbits),
+        ]
+
+    def _batch_service(self, asking: RequestBuilder, answers: Generations) -> BatchService | None:
+        if (store := self._settings.store()) is None:
+            return None
+        return BatchService(
             objectstore.connect(store),
-            settings,
             asking,
             answers,
             self.accounting.authentication.still,
+            concurrency=self._settings.batch_concurrency,
             clock=self._clock,
             random=self._random,
         )
-        return self._batching.routes()
 
     def _cache_salt(self) -> CacheSalt:
         return CacheSalt(self._secret(), shared=self._cluster.prefix_cache == "shared")

@@ -2,18 +2,26 @@
 
 import logging
 import re
+from typing import Protocol
 
-from services.gateway.accounts.api_keys import ApiKeys
+from services.gateway.accounts.api_keys import ApiKeys, NewKey
 from services.gateway.accounts.key_cache import KeyCache
 from services.gateway.accounts.store import AccountStore, Unknown
 from services.gateway.domain.account import Caller, Key, Tenant
-from services.gateway.http.routes.admin_documents import NewKeyRequest
 from services.shared.clock import Clock
 
 log = logging.getLogger(__name__)
 
 KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class KeyRequest(Protocol):
+    """What an administrator asks of a new key."""
+
+    def key(self, new: NewKey, now: float) -> Key:
+        """Returns the record of the key. now: seconds since 1970."""
+        ...
 
 
 class Administration:
@@ -23,7 +31,7 @@ class Administration:
         """known: what this gateway remembers of keys, to be looked up again after a change."""
         self._store, self._api_keys, self._known, self._clock = store, api_keys, known, clock
 
-    async def create(self, wanted: NewKeyRequest, by: Caller) -> tuple[Key, str]:
+    async def create(self, wanted: KeyRequest, by: Caller) -> tuple[Key, str]:
         """The key's facts, and the key itself, which nobody can ask for again."""
         new = self._api_keys.mint()
         key = wanted.key(new, self._clock.wall())

@@ -218,7 +218,7 @@ async def test_without_a_store_there_are_no_files(cluster: Cluster) -> None:
 
 async def test_tenants_see_their_own(client: Any, gateway: GatewayApp) -> None:
     file = await client.files.create(file=("in.jsonl", jsonl(ASK)), purpose="batch")
-    store = gateway._batching._apis[0]._files  # type: ignore[union-attr]
+    store = gateway._batches.files  # type: ignore[union-attr]
     assert (await store.get("default", file.id)).id == file.id
     with pytest.raises(Exception, match="No such file"):
         await store.get("another", file.id)

@@ -1,6 +1,7 @@
 """The bytes of a request, bounded in size and time, as one JSON object."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -11,30 +12,50 @@ from services.gateway.openai import strict_json
 from services.shared.errors import ClientLeft, RequestTimeout, TooLarge, UnsupportedMedia
 
 
-async def read_object(request: Request, *, max_bytes: int, timeout_s: float) -> dict[str, Any]:
-    """Raises UnsupportedMedia, TooLarge, RequestTimeout, NotJson, ClientLeft."""
-    exchange = RequestContext.of(request.scope)
-    _check_media(exchange)
-    _check_declared_size(exchange, max_bytes)
-    connection: Connection = request.scope["state"][CONNECTION]
-    body = connection.take_body()
-    if body is None:
-        body = await _arriving(request, max_bytes, timeout_s)
-    elif len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return strict_json.parse_object(body)
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """Reads JSON bodies.
+
+    Attributes:
+        max_bytes: size of the largest body that is accepted.
+        timeout_s: seconds within which a body must have arrived.
+    """
+
+    max_bytes: int
+    timeout_s: float
+
+    async def read(self, request: Request) -> dict[str, Any]:
+        """Returns the body as a JSON object.
+
+        Raises:
+            UnsupportedMedia: the content type is not JSON, or the body is compressed.
+            TooLarge: the body has more than `max_bytes`.
+            RequestTimeout: the body did not arrive in time.
+            NotJson: the body is not one JSON object.
+            ClientLeft: the client closed the connection before its body was complete.
+        """
+        context = RequestContext.of(request.scope)
+        _check_media(context)
+        _check_declared_size(context, self.max_bytes)
+        connection: Connection = request.scope["state"][CONNECTION]
+        body = connection.take_body()
+        if body is None:
+            body = await _arriving(request, self.max_bytes, self.timeout_s)
+        elif len(body) > self.max_bytes:
+            raise _too_large(self.max_bytes)
+        return strict_json.parse_object(body)
 
 
-def _check_media(exchange: RequestContext) -> None:
-    media = (exchange.header("content-type") or "").partition(";")[0].strip().lower()
+def _check_media(context: RequestContext) -> None:
+    media = (context.header("content-type") or "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise UnsupportedMedia("The content type must be 'application/json'.")
-    if (exchange.header("content-encoding") or "identity").lower() != "identity":
+    if (context.header("content-encoding") or "identity").lower() != "identity":
         raise UnsupportedMedia("Compressed request bodies are not accepted.")
 
 
-def _check_declared_size(exchange: RequestContext, max_bytes: int) -> None:
-    declared = exchange.header("content-length") or "0"
+def _check_declared_size(context: RequestContext, max_bytes: int) -> None:
+    declared = context.header("content-length") or "0"
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(max_bytes)
 

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, field
 
+from starlette.requests import Request
 from starlette.types import Scope
 
 from services.gateway.domain.account import Caller
 from services.gateway.http.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL
+from services.gateway.openai.request_builder import identified
 from services.gateway.response_cache.directive import CacheDirective
 
 _KEY = "tidegate.exchange"
@@ -41,3 +43,8 @@ class RequestContext:
     def of(scope: Scope) -> "RequestContext":
         exchange: RequestContext = scope[_KEY]
         return exchange
+
+
+def caller_of(request: Request) -> Caller:
+    """Returns who makes the request. Raises Unauthenticated when the request needed no key."""
+    return identified(RequestContext.of(request.scope))

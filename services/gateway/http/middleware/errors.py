@@ -1,20 +1,41 @@
-"""Errors as HTTP responses in OpenAI's shape."""
+"""Errors as HTTP responses in OpenAI's format."""
 
 import math
 
 import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
-from services.shared.errors import RequestTimeout, TidegateError, Unauthenticated
+from services.shared.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RequestTimeout,
+    TidegateError,
+    Unauthenticated,
+    UnknownRoute,
+)
 
 
 def error_response(error: TidegateError) -> Response:
+    """Returns the response that tells a client of an error."""
     return Response(
         orjson.dumps(error.body()),
         status_code=error.wire.http,
         headers=_headers(error),
         media_type="application/json",
     )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Makes `app` answer every error in OpenAI's format, those of its own routing included."""
+    app.add_exception_handler(TidegateError, _tidegate_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+    app.add_exception_handler(RequestValidationError, _parameter_error)
+    app.add_exception_handler(Exception, _unexpected_error)
 
 
 def _headers(error: TidegateError) -> dict[str, str]:
@@ -26,3 +47,31 @@ def _headers(error: TidegateError) -> dict[str, str]:
     if isinstance(error, RequestTimeout):
         headers["connection"] = "close"
     return headers
+
+
+async def _tidegate_error(_: Request, error: Exception) -> Response:
+    return error_response(error if isinstance(error, TidegateError) else InternalError())
+
+
+async def _parameter_error(_: Request, error: Exception) -> Response:
+    """Handlers validate bodies themselves, so FastAPI finds mistakes only in the path and in the query string."""
+    problem = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "is wrong"}
+    param = str(problem["loc"][-1])[:64] if problem["loc"] else None
+    message = f"Invalid value for '{param}': {problem['msg']}."
+    return error_response(InvalidRequest(message, param=param, code="invalid_value"))
+
+
+async def _unexpected_error(_: Request, __: Exception) -> Response:
+    return error_response(InternalError())
+
+
+async def _routing_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    where = f"{request.method} {request.url.path[:128]}"
+    if status == 404:
+        return error_response(UnknownRoute(f"Unknown request URL: {where}."))
+    if status == 405:
+        response = error_response(MethodNotAllowed(f"Not allowed to {where}."))
+        response.headers.update(getattr(error, "headers", None) or {})
+        return response
+    return error_response(InvalidRequest("The request could not be read.") if status < 500 else InternalError())

@@ -1,4 +1,4 @@
-"""Endpoints that read the request themselves are found here; the framework documents them, and has all others."""
+"""The short way to endpoints that read their request themselves; all other routes go through FastAPI."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -6,18 +6,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
 
 class FastRoutes:
-    def __init__(self, endpoints: Mapping[str, Endpoint], app: ASGIApp) -> None:
-        """endpoints: of POST, by path. What they raise is for whoever calls this."""
-        self._endpoints, self._app = endpoints, app
+    """Finds handlers of POST requests by path, without FastAPI's routing and its parsing of parameters."""
+
+    def __init__(self, handlers: Mapping[str, Callable[[Request], Awaitable[Response]]], app: ASGIApp) -> None:
+        """Makes the middleware.
+
+        Args:
+            handlers: of POST requests, by path. What they raise is raised to the caller of this middleware.
+            app: takes all other requests.
+        """
+        self._handlers, self._app = handlers, app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-        if endpoint is None:
+        handler = self._handlers.get(scope["path"]) if scope["method"] == "POST" else None
+        if handler is None:
             await self._app(scope, receive, send)
         else:
-            response = await endpoint(Request(scope, receive))
+            response = await handler(Request(scope, receive))
             await response(scope, receive, send)

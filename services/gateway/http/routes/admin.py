@@ -1,128 +1,50 @@
-"""/v1/admin: keys and tenants over REST, for admin keys alone (rest/front.py lets nobody else in)."""
+"""What the routes under /v1/admin have in common. `AccessMiddleware` lets only admin keys through to them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.accounts.administration import Administration
 from services.gateway.accounts.store import Unknown
-from services.gateway.database.engine import DatabaseAway
-from services.gateway.domain.account import Caller
-from services.gateway.http import examples
-from services.gateway.http.connection.body import read_object
-from services.gateway.http.connection.request_context import RequestContext
-from services.gateway.http.openapi import body_of
-from services.gateway.http.routes.admin_documents import (
-    NewKeyRequest,
-    RotateRequest,
-    TenantRequest,
-    key_document,
-    tenant_document,
-)
+from services.gateway.http.connection.body import BodyReader
+from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai import validation
-from services.gateway.openai.request_builder import identified
-from services.shared.errors import NotFound, Overloaded
+from services.shared.errors import NotFound
 
-MAX_BODY_BYTES = 256 * 1024
-BODY_TIMEOUT_S = 10.0
+PREFIX = "/v1/admin"
+BODIES = BodyReader(max_bytes=256 * 1024, timeout_s=10.0)
 
-M = TypeVar("M", bound=BaseModel)
-
-
-class AdminRoutes:
-    def __init__(self, admin: Administration) -> None:
-        self._admin = admin
-
-    def routes(self) -> APIRouter:
-        router = APIRouter(prefix="/v1/admin", tags=["admin"])
-        add = router.add_api_route
-        add(
-            "/keys",
-            self.create_key,
-            methods=["POST"],
-            openapi_extra=body_of(NewKeyRequest, examples.NEW_KEY),
-            status_code=201,
-        )
-        add("/keys", self.list_keys, methods=["GET"])
-        add("/keys/{key_id}", self.show_key, methods=["GET"])
-        add(
-            "/keys/{key_id}/rotate",
-            self.rotate_key,
-            methods=["POST"],
-            openapi_extra=body_of(RotateRequest, examples.ROTATE),
-        )
-        add("/keys/{key_id}/revoke", self.revoke_key, methods=["POST"])
-        add("/tenants", self.list_tenants, methods=["GET"])
-        add("/tenants", self.put_tenant, methods=["POST"], openapi_extra=body_of(TenantRequest, examples.TENANT))
-        return router
-
-    async def create_key(self, request: Request) -> Response:
-        wanted = await _read(request, NewKeyRequest)
-        async with _told():
-            key, secret = await self._admin.create(wanted, caller_of(request))
-        return _answer(key_document(key, secret), 201)
-
-    async def list_keys(self, tenant: str | None = None) -> Response:
-        async with _told():
-            keys = await self._admin.keys(tenant)
-        return _answer({"object": "list", "data": [key_document(key) for key in keys]})
-
-    async def show_key(self, key_id: str) -> Response:
-        async with _told():
-            return _answer(key_document(await self._admin.get(key_id)))
-
-    async def rotate_key(self, key_id: str, request: Request) -> Response:
-        wanted = await _read(request, RotateRequest)
-        async with _told():
-            key, secret = await self._admin.rotate(key_id, wanted.grace_s, caller_of(request))
-        return _answer(key_document(key, secret))
-
-    async def revoke_key(self, key_id: str, request: Request) -> Response:
-        async with _told():
-            return _answer(key_document(await self._admin.revoke(key_id, caller_of(request))))
-
-    async def list_tenants(self) -> Response:
-        async with _told():
-            tenants = await self._admin.tenants()
-        return _answer({"object": "list", "data": [tenant_document(tenant) for tenant in tenants]})
-
-    async def put_tenant(self, request: Request) -> Response:
-        tenant = (await _read(request, TenantRequest)).tenant()
-        async with _told():
-            await self._admin.put_tenant(tenant, caller_of(request))
-        return _answer(tenant_document(tenant))
+TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Tier = Literal["priority", "default", "flex", "batch"]
 
 
-def caller_of(request: Request) -> Caller:
-    """Raises Unauthenticated where nobody was let in."""
-    return identified(RequestContext.of(request.scope))
+class AdminBody(BaseModel):
+    """Base of the bodies of admin requests: no coercion, and no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+B = TypeVar("B", bound=AdminBody)
+
+
+async def read(request: Request, kind: type[B]) -> B:
+    """Returns the validated body of an admin request. Raises what `BodyReader.read` raises, and InvalidRequest."""
+    return validation.check(kind, await BODIES.read(request))
 
 
 @asynccontextmanager
-async def _told() -> AsyncIterator[None]:
-    """Failures as clients are told them."""
-    try:
-        yield
-    except Unknown as unknown:
-        raise NotFound(str(unknown)) from None
-    except DatabaseAway:
-        raise database_away() from None
+async def account_errors() -> AsyncIterator[None]:
+    """Turns errors of the account store into errors that clients are told."""
+    async with database_errors():
+        try:
+            yield
+        except Unknown as unknown:
+            raise NotFound(str(unknown)) from None
 
 
-def database_away() -> Overloaded:
-    return Overloaded("The database cannot be reached now.", code="accounts_unavailable", retry_after_s=1.0)
-
-
-async def _read(request: Request, kind: type[M]) -> M:
-    body = await read_object(request, max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S)
-    return validation.check(kind, body)
-
-
-def _answer(document: dict[str, Any], status: int = 200) -> Response:
-    """Never kept by anything between us and the client."""
+def private(document: dict[str, Any], status: int = 200) -> Response:
+    """Returns a JSON response that no cache between gateway and client may keep."""
     return JSONResponse(document, status_code=status, headers={"cache-control": "no-store"})

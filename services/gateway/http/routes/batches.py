@@ -1,8 +1,8 @@
 """/v1/batches: many requests at once, answered when there is room."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
@@ -11,14 +11,12 @@ from services.gateway.batches.batch import Batch, Endpoint, mint_id
 from services.gateway.batches.store import BatchStore
 from services.gateway.domain.account import Caller
 from services.gateway.files.store import FileStore, RandomBits
-from services.gateway.http import examples
-from services.gateway.http.connection.body import read_object
-from services.gateway.http.connection.request_context import RequestContext
-from services.gateway.http.openapi import body_of
-from services.gateway.http.routes.stored import stored
+from services.gateway.http.connection.body import BodyReader
+from services.gateway.http.connection.request_context import caller_of
+from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.http.routes.storage import object_store_errors
 from services.gateway.openai import validation
 from services.gateway.openai.fields import Metadata, Request
-from services.gateway.openai.request_builder import identified
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.errors import Conflict, InvalidRequest, RateLimited
@@ -28,6 +26,11 @@ BODY_TIMEOUT_S = 10.0
 MAX_OPEN = 64
 """Batches of one tenant that have not ended."""
 MAX_PAGE = 100
+EXAMPLE: dict[str, Any] = {
+    "input_file_id": "file-0199f0b1c2d3aaaaaaaaaaaaaaaaaaaa",
+    "endpoint": "/v1/chat/completions",
+    "completion_window": "24h",
+}
 
 
 class BatchRequest(Request):
@@ -40,22 +43,23 @@ class BatchRequest(Request):
 class BatchRoutes:
     def __init__(self, batches: BatchStore, files: FileStore, clock: Clock, random_bits: RandomBits) -> None:
         self._batches, self._files, self._clock, self._random_bits = batches, files, clock, random_bits
+        self._bodies = BodyReader(MAX_BODY_BYTES, BODY_TIMEOUT_S)
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(prefix="/v1/batches", tags=["batches"])
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(prefix="/v1/batches", tags=["batches"])
         add = router.add_api_route
-        add("", self.create, methods=["POST"], openapi_extra=body_of(BatchRequest, examples.BATCH))
+        router.add_json_post("", self.create, BatchRequest, EXAMPLE)
         add("", self.list_batches, methods=["GET"])
         add("/{batch_id}", self.show, methods=["GET"])
         add("/{batch_id}/cancel", self.cancel, methods=["POST"])
         return router
 
     async def create(self, request: HttpRequest) -> Response:
-        body = await read_object(request, max_bytes=MAX_BODY_BYTES, timeout_s=BODY_TIMEOUT_S)
-        wanted, caller = validation.check(BatchRequest, body), _caller(request)
+        wanted, caller = validation.check(BatchRequest, await self._bodies.read(request)), caller_of(request)
         caller.service_class(ServiceClass.BATCH.label)
         caller.check_budget(self._clock.wall())
-        async with stored():
+        async with object_store_errors():
             await self._check(wanted, caller)
             batch = self._new(wanted, caller)
             await self._batches.create(batch)
@@ -64,8 +68,8 @@ class BatchRoutes:
     async def list_batches(
         self, request: HttpRequest, after: str | None = None, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20
     ) -> Response:
-        async with stored():
-            batches, more = await self._batches.list(_caller(request).tenant, after=after, limit=limit)
+        async with object_store_errors():
+            batches, more = await self._batches.list(caller_of(request).tenant, after=after, limit=limit)
         ends = (
             {"first_id": batches[0].id, "last_id": batches[-1].id} if batches else {"first_id": None, "last_id": None}
         )
@@ -73,12 +77,12 @@ class BatchRoutes:
         return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
 
     async def show(self, batch_id: str, request: HttpRequest) -> Response:
-        async with stored():
-            return JSONResponse((await self._batches.get(_caller(request).tenant, batch_id)).batch.document())
+        async with object_store_errors():
+            return JSONResponse((await self._batches.get(caller_of(request).tenant, batch_id)).batch.document())
 
     async def cancel(self, batch_id: str, request: HttpRequest) -> Response:
-        async with stored():
-            batch = await self._batches.change(_caller(request).tenant, batch_id, self._cancelled)
+        async with object_store_errors():
+            batch = await self._batches.change(caller_of(request).tenant, batch_id, self._cancelled)
         return JSONResponse(batch.document())
 
     def _cancelled(self, batch: Batch) -> Batch:
@@ -106,7 +110,3 @@ class BatchRoutes:
             created=int(now),
             metadata=wanted.metadata,
         )
-
-
-def _caller(request: HttpRequest) -> Caller:
-    return identified(RequestContext.of(request.scope))

@@ -1,14 +1,14 @@
-"""GET /v1/admin/cluster: pools, workers and rollouts as they stand now, for admin keys alone (see rest/front.py)."""
+"""GET /v1/admin/cluster: pools, workers and rollouts as they are now, for admin keys only."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.console import document
 from services.gateway.console.traffic import traffic
+from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.metrics import Metrics
 from services.gateway.upstream.control_client import ClusterStatus
 from services.shared.clock import Clock
@@ -28,8 +28,9 @@ class ClusterRoutes:
         self._since = clock.wall()
         self._latest = Latest(self._document, clock)
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(prefix="/v1/admin", tags=["admin"])
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(prefix="/v1/admin", tags=["admin"])
         router.add_api_route("/cluster", self.cluster, methods=["GET"])
         return router
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.http.routes.rest_router import RestRouter
 from services.shared.errors import UnknownRoute
 
 STATIC = Path(__file__).parents[2] / "console/static"
@@ -76,8 +76,9 @@ class ConsoleFiles:
         """What is open to everybody."""
         return frozenset(self._files)
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(include_in_schema=False)
         for path in (*PAGES, PREFIX + "{name:path}"):
             router.add_api_route(path, self.show, methods=["GET", "HEAD"])
         return router

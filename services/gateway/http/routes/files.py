@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from services.gateway.files.store import FileStore
-from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.connection.request_context import caller_of
 from services.gateway.http.connection.upload import copy_to, uploaded
-from services.gateway.http.routes.stored import stored
-from services.gateway.openai.request_builder import identified
+from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.http.routes.storage import object_store_errors
 from services.shared.errors import InvalidRequest, Overloaded
 from services.shared.scratch import scratch
 
@@ -47,8 +47,9 @@ class FileRoutes:
         self._uploads = 0
         self._turn = asyncio.Semaphore(MAX_UPLOADS)
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(prefix="/v1/files", tags=["files"])
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(prefix="/v1/files", tags=["files"])
         add = router.add_api_route
         add("", self.upload, methods=["POST"], openapi_extra=UPLOAD)
         add("", self.list_files, methods=["GET"])
@@ -77,26 +78,26 @@ class FileRoutes:
     ) -> Response:
         """A page has at most MAX_PAGE files, whatever is asked."""
         newest = order == "desc"
-        async with stored():
+        async with object_store_errors():
             files, more = await self._files.list(
-                _tenant(request), after=after, limit=min(limit, MAX_PAGE), newest_first=newest
+                caller_of(request).tenant, after=after, limit=min(limit, MAX_PAGE), newest_first=newest
             )
         data = [file.document() for file in files if purpose in (None, file.purpose)]
         ends = {"first_id": files[0].id, "last_id": files[-1].id} if files else {"first_id": None, "last_id": None}
         return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
 
     async def show(self, file_id: str, request: Request) -> Response:
-        async with stored():
-            return JSONResponse((await self._files.get(_tenant(request), file_id)).document())
+        async with object_store_errors():
+            return JSONResponse((await self._files.get(caller_of(request).tenant, file_id)).document())
 
     async def delete(self, file_id: str, request: Request) -> Response:
-        async with stored():
-            await self._files.delete(_tenant(request), file_id)
+        async with object_store_errors():
+            await self._files.delete(caller_of(request).tenant, file_id)
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
     async def content(self, file_id: str, request: Request) -> Response:
-        async with stored():
-            pieces = await self._files.content(_tenant(request), file_id)
+        async with object_store_errors():
+            pieces = await self._files.content(caller_of(request).tenant, file_id)
             first = await anext(pieces, b"")
         return StreamingResponse(_with(first, pieces), media_type="application/octet-stream")
 
@@ -108,17 +109,13 @@ class FileRoutes:
             with scratch("upload") as folder:
                 content = folder / "content"
                 size = await copy_to(form.file, content)
-                return await self._keep(_tenant(request), form.filename, content, size)
+                return await self._keep(caller_of(request).tenant, form.filename, content, size)
 
     async def _keep(self, tenant: str, filename: str, content: Path, size: int) -> dict[str, Any]:
-        async with stored():
+        async with object_store_errors():
             await self._files.check_room(tenant)
             file = await self._files.save(tenant, filename, "batch", content, size)
         return file.document()
-
-
-def _tenant(request: Request) -> str:
-    return identified(RequestContext.of(request.scope)).tenant
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,13 +1,11 @@
 """/v2: the Open Inference Protocol's liveness, readiness and metadata over REST."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.domain.account import Caller
-from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.connection.request_context import caller_of
+from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.open_inference import OpenInference, no_tensors
-from services.gateway.openai.request_builder import identified
 
 # What tells nothing of anybody, and is asked by probes that have no key.
 OPEN = frozenset({"/v2", "/v2/health/live", "/v2/health/ready"})
@@ -17,8 +15,9 @@ class OpenInferenceRoutes:
     def __init__(self, told: OpenInference) -> None:
         self._told = told
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(prefix="/v2", tags=["open inference protocol"])
         add = router.add_api_route
         add("", self.server, methods=["GET"])
         add("/health/live", self.live, methods=["GET"])
@@ -40,10 +39,10 @@ class OpenInferenceRoutes:
         return _readiness(self._told.ready)
 
     async def model(self, model: str, request: Request, version: str = "") -> Response:
-        return JSONResponse(self._told.model(model, version, _caller(request)))
+        return JSONResponse(self._told.model(model, version, caller_of(request)))
 
     async def model_ready(self, model: str, request: Request, version: str = "") -> Response:
-        return _readiness(self._told.model_ready(model, version, _caller(request)))
+        return _readiness(self._told.model_ready(model, version, caller_of(request)))
 
     async def infer(self, model: str) -> Response:
         raise no_tensors()
@@ -52,7 +51,3 @@ class OpenInferenceRoutes:
 def _readiness(ready: bool) -> Response:
     """The protocol's clients read the status; 503 is what load balancers expect of a server that is not."""
     return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
-
-
-def _caller(request: Request) -> Caller:
-    return identified(RequestContext.of(request.scope))

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.database.engine import DatabaseAway
 from services.gateway.domain.period import day_of
-from services.gateway.http.routes.admin import caller_of, database_away
+from services.gateway.http.connection.request_context import caller_of
+from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.http.routes.storage import database_errors
 from services.gateway.ledger.store import LedgerStore, Span
 from services.gateway.ledger.usage_report import GROUPS, columns, report
 from services.shared.clock import Clock
@@ -25,8 +25,9 @@ class UsageRoutes:
     def __init__(self, store: LedgerStore, prices: Prices, clock: Clock) -> None:
         self._store, self._prices, self._clock = store, prices, clock
 
-    def routes(self) -> APIRouter:
-        router = APIRouter(tags=["usage"])
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter(tags=["usage"])
         router.add_api_route("/v1/usage", self.usage, methods=["GET"])
         return router
 
@@ -40,10 +41,8 @@ class UsageRoutes:
     ) -> Response:
         """by: tenant, key, model, version, tier, day, with commas between. since, until: days, both included."""
         groups, span = _groups(by), self._span(since, until, _tenant(request, tenant))
-        try:
+        async with database_errors():
             used = await self._store.usage(span, columns(groups), MAX_LINES + 1)
-        except DatabaseAway:
-            raise database_away() from None
         if len(used) > MAX_LINES:
             raise InvalidRequest(f"The report has more than {MAX_LINES} lines; ask for fewer days.", param="since")
         head = {"since": span.first, "until": span.last}

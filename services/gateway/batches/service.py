@@ -1,8 +1,6 @@
-"""Files and batches, wired together where there is an object store to keep them."""
+"""Files and batches of one gateway, wired together. It needs an object store to keep them in."""
 
 from random import Random
-
-from fastapi import APIRouter
 
 from services.gateway.batches.line_requests import LineRequests, Still
 from services.gateway.batches.run import BatchRun
@@ -10,50 +8,52 @@ from services.gateway.batches.runner import BatchRunner
 from services.gateway.batches.store import BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.gateway.generation.generation_stream import Generations
-from services.gateway.http.routes.batches import BatchRoutes
-from services.gateway.http.routes.files import FileRoutes
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.settings import GatewaySettings
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from services.shared.objectstore import ObjectStore
 
 
-class Batching:
+class BatchService:
+    """Stores of files and batches, and the runner that works on open batches."""
+
     def __init__(
         self,
         store: ObjectStore,
-        settings: GatewaySettings,
         asking: RequestBuilder,
         answers: Generations,
         still: Still,
         *,
+        concurrency: int,
         clock: Clock,
         random: Random,
     ) -> None:
-        files, batches = FileStore(store, clock, random.getrandbits), BatchStore(store)
-        line_by_line = LineRequests(asking, answers, still)
+        """Makes the service.
+
+        Args:
+            store: keeps files, batches and their results.
+            asking: validates the lines of a batch.
+            answers: generates the responses.
+            still: returns what a key may do now.
+            concurrency: requests of one batch that are open at once.
+            clock: times of files and batches, and pauses.
+            random: ids of files, batches and requests.
+        """
+        self.files, self.batches = FileStore(store, clock, random.getrandbits), BatchStore(store)
+        files, batches, line_requests = self.files, self.batches, LineRequests(asking, answers, still)
 
         def hold(held: Stored) -> BatchRun:
-            concurrency = settings.batch_concurrency
-            return BatchRun(held, batches, files, line_by_line, concurrency=concurrency, clock=clock, random=random)
+            return BatchRun(held, batches, files, line_requests, concurrency=concurrency, clock=clock, random=random)
 
         owner = f"{random.getrandbits(128):032x}"
         self._runner = BatchRunner(owner, batches, hold, clock=clock)
         self._tasks = Tasks()
-        self._apis = (
-            FileRoutes(files, max_bytes=settings.max_file_bytes, timeout_s=settings.body_timeout_s),
-            BatchRoutes(batches, files, clock, random.getrandbits),
-        )
-
-    def routes(self) -> list[APIRouter]:
-        return [api.routes() for api in self._apis]
 
     async def start(self) -> None:
-        """Needs no object store to start."""
+        """Starts the runner. The object store may be away meanwhile."""
         self._tasks.start(self._runner.run(), "batches")
 
     async def stop(self) -> None:
-        """While requests can still be finished: batches are let go of, for others to go on."""
+        """Releases all running batches to other gateways. Call it while requests can still end."""
         await self._tasks.stop()
         await self._runner.stop()

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from services.gateway.domain.account import ORDINARY_TIERS
-from services.gateway.http.routes.admin_documents import NewKeyRequest, RotateRequest, TenantRequest
+from services.gateway.http.routes.admin_keys import NewKeyRequest, RotateRequest
+from services.gateway.http.routes.admin_tenants import TenantRequest
 from services.gateway.openai import validation
 from services.shared.errors import InvalidRequest
 

@@ -1,0 +1,67 @@
+"""What all endpoints that generate have in common, from the request to the response that will stream."""
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.gateway.domain.generation import Generation
+from services.gateway.http.connection.body import BodyReader
+from services.gateway.http.connection.generation_response import GenerationResponse, ResponseFormat
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.idempotency.idempotency import Idempotency
+from services.gateway.http.idempotency.key import IdempotentRequest
+from services.gateway.response_cache.cached_generations import CachedGenerations
+from services.gateway.response_cache.directive import HEADER, CacheDirective
+from services.gateway.resume import event_ids
+from services.gateway.resume.resuming import Resuming
+from services.shared.errors import InvalidRequest
+
+Build = Callable[[dict[str, Any], RequestContext], tuple[Generation, ResponseFormat]]
+"""Validates a decoded body. Returns what to generate, and how the endpoint shows it."""
+
+
+class GenerationHandler:
+    """Reads the body, honours the headers that concern caching, idempotency and resuming, and makes the response."""
+
+    def __init__(
+        self,
+        generations: CachedGenerations,
+        idempotency: Idempotency,
+        resuming: Resuming,
+        bodies: BodyReader,
+        stall_timeout_s: float,
+    ) -> None:
+        self._generations, self._idempotency, self._resuming = generations, idempotency, resuming
+        self._bodies, self._stall_timeout_s = bodies, stall_timeout_s
+
+    async def respond(self, request: Request, build: Build, *, resumable: bool = True) -> Response:
+        """Answers a request that generates.
+
+        Args:
+            request: the HTTP request, its body still unread.
+            build: called with the body. It is not called when the idempotency key has a response already.
+            resumable: whether the endpoint's streams carry event ids.
+
+        Returns:
+            The response to this request, or the one that its idempotency key had before.
+
+        Raises:
+            TidegateError: the request is wrong or cannot be taken now.
+        """
+        context = RequestContext.of(request.scope)
+        context.wish = CacheDirective.of(context.header(HEADER))
+        body = await self._bodies.read(request)
+        idempotent = IdempotentRequest.by(request, body)
+
+        def make() -> Response:
+            if idempotent and idempotent.after and not resumable:
+                raise InvalidRequest("Streams of the Responses API cannot be resumed.", param=event_ids.HEADER)
+            generation, response_format = build(body, context)
+            resumption = None
+            if idempotent and resumable:
+                resumption = self._resuming.of(generation, idempotent.request, idempotent.after)
+            return GenerationResponse(self._generations, generation, response_format, self._stall_timeout_s, resumption)
+
+        return self._idempotency.respond(request, idempotent, make) if idempotent else make()

@@ -1,0 +1,50 @@
+"""The routes of one resource, as a route file declares them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from services.gateway.http.openapi import body_of
+
+Handler = Callable[..., Awaitable[Response]]
+"""Takes the request, and path parameters by name where the path has some."""
+
+
+class RestRouter(APIRouter):
+    """FastAPI's router, which also knows the routes that need nothing of FastAPI but their documentation.
+
+    Attributes:
+        fast: handlers of POST routes without path parameters, by path. `FastRoutes` calls them directly.
+    """
+
+    def __init__(self, prefix: str = "", **options: Any) -> None:
+        super().__init__(prefix=prefix, **options)
+        self.fast: dict[str, Handler] = {}
+
+    def add_json_post(
+        self, path: str, handler: Handler, body: type[BaseModel], example: dict[str, Any], *, status_code: int = 200
+    ) -> None:
+        """Adds a POST route whose handler reads its own JSON body.
+
+        Args:
+            path: below the router's prefix.
+            handler: answers the request.
+            body: the model that validates the body; the OpenAPI document shows its schema.
+            example: a valid body, for the OpenAPI document.
+            status_code: status of a success, for the OpenAPI document.
+        """
+        extra = body_of(body, example)
+        self.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, status_code=status_code)
+        if "{" not in path:
+            self.fast[self.prefix + path] = handler
+
+
+class Routes(Protocol):
+    """One resource of the REST API."""
+
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        ...

@@ -1,0 +1,43 @@
+"""POST /v1/tokenize and POST /v1/detokenize, as vLLM's clients know them."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from services.gateway.http.connection.body import BodyReader
+from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.openai.request_builder import RequestBuilder
+from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
+
+TOKENIZE_EXAMPLE: dict[str, Any] = {
+    "model": "chat",
+    "messages": [{"role": "user", "content": "What is a neap tide?"}],
+}
+DETOKENIZE_EXAMPLE: dict[str, Any] = {"model": "chat", "tokens": [1, 2, 3]}
+
+
+class TokenizeRoutes:
+    """Text to tokens and back. A worker of the model does the work, for it has the tokenizer."""
+
+    def __init__(self, builder: RequestBuilder, bodies: BodyReader) -> None:
+        self._builder, self._bodies = builder, bodies
+
+    def router(self) -> RestRouter:
+        """Returns the routes of this resource."""
+        router = RestRouter()
+        router.add_json_post("/v1/tokenize", self.tokenize, TokenizeRequest, TOKENIZE_EXAMPLE)
+        router.add_json_post("/v1/detokenize", self.detokenize, DetokenizeRequest, DETOKENIZE_EXAMPLE)
+        return router
+
+    async def tokenize(self, request: Request) -> Response:
+        """Returns the token ids of a prompt, or of a chat as the model's template renders it."""
+        body = await self._bodies.read(request)
+        model, tokens = await self._builder.tokenize(body, RequestContext.of(request.scope))
+        return JSONResponse({"count": len(tokens), "max_model_len": model.context_tokens, "tokens": tokens})
+
+    async def detokenize(self, request: Request) -> Response:
+        """Returns the text of token ids."""
+        body = await self._bodies.read(request)
+        return JSONResponse({"prompt": await self._builder.detokenize(body, RequestContext.of(request.scope))})
