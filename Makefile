@@ -1,7 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint proto lock env images tools load bench bench-router simulate demo
+.PHONY: help setup up down test check lint proto lock env images tools load bench bench-router simulate demo drills
 UP ?=
 PYTEST ?=
+# Two processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
+PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder
+DRILLS ?=
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=
 SIMULATE ?= loadtests/simulator/scenarios/chats.yaml --write docs/scheduling.md
@@ -22,7 +25,10 @@ down: setup      ## stop the cluster that `up` started
 
 test: setup      ## every test that needs no GPU (PYTEST="-k name" passes options)
 	@scripts/check.sh
-	@.venv/bin/python -m pytest $(PYTEST)
+	@.venv/bin/python -m pytest $(PARALLEL) $(PYTEST)
+
+drills: setup    ## the long fault-injection tests (DRILLS="--minutes 10 --seed 7" passes options)
+	@.venv/bin/python -m tests.robustness $(DRILLS)
 
 check: setup     ## the fast part: lint, types, import rules, contracts, unit tests
 	@scripts/check.sh

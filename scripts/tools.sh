@@ -77,6 +77,10 @@ keep_libraries() {
 }
 
 if [ $# -eq 0 ]; then set -- prometheus; fi
+# Two calls at once: the second waits, and finds everything done.
+mkdir -p "$tools"
+exec 9>"$tools/tools.lock"
+flock 9
 for set in "$@"; do
     [ -n "${programs[$set]:-}" ] || unavailable "$set is none of: ${!programs[*]}"
     get "$set"

@@ -1,4 +1,7 @@
-"""What all tests share. Hypothesis prints how to replay a failure, and is never failed for being slow."""
+"""Fixtures and settings of all tests.
+
+Hypothesis prints how to replay a failure, and a slow example is no failure.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from services.local.ports import Ports
-from tests.support.ahead import Ahead
+from tests.support import schedule
 from tests.support.cluster import REPOSITORY, RunningCluster, running_cluster
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.prefetch import Prefetch
 from trainer.sources.packaged import PackagedSmolLM2
 
 settings.register_profile("tidegate", print_blob=True, deadline=None)
@@ -24,9 +28,9 @@ settings.register_profile(
 )
 settings.load_profile("tidegate")
 
-AHEAD = pytest.StashKey[Ahead]()
-# Sets of scripts/tools.sh, and the fixtures that bring them.
-TOOLS = {"prometheus": "tools", "containers": "container_tools"}
+PREFETCH = pytest.StashKey[Prefetch]()
+TOOL_SETS = {"prometheus": "tools", "containers": "container_tools"}
+"""Sets of programs that scripts/tools.sh knows, and the fixture that needs each of them."""
 
 SIMULATED = """
 pools:
@@ -34,34 +38,46 @@ pools:
 """
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a process of pytest-xdist: groups and sorts the tests.
+
+    `tryfirst`: before pytest-xdist reads the groups. The random order is made earlier still, in a wrapper.
+    """
+    if hasattr(config, "workerinput"):
+        schedule.sort(items)
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(schedule.group_of(item)))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begins to fetch what the chosen tests will want."""
-    session.stash[AHEAD] = ahead = Ahead()
-    session.config.add_cleanup(ahead.close)
+    """Starts the downloads that the chosen tests need."""
+    session.stash[PREFETCH] = prefetch = Prefetch()
+    session.config.add_cleanup(prefetch.close)
     if session.config.option.collectonly:
         return
-    wanted = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
-    if sets := [name for name, fixture in TOOLS.items() if fixture in wanted]:
-        ahead.begin("scripts/tools.sh", *sets)
-    if "clients" in wanted:
-        ahead.begin("scripts/clients.sh")
+    fixtures = {name for item in session.items if isinstance(item, pytest.Function) for name in item.fixturenames}
+    if sets := [name for name, fixture in TOOL_SETS.items() if fixture in fixtures]:
+        prefetch.start("scripts/tools.sh", *sets)
+    if "clients" in fixtures:
+        prefetch.start("scripts/clients.sh")
 
 
 @pytest.fixture(scope="session")
-def ahead(request: pytest.FixtureRequest) -> Ahead:
-    return request.session.stash[AHEAD]
+def prefetch(request: pytest.FixtureRequest) -> Prefetch:
+    return request.session.stash[PREFETCH]
 
 
 @pytest.fixture
 def ports() -> Iterator[Ports]:
-    """Free ones, held for the test."""
+    """Free ports, reserved until the test ends."""
     with Ports(Random()) as free:
         yield free
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A server for all tests that want one; each makes a database of its own."""
+    """One server for all tests; each test makes its own database."""
     with running_postgres() as server:
         yield server
 
@@ -75,7 +91,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClust
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
-    """What `make up` starts: vLLM with SmolLM2."""
+    """The cluster that `make up` starts: vLLM with SmolLM2."""
     config = (REPOSITORY / "tidegate.yaml").read_text()
     with running_cluster(tmp_path_factory.mktemp("real"), config) as cluster:
         yield cluster

@@ -6,13 +6,13 @@ from openai import OpenAI
 
 from tests.clients import environment
 from tests.clients.environment import Clients
-from tests.support.ahead import Ahead
 from tests.support.cluster import RunningCluster
+from tests.support.prefetch import Prefetch
 
 
 @pytest.fixture(scope="session")
-def _installed(ahead: Ahead) -> None:
-    ahead.wait("scripts/clients.sh")
+def _installed(prefetch: Prefetch) -> None:
+    prefetch.wait("scripts/clients.sh")
     environment.make()
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ahead import Ahead
+from tests.support.prefetch import Prefetch
 
 
-def fetched(ahead: Ahead, tools: str) -> dict[str, str]:
-    """An environment with the programs of one set of scripts/tools.sh; skips where they cannot be had."""
-    ahead.wait("scripts/tools.sh")
+def fetched(prefetch: Prefetch, tools: str) -> dict[str, str]:
+    """An environment with one set of programs of scripts/tools.sh. Skips the test where they cannot be downloaded."""
+    prefetch.wait("scripts/tools.sh")
     run = subprocess.run(["scripts/tools.sh", tools], capture_output=True, text=True, timeout=240)
     if run.returncode == 3:
         pytest.skip(run.stderr.strip())
@@ -18,12 +18,12 @@ def fetched(ahead: Ahead, tools: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def tools(ahead: Ahead) -> dict[str, str]:
-    return fetched(ahead, "prometheus")
+def tools(prefetch: Prefetch) -> dict[str, str]:
+    return fetched(prefetch, "prometheus")
 
 
 @pytest.fixture(scope="session")
-def container_tools(ahead: Ahead) -> dict[str, str]:
+def container_tools(prefetch: Prefetch) -> dict[str, str]:
     if os.geteuid() != 0:
         pytest.skip("only root can build images here without a registry")
-    return fetched(ahead, "containers")
+    return fetched(prefetch, "containers")
