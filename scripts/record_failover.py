@@ -290,7 +290,7 @@ def draw(events: Sequence[Event]) -> str:
     killed_at = next(event.at for event in events if event.text.startswith("kill"))
     client = words_of([event for event in events if event.pane == "client"], killed_at)
     operator = lines_of([event for event in events if event.pane == "operator"])
-    upper, upper_height = window("a client", client, 0)
+    upper, upper_height = window("a client (blue: words after the kill, from another worker)", client, 0)
     lower, lower_height = window("the operator", operator, upper_height + 10)
     width, height = COLUMNS * CHARACTER_PX + 2 * MARGIN_PX, upper_height + 10 + lower_height
     moments = sorted({round(piece.at * 1000) for piece in (*client, *operator)})
