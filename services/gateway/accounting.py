@@ -12,8 +12,7 @@ from services.gateway.accounts.key_cache import KeyCache
 from services.gateway.accounts.store import AccountStore
 from services.gateway.database.engine import Database
 from services.gateway.domain.secrets import ServerSecret
-from services.gateway.ledger.ledger import Ledger
-from services.gateway.ledger.metrics import LedgerMetrics
+from services.gateway.ledger.ledger import Ledger, LedgerMetrics
 from services.gateway.ledger.store import LedgerStore
 from services.gateway.settings import GatewaySettings
 from services.shared.clock import Clock

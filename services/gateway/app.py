@@ -146,7 +146,7 @@ class GatewayApp:
             self.workers,
             clock=clock,
             metrics=self.metrics,
-            books=self.accounting.ledger,
+            ledger=self.accounting.ledger,
             max_open=settings.max_open_requests,
         )
         self._batches = self._batch_service(asking, answers)
@@ -178,8 +178,8 @@ class GatewayApp:
     def _cached(self, answers: Generations) -> CachedGenerations:
         wanted = {pool.name: pool.response_cache for pool in self._cluster.pools if pool.response_cache}
         stores = {name: ResponseStore(cache.max_mib * MIB, cache.ttl_s, self._clock) for name, cache in wanted.items()}
-        books, registry = self.accounting.ledger, self.metrics.registry
-        return CachedGenerations(answers, stores, lambda: self.router.catalog, books, self._clock, registry)
+        ledger, registry = self.accounting.ledger, self.metrics.registry
+        return CachedGenerations(answers, stores, lambda: self.router.catalog, ledger, registry)
 
     def _rest_routes(
         self,

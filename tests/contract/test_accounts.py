@@ -9,7 +9,7 @@ from services.gateway.accounts.store import AccountStore, Unknown
 from services.gateway.database.engine import Database
 from services.gateway.domain.account import ALL_TIERS, Budget, Key, Limits, Tenant
 from services.gateway.domain.secrets import ServerSecret
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
 from services.gateway.ledger.store import LedgerStore
 
 NOON = 1_790_000_000.0 - 1_790_000_000.0 % 86_400 + 43_200

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import ledger
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
 from services.gateway.ledger.store import LedgerStore, Span
 from services.shared.clock import SystemClock
 

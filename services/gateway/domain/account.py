@@ -7,7 +7,6 @@ from typing import Literal
 from services.gateway.domain.period import Period, first_day, seconds_left
 from services.shared.classes import ServiceClass
 from services.shared.errors import PermissionDenied, QuotaExceeded
-from tidegate.router.v1 import router_pb2
 
 DEFAULT_TENANT = "default"
 ALL_TIERS = tuple(tier.label for tier in ServiceClass)
@@ -148,19 +147,6 @@ class Caller:
     def spend(self, tokens: int) -> None:
         if self.spending:
             self.spending.add(tokens)
-
-    def router_limits(self) -> list[router_pb2.Limit]:
-        limits = self.limits
-        if limits == Limits():
-            return []
-        return [
-            router_pb2.Limit(
-                name=f"key:{self.key_id}",
-                requests_per_minute=limits.requests_per_minute or 0,
-                tokens_per_minute=limits.tokens_per_minute or 0,
-                concurrency=limits.concurrency or 0,
-            )
-        ]
 
     def _ordinary_class(self) -> ServiceClass:
         for tier in _ORDINARY_CLASSES:

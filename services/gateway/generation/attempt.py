@@ -1,20 +1,20 @@
-"""One try of a request on one worker: submitted, granted, started, read, finished."""
+"""One attempt at a generation on one worker: submitted, granted, started, read, finished."""
 
 from collections.abc import Iterable
-from functools import partial
 
 from services.gateway.domain.generation import Generation
+from services.gateway.generation import messages
 from services.gateway.generation.error_mapping import failed, rejected
 from services.gateway.generation.progress import Progress
-from services.gateway.generation.retry import Retries, WorkerFailed
-from services.gateway.upstream.mailbox import DeltaSink, Item, Mailbox, WorkerLost
+from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
+from services.gateway.upstream.mailbox import Item, Mailbox, WorkerLost
 from services.gateway.upstream.router_client import RouterClient
 from services.gateway.upstream.worker_client import WorkerClient, WorkerStream
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
 # Tokens that a worker may send ahead of the client, so that one stalled reader holds about 256 KiB at most, in the
-# inbox and in the socket's buffer together. Tokens with log probabilities are up to twenty times as large.
+# mailbox and in the socket's buffer together. Tokens with log probabilities are up to twenty times as large.
 CREDIT_TOKENS = 256
 CREDIT_TOKENS_WITH_LOGPROBS = 32
 MAX_UNREAD_ITEMS = 4 * CREDIT_TOKENS
@@ -23,7 +23,16 @@ _HANDOVERS = (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_WRONG_VE
 
 
 class Attempt:
-    """`progress` goes on from attempt to attempt."""
+    """One attempt. Several attempts of a generation share one mailbox and one progress.
+
+    Attributes:
+        number: from 1.
+        deltas: what came and was not handed on yet.
+        grant: the router's; None until there is one.
+        queued: the last place in the queue that the router told of; None before the first.
+        limits: states of the caller's limits, as the router's first reply had them.
+        ended: the worker's last message; None until there is one.
+    """
 
     def __init__(
         self,
@@ -32,7 +41,7 @@ class Attempt:
         progress: Progress,
         router: RouterClient,
         workers: WorkerClient,
-        inbox: Mailbox,
+        mailbox: Mailbox,
     ) -> None:
         self.number = retries.attempt
         self.deltas: list[worker_pb2.Delta] = []
@@ -43,7 +52,7 @@ class Attempt:
         self._generation, self._retries, self._progress = generation, retries, progress
         self._tokens_before = progress.completion_tokens
         self._running = False
-        self._router, self._workers, self._inbox = router, workers, inbox
+        self._router, self._workers, self._mailbox = router, workers, mailbox
         self._stream: WorkerStream | None = None
         self._stream_id = 0
         self._open = False
@@ -58,27 +67,38 @@ class Attempt:
 
     @property
     def has_brought_tokens(self) -> bool:
+        """This attempt itself has brought tokens."""
         return self._progress.completion_tokens > self._tokens_before
 
     def submit(self, timeout_s: float) -> None:
-        """timeout_s: how long the client still wants the answer."""
+        """Asks the router for a worker.
+
+        Args:
+            timeout_s: how long the client still waits for the whole answer.
+        """
         self._open = True
         self._timeout_s = timeout_s
-        submit = self._generation.submit(self.number, timeout_s=timeout_s)
-        if self._progress.begun:
-            submit.model_version = self._progress.version
-        self._router.submit(self._retries.mark(submit), self._inbox)
+        message = messages.submit(self._generation, self._retries, self._progress, timeout_s=timeout_s)
+        self._router.submit(message, self._mailbox)
 
-    async def read(self, at_once: DeltaSink | None = None) -> None:
-        """Takes what has come; `at_once` is offered deltas that come meanwhile, for the client.
+    async def read(self) -> None:
+        """Waits for items and handles them.
 
-        Raises WorkerFailed, TidegateError, or whatever interrupted the request.
+        Raises:
+            WorkerFailed: the worker cannot finish the request.
+            TidegateError: the request cannot be served, or was interrupted.
         """
-        for item in await self._inbox.drain(partial(self._deliver, at_once) if at_once else None):
-            self._take(item)
+        for item in await self._mailbox.drain():
+            self._handle(item)
+
+    def take(self, deltas: list[worker_pb2.Delta]) -> None:
+        """Counts deltas that went to the client in the moment they arrived, past `read`."""
+        for delta in deltas:
+            self._progress.take(delta)
+        self.delivered(deltas)
 
     def delivered(self, deltas: list[worker_pb2.Delta]) -> None:
-        """The client has taken them: the worker may send as many tokens more."""
+        """The client has these deltas: the worker may send as many tokens more."""
         for delta in deltas:
             if delta.attempt == self.number:
                 self._uncredited += len(delta.token_ids)
@@ -87,18 +107,23 @@ class Attempt:
             self._uncredited = 0
 
     def close(self, outcome: router_pb2.Outcome.ValueType, reason: worker_pb2.CancelReason.ValueType) -> None:
-        """Frees slot and stream; the router is told exactly once, whatever has become of the attempt."""
+        """Frees slot and stream. The router is told exactly once, however the attempt ended.
+
+        Args:
+            outcome: for the router.
+            reason: for the worker, if it is still at work.
+        """
         if not self._open:
             return
         self._open = False
         if self._stream:
             cancel = worker_pb2.Cancel(stream_id=self._stream_id, attempt=self.number, reason=reason)
             self._stream.end(self._stream_id, None if self.ended else cancel)
-        self._router.finish(self._finish(outcome))
-        self._inbox.clear()
+        self._router.finish(messages.finish(self._generation, self.number, outcome, self.usage()))
+        self._mailbox.clear()
 
     def usage(self) -> worker_pb2.Usage:
-        """The worker's figures; until it has said them, what was seen. Cached is what was cached at first."""
+        """The worker's figures; until the worker has sent them, what was seen. Cached tokens are those of the start."""
         if not (self.ended and self.ended.HasField("usage")):
             return self._progress.usage()
         usage = worker_pb2.Usage()
@@ -107,31 +132,10 @@ class Attempt:
         return usage
 
     def complete(self) -> None:
-        """The worker was lost, but nothing of the answer is missing."""
+        """Ends an attempt without its worker, because nothing of the answer is missing."""
         self.ended = worker_pb2.Ended(attempt=self.number)
 
-    def _deliver(self, at_once: DeltaSink, deltas: list[worker_pb2.Delta]) -> bool:
-        """Straight to the client, if it can take them."""
-        if not at_once(deltas):
-            return False
-        for delta in deltas:
-            self._progress.take(delta)
-        self.delivered(deltas)
-        return True
-
-    def _finish(self, outcome: router_pb2.Outcome.ValueType) -> router_pb2.Finish:
-        usage = self.usage()
-        return router_pb2.Finish(
-            request_id=self._generation.id,
-            attempt=self.number,
-            pool=self._generation.model.pool,
-            outcome=outcome,
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            completion_tokens=usage.completion_tokens,
-        )
-
-    def _take(self, item: Item) -> None:
+    def _handle(self, item: Item) -> None:
         match item:
             case worker_pb2.Delta():
                 self._progress.take(item)
@@ -141,39 +145,39 @@ class Attempt:
             case router_pb2.Grant():
                 self._start(item)
             case router_pb2.Queued():
-                self._wait(item)
+                self.queued = item
+                self._note_limits(item.limits)
             case worker_pb2.Started():
                 self._running = True
                 self._progress.start(item)
             case router_pb2.Reject():
                 self._open = False
                 self._note_limits(item.limits)
-                asked = self._generation
-                raise rejected(item, asked.model.id, asked.cost.tokens)
+                raise rejected(item, self._generation.model.id, self._generation.cost.tokens)
             case router_pb2.Yield():
-                self._yield()
+                self._preempt()
             case router_pb2.Revoke():
-                reason = router_pb2.RevokeReason.Name(item.reason)
-                lapsed = item.reason == router_pb2.REVOKE_REASON_WORKER_LOST
-                raise self._failed(reason, died=item.reason != router_pb2.REVOKE_REASON_UNSPECIFIED, lapsed=lapsed)
+                raise self._failed(router_pb2.RevokeReason.Name(item.reason), self._cause_of(item.reason))
             case WorkerLost():
-                raise self._failed("connection lost", died=True)
+                raise self._failed("connection lost", self._engine_died())
 
     def _start(self, grant: router_pb2.Grant) -> None:
         self.grant = grant
         self._note_limits(grant.limits)
         self._stream_id = self._workers.mint_stream_id()
         self._stream = self._workers.stream_to(grant)
-        start = self._generation.start(self._stream_id, grant, timeout_s=self._timeout_s, credit=self._window)
-        start.resume.extend(self._progress.resume_points())
-        self._stream.start(start, self._inbox)
-
-    def _wait(self, queued: router_pb2.Queued) -> None:
-        self.queued = queued
-        self._note_limits(queued.limits)
+        message = messages.start(
+            self._generation,
+            grant,
+            self._stream_id,
+            self._progress.resume_points(),
+            timeout_s=self._timeout_s,
+            credit_tokens=self._window,
+        )
+        self._stream.start(message, self._mailbox)
 
     def _note_limits(self, limits: Iterable[router_pb2.LimitState]) -> None:
-        """Only the first answer to a Submit has any."""
+        """Only the router's first reply to a Submit has any."""
         self.limits = list(limits) or self.limits
 
     def _end(self, ended: worker_pb2.Ended) -> None:
@@ -182,35 +186,29 @@ class Attempt:
             return
         if error := failed(ended.failure):
             raise error
-        died = ended.failure.kind == worker_pb2.FAILURE_KIND_ENGINE
-        handed_over = ended.failure.kind in _HANDOVERS
-        reason = worker_pb2.FailureKind.Name(ended.failure.kind).removeprefix("FAILURE_KIND_").lower()
-        raise self._failed(reason, died=died, handed_over=handed_over)
+        kind = ended.failure.kind
+        cause = FailureCause.HANDED_OVER if kind in _HANDOVERS else FailureCause.OTHER
+        if kind == worker_pb2.FAILURE_KIND_ENGINE:
+            cause = self._engine_died()
+        raise self._failed(worker_pb2.FailureKind.Name(kind).removeprefix("FAILURE_KIND_").lower(), cause)
 
-    def _yield(self) -> None:
+    def _preempt(self) -> None:
         """Work that could not be continued elsewhere keeps its slot."""
         if self._progress.resumable or not self._progress.begun:
-            raise self._failed("yielded", yielded=True)
+            raise self._failed("yielded", FailureCause.PREEMPTED)
 
-    def _failed(
-        self,
-        reason: str,
-        *,
-        died: bool = False,
-        handed_over: bool = False,
-        yielded: bool = False,
-        lapsed: bool = False,
-    ) -> WorkerFailed:
-        """An engine that died before it had the request in it did not die of it."""
-        return WorkerFailed(
-            reason,
-            worker_id=self.grant.worker_id if self.grant else "",
-            died=died and self._running,
-            handed_over=handed_over,
-            yielded=yielded,
-            silent=lapsed and not self._running,
-            gained=self.has_brought_tokens,
-        )
+    def _cause_of(self, reason: router_pb2.RevokeReason.ValueType) -> FailureCause:
+        if reason == router_pb2.REVOKE_REASON_WORKER_LOST and not self._running:
+            return FailureCause.LOST_BEFORE_START
+        return FailureCause.OTHER if reason == router_pb2.REVOKE_REASON_UNSPECIFIED else self._engine_died()
+
+    def _engine_died(self) -> FailureCause:
+        """An engine that died before it had the request did not die of it."""
+        return FailureCause.ENGINE_DIED if self._running else FailureCause.OTHER
+
+    def _failed(self, reason: str, cause: FailureCause) -> WorkerFailed:
+        worker_id = self.grant.worker_id if self.grant else ""
+        return WorkerFailed(reason, cause, worker_id=worker_id, gained=self.has_brought_tokens)
 
 
 def _window(sampling: worker_pb2.Sampling) -> int:

@@ -1,26 +1,24 @@
-"""The life of a request: submitted, granted, started, streamed, finished, and tried again where that is still honest.
+"""The life of a generation: submitted, granted, started, streamed, finished, and tried again where that is exact.
 
-    with answers.open(generation) as answer:
-        await answer.begin()                      # from here on the version is known and the first tokens are there
-        while deltas := await answer.read():
+    with generations.open(generation) as stream:
+        await stream.begin()                      # from here on the version is known and the first tokens are there
+        while deltas := await stream.read():
             ...
-        answer.usage
+        stream.usage
 
-Leaving the block in whatever way frees the worker's slot and tells the router, once.
+However the block is left, that frees the worker's slot and tells the router, once.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from services.gateway.domain.generation import Generation
+from services.gateway.domain.usage import LedgerWriter, Outcome, UsedResources
 from services.gateway.generation.attempt import MAX_UNREAD_ITEMS, Attempt
 from services.gateway.generation.progress import Progress
-from services.gateway.generation.retry import Retries, WorkerFailed
-from services.gateway.ledger.entry import LedgerEntry, UsedResources
-from services.gateway.ledger.ledger import LedgerWriter
-from services.gateway.ledger.row import Outcome
+from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
 from services.gateway.metrics import Metrics
 from services.gateway.upstream.mailbox import DeltaSink, Mailbox
 from services.gateway.upstream.router_client import RouterClient
@@ -47,8 +45,13 @@ _OUTCOMES: dict[router_pb2.Outcome.ValueType, Outcome] = {
 }
 _FAILED = (router_pb2.OUTCOME_FAILED, worker_pb2.CANCEL_REASON_SUPERSEDED)
 
+DeltaObserver = Callable[[list[worker_pb2.Delta]], None]
+"""Sees all deltas that the client gets, in order; an empty list is the end of a complete answer."""
+
 
 class GenerationStream:
+    """The tokens of one generation, whichever workers they come from (TokenStream says what its members mean)."""
+
     def __init__(
         self,
         generation: Generation,
@@ -56,47 +59,54 @@ class GenerationStream:
         workers: WorkerClient,
         clock: Clock,
         metrics: Metrics,
-        books: LedgerWriter,
+        ledger: LedgerWriter,
         progress: Progress | None = None,
     ) -> None:
-        """progress: what the client has of it already, from another gateway."""
+        """Makes a stream that has not asked for anything yet.
+
+        Args:
+            progress: how much the client has of the answer already, from another gateway.
+        """
         self.generation = generation
         self._router, self._workers = router, workers
         self._clock, self._metrics = clock, metrics
         self._opened_at = clock.monotonic()
-        self._entry = LedgerEntry(generation, books, clock)
+        self._entry = ledger.open(generation)
         self._retries = Retries()
-        self._progress = progress or Progress(wanted=generation.sampling.n or 1)
+        self._progress = progress or Progress(choices_expected=generation.sampling.n or 1)
         self._tokens_before = self._progress.completion_tokens
         self._broken_at: float | None = None
-        self._inbox = Mailbox(MAX_UNREAD_ITEMS)
+        self._mailbox = Mailbox(MAX_UNREAD_ITEMS)
         self._attempt = self._new_attempt()
         self._limits: list[router_pb2.LimitState] = []
         self._handed_out: list[worker_pb2.Delta] = []
         self._submitted = False
+        self._observer: DeltaObserver | None = None
 
     @property
     def version(self) -> str:
+        """Version of the model that answers; empty until a worker was granted."""
         grant = self._attempt.grant
         return self._progress.version or (grant.model_version if grant else "")
 
     @property
     def usage(self) -> worker_pb2.Usage:
+        """Token counts so far, of all attempts together."""
         return self._attempt.usage()
 
     @property
     def resumable(self) -> bool:
-        """Another worker of its version could go on with it exactly; known once it has begun."""
+        """Another worker with the same version could continue it exactly. Known once it has begun."""
         return self._progress.resumable
 
     @property
     def limits(self) -> list[router_pb2.LimitState]:
-        """Where the caller's limits stand, once the router has answered."""
+        """States of the caller's limits, once the router has replied."""
         return self._attempt.limits or self._limits
 
     @property
     def service_class(self) -> ServiceClass:
-        """The class that it was served in, which is the router's to say."""
+        """The class that it is served in; the router decides."""
         grant = self._attempt.grant
         if grant and grant.service_class:
             return ServiceClass.of_proto(grant.service_class)
@@ -104,15 +114,23 @@ class GenerationStream:
 
     @property
     def queued(self) -> router_pb2.Queued | None:
-        """Its place in the queue as last heard; None while it is not waiting."""
+        """The last place in the queue that the router told of; None while it does not wait there."""
         return None if self._attempt.grant else self._attempt.queued
 
     def interrupt(self, error: Exception) -> None:
-        """Whoever waits for the next tokens gets `error` instead."""
-        self._inbox.interrupt(error)
+        """Makes `begin` and `read` raise `error`."""
+        self._mailbox.interrupt(error)
+
+    def observe(self, observer: DeltaObserver) -> None:
+        """Shows `observer` everything that the client gets. Call this once, before `begin`."""
+        self._observer = observer
 
     async def begin(self) -> None:
-        """Waits for the first tokens, whichever worker's. Cancelled, it may be called again. Raises TidegateError."""
+        """Waits for the first tokens, whichever worker they come from. If cancelled, it may be called again.
+
+        Raises:
+            TidegateError: the request was refused, or it failed.
+        """
         if not self._submitted:
             self._submitted = True
             if self._progress.complete:
@@ -123,22 +141,49 @@ class GenerationStream:
             await self._read()
         self._observe_first_token()
 
-    async def read(self, at_once: DeltaSink | None = None) -> list[worker_pb2.Delta]:
-        """All deltas that have come since the last call; none: the answer is complete. Raises TidegateError.
+    def deliver_to(self, sink: DeltaSink) -> None:
+        """Lets `sink` have deltas in the moment they arrive while `read` waits, without a switch to the reader's task.
 
-        Calling again says that the client has taken the ones before. While this waits, deltas may be given to
-        `at_once` as they arrive, without a switch to the caller's task; what it takes is not returned.
+        `read` does not return what the sink has taken. Call this once, after `begin`.
+        """
+        observer = self._observer
+
+        def take(deltas: list[worker_pb2.Delta]) -> bool:
+            # The first tokens after a gap go through `read`, where the gap is measured.
+            if self._broken_at is not None or not sink(deltas):
+                return False
+            if observer:
+                observer(deltas)
+            self._attempt.take(deltas)
+            return True
+
+        self._mailbox.deliver_to(take)
+
+    async def read(self) -> list[worker_pb2.Delta]:
+        """Returns the deltas that came since the last call; none: the answer is complete.
+
+        The call also says that the client has the deltas of the call before.
+
+        Raises:
+            TidegateError: the answer cannot be completed.
         """
         self._attempt.delivered(self._handed_out)
         while not self._attempt.deltas and not self._attempt.ended:
-            await self._read(at_once)
+            await self._read()
         self._handed_out, self._attempt.deltas = self._attempt.deltas, []
         if not self._handed_out:
-            # Before the client hears that the answer is whole: what it counts then is in the ledger, come what may.
+            # Before the client learns that the answer is complete: what the client counts then is in the ledger.
             self._entry.end("completed", self._used())
+        if self._observer:
+            self._observer(self._handed_out)
         return self._handed_out
 
     def close(self, cause: BaseException | None) -> None:
+        """Frees what the generation holds and writes down how it ended.
+
+        Args:
+            cause: the error that ended it; None when its reader left without one.
+        """
         if cause is None and self._attempt.ended:
             ending = (router_pb2.OUTCOME_COMPLETED, worker_pb2.CANCEL_REASON_UNSPECIFIED)
         else:
@@ -150,10 +195,9 @@ class GenerationStream:
         self._attempt.close(*ending)
         self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
 
-    async def _read(self, at_once: DeltaSink | None = None) -> None:
+    async def _read(self) -> None:
         try:
-            # The first tokens after a gap come here, where the gap is measured.
-            await self._attempt.read(at_once if self._broken_at is None else None)
+            await self._attempt.read()
         except WorkerFailed as failure:
             self._entry.accept()
             if self._progress.complete:
@@ -168,7 +212,7 @@ class GenerationStream:
         """Raises the error for the client when no other worker can help."""
         log.info("attempt failed", extra={"request_id": self.generation.id, "reason": failure.reason})
         self._retries.after(failure, self._progress)
-        if failure.yielded:
+        if failure.cause is FailureCause.PREEMPTED:
             self._attempt.close(router_pb2.OUTCOME_YIELDED, worker_pb2.CANCEL_REASON_PREEMPTED)
         else:
             self._attempt.close(router_pb2.OUTCOME_RETRYING, worker_pb2.CANCEL_REASON_SUPERSEDED)
@@ -187,10 +231,10 @@ class GenerationStream:
             self._broken_at = None
 
     def _new_attempt(self) -> Attempt:
-        return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._inbox)
+        return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._mailbox)
 
     def _used(self) -> UsedResources:
-        """What was generated here: what the client had before is not charged again."""
+        """What was generated here: tokens that the client had from another gateway are not charged again."""
         grant, usage = self._attempt.grant, self.usage
         usage.completion_tokens -= min(self._tokens_before, usage.completion_tokens)
         return UsedResources(self.version, self.service_class, usage, grant.queue_wait_ms if grant else 0)
@@ -206,7 +250,7 @@ class GenerationStream:
 
 
 class Generations:
-    """Opens answers, as many at once as the gateway can hold."""
+    """Opens generation streams, as many at once as the gateway can hold."""
 
     def __init__(
         self,
@@ -215,38 +259,42 @@ class Generations:
         *,
         clock: Clock,
         metrics: Metrics,
-        books: LedgerWriter,
+        ledger: LedgerWriter,
         max_open: int,
     ) -> None:
         self._router, self._workers = router, workers
-        self._clock, self._metrics, self._books = clock, metrics, books
+        self._clock, self._metrics, self._ledger = clock, metrics, ledger
         self._max_open, self._open = max_open, 0
 
     @contextmanager
     def open(self, generation: Generation, progress: Progress | None = None) -> Iterator[GenerationStream]:
-        """Its own time limit interrupts the answer. progress: what the client has of it already.
+        """Opens the stream of one generation; its own time limit interrupts it.
 
-        Raises Overloaded when too many are open, or no more can be accounted for.
+        Args:
+            progress: how much the client has of the answer already.
+
+        Raises:
+            Overloaded: too many streams are open, or the ledger takes no more requests.
         """
         if self._open >= self._max_open:
             raise Overloaded("The gateway holds too many requests. Please try again.", retry_after_s=1.0)
-        self._books.check()
-        answer = GenerationStream(
-            generation, self._router, self._workers, self._clock, self._metrics, self._books, progress
+        self._ledger.check()
+        stream = GenerationStream(
+            generation, self._router, self._workers, self._clock, self._metrics, self._ledger, progress
         )
         late = DeadlineExceeded(f"The answer was not complete within {generation.timeout_s:g} s.")
-        timer = asyncio.get_running_loop().call_later(generation.timeout_s, answer.interrupt, late)
+        timer = asyncio.get_running_loop().call_later(generation.timeout_s, stream.interrupt, late)
         self._count(+1)
         cause: BaseException | None = None
         try:
-            yield answer
+            yield stream
         except BaseException as error:
             cause = error
             raise
         finally:
             timer.cancel()
             self._count(-1)
-            answer.close(cause)
+            stream.close(cause)
 
     def _count(self, change: int) -> None:
         self._open += change

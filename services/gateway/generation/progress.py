@@ -1,4 +1,4 @@
-"""How far an answer has come, whichever workers it came from: what is counted, and where another worker goes on."""
+"""How far an answer has come, from whichever workers: what is counted, and where another worker continues."""
 
 from dataclasses import dataclass, field
 
@@ -7,6 +7,14 @@ from tidegate.worker.v1 import worker_pb2
 
 @dataclass(slots=True)
 class ChoiceProgress:
+    """One choice of an answer.
+
+    Attributes:
+        token_ids: of all its tokens so far.
+        text_end: characters of text that these tokens have become.
+        finished: nothing more comes.
+    """
+
     token_ids: list[int] = field(default_factory=list)
     text_end: int = 0
     finished: bool = False
@@ -14,9 +22,17 @@ class ChoiceProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """`version`: weights that it is answered with; empty until a worker has begun."""
+    """How far an answer has come.
 
-    wanted: int
+    Attributes:
+        choices_expected: how many choices the request has.
+        choices: those that have begun, by index.
+        prompt_tokens, cached_tokens: as the first worker counted them.
+        version: of the model that answers; empty until a worker has begun.
+        resumable: another worker with this version could continue exactly.
+    """
+
+    choices_expected: int
     choices: dict[int, ChoiceProgress] = field(default_factory=dict)
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -25,6 +41,7 @@ class Progress:
 
     @property
     def completion_tokens(self) -> int:
+        """Tokens of all choices so far."""
         return sum(len(choice.token_ids) for choice in self.choices.values())
 
     @property
@@ -34,16 +51,18 @@ class Progress:
 
     @property
     def complete(self) -> bool:
-        return len(self.choices) == self.wanted and all(choice.finished for choice in self.choices.values())
+        """Every choice is finished."""
+        return len(self.choices) == self.choices_expected and all(choice.finished for choice in self.choices.values())
 
     def start(self, started: worker_pb2.Started) -> None:
-        """A worker has begun. What the prompt cost is what it cost the first time."""
+        """Notes that a worker has begun. The prompt's cost is that of the first worker."""
         if not self.begun:
             self.prompt_tokens, self.cached_tokens = started.prompt_tokens, started.cached_tokens
         self.version = started.model_version or self.version
         self.resumable = started.resumable
 
     def take(self, delta: worker_pb2.Delta) -> None:
+        """Adds a delta."""
         choice = self.choices.get(delta.choice)
         if choice is None:
             choice = self.choices[delta.choice] = ChoiceProgress()
@@ -52,6 +71,7 @@ class Progress:
         choice.finished = delta.finish_reason != worker_pb2.FINISH_REASON_UNSPECIFIED
 
     def resume_points(self) -> list[worker_pb2.ResumePoint]:
+        """Where another worker has to continue: an entry for each choice that has begun."""
         return [
             worker_pb2.ResumePoint(
                 choice=index, token_ids=choice.token_ids, text_offset=choice.text_end, finished=choice.finished
@@ -60,6 +80,7 @@ class Progress:
         ]
 
     def usage(self) -> worker_pb2.Usage:
+        """The counts so far."""
         return worker_pb2.Usage(
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,

@@ -1,61 +1,76 @@
-"""When a request that a worker did not finish goes to another one."""
+"""When a request that a worker did not finish goes to another worker."""
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from services.gateway.generation.progress import Progress
 from services.shared.errors import EngineFailed, Overloaded, TidegateError
-from tidegate.router.v1 import router_pb2
 
-# Failures in a row in which nothing was gained.
+# Failures in a row that brought no token.
 MAX_FAILURES = 3
 MAX_HANDOVERS = 100
-MAX_SILENT = 10
+MAX_LOST_BEFORE_START = 10
+
+
+class FailureCause(Enum):
+    """Why an attempt ended before its answer was complete. The request itself is never the known cause."""
+
+    ENGINE_DIED = auto()
+    """The engine went down with the request in it."""
+    LOST_BEFORE_START = auto()
+    """The worker's lease ran out, and it never said that the request had begun: it may not have reached the engine."""
+    HANDED_OVER = auto()
+    """The worker is draining, or serves another version by now."""
+    PREEMPTED = auto()
+    """The worker is well, and the router needs its slot for a higher class."""
+    OTHER = auto()
+    """Anything else, such as a worker that was overloaded or whose connection broke before the request began."""
+
+
+_GIVEN_AWAY = (FailureCause.HANDED_OVER, FailureCause.PREEMPTED)
 
 
 class WorkerFailed(Exception):
-    """The worker is at fault or leaving, not the request."""
+    """An attempt failed because of its worker. Another worker may do better.
 
-    def __init__(
-        self,
-        reason: str,
-        *,
-        worker_id: str,
-        died: bool = False,
-        handed_over: bool = False,
-        yielded: bool = False,
-        silent: bool = False,
-        gained: bool = False,
-    ) -> None:
-        """died: the engine went down with the request in it. handed_over: the worker leaves, or serves something else.
-        yielded: the worker is well, the router wants its slot. silent: it was lost without a word since it got the
-        request, which may never have reached its engine. gained: the attempt brought tokens."""
+    Args:
+        reason: a word for logs and metrics.
+        gained: the attempt brought tokens.
+    """
+
+    def __init__(self, reason: str, cause: FailureCause, *, worker_id: str, gained: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.worker_id = worker_id
-        self.died = died
-        self.handed_over = handed_over
-        self.yielded = yielded
-        self.silent = silent
-        self.gained = gained
+        self.reason, self.cause = reason, cause
+        self.worker_id, self.gained = worker_id, gained
 
 
 @dataclass(slots=True)
 class Retries:
-    """What earlier attempts of one request teach the next.
+    """What the earlier attempts of one request mean for the next one.
 
-    An attempt that gained tokens clears what those before it are blamed for: a request that kills engines does so
-    wherever it stands, and gains nothing.
+    An attempt that brought tokens clears all earlier blame: a request that kills engines kills them wherever its answer
+    stands, and brings no token.
+
+    Args:
+        attempt: number of the current attempt, from 1.
+        excluded: ids of workers that the next attempt must not go to.
+        engine_deaths: in a row. The router refuses a request that seems to kill engines.
     """
 
     attempt: int = 1
     failures: int = 0
     handovers: int = 0
-    silent: int = 0
+    lost_before_start: int = 0
     excluded: list[str] = field(default_factory=list)
     engine_deaths: int = 0
 
     def after(self, failure: WorkerFailed, progress: Progress) -> None:
-        """Moves on to the next attempt. Raises the error for the client when there is none to be had."""
+        """Moves on to the next attempt.
+
+        Raises:
+            EngineFailed: the answer has begun and cannot be continued exactly, or its engines keep failing.
+            Overloaded: too many workers could not take the request.
+        """
         if progress.begun and not progress.resumable:
             raise EngineFailed(
                 "The worker was lost while it was answering, and with these parameters no other can continue exactly. "
@@ -63,26 +78,28 @@ class Retries:
                 retry_after_s=1.0,
             )
         if failure.gained:
-            self.failures, self.silent, self.engine_deaths, self.excluded = 0, 0, 0, []
-        given_away = failure.handed_over or failure.yielded
-        self.failures += not (given_away or failure.silent)
-        self.handovers += given_away
-        self.silent += failure.silent
-        self.engine_deaths += failure.died
-        if self.failures >= MAX_FAILURES or self.silent >= MAX_SILENT or self.handovers >= MAX_HANDOVERS:
+            self.failures, self.lost_before_start, self.engine_deaths, self.excluded = 0, 0, 0, []
+        self._count(failure.cause)
+        if (
+            self.failures >= MAX_FAILURES
+            or self.lost_before_start >= MAX_LOST_BEFORE_START
+            or self.handovers >= MAX_HANDOVERS
+        ):
             raise self._given_up(failure)
         self.attempt += 1
-        if not failure.yielded and failure.worker_id not in self.excluded:
+        if failure.cause is not FailureCause.PREEMPTED and failure.worker_id not in self.excluded:
             self.excluded.append(failure.worker_id)
 
+    def _count(self, cause: FailureCause) -> None:
+        if cause in _GIVEN_AWAY:
+            self.handovers += 1
+        elif cause is FailureCause.LOST_BEFORE_START:
+            self.lost_before_start += 1
+        else:
+            self.failures += 1
+        self.engine_deaths += cause is FailureCause.ENGINE_DIED
+
     def _given_up(self, failure: WorkerFailed) -> TidegateError:
-        if failure.died or failure.reason == "engine":
+        if failure.cause is FailureCause.ENGINE_DIED or failure.reason == "engine":
             return EngineFailed(f"The request failed on {self.attempt} workers. Please try again.", retry_after_s=1.0)
         return Overloaded(f"{self.attempt} workers could not take the request. Please try again.", retry_after_s=1.0)
-
-    def mark(self, submit: router_pb2.Submit) -> router_pb2.Submit:
-        """Tells the router that this is no first attempt: it had its turn, and goes elsewhere."""
-        submit.at_head = self.attempt > 1
-        submit.excluded_workers.extend(self.excluded)
-        submit.engine_deaths = self.engine_deaths
-        return submit

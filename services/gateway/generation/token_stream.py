@@ -1,4 +1,4 @@
-"""An answer as its reader sees it, whether a worker makes it or the cache has it."""
+"""A generation's tokens as a reader sees them, whether a worker makes them now or the response cache has them."""
 
 from typing import Protocol
 
@@ -10,23 +10,65 @@ from tidegate.worker.v1 import worker_pb2
 
 
 class TokenStream(Protocol):
-    """What each of them means stands at Answer's."""
+    """What every reader of tokens may use; in this order: `begin`, perhaps `deliver_to`, then `read` to the end."""
 
     generation: Generation
 
     @property
-    def version(self) -> str: ...
-    @property
-    def usage(self) -> worker_pb2.Usage: ...
-    @property
-    def resumable(self) -> bool: ...
-    @property
-    def limits(self) -> list[router_pb2.LimitState]: ...
-    @property
-    def service_class(self) -> ServiceClass: ...
-    @property
-    def queued(self) -> router_pb2.Queued | None: ...
+    def version(self) -> str:
+        """Version of the model that answers; empty until a worker was granted."""
+        ...
 
-    def interrupt(self, error: Exception) -> None: ...
-    async def begin(self) -> None: ...
-    async def read(self, at_once: DeltaSink | None = None) -> list[worker_pb2.Delta]: ...
+    @property
+    def usage(self) -> worker_pb2.Usage:
+        """Token counts so far."""
+        ...
+
+    @property
+    def resumable(self) -> bool:
+        """Another worker with the same version could continue it exactly. Known once it has begun."""
+        ...
+
+    @property
+    def limits(self) -> list[router_pb2.LimitState]:
+        """States of the caller's limits, once the router has replied."""
+        ...
+
+    @property
+    def service_class(self) -> ServiceClass:
+        """The class that it is served in; the router decides."""
+        ...
+
+    @property
+    def queued(self) -> router_pb2.Queued | None:
+        """The last place in the queue that the router told of; None while it does not wait there."""
+        ...
+
+    def interrupt(self, error: Exception) -> None:
+        """Makes `begin` and `read` raise `error`."""
+        ...
+
+    async def begin(self) -> None:
+        """Waits for the first tokens. If this call is cancelled, it may be made again.
+
+        Raises:
+            TidegateError: the request was refused, or it failed.
+        """
+        ...
+
+    def deliver_to(self, sink: DeltaSink) -> None:
+        """Lets `sink` have deltas in the moment they arrive while `read` waits, without a switch to the reader's task.
+
+        `read` does not return what the sink has taken. Call this once, after `begin`.
+        """
+        ...
+
+    async def read(self) -> list[worker_pb2.Delta]:
+        """Returns the deltas that came since the last call; none: the answer is complete.
+
+        The call also says that the client has the deltas of the call before.
+
+        Raises:
+            TidegateError: the answer cannot be completed.
+        """
+        ...

@@ -13,7 +13,7 @@ from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.idempotency.idempotency import Idempotency
 from services.gateway.http.idempotency.key import IdempotentRequest
 from services.gateway.response_cache.cached_generations import CachedGenerations
-from services.gateway.response_cache.directive import HEADER, CacheDirective
+from services.gateway.response_cache.policy import HEADER, CacheDirective
 from services.gateway.resume import event_ids
 from services.gateway.resume.resuming import Resuming
 from services.shared.errors import InvalidRequest

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import ledger, usage
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
 
 # A statement is built in one go, and nothing else runs meanwhile.
 ROWS_A_STATEMENT = 100

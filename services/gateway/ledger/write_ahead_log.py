@@ -1,24 +1,29 @@
-"""Rows on their way to the database, in append-only files: whatever is killed or away, none of them is lost.
+"""The write-ahead log: rows on their way to the database, in append-only files. No kill and no outage loses one.
 
-A request leaves two lines: one when it is accepted, which says that its gateway was lost, and one that says what became
-of it. A line is in the system's hands before the answer ends, so kill -9 takes none; `sync` gives it to the disk.
-A file goes when all its rows are in the database and all its requests have ended, so that a process that takes over
-the files of a dead one (leftovers.py) finds every request that may be missing there.
+A request leaves two lines. The first is written when the request is accepted, and says that its gateway was lost; the
+second says how the request ended. A line is in the operating system's hands before the answer ends, so kill -9 takes
+none; `sync` brings it to the disk. A file is removed when all its rows are in the database and all its requests have
+ended. So a process that takes over the log of a dead one finds every request that the database may lack.
 """
 
+import logging
 import os
+import shutil
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
 from services.shared.folder_lock import FolderLock
 
+log = logging.getLogger(__name__)
+
 SEGMENT_BYTES = 1024 * 1024
-# About a hundred rows: what is done with them at once holds up nobody's stream.
+# About a hundred rows: the time that they take delays no stream noticeably.
 READ_BYTES = 64 * 1024
-# What one request writes, generously: room for its second line is kept while it runs.
+# More than one request writes. While the request runs, this much is kept free for its second line.
 REQUEST_BYTES = 4096
 SUFFIX = ".jsonl"
 NAMES_TRIED = 10
@@ -26,7 +31,14 @@ NAMES_TRIED = 10
 
 @dataclass(slots=True)
 class Segment:
-    """written: bytes whose rows are in the database. running: requests that began here and have not ended."""
+    """One file.
+
+    Attributes:
+        size: bytes in the file.
+        written: bytes from the start whose rows are in the database.
+        synced: bytes from the start that are surely on the disk.
+        running: ids of requests that began in this file and have not ended.
+    """
 
     path: Path
     descriptor: int
@@ -37,21 +49,29 @@ class Segment:
 
     @property
     def settled(self) -> bool:
+        """Nobody needs the file any more."""
         return self.written == self.size and not self.running
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Rows that were read together from a segment, which go up to byte `end`."""
+
     rows: list[Row]
     segment: Segment
     end: int
 
 
 class WriteAheadLog:
-    """The files of this process. Raises OSError when the disk does not take a line."""
+    """The log of this process. Its methods raise OSError when the disk does not take a line."""
 
     def __init__(self, root: Path, max_bytes: int, random: Random) -> None:
-        """root: where every gateway of this machine has a folder of its own. max_bytes: of all files together."""
+        """Makes a folder with a first file.
+
+        Args:
+            root: where every gateway of this machine has a folder of its own.
+            max_bytes: of all files together.
+        """
         self.folder, self._lock = _own_folder(root, random)
         self._max_bytes = max_bytes
         self._segments: deque[Segment] = deque()
@@ -62,42 +82,46 @@ class WriteAheadLog:
 
     @property
     def size(self) -> int:
+        """Bytes of all files together."""
         return sum(segment.size for segment in self._segments)
 
     @property
     def has_room(self) -> bool:
-        """For one more request, with what those that run will write."""
+        """One more request fits, with what the running requests will still write."""
         return self.size + (len(self._running) + 1) * REQUEST_BYTES <= self._max_bytes
 
     def accepted(self, row: Row) -> None:
+        """Writes the first line of a request."""
         self._append(row)
         self._active.running.add(row.request_id)
         self._running[row.request_id] = self._active
 
     def ended(self, row: Row) -> None:
+        """Writes the last line of a request."""
         self._append(row)
         self.unwritten_rows += 1
         if segment := self._running.pop(row.request_id, None):
             segment.running.discard(row.request_id)
 
     def unwritten(self) -> Batch | None:
-        """The oldest rows that the database does not have; None when there are none."""
+        """The oldest rows that the database does not have; None when it has all."""
         for segment in self._segments:
             if segment.written < segment.size:
                 return _read(segment)
         return None
 
     def wrote(self, batch: Batch) -> None:
-        """The database has them for good."""
+        """Notes that the database has these rows for good, and removes files that nobody needs any more."""
         batch.segment.written = batch.end
         self.unwritten_rows -= len(batch.rows)
-        self._tidy()
+        self._remove_settled()
 
     def unsynced(self) -> list[Segment]:
+        """Files with lines that may not be on the disk yet."""
         return [segment for segment in self._segments if segment.synced < segment.size]
 
     def close(self) -> None:
-        """What is settled goes; the rest stays for whoever comes next."""
+        """Removes settled files; the others stay for the process that takes the log over."""
         for segment in self._segments:
             os.close(segment.descriptor)
             if segment.settled:
@@ -122,7 +146,7 @@ class WriteAheadLog:
         self._segments.append(segment)
         return segment
 
-    def _tidy(self) -> None:
+    def _remove_settled(self) -> None:
         for segment in [segment for segment in self._segments if segment.settled]:
             if segment is self._active:
                 os.ftruncate(segment.descriptor, 0)
@@ -133,8 +157,60 @@ class WriteAheadLog:
                 segment.path.unlink()
 
 
+class OrphanedLog:
+    """The log of a process that is dead. This process holds it until `release`."""
+
+    def __init__(self, folder: Path, lock: FolderLock) -> None:
+        self.folder, self._lock = folder, lock
+
+    def rows(self) -> Iterator[Row]:
+        """The last row of every request. Requests that never ended come last."""
+        running: dict[str, Row] = {}
+        for row in self._lines():
+            if row.is_final:
+                running.pop(row.request_id, None)
+                yield row
+            else:
+                running[row.request_id] = row
+        yield from running.values()
+
+    def remove(self) -> None:
+        """Removes the log with its folder."""
+        shutil.rmtree(self.folder)
+
+    def release(self) -> None:
+        """Lets other processes have it."""
+        self._lock.release()
+
+    def _lines(self) -> Iterator[Row]:
+        for file in sorted(self.folder.glob(f"*{SUFFIX}")):
+            with file.open("rb") as lines:
+                for line in lines:
+                    try:
+                        yield Row.of_line(line)
+                    except ValueError:
+                        # The machine went down while the line was written, before its request's answer had ended.
+                        log.warning("an incomplete line of a write-ahead log is skipped", extra={"file": file.name})
+
+
+def take_over(root: Path) -> OrphanedLog | None:
+    """Takes one of the logs under `root` whose process is dead; None when all are in use."""
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and (lock := FolderLock.to_remove(folder)):
+            return OrphanedLog(folder, lock)
+    return None
+
+
+def sync(segments: list[Segment]) -> None:
+    """Blocks until the disk has the files' lines; for another thread. Raises OSError."""
+    for segment in segments:
+        size = segment.size
+        os.fdatasync(segment.descriptor)
+        segment.synced = size
+
+
 def _own_folder(root: Path, random: Random) -> tuple[Path, FolderLock]:
-    """Who tidies up may take a new folder for a dead process's before it is locked; then there is another name."""
+    """Another process may take a new folder for a dead process's before it is locked; then another name is tried."""
     for _ in range(NAMES_TRIED):
         folder = root / f"{random.getrandbits(64):016x}"
         try:
@@ -143,19 +219,11 @@ def _own_folder(root: Path, random: Random) -> tuple[Path, FolderLock]:
             continue
         if lock := FolderLock.to_use(folder):
             return folder, lock
-    raise OSError(f"no folder for the journal could be made in {root}")
-
-
-def sync(segments: list[Segment]) -> None:
-    """Blocks until the disk has them; for another thread. Raises OSError."""
-    for segment in segments:
-        size = segment.size
-        os.fdatasync(segment.descriptor)
-        segment.synced = size
+    raise OSError(f"no folder for the write-ahead log could be made in {root}")
 
 
 def _read(segment: Segment) -> Batch:
-    """Rows that say how requests ended; the others' own ends are still to come. Our own lines are always whole."""
+    """Rows that say how requests ended; the ends of the others will follow. This process's lines are always whole."""
     block = os.pread(segment.descriptor, min(READ_BYTES, segment.size - segment.written), segment.written)
     lines = block[: block.rindex(b"\n") + 1]
     rows = [row for row in map(Row.of_line, lines.splitlines()) if row.is_final]

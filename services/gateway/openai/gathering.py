@@ -15,7 +15,8 @@ async def gather(answer: TokenStream, whole: DocumentBuilder) -> dict[str, Any]:
         whole.add(deltas)
         return True
 
-    while deltas := await answer.read(add):
+    answer.deliver_to(add)
+    while deltas := await answer.read():
         add(deltas)
     return whole.document(head_of(answer), answer.usage)
 

@@ -5,12 +5,18 @@ from typing import Any, NoReturn, Protocol
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
-from services.gateway.domain.generation import Generation, Mint, of_chat, of_completion, of_response
+from services.gateway.domain.generation import Generation
 from services.gateway.domain.secrets import CacheSalt
 from services.gateway.openai import validation
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
 from services.gateway.openai.embeddings import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.generation_builder import (
+    RequestOrigin,
+    chat_generation,
+    completion_generation,
+    response_generation,
+)
 from services.gateway.openai.responses import ResponsesRequest
 from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
@@ -49,12 +55,12 @@ class RequestBuilder:
     def chat(self, document: dict[str, Any], asker: Requester, timeout_s: float | None = None) -> Generation:
         """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
         request = validation.check(ChatCompletionRequest, document)
-        return of_chat(request, self.catalog(), self._mint(asker, timeout_s))
+        return chat_generation(request, self.catalog(), self._origin(asker, timeout_s))
 
     def completion(self, document: dict[str, Any], asker: Requester, timeout_s: float | None = None) -> Generation:
         """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
         request = validation.check(CompletionRequest, document)
-        return of_completion(request, self.catalog(), self._mint(asker, timeout_s))
+        return completion_generation(request, self.catalog(), self._origin(asker, timeout_s))
 
     async def tokenize(self, document: dict[str, Any], asker: Requester) -> tuple[Model, list[int]]:
         """Raises InvalidRequest and its like, NoWorkers, Overloaded."""
@@ -75,17 +81,17 @@ class RequestBuilder:
 
     def response(self, request: ResponsesRequest, asker: Requester) -> Generation:
         """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
-        return of_response(request, self.catalog(), self._mint(asker, None))
+        return response_generation(request, self.catalog(), self._origin(asker, None))
 
     def model(self, name: str, asker: Requester) -> Model:
         """Raises UnknownModel, StoreUnavailable."""
         return self.catalog().model(name, identified(asker))
 
-    def _mint(self, asker: Requester, timeout_s: float | None) -> Mint:
+    def _origin(self, asker: Requester, timeout_s: float | None) -> RequestOrigin:
         caller, now = identified(asker), self._clock.wall()
         caller.check_budget(now)
         timeout_s = min(timeout_s or self._timeout_s, self._timeout_s)
-        return Mint(asker.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
+        return RequestOrigin(asker.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
 
 
 def identified(asker: Requester) -> Caller:

@@ -66,7 +66,7 @@ def restored(log: bytes, choices: int) -> tuple[Record, Progress]:
     """What a log says: how the stream began, and how far its client has come."""
     record = Record.FromString(log)
     progress = Progress(
-        wanted=choices,
+        choices_expected=choices,
         prompt_tokens=record.prompt_tokens,
         cached_tokens=record.cached_tokens,
         version=record.model_version,

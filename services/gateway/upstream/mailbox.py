@@ -1,4 +1,4 @@
-"""All that reaches one request, from router and worker alike, in order and in one place to wait."""
+"""Everything that reaches one request, from the router and from its worker, in order and in one place to wait."""
 
 import asyncio
 from collections import deque
@@ -25,29 +25,38 @@ Item = (
     | WorkerLost
 )
 DeltaSink = Callable[[list[worker_pb2.Delta]], bool]
-"""Takes deltas in the pass that brought them; False: not now, and they wait for the request's task."""
+"""Takes deltas as soon as they arrive and returns True. False: it takes none now, and they wait for `drain`."""
 
 
 MAX_DRAINED = 64
-"""Items that are taken at once: what a slow reader has not got yet stays small while it waits."""
+"""Most items that one `drain` returns: while a slow client reads them, the others stay in their compact form."""
 
 
 class Mailbox:
     """Filled by the readers of shared streams, which never wait; emptied by the request's own task.
 
-    A delta holds the memory of the whole message that it came in, which carries those of many requests. So one that
-    nobody takes in that very pass is kept as its bytes.
+    A delta keeps the memory of the whole message that brought it, and that message carries deltas of many requests.
+    So a delta that is not read at once is kept as its bytes.
     """
 
     def __init__(self, limit: int) -> None:
-        """`limit`: items that may lie unread; only a worker that ignores its credit gets there."""
+        """Makes an empty mailbox.
+
+        Args:
+            limit: most items that may lie unread; only a worker that ignores its credit reaches it.
+        """
         self._items: deque[Item | bytes] = deque()
         self._limit = limit
         self._interruption: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
-        self._at_once: DeltaSink | None = None
+        self._sink: DeltaSink | None = None
+
+    def deliver_to(self, sink: DeltaSink) -> None:
+        """Offers deltas to `sink` from now on, but only while `drain` waits: nothing overtakes an unread item."""
+        self._sink = sink
 
     def put(self, item: Item | bytes) -> None:
+        """Adds an item and wakes the reader. Never waits; a full mailbox interrupts its request instead."""
         if len(self._items) >= self._limit:
             self.interrupt(EngineFailed("The answer came faster than it could be taken."))
             return
@@ -56,15 +65,21 @@ class Mailbox:
             self._wake()
 
     def put_deltas(self, deltas: list[worker_pb2.Delta]) -> None:
-        """To whoever takes them at once, while it waits for nothing else; no task is woken for them."""
-        if self._at_once and self._taken(self._at_once, deltas):
-            return
-        behind = self._at_once is not None or self._waiting is None
+        """Hands deltas to the sink if it takes them, without waking a task; otherwise adds them as items."""
+        read_at_once = self._waiting is not None
+        if self._waiting and self._sink:
+            try:
+                if self._sink(deltas):
+                    return
+            except Exception as error:  # noqa: BLE001 -- it ends this request, not the stream that all requests share
+                self.interrupt(error)
+                return
+            read_at_once = False
         for delta in deltas:
-            self.put(delta.SerializeToString() if behind else delta)
+            self.put(delta if read_at_once else delta.SerializeToString())
 
     def interrupt(self, error: Exception) -> None:
-        """From now on every drain raises `error`; the first interruption counts."""
+        """Makes every `drain` raise `error` from now on. The first interruption counts."""
         self._interruption = self._interruption or error
         self._wake()
 
@@ -72,14 +87,18 @@ class Mailbox:
         """Forgets what an attempt that is over has left."""
         self._items.clear()
 
-    async def drain(self, at_once: DeltaSink | None = None) -> list[Item]:
-        """What came, in order, at most MAX_DRAINED; waits until there is something that `at_once` did not take."""
+    async def drain(self) -> list[Item]:
+        """Waits for items and returns them in order, at most MAX_DRAINED.
+
+        Raises:
+            Exception: what the mailbox was interrupted with.
+        """
         while not (self._items or self._interruption):
-            self._waiting, self._at_once = asyncio.get_running_loop().create_future(), at_once
+            self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting
             finally:
-                self._at_once = None
+                self._waiting = None
         if self._interruption:
             raise self._interruption
         return [self._next() for _ in range(min(len(self._items), MAX_DRAINED))]
@@ -88,16 +107,8 @@ class Mailbox:
         item = self._items.popleft()
         return worker_pb2.Delta.FromString(item) if isinstance(item, bytes) else item
 
-    def _taken(self, at_once: DeltaSink, deltas: list[worker_pb2.Delta]) -> bool:
-        try:
-            return at_once(deltas)
-        except Exception as error:  # noqa: BLE001 -- it ends this request, not the stream that all of them share
-            self.interrupt(error)
-            return True
-
     def _wake(self) -> None:
-        """There is one reader, so a future does; an Event would do more for every token."""
+        """There is one reader, so a future is enough; an Event would do more work for every token."""
         waiting, self._waiting = self._waiting, None
-        self._at_once = None
         if waiting and not waiting.done():
             waiting.set_result(None)

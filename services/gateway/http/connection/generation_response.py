@@ -94,7 +94,8 @@ class GenerationResponse(Response):
             client.write(stream.frames(deltas))
             return True
 
-        while deltas := await answer.read(at_once):
+        answer.deliver_to(at_once)
+        while deltas := await answer.read():
             if frames := unsent + stream.frames(deltas):
                 await client.send(frames)
             unsent = b""

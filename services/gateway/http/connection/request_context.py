@@ -9,7 +9,7 @@ from services.gateway.domain.account import Caller
 from services.gateway.http.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL
 from services.gateway.openai.request_builder import identified
-from services.gateway.response_cache.directive import CacheDirective
+from services.gateway.response_cache.policy import CacheDirective
 
 _KEY = "tidegate.exchange"
 

@@ -11,7 +11,7 @@ from services.gateway.domain.account import Caller
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.middleware.errors import error_response
 from services.gateway.metrics import Metrics
-from services.gateway.response_cache.directive import HEADER
+from services.gateway.response_cache.policy import HEADER
 from services.shared.clock import Clock
 from services.shared.errors import InternalError, PermissionDenied, TidegateError
 

@@ -3,7 +3,7 @@ from tidegate.worker.v1 import worker_pb2 as pb
 
 
 def test_another_worker_goes_on_where_the_last_delta_ended() -> None:
-    progress = Progress(wanted=2)
+    progress = Progress(choices_expected=2)
     progress.start(pb.Started(model_version="v1", prompt_tokens=9, cached_tokens=4, resumable=True))
     progress.take(pb.Delta(choice=0, token_ids=[1, 2], text_end=5))
     progress.take(pb.Delta(choice=1, token_ids=[3], text_end=2, finish_reason=pb.FINISH_REASON_STOP))
@@ -17,7 +17,7 @@ def test_another_worker_goes_on_where_the_last_delta_ended() -> None:
 
 
 def test_the_prompt_costs_what_it_cost_at_first() -> None:
-    progress = Progress(wanted=1)
+    progress = Progress(choices_expected=1)
     progress.start(pb.Started(model_version="v1", prompt_tokens=9, cached_tokens=0))
     progress.take(pb.Delta(token_ids=[1], text_end=1))
     progress.start(pb.Started(model_version="v1", prompt_tokens=9, cached_tokens=8))
@@ -25,7 +25,7 @@ def test_the_prompt_costs_what_it_cost_at_first() -> None:
 
 
 def test_complete_is_when_every_choice_has_ended() -> None:
-    progress = Progress(wanted=2)
+    progress = Progress(choices_expected=2)
     for choice in range(2):
         assert not progress.complete
         progress.take(pb.Delta(choice=choice, token_ids=[1], finish_reason=pb.FINISH_REASON_LENGTH))

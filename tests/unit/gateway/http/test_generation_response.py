@@ -22,34 +22,35 @@ class Client:
         return self.keeps_up
 
 
-async def waiting(inbox: Mailbox, client: Client) -> "asyncio.Task[object]":
-    reading = asyncio.create_task(inbox.drain(client.take))
+async def waiting(mailbox: Mailbox, client: Client) -> "asyncio.Task[object]":
+    mailbox.deliver_to(client.take)
+    reading = asyncio.create_task(mailbox.drain())
     await asyncio.sleep(0)
     return reading
 
 
 async def test_a_client_that_keeps_up_has_them_at_once_and_no_task_is_woken() -> None:
-    inbox, client = Mailbox(limit=10), Client()
-    reading = await waiting(inbox, client)
-    inbox.put_deltas(DELTAS[:1])
-    inbox.put_deltas(DELTAS[1:])
+    mailbox, client = Mailbox(limit=10), Client()
+    reading = await waiting(mailbox, client)
+    mailbox.put_deltas(DELTAS[:1])
+    mailbox.put_deltas(DELTAS[1:])
     assert client.taken == DELTAS
     await asyncio.sleep(0)
     assert not reading.done()
-    inbox.put(lost := WorkerLost())
+    mailbox.put(lost := WorkerLost())
     assert await reading == [lost]
 
 
 async def test_nothing_overtakes_what_waits_for_the_task() -> None:
-    inbox, client = Mailbox(limit=10), Client()
-    reading = await waiting(inbox, client)
+    mailbox, client = Mailbox(limit=10), Client()
+    reading = await waiting(mailbox, client)
     client.keeps_up = False
-    inbox.put_deltas(DELTAS[:1])
+    mailbox.put_deltas(DELTAS[:1])
     client.keeps_up = True
-    inbox.put_deltas(DELTAS[1:])
+    mailbox.put_deltas(DELTAS[1:])
     assert await reading == DELTAS
-    inbox.put_deltas(DELTAS[:1])
-    assert await inbox.drain(client.take) == DELTAS[:1]
+    mailbox.put_deltas(DELTAS[:1])
+    assert await mailbox.drain() == DELTAS[:1]
     assert client.taken == []
 
 
@@ -57,22 +58,23 @@ async def test_what_goes_wrong_with_one_client_ends_its_request_and_not_the_shar
     def fail(_: list[worker_pb2.Delta]) -> bool:
         raise ValueError("cannot be rendered")
 
-    inbox = Mailbox(limit=10)
-    reading = asyncio.create_task(inbox.drain(fail))
+    mailbox = Mailbox(limit=10)
+    mailbox.deliver_to(fail)
+    reading = asyncio.create_task(mailbox.drain())
     await asyncio.sleep(0)
-    inbox.put_deltas(DELTAS)
+    mailbox.put_deltas(DELTAS)
     with pytest.raises(ValueError, match="rendered"):
         await reading
 
 
 async def test_whoever_was_cancelled_is_given_nothing() -> None:
-    inbox, client = Mailbox(limit=10), Client()
-    reading = await waiting(inbox, client)
+    mailbox, client = Mailbox(limit=10), Client()
+    reading = await waiting(mailbox, client)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    inbox.put_deltas(DELTAS)
+    mailbox.put_deltas(DELTAS)
     assert client.taken == []
-    assert await inbox.drain() == DELTAS
+    assert await mailbox.drain() == DELTAS
 
 
 async def test_what_a_slow_reader_leaves_unread_does_not_hold_the_messages_that_it_came_in() -> None:
@@ -80,10 +82,10 @@ async def test_what_a_slow_reader_leaves_unread_does_not_hold_the_messages_that_
     unread, others = 256, 500
     step = worker_pb2.ServeResponse(deltas=[worker_pb2.Delta(stream_id=n, text=" tide") for n in range(others)])
     message = step.SerializeToString()
-    inbox = Mailbox(limit=unread)
+    mailbox = Mailbox(limit=unread)
     before = psutil.Process().memory_info().rss
     for _ in range(unread):
-        inbox.put_deltas([worker_pb2.ServeResponse.FromString(message).deltas[0]])
+        mailbox.put_deltas([worker_pb2.ServeResponse.FromString(message).deltas[0]])
     assert psutil.Process().memory_info().rss - before < unread * len(message)
-    deltas = [item for _ in range(unread // MAX_DRAINED) for item in await inbox.drain()]
+    deltas = [item for _ in range(unread // MAX_DRAINED) for item in await mailbox.drain()]
     assert deltas == list(step.deltas[:1]) * unread

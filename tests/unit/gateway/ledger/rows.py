@@ -1,6 +1,6 @@
 """Rows for tests."""
 
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
 
 
 def begun(number: int) -> Row:

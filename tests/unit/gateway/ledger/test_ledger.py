@@ -10,9 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.database.engine import DatabaseAway
-from services.gateway.ledger.ledger import AWAY_CAP_S, WRITE_EVERY_S, Ledger
-from services.gateway.ledger.metrics import LedgerMetrics
-from services.gateway.ledger.row import Row
+from services.gateway.ledger.entry import Row
+from services.gateway.ledger.ledger import AWAY_CAP_S, WRITE_EVERY_S, Ledger, LedgerMetrics
 from services.shared.errors import Overloaded
 from tests.support.clock import ManualClock
 from tests.support.wait import wait_until
@@ -107,7 +106,7 @@ async def test_a_full_disk_refuses_requests_and_loses_none(
 
     ledger.accepted(begun(1))
     with monkeypatch.context() as disk:
-        disk.setattr(ledger._journal, "_append", full)
+        disk.setattr(ledger._log, "_append", full)
         ledger.ended(ended(1))
         with pytest.raises(Overloaded):
             ledger.check()
@@ -122,7 +121,7 @@ async def test_no_more_requests_than_can_be_written_down(ledger: Ledger, databas
     with pytest.raises(Overloaded) as refused:
         serve(ledger, *range(100_000))
     assert refused.value.retry_after_s
-    assert ledger._journal.size <= 1024 * 1024
+    assert ledger._log.size <= 1024 * 1024
 
 
 async def test_the_rows_of_a_dead_process_are_written_too(
@@ -139,7 +138,7 @@ async def test_the_rows_of_a_dead_process_are_written_too(
     dead.accepted(begun(1))
     dead.accepted(begun(2))
     dead.ended(ended(2))
-    dead._journal._lock.release()
+    dead._log._lock.release()
 
     async def written() -> bool:
         await tick(clock)

@@ -6,9 +6,8 @@ from random import Random
 
 import pytest
 
-from services.gateway.ledger.orphaned_logs import take_over
-from services.gateway.ledger.row import Row
-from services.gateway.ledger.write_ahead_log import REQUEST_BYTES, SEGMENT_BYTES, WriteAheadLog, sync
+from services.gateway.ledger.entry import Row
+from services.gateway.ledger.write_ahead_log import REQUEST_BYTES, SEGMENT_BYTES, WriteAheadLog, sync, take_over
 from tests.unit.gateway.ledger.rows import begun, ended
 
 Make = Callable[[], WriteAheadLog]
@@ -33,13 +32,13 @@ def die(journal: WriteAheadLog) -> None:
     journal._lock.release()
 
 
-def leftovers(root: Path) -> list[Row]:
+def orphaned_rows(root: Path) -> list[Row]:
     """What the next process finds of those that died."""
     rows: list[Row] = []
-    while leftover := take_over(root):
-        rows += leftover.rows()
-        leftover.remove()
-        leftover.release()
+    while orphaned := take_over(root):
+        rows += orphaned.rows()
+        orphaned.remove()
+        orphaned.release()
     return rows
 
 
@@ -74,9 +73,9 @@ def test_what_a_killed_process_leaves_is_found_whole(make: Make, tmp_path: Path)
     drain(journal)
     journal.ended(ended(1))
     alive.accepted(begun(7))
-    assert leftovers(tmp_path / "ledger") == [], "the files of a process that lives are its own"
+    assert orphaned_rows(tmp_path / "ledger") == [], "the files of a process that lives are its own"
     die(journal)
-    found = {row.request_id: row for row in leftovers(tmp_path / "ledger")}
+    found = {row.request_id: row for row in orphaned_rows(tmp_path / "ledger")}
     assert found == {row.request_id: row for row in (ended(0), ended(1), begun(2))}
     assert [folder.name for folder in (tmp_path / "ledger").iterdir()] == [alive.folder.name]
 
@@ -87,7 +86,7 @@ def test_a_line_torn_by_a_power_failure_is_left_out(make: Make, tmp_path: Path) 
     die(journal)
     (file,) = journal.folder.iterdir()
     file.write_bytes(file.read_bytes() + ended(2).line()[:40])
-    assert leftovers(tmp_path / "ledger") == [ended(1)]
+    assert orphaned_rows(tmp_path / "ledger") == [ended(1)]
 
 
 def test_room_is_kept_for_the_ends_of_what_runs(tmp_path: Path) -> None:
@@ -113,7 +112,7 @@ def test_close_leaves_nothing_when_all_is_written_and_everything_otherwise(make:
     sync(open_.unsynced())
     assert open_.unsynced() == []
     open_.close()
-    assert leftovers(tmp_path / "ledger") == [ended(2)]
+    assert orphaned_rows(tmp_path / "ledger") == [ended(2)]
 
 
 def test_a_row_reads_back_as_it_was_written() -> None:

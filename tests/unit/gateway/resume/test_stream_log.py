@@ -4,7 +4,7 @@ import pytest
 
 from services.gateway.generation.progress import Progress
 from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restored
-from tests.unit.gateway.domain.test_generation import generation
+from tests.unit.gateway.openai.test_generation_builder import generation
 from tidegate.router.v1.router_pb2 import StreamLog as Record
 from tidegate.worker.v1 import worker_pb2 as pb
 

@@ -12,35 +12,35 @@ from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2
 
 
-async def test_inbox_is_drained_in_one_go_and_in_order() -> None:
-    inbox = Mailbox(limit=10)
+async def test_a_mailbox_is_drained_in_one_go_and_in_order() -> None:
+    mailbox = Mailbox(limit=10)
     deltas = [worker_pb2.Delta(choice=n) for n in range(3)]
     for delta in deltas:
-        inbox.put(delta)
-    assert await inbox.drain() == deltas
-    waiting = asyncio.create_task(inbox.drain())
+        mailbox.put(delta)
+    assert await mailbox.drain() == deltas
+    waiting = asyncio.create_task(mailbox.drain())
     await asyncio.sleep(0)
     assert not waiting.done()
-    inbox.put(deltas[0])
+    mailbox.put(deltas[0])
     assert await waiting == deltas[:1]
 
 
 async def test_an_interruption_wins_and_lasts() -> None:
-    inbox = Mailbox(limit=10)
-    inbox.put(worker_pb2.Delta())
-    inbox.interrupt(ClientLeft("left"))
-    inbox.clear()
+    mailbox = Mailbox(limit=10)
+    mailbox.put(worker_pb2.Delta())
+    mailbox.interrupt(ClientLeft("left"))
+    mailbox.clear()
     for _ in range(2):
         with pytest.raises(ClientLeft):
-            await inbox.drain()
+            await mailbox.drain()
 
 
 async def test_a_worker_that_ignores_its_credit_is_cut_off() -> None:
-    inbox = Mailbox(limit=2)
+    mailbox = Mailbox(limit=2)
     for _ in range(3):
-        inbox.put(worker_pb2.Delta())
+        mailbox.put(worker_pb2.Delta())
     with pytest.raises(EngineFailed):
-        await inbox.drain()
+        await mailbox.drain()
 
 
 class Sent:

@@ -4,12 +4,12 @@ import pytest
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog
-from services.gateway.domain.generation import Generation, Mint, of_chat, of_completion
+from services.gateway.domain.generation import Generation
 from services.gateway.openai import validation
 from services.gateway.openai.chat import ChatCompletionRequest
 from services.gateway.openai.completions import CompletionRequest
-from services.gateway.response_cache.directive import CacheDirective
-from services.gateway.response_cache.key import deterministic, key_of, served_version
+from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generation
+from services.gateway.response_cache.policy import CacheDirective, cache_key, deterministic, served_version
 from services.shared.errors import InvalidRequest
 from tidegate.router.v1 import router_pb2
 
@@ -22,12 +22,16 @@ def catalog(*versions: str) -> Catalog:
 def chat(tenant: str = "t", request_id: str = "ab", salt: str = "", **changes: Any) -> Generation:
     document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "temperature": 0, **changes}
     request = validation.check(ChatCompletionRequest, document)
-    return of_chat(request, catalog("v1"), Mint(request_id, 5.0, Caller("key", tenant, "inference"), salt, 60.0))
+    return chat_generation(
+        request, catalog("v1"), RequestOrigin(request_id, 5.0, Caller("key", tenant, "inference"), salt, 60.0)
+    )
 
 
 def completion(prompt: Any) -> Generation:
     request = validation.check(CompletionRequest, {"model": "m", "prompt": prompt})
-    return of_completion(request, catalog("v1"), Mint("ab", 5.0, Caller("key", "t", "inference"), "", 60.0))
+    return completion_generation(
+        request, catalog("v1"), RequestOrigin("ab", 5.0, Caller("key", "t", "inference"), "", 60.0)
+    )
 
 
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -43,22 +47,22 @@ CHANGES: tuple[dict[str, Any], ...] = (
 
 
 def test_what_decides_over_nothing_is_not_in_the_key() -> None:
-    first = key_of(chat(), "v1")
+    first = cache_key(chat(), "v1")
     again = chat(request_id="cd", stream=True, user="me", metadata={"a": "b"}, service_tier="flex", n=1)
-    assert key_of(again, "v1") == first
+    assert cache_key(again, "v1") == first
 
 
 def test_whatever_decides_over_the_answer_is_in_the_key() -> None:
     made = [
-        key_of(chat(), "v1"),
-        key_of(chat(), "v2"),
-        key_of(chat(tenant="other"), "v1"),
-        key_of(chat(model="other"), "v1"),
-        key_of(chat(messages=[{"role": "user", "content": "ho"}]), "v1"),
-        key_of(chat(tools=[{"type": "function", "function": {"name": "f"}}]), "v1"),
-        *(key_of(chat(**changes), "v1") for changes in CHANGES),
-        key_of(completion("12"), "v1"),
-        key_of(completion([12]), "v1"),
+        cache_key(chat(), "v1"),
+        cache_key(chat(), "v2"),
+        cache_key(chat(tenant="other"), "v1"),
+        cache_key(chat(model="other"), "v1"),
+        cache_key(chat(messages=[{"role": "user", "content": "ho"}]), "v1"),
+        cache_key(chat(tools=[{"type": "function", "function": {"name": "f"}}]), "v1"),
+        *(cache_key(chat(**changes), "v1") for changes in CHANGES),
+        cache_key(completion("12"), "v1"),
+        cache_key(completion([12]), "v1"),
     ]
     assert len(set(made)) == len(made)
 

@@ -1,0 +1,96 @@
+"""What the router and the worker are told of a generation."""
+
+import pytest
+
+from services.gateway.domain.account import Caller, Limits
+from services.gateway.domain.catalog import Model
+from services.gateway.domain.cost import Cost
+from services.gateway.domain.generation import Generation, Prompt
+from services.gateway.generation import messages
+from services.gateway.generation.progress import Progress
+from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
+from services.shared.classes import ServiceClass
+from tidegate.router.v1 import router_pb2
+from tidegate.worker.v1 import worker_pb2
+
+ANYBODY = Caller("key", "t", "inference")
+NOTHING = Progress(choices_expected=1)
+
+
+def generation(caller: Caller = ANYBODY, prompt: Prompt = "hi") -> Generation:
+    return Generation(
+        id="cmpl-ab",
+        created=5,
+        model=Model("m:fr", "m", "fr", 100, 0),
+        prompt=prompt,
+        sampling=worker_pb2.Sampling(max_tokens=10),
+        tier_asked="flex",
+        service_class=ServiceClass.FLEX,
+        cost=Cost(3, 20),
+        block_hashes=[7],
+        caller=caller,
+        cache_salt="salt",
+        stream=False,
+        include_usage=False,
+        timeout_s=60.0,
+    )
+
+
+def submit(caller: Caller = ANYBODY, retries: Retries | None = None, progress: Progress = NOTHING) -> router_pb2.Submit:
+    return messages.submit(generation(caller), retries or Retries(), progress, timeout_s=1.5)
+
+
+def test_the_router_is_told_what_to_queue() -> None:
+    message = submit()
+    assert (message.request_id, message.pool, message.adapter) == ("cmpl-ab", "m", "fr")
+    assert (message.attempt, message.timeout_ms, message.at_head, message.model_version) == (1, 1500, False, "")
+    assert (message.cost.prompt_tokens, message.cost.completion_tokens) == (3, 20)
+    assert list(message.block_hashes) == [7]
+
+
+def test_the_router_is_told_the_tenant_and_the_limits_of_the_key() -> None:
+    message = submit(Caller("key_1", "acme", "inference", weight=2.5, limits=Limits(requests_per_minute=60)))
+    assert (message.tenant, message.weight) == ("acme", 2.5)
+    assert [(limit.name, limit.requests_per_minute, limit.tokens_per_minute) for limit in message.limits] == [
+        ("key:key_1", 60, 0)
+    ]
+    assert not submit().limits
+
+
+def test_a_next_attempt_goes_to_the_head_and_elsewhere() -> None:
+    retries = Retries()
+    retries.after(WorkerFailed("engine", FailureCause.ENGINE_DIED, worker_id="w1"), NOTHING)
+    message = submit(retries=retries)
+    assert (message.attempt, message.at_head) == (2, True)
+    assert (list(message.excluded_workers), message.engine_deaths) == (["w1"], 1)
+
+
+def test_an_answer_that_has_begun_needs_the_same_version() -> None:
+    progress = Progress(choices_expected=1)
+    progress.start(worker_pb2.Started(model_version="v1", prompt_tokens=3, resumable=True))
+    assert submit(progress=progress).model_version == ""
+    progress.take(worker_pb2.Delta(token_ids=[7], text_end=1))
+    assert submit(progress=progress).model_version == "v1"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "field"),
+    [("hi", "text"), (worker_pb2.TokenIds(ids=[1]), "token_ids"), (worker_pb2.ChatPrompt(tools_json=b"[]"), "chat")],
+)
+def test_the_worker_is_told_what_to_generate(prompt: Prompt, field: str) -> None:
+    grant = router_pb2.Grant(attempt=2, model_version="v1")
+    point = worker_pb2.ResumePoint(token_ids=[7])
+    message = messages.start(generation(prompt=prompt), grant, 9, [point], timeout_s=0.0, credit_tokens=256)
+    assert (message.stream_id, message.attempt, message.model_version) == (9, 2, "v1")
+    assert (message.timeout_ms, message.credit_tokens, message.priority) == (1, 256, int(ServiceClass.FLEX))
+    assert (message.cache_salt, message.adapter, message.sampling.max_tokens) == ("salt", "fr", 10)
+    assert message.WhichOneof("prompt") == field
+    assert getattr(message, field) == prompt
+    assert list(message.resume) == [point]
+
+
+def test_the_router_is_told_what_an_attempt_really_cost() -> None:
+    usage = worker_pb2.Usage(prompt_tokens=9, cached_tokens=4, completion_tokens=5)
+    message = messages.finish(generation(), 2, router_pb2.OUTCOME_COMPLETED, usage)
+    assert (message.request_id, message.attempt, message.pool) == ("cmpl-ab", 2, "m")
+    assert (message.prompt_tokens, message.cached_tokens, message.completion_tokens) == (9, 4, 5)

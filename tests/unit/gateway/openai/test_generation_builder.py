@@ -1,0 +1,55 @@
+from typing import Any
+
+import pytest
+
+from services.gateway.domain.account import Caller
+from services.gateway.domain.catalog import Catalog
+from services.gateway.domain.generation import Generation
+from services.gateway.domain.prompt_blocks import BLOCK_BYTES
+from services.gateway.openai import validation
+from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai.generation_builder import RequestOrigin, chat_generation
+from services.shared.classes import ServiceClass
+from services.shared.errors import ContextLengthExceeded, UnknownModel
+from tidegate.router.v1 import router_pb2
+
+CATALOG = Catalog.of_pools([router_pb2.Pool(name="m", context_tokens=100, adapters=["fr"])])
+
+
+ANYBODY = Caller("key", "t", "inference")
+
+
+def generation(caller: Caller = ANYBODY, salt: str = "", **changes: Any) -> Generation:
+    document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **changes}
+    request = validation.check(ChatCompletionRequest, document)
+    return chat_generation(request, CATALOG, RequestOrigin("ab", 5.0, caller, salt, 60.0))
+
+
+def test_names_and_classes() -> None:
+    made = generation(service_tier="flex", model="m:fr", n=2, max_tokens=10)
+    assert (made.id, made.service_class) == ("chatcmpl-ab", ServiceClass.FLEX)
+    assert (made.model.pool, made.model.adapter) == ("m", "fr")
+    assert made.cost.completion_tokens == 20
+    assert generation(service_tier="auto").service_class == ServiceClass.DEFAULT
+
+
+def test_tenants_share_neither_models_nor_cached_prompts() -> None:
+    caller = Caller("key_1", "acme", "inference", models=("m:*",))
+    assert generation(caller, model="m:fr").model.id == "m:fr"
+    narrow = Caller("key_1", "acme", "inference", models=("other",))
+    with pytest.raises(UnknownModel):
+        generation(narrow)
+    long = [{"role": "user", "content": "x" * 2 * BLOCK_BYTES}]
+    one, other = generation(salt="one", messages=long), generation(salt="other", messages=long)
+    assert one.block_hashes
+    assert set(one.block_hashes).isdisjoint(other.block_hashes)
+    assert one.cache_salt == "one"
+
+
+def test_what_cannot_fit_is_refused_at_once() -> None:
+    with pytest.raises(ContextLengthExceeded) as refused:
+        generation(max_completion_tokens=100)
+    assert refused.value.param == "max_completion_tokens"
+    assert generation(max_tokens=99).cost.completion_tokens == 99
+    with pytest.raises(UnknownModel):
+        generation(model="m:other")
