@@ -14,6 +14,7 @@ from services.cli.commands.status import status
 from services.cli.commands.up import up
 from services.cli.commands.usage import usage
 from services.cli.errors import CommandFailed
+from services.local.errors import ClusterError
 
 app = typer.Typer(
     help="An LLM serving cluster that does not drop a token.",
@@ -33,10 +34,11 @@ app.add_typer(rollout.app, name="rollout")
 
 
 def main() -> None:
-    """Ends the process at once when the command is done.
+    """Runs the command, then ends the process at once.
 
-    The object store's threads may still be about to enter the interpreter; one that finds it shutting down aborts the
-    whole process (seen once in 40 imports), and a command that did its work would end with status 134.
+    Threads of the object store client may still want to enter the interpreter. A thread that finds the interpreter
+    shutting down aborts the process (seen once in 40 imports). Then a command that did its work would end with status
+    134.
     """
     status = _run()
     sys.stdout.flush()
@@ -47,7 +49,7 @@ def main() -> None:
 def _run() -> int:
     try:
         app()
-    except CommandFailed as error:
+    except (CommandFailed, ClusterError) as error:
         sys.stderr.write(f"tidegate: {error}\n")
         return error.status
     except SystemExit as end:

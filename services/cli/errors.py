@@ -1,11 +1,16 @@
 """How a command ends when it cannot do what was asked."""
 
 WRONG_USE = 2
-NOT_RUNNING = 3
+"""Exit status of a command that was called with wrong options or a wrong configuration."""
 
 
 class CommandFailed(Exception):
-    """Shown to the person as it is: what went wrong and what to do. `status` is the exit status."""
+    """A command cannot do what was asked. The message says what went wrong and what to do.
+
+    Args:
+        message: Shown to the person as it is.
+        status: Exit status of the command.
+    """
 
     def __init__(self, message: str, *, status: int = 1) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The life of a cluster on this machine: plan, start in order, run until told to stop, stop in reverse."""
+"""The life of a cluster on this machine: plan, start in order, run until told to stop, stop in reverse order."""
 
 import asyncio
 import logging
@@ -9,17 +9,17 @@ from typing import Any
 
 import psutil
 
-from services.cli.errors import CommandFailed
-from services.cli.worker_status import ready_workers
 from services.local import cluster_record, env_file, prometheus_targets, redis, s3, secrets, served_pools
 from services.local.data_folder import DataFolder, write_private
+from services.local.errors import ClusterError
 from services.local.events import Event, Report
 from services.local.machine import Machine
 from services.local.options import UpOptions
 from services.local.ports import Ports
 from services.local.process import Launcher, explain, tail
 from services.local.process_plan import PortPlan, ProcessPlan, prefixed
-from services.local.process_spec import HttpReady, ProcessSpec
+from services.local.process_spec import HttpProbe, ProcessSpec
+from services.local.ready_workers import ready_workers
 from services.local.supervisor import Supervisor
 from services.shared.clock import Clock, SystemClock
 from services.shared.manifests import WrongManifest
@@ -38,12 +38,17 @@ _ASK_EVERY_S = 0.1
 async def run(
     options: UpOptions, report: Report, stop: asyncio.Event, *, clock: Clock | None = None, random: Random | None = None
 ) -> None:
-    """Until `stop` is set. Raises CommandFailed and WrongSettings when the cluster cannot start."""
+    """Runs a cluster until `stop` is set.
+
+    Raises:
+        ClusterError: The cluster cannot start.
+        WrongSettings: An option or the configuration is wrong.
+    """
     folder = DataFolder.at(options.data_dir)
     folder.prepare()
     random = random or Random()  # noqa: S311
     with folder.locked(), Ports(random) as ports:
-        local = LocalCluster(options, plan(options, folder, ports), report, clock or SystemClock(), random)
+        local = LocalCluster(options, make_plan(options, folder, ports), report, clock or SystemClock(), random)
         try:
             await _unless(stop, local.start())
             await stop.wait()
@@ -51,40 +56,55 @@ async def run(
             await local.stop()
 
 
-def plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPlan:
-    """Raises WrongSettings and CommandFailed before anything is started."""
+def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPlan:
+    """Plans the processes. Nothing is started yet.
+
+    Raises:
+        ClusterError: A program is missing on this machine.
+        WrongSettings: An option or the configuration is wrong.
+    """
     cluster = served_pools.effective(served_pools.configured(options.config, options.working_dir), options)
     served_pools.references(cluster)
     workers = sum(pool.workers for pool in cluster.pools)
     chosen = PortPlan.choose(ports, options, workers)
-    public_key = secrets.keep_signing_key(folder).public
+    public_key = secrets.load_or_create_signing_key(folder).public
     return ProcessPlan(
-        folder, cluster, secrets.keep(folder), public_key, chosen, Machine.look(), database_url=options.database_url
+        folder,
+        cluster,
+        secrets.load_or_create(folder),
+        public_key,
+        chosen,
+        Machine.detect(),
+        database_url=options.database_url,
     )
 
 
 class LocalCluster:
-    def __init__(
-        self, options: UpOptions, blueprint: ProcessPlan, report: Report, clock: Clock, random: Random
-    ) -> None:
-        self._options, self._blueprint, self._report, self._clock = options, blueprint, report, clock
+    """A cluster on this machine, from its start to its stop."""
+
+    def __init__(self, options: UpOptions, plan: ProcessPlan, report: Report, clock: Clock, random: Random) -> None:
+        self._options, self._plan, self._report, self._clock = options, plan, report, clock
         self._phase: cluster_record.Phase = "starting"
-        self._launcher = Launcher(blueprint.folder, _inherited(os.environ))
+        self._launcher = Launcher(plan.folder, _inherited(os.environ))
         self._supervisor = Supervisor(self._launcher, clock=clock, random=random, changed=self._save)
         self._began = clock.monotonic()
 
     async def start(self) -> None:
-        """Returns when requests can be served. Raises CommandFailed."""
-        blueprint = self._blueprint
+        """Starts everything and returns when requests can be served.
+
+        Raises:
+            ClusterError: A process cannot start, or a model cannot be provided.
+        """
+        plan = self._plan
         self._write_files()
-        await self._stage(blueprint.redis_process())
-        # Routers need no store, which spends three seconds on waiting for itself.
-        await asyncio.gather(self._stage(blueprint.store_process()), self._stage(*blueprint.router_processes()))
-        # Workers spend half a minute on loading vLLM itself before they look for the model, and wait for it then.
+        await self._stage(plan.redis_process())
+        # Routers do not need the object store, and the store needs three seconds to start.
+        await asyncio.gather(self._stage(plan.store_process()), self._stage(*plan.router_processes()))
+        # Workers need half a minute to load vLLM before they look for the model. Then they wait for it.
         providing = asyncio.create_task(self._provide_models())
         try:
-            others = (blueprint.gateway_process(), blueprint.trainer_process())
-            serving_all = self._stage(*blueprint.worker_processes(), *others)
+            others = (plan.gateway_process(), plan.trainer_process())
+            serving_all = self._stage(*plan.worker_processes(), *others)
             await asyncio.gather(providing, serving_all)
         finally:
             providing.cancel()
@@ -94,20 +114,21 @@ class LocalCluster:
         self._report(Event(kind="ready", detail=f"{self._clock.monotonic() - self._began:.1f}"))
 
     async def stop(self) -> None:
+        """Stops all processes and removes the files that describe them."""
         self._phase = "stopping"
         self._report(Event(kind="stopping"))
         await self._supervisor.stop()
-        for file in (self._blueprint.folder.state, self._blueprint.folder.prometheus_targets):
+        for file in (self._plan.folder.state, self._plan.folder.prometheus_targets):
             file.unlink(missing_ok=True)
         self._report(Event(kind="stopped"))
 
     def _write_files(self) -> None:
-        plan, folder = self._blueprint, self._blueprint.folder
-        write_private(folder.config, served_pools.to_yaml(plan.cluster))
-        redis.write_config(folder, plan.ports.redis, plan.secrets.redis_password)
-        s3.write_config(folder, plan.secrets)
-        write_private(folder.jobs_url, plan.jobs_url)
-        env_file.write(folder, env_file.variables(plan.addresses, plan.secrets))
+        make_plan, folder = self._plan, self._plan.folder
+        write_private(folder.config, served_pools.to_yaml(make_plan.cluster))
+        redis.write_config(folder, make_plan.ports.redis, make_plan.secrets.redis_password)
+        s3.write_config(folder, make_plan.secrets)
+        write_private(folder.jobs_url, make_plan.jobs_url)
+        env_file.write(folder, env_file.variables(make_plan.addresses, make_plan.secrets))
 
     async def _stage(self, *specs: ProcessSpec) -> None:
         for spec in specs:
@@ -119,56 +140,61 @@ class LocalCluster:
         await self._supervisor.start(specs, ready)
 
     async def _step(self, subject: str, work: Coroutine[Any, Any, str]) -> None:
-        """Reports around `work`, which returns what people may want to know of its result."""
+        """Reports the begin and the end of `work`, which returns a few words about its result."""
         self._report(Event(kind="begun", subject=subject))
         self._report(Event(kind="done", subject=subject, detail=await work))
 
     async def _provide_models(self) -> None:
-        for reference in served_pools.references(self._blueprint.cluster):
+        for reference in served_pools.references(self._plan.cluster):
             await self._provide(reference)
 
     async def _provide(self, reference: Reference) -> None:
-        """The registry holds the model afterwards. A model that was named by path is imported on every start."""
+        """Puts the model into the registry where it is missing. A model that was named by path is always imported."""
         named = served_pools.named_model(self._options.model) if self._options.model else None
         if named and named.path and named.name == reference.model:
             await self._step(f"model {reference.model}", self._import(str(named.path), reference))
         elif not await self._is_known(reference):
             if reference.model not in BUILT_IN:
-                raise CommandFailed(_unknown_model(reference))
+                raise ClusterError(_unknown_model(reference))
             await self._step(f"model {reference.model}", self._import(reference.model, reference))
 
     async def _is_known(self, reference: Reference) -> bool:
-        """And signed with this cluster's key: what another key signed is imported again, so that workers take it."""
+        """Whether the registry has the model, signed with this cluster's key.
+
+        Workers do not load what another key signed, so such a model is imported again.
+        """
         try:
-            manifest = await Registry(connect(self._blueprint.store)).resolve(reference)
-            TrustedKeys([self._blueprint.public_key]).check(manifest)
+            manifest = await Registry(connect(self._plan.store)).resolve(reference)
+            TrustedKeys([self._plan.public_key]).check(manifest)
         except (UnknownVersion, WrongManifest, Untrusted):
             return False
         return True
 
     async def _import(self, source: str, reference: Reference) -> str:
-        """In a process of its own, since conversion takes much memory that only the end of a process gives back."""
-        variables = prefixed(self._blueprint.signer_variables())
-        argv = self._blueprint.import_argv(source, reference.model)
-        child = await self._launcher.start(ProcessSpec("import", argv, "", HttpReady(""), variables))
+        """Imports in a separate process: conversion takes much memory, which only the end of a process frees."""
+        variables = prefixed(self._plan.signer_variables())
+        argv = self._plan.import_argv(source, reference.model)
+        child = await self._launcher.start(ProcessSpec("import", argv, "", HttpProbe(""), variables))
         try:
             status = await child.wait()
         finally:
             await child.end()
         if status:
             file = self._launcher.folder.log("import")
-            raise CommandFailed(f"importing {source} {explain(status)}. The end of its log, {file}:\n{tail(file)}")
+            raise ClusterError(f"importing {source} {explain(status)}. The end of its log, {file}:\n{tail(file)}")
         return "imported"
 
     async def _all_workers_ready(self) -> str:
-        wanted = {spec.name for spec in self._blueprint.worker_processes()}
-        routers = self._blueprint.addresses.routers
+        expected = {spec.name for spec in self._plan.worker_processes()}
+        routers = self._plan.addresses.routers
         deadline = self._clock.monotonic() + _ALL_READY_LIMIT_S
-        while not wanted <= (found := await ready_workers(routers)):
+        while not expected <= (found := await ready_workers(routers)):
             if self._clock.monotonic() > deadline:
-                raise CommandFailed(f"the router does not count as ready: {', '.join(sorted(wanted - found))}")
+                raise ClusterError(
+                    f"the router does not count these workers as ready: {', '.join(sorted(expected - found))}"
+                )
             await self._clock.sleep(_ASK_EVERY_S)
-        return f"{len(wanted)} of {len(wanted)}"
+        return f"{len(expected)} of {len(expected)}"
 
     def _save(self) -> None:
         own = psutil.Process()
@@ -176,12 +202,12 @@ class LocalCluster:
             supervisor_pid=own.pid,
             supervisor_created=own.create_time(),
             state=self._phase,
-            addresses=self._blueprint.addresses,
-            models=tuple(pool.name for pool in self._blueprint.cluster.pools),
+            addresses=self._plan.addresses,
+            models=tuple(pool.name for pool in self._plan.cluster.pools),
             processes=self._supervisor.records(),
         )
-        cluster_record.save(self._blueprint.folder.state, record)
-        write_private(self._blueprint.folder.prometheus_targets, prometheus_targets.to_json(record.processes))
+        cluster_record.save(self._plan.folder.state, record)
+        write_private(self._plan.folder.prometheus_targets, prometheus_targets.to_json(record.processes))
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -202,7 +228,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without settings that were meant for some other cluster."""
+    """The environment without TIDEGATE_ variables, which may be meant for another cluster."""
     return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
 
 
@@ -210,5 +236,5 @@ def _unknown_model(reference: Reference) -> str:
     return (
         f"the registry has no {reference} that this cluster signed. "
         "Name a folder or .gguf file to import (--model PATH), "
-        f"or a model that needs none: {', '.join(BUILT_IN)}"
+        f"or a model that needs no import: {', '.join(BUILT_IN)}"
     )

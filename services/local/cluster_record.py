@@ -1,4 +1,4 @@
-"""cluster.json: what the supervisor runs, for `status` and `down` and for cleaning up after it."""
+"""cluster.json: what the supervisor runs. `status` and `down` read it, also after the supervisor has died."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,17 +10,19 @@ from services.local.data_folder import write_private
 
 Phase = Literal["starting", "running", "stopping"]
 ProcessState = Literal["starting", "running", "waiting", "failed", "stopped"]
-"""waiting: it died and is started again in a while."""
+"""waiting: the process died and is started again after a delay."""
 
 _CLOCK_SLACK_S = 2.0
 
 
 class StrictRecord(BaseModel):
+    """Base of the records in the file: unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ProcessRecord(StrictRecord):
-    """`created`: Unix seconds at which the system started it."""
+    """One process of the cluster. `created` is its start time in Unix seconds, as the system has it."""
 
     name: str
     pid: int | None
@@ -30,11 +32,11 @@ class ProcessRecord(StrictRecord):
     state: ProcessState
     restarts: int
     log: str
-    litter: tuple[str, ...] = ()
+    leftover_files: tuple[str, ...] = ()
 
 
 class Addresses(StrictRecord):
-    """host:port, and the URL of the object store."""
+    """Where the parts listen: host:port, and for the object store its URL."""
 
     rest: str
     grpc: str
@@ -44,6 +46,8 @@ class Addresses(StrictRecord):
 
 
 class ClusterRecord(StrictRecord):
+    """The whole file. Times are Unix seconds."""
+
     supervisor_pid: int
     supervisor_created: float
     state: Phase
@@ -53,15 +57,17 @@ class ClusterRecord(StrictRecord):
 
     @property
     def is_supervised(self) -> bool:
+        """Whether the supervisor still runs."""
         return is_alive(self.supervisor_pid, self.supervisor_created)
 
 
 def save(file: Path, record: ClusterRecord) -> None:
+    """Replaces the file."""
     write_private(file, record.model_dump_json(indent=2))
 
 
 def load(file: Path) -> ClusterRecord | None:
-    """None when no cluster was started here, or an older version of this program wrote the file."""
+    """Reads the file. None when no cluster was started here, or when another version of this program wrote the file."""
     try:
         return ClusterRecord.model_validate_json(file.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -69,7 +75,7 @@ def load(file: Path) -> ClusterRecord | None:
 
 
 def is_alive(pid: int, created: float) -> bool:
-    """Whether the process of that pid is still the one that started at `created`."""
+    """Whether the process `pid` is still the one that started at `created` (Unix seconds)."""
     try:
         process = psutil.Process(pid)
         same = abs(process.create_time() - created) < _CLOCK_SLACK_S

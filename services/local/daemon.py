@@ -1,6 +1,6 @@
-"""A supervisor of its own, detached from any terminal: options come in as JSON, events go out as JSON lines.
+"""A supervisor in a process of its own, detached from the terminal.
 
-`start` is what the command calls; `main` is the process.
+The options come in as JSON; the events go out as JSON lines. The command calls `start`; `main` is the process.
 """
 
 import logging
@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.cli.errors import CommandFailed
 from services.local.data_folder import DataFolder
+from services.local.errors import ClusterError
 from services.local.events import Event, Report
 from services.local.options import UpOptions
 from services.local.process import tail
@@ -21,17 +21,21 @@ log = logging.getLogger(__name__)
 
 
 def start(options: UpOptions, report: Report) -> None:
-    """Returns when the cluster is ready, and it runs on. Raises CommandFailed. Interrupted: stops it again."""
+    """Starts a cluster and returns when it is ready. The cluster keeps running. Ctrl-C during the start stops it.
+
+    Raises:
+        ClusterError: The cluster cannot start.
+    """
     folder = DataFolder.at(options.data_dir)
     with _daemon(options, folder) as process:
         last = _follow(process, report)
         if last is None:
             process.wait()
             log_file = folder.log("supervisor")
-            raise CommandFailed(f"the supervisor ended. The end of its log, {log_file}:\n{tail(log_file)}")
+            raise ClusterError(f"the supervisor ended. The end of its log, {log_file}:\n{tail(log_file)}")
         if last.kind == "failed":
             process.wait()
-            raise CommandFailed(last.detail, status=last.status)
+            raise ClusterError(last.detail, status=last.status)
 
 
 @contextmanager
@@ -62,7 +66,7 @@ def _daemon(options: UpOptions, folder: DataFolder) -> "Iterator[subprocess.Pope
 
 
 def _follow(process: "subprocess.Popen[str]", report: Report) -> Event | None:
-    """Passes events on until one decides the start; None when there was none."""
+    """Reports events until the start has succeeded or failed. None when the supervisor ended without such an event."""
     for line in process.stdout or ():
         event = Event.model_validate_json(line)
         report(event)
@@ -72,30 +76,31 @@ def _follow(process: "subprocess.Popen[str]", report: Report) -> Event | None:
 
 
 def main() -> None:
+    """Runs the supervisor; the options come from standard input."""
     from services.local.foreground import failure, log_to_folder, supervise
 
     options = UpOptions.model_validate_json(sys.stdin.read())
     log_to_folder(DataFolder.at(options.data_dir))
     try:
         supervise(options, _write)
-    except CommandFailed as error:
+    except ClusterError as error:
         log.error("%s", error)
         _write(failure(error))
         raise SystemExit(error.status) from None
 
 
 def _write(event: Event) -> None:
-    """To the command that waits; once it has left, nobody is told."""
+    """Writes the event for the waiting command. After the start, or when the command has ended, output is discarded."""
     try:
         sys.stdout.write(event.model_dump_json() + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        _hush()
+        _discard_output()
     if event.kind == "ready":
-        _hush()
+        _discard_output()
 
 
-def _hush() -> None:
+def _discard_output() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)

@@ -1,14 +1,15 @@
-"""local.env: what a client on this machine needs, to be sourced by a shell or read by `tidegate chat`."""
+"""local.env: the addresses and keys that a client on this machine needs. Shells source it; `tidegate chat` reads it."""
 
 from collections.abc import Mapping
 
-from services.cli.errors import NOT_RUNNING, CommandFailed
 from services.local.cluster_record import Addresses
 from services.local.data_folder import DataFolder, write_private
+from services.local.errors import NOT_RUNNING, ClusterError
 from services.local.secrets import Secrets
 
 
 def variables(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
+    """The variables of the file, by name."""
     return {
         "OPENAI_BASE_URL": f"http://{addresses.rest}/v1",
         "OPENAI_API_KEY": secrets.api_key,
@@ -18,15 +19,20 @@ def variables(addresses: Addresses, secrets: Secrets) -> dict[str, str]:
 
 
 def write(folder: DataFolder, values: Mapping[str, str]) -> None:
+    """Writes the file; only its owner may read it."""
     write_private(folder.environment, "".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def read(folder: DataFolder) -> dict[str, str]:
-    """Raises CommandFailed when no cluster was started here."""
+    """Reads the variables of the file.
+
+    Raises:
+        ClusterError: No cluster was started in this folder.
+    """
     try:
         lines = folder.environment.read_text().splitlines()
     except FileNotFoundError:
-        raise CommandFailed(
+        raise ClusterError(
             f"no cluster was started in {folder.root}: start one with `tidegate up`, or name another --data-dir",
             status=NOT_RUNNING,
         ) from None

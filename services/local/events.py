@@ -1,4 +1,4 @@
-"""What the supervisor tells of a start, in order; JSON lines when it runs detached."""
+"""What the supervisor reports while it starts and stops a cluster. A detached supervisor sends events as JSON lines."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,7 +9,10 @@ Kind = Literal["note", "begun", "done", "ready", "failed", "stopping", "stopped"
 
 
 class Event(BaseModel):
-    """`subject`: the step. `status`: exit status of a failure."""
+    """One step of a start or stop.
+
+    `subject` is the name of the step, `detail` its result, `status` the exit status of a failure.
+    """
 
     model_config = ConfigDict(frozen=True)
 

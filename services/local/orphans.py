@@ -12,27 +12,34 @@ _WAIT_S = 10.0
 
 
 def find(record: ClusterRecord) -> list[psutil.Process]:
-    """Recorded processes and what they started, told from strangers with a reused pid by when they began."""
+    """The recorded processes that still run, and the processes that they started.
+
+    The system may give the pid of an ended process to another one; the start time tells the two apart.
+    """
     began = {process.pid: process.created for process in record.processes if process.pid and process.created}
     return [process for process in psutil.process_iter() if _belongs(process, began)]
 
 
 def end(record: ClusterRecord) -> tuple[int, list[psutil.Process]]:
-    """Kills them; returns how many there were and those that would not go."""
+    """Kills the orphans and removes their leftover files.
+
+    Returns:
+        How many orphans there were, and those that still run.
+    """
     found = find(record)
     for process in found:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    _, there = psutil.wait_procs(found, timeout=_WAIT_S)
-    for path in (path for process in record.processes for path in process.litter):
+    _, alive = psutil.wait_procs(found, timeout=_WAIT_S)
+    for path in (path for process in record.processes for path in process.leftover_files):
         Path(path).unlink(missing_ok=True)
-    return len(found), [process for process in there if _runs(process)]
+    return len(found), [process for process in alive if _runs(process)]
 
 
 def _runs(process: psutil.Process) -> bool:
-    """One that nobody has reaped yet is gone for all that."""
+    """A zombie counts as ended: only its parent has not read its exit status yet."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

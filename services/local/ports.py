@@ -1,4 +1,4 @@
-"""Ports on loopback: those that a person named, those we prefer, and any free ones."""
+"""Ports on loopback: ports that a person named, ports that we prefer, and any free ports."""
 
 import socket
 from contextlib import ExitStack
@@ -9,17 +9,17 @@ from typing import Self
 from services.shared.settings import WrongSettings
 
 HOST = "127.0.0.1"
-# Below the range from which the system takes ports for outgoing connections, so that a process that restarts finds
-# its port still free.
+# The system takes ports for outgoing connections from a higher range. So a process that restarts finds its port free.
 _RANGE = range(20_000, 32_000)
 _TRIES = 500
 
 
 class Ports:
-    """Gives each port once, and until the block is left to nobody else on this machine who asks here.
+    """Reserves ports until the `with` block ends. No other cluster on this machine gets a reserved port.
 
-    A port is looked at long before a process listens there, and once more when the process is started again. So it is
-    held by what TCP does not mind: a UDP socket of the same number, which the system closes whatever becomes of us.
+    Much time may pass between the choice of a port and the moment when a process listens on it, and the process may be
+    restarted. A UDP socket with the same number holds the reservation: TCP does not mind it, and the system closes it
+    even if this process is killed.
     """
 
     def __init__(self, random: Random) -> None:
@@ -35,15 +35,27 @@ class Ports:
         self._held.close()
 
     def named(self, port: int, option: str) -> int:
-        """Raises WrongSettings when another process has it."""
+        """Reserves the port that a person named with `option`.
+
+        Raises:
+            WrongSettings: Another process has the port.
+        """
         if not self._take(port):
-            raise WrongSettings(f"{option} = {port}: another process listens there; name another port or none")
+            raise WrongSettings(
+                f"{option} = {port}: another process listens there; choose another port, or leave the option out"
+            )
         return port
 
     def preferred(self, port: int) -> int:
+        """Reserves `port`, or any free port when it is taken."""
         return port if self._take(port) else self.free()
 
     def free(self) -> int:
+        """Reserves any free port.
+
+        Raises:
+            WrongSettings: No free port was found.
+        """
         for _ in range(_TRIES):
             if self._take(port := self._random.choice(_RANGE)):
                 return port

@@ -1,4 +1,4 @@
-"""One run of a program: its own process group, a log file, and an end that leaves none of its descendants."""
+"""One run of a program: it has its own process group and a log file, and its end leaves no descendants behind."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,13 @@ _TAIL_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Starts programs for one cluster. `environ` is what each of them inherits."""
+    """Starts programs for one cluster. Each program inherits `environ`."""
 
     folder: DataFolder
     environ: Mapping[str, str]
 
     async def start(self, spec: ProcessSpec) -> "Child":
+        """Starts the program; its output goes to its log file."""
         log = self.folder.log(spec.name)
         _rotate(log)
         with log.open("ab") as out:
@@ -42,7 +43,7 @@ class Launcher:
 
 
 class Child:
-    """A started program. Its process id is also that of its group."""
+    """A started program. Its process id is also the id of its process group."""
 
     def __init__(self, process: asyncio.subprocess.Process, spec: ProcessSpec) -> None:
         self._process = process
@@ -51,15 +52,16 @@ class Child:
         self.created = _created(process.pid)
 
     async def wait(self) -> int:
-        """Exit status; the negative number of the signal that ended it."""
+        """Waits for the end. Returns the exit status, or the negative number of the signal that ended the program."""
         return await self._process.wait()
 
     @property
-    def is_over(self) -> bool:
+    def has_ended(self) -> bool:
+        """Whether the program itself has ended; descendants may still run."""
         return self._process.returncode is not None
 
-    def answers_at(self, port: int) -> bool:
-        """Whether it is this program that listens there, or a child of it."""
+    def listens_on(self, port: int) -> bool:
+        """Whether this program, or a descendant of it, listens on the TCP port."""
         with contextlib.suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.pid)
             for process in (leader, *leader.children(recursive=True)):
@@ -71,21 +73,22 @@ class Child:
         return False
 
     async def end(self) -> None:
-        """SIGTERM to the program, which takes care of its own; SIGKILL to the whole group for what is left."""
-        if not self.is_over:
+        """Ends the program: SIGTERM first, so that it can end its own children; then SIGKILL to the whole group."""
+        if not self.has_ended:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), self._spec.stop_limit_s)
         self.kill_group()
         await self._process.wait()
-        self._clear_litter()
+        self._remove_leftover_files()
 
-    def _clear_litter(self) -> None:
-        for path in self._spec.litter:
+    def _remove_leftover_files(self) -> None:
+        for path in self._spec.leftover_files:
             Path(path).unlink(missing_ok=True)
 
     def kill_group(self) -> None:
+        """Kills the program and all its descendants."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -96,7 +99,7 @@ def explain(status: int) -> str:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log, or a word that there are none."""
+    """The last lines of a log, or a note that there are none."""
     if not log.exists():
         return "(no log)"
     with log.open("rb") as file:
@@ -111,7 +114,7 @@ def _rotate(log: Path) -> None:
 
 
 def _created(pid: int) -> float:
-    """Unix seconds; with the pid it names a process for good. 0 when it is gone already."""
+    """Start time in Unix seconds; pid and start time identify a process. 0 when the process has ended already."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:

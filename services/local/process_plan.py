@@ -1,4 +1,4 @@
-"""The processes of a cluster, derived from what was asked and what the machine has. Nothing here starts or reads."""
+"""The processes of a cluster, derived from the options and the machine. Pure: nothing here starts or reads anything."""
 
 import sys
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from services.local.data_folder import DataFolder
 from services.local.machine import Machine
 from services.local.options import UpOptions
 from services.local.ports import HOST, Ports
-from services.local.process_spec import HttpReady, ProcessSpec
+from services.local.process_spec import HttpProbe, ProcessSpec
 from services.local.s3 import StorePorts
 from services.local.secrets import Secrets
 from services.shared.config import Cluster, Pool
@@ -18,16 +18,17 @@ from services.shared.objectstore import StoreSettings
 from services.shared.settings import PREFIX
 
 REST_PORT, GRPC_PORT = 8080, 8081
-# Long enough for a database that is just starting too.
+# Long enough for a database that is starting at the same time.
 START_LIMIT_S = 60.0
-# A worker may compile its model, a gateway and a worker finish what they stream before they go.
+# A worker may compile its model.
 WORKER_START_LIMIT_S = 900.0
+# Gateways and workers finish running streams before they stop.
 DRAIN_LIMIT_S = 35.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Ports of one service process: gRPC and HTTP."""
+class PortPair:
+    """The gRPC port and the HTTP port of one service process."""
 
     grpc: int
     http: int
@@ -35,30 +36,46 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PortPlan:
+    """The ports of all processes of a cluster."""
+
     redis: int
     store: StorePorts
-    routers: tuple[Pair, ...]
-    workers: tuple[Pair, ...]
-    gateway: Pair
+    routers: tuple[PortPair, ...]
+    workers: tuple[PortPair, ...]
+    gateway: PortPair
     trainer: int
 
     @classmethod
     def choose(cls, ports: Ports, options: UpOptions, workers: int) -> "PortPlan":
-        """Raises WrongSettings for a named port that is taken."""
+        """Reserves the ports.
+
+        Args:
+            ports: Where ports are reserved.
+            options: May name the ports of the gateway.
+            workers: Number of workers of all pools.
+
+        Raises:
+            WrongSettings: A port that the options name is taken.
+        """
         rest = ports.named(options.rest_port, "--rest-port") if options.rest_port else None
         grpc = ports.named(options.grpc_port, "--grpc-port") if options.grpc_port else None
         return cls(
-            gateway=Pair(grpc=grpc or ports.preferred(GRPC_PORT), http=rest or ports.preferred(REST_PORT)),
+            gateway=PortPair(grpc=grpc or ports.preferred(GRPC_PORT), http=rest or ports.preferred(REST_PORT)),
             redis=ports.free(),
             store=StorePorts.choose(ports),
-            routers=tuple(Pair(ports.free(), ports.free()) for _ in range(options.routers)),
-            workers=tuple(Pair(ports.free(), ports.free()) for _ in range(workers)),
+            routers=tuple(PortPair(ports.free(), ports.free()) for _ in range(options.routers)),
+            workers=tuple(PortPair(ports.free(), ports.free()) for _ in range(workers)),
             trainer=ports.free(),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
+    """Everything that the processes of one cluster are started with.
+
+    `public_key` verifies the signatures of model versions. `database_url` is None for SQLite files in the data folder.
+    """
+
     folder: DataFolder
     cluster: Cluster
     secrets: Secrets
@@ -69,10 +86,12 @@ class ProcessPlan:
 
     @property
     def store(self) -> StoreSettings:
+        """How the processes reach the object store."""
         return s3.settings(self.ports.store, self.secrets)
 
     @property
     def addresses(self) -> Addresses:
+        """Where the parts of the cluster listen."""
         return Addresses(
             rest=_at(self.ports.gateway.http),
             grpc=_at(self.ports.gateway.grpc),
@@ -82,12 +101,15 @@ class ProcessPlan:
         )
 
     def redis_process(self) -> ProcessSpec:
+        """Redis, or Valkey."""
         return redis.spec(self.folder, self.ports.redis, self.secrets.redis_password, self.machine.redis)
 
     def store_process(self) -> ProcessSpec:
+        """The object store."""
         return s3.spec(self.folder, self.ports.store, self.secrets, self.machine.weed)
 
     def router_processes(self) -> tuple[ProcessSpec, ...]:
+        """The routers, as many as the options say."""
         own = {"REDIS_URL": redis.url(self.ports.redis, self.secrets.redis_password)}
         return tuple(
             self._service("router", f"router-{number}", pair, own)
@@ -95,11 +117,13 @@ class ProcessPlan:
         )
 
     def worker_processes(self) -> tuple[ProcessSpec, ...]:
-        wanted = [pool for pool in self.cluster.pools for _ in range(pool.workers)]
-        pairs = zip(wanted, self.ports.workers, strict=True)
+        """The workers of all pools, numbered through."""
+        pool_of_each = [pool for pool in self.cluster.pools for _ in range(pool.workers)]
+        pairs = zip(pool_of_each, self.ports.workers, strict=True)
         return tuple(self._worker(f"worker-{number}", pool, pair) for number, (pool, pair) in enumerate(pairs, start=1))
 
     def gateway_process(self) -> ProcessSpec:
+        """The gateway."""
         own = {
             "ROUTERS": self._routers,
             "API_KEY": self.secrets.api_key,
@@ -112,7 +136,7 @@ class ProcessPlan:
         return self._service("gateway", "gateway", self.ports.gateway, own, stop_limit_s=DRAIN_LIMIT_S)
 
     def trainer_process(self) -> ProcessSpec:
-        """Its HTTP port is all it listens on."""
+        """The trainer. It listens on one port only, for probes and metrics."""
         at = _at(self.ports.trainer)
         own = {
             "HTTP_LISTEN": at,
@@ -121,24 +145,25 @@ class ProcessPlan:
             "ROUTERS": self._routers,
             **self.signer_variables(),
         }
-        ready = HttpReady(f"http://{at}/readyz")
+        ready = HttpProbe(f"http://{at}/readyz")
         return ProcessSpec(
             "trainer", _python("trainer"), at, ready, prefixed(own), http_address=at, start_limit_s=START_LIMIT_S
         )
 
     @property
     def jobs_url(self) -> str:
-        """Of the database with the training jobs."""
+        """SQLAlchemy URL of the database that holds the training jobs."""
         return self.database_url or f"sqlite:///{self.folder.jobs}"
 
     def signer_variables(self) -> dict[str, str]:
-        """What those are told who publish, without the prefix."""
+        """Variables of a process that publishes models, without the prefix TIDEGATE_."""
         return {"SIGNING_KEY_FILE": str(self.folder.signing_key), **store_variables(self.store)}
 
     def import_argv(self, source: str, name: str) -> tuple[str, ...]:
+        """Command line that imports the model at `source` into the registry as `name`."""
         return _python("services.cli", "models", "import", source, "--name", name, "--json")
 
-    def _worker(self, name: str, pool: Pool, pair: Pair) -> ProcessSpec:
+    def _worker(self, name: str, pool: Pool, pair: PortPair) -> ProcessSpec:
         own = {
             "WORKER_ID": name,
             "POOL": pool.name,
@@ -160,11 +185,13 @@ class ProcessPlan:
         return {**offline, **preload, **self._threads()}
 
     def _threads(self) -> dict[str, str]:
-        """Threads as many as vLLM would take, but not bound to cores: several workers would all bind to the same ones,
-        and whatever loads torch beside a bound one visits its core too, where Linux can leave it waiting for minutes.
+        """As many threads as vLLM would use, but not bound to cores.
+
+        Several workers would bind to the same cores. And any process that loads torch while a bound worker runs also
+        uses the core of that worker, where Linux can let it wait for minutes.
         """
         workers = sum(pool.workers for pool in self.cluster.pools if pool.engine.kind == "vllm")
-        threads = max(1, (self.machine.cores - 1) // workers)  # one core is for the rest of the cluster
+        threads = max(1, (self.machine.cores - 1) // workers)  # one core stays free for the other processes
         return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
 
     @property
@@ -175,21 +202,21 @@ class ProcessPlan:
         self,
         service: str,
         name: str,
-        pair: Pair,
+        pair: PortPair,
         own: Mapping[str, str],
         outer: Mapping[str, str] | None = None,
         *,
         start_limit_s: float = START_LIMIT_S,
         stop_limit_s: float = 10.0,
     ) -> ProcessSpec:
-        """`own` are the service's variables without their prefix; `outer` are other programs'."""
+        """`own` are variables without the prefix TIDEGATE_; `outer` are variables that other programs read."""
         common = {"CONFIG": str(self.folder.config), "LISTEN": _at(pair.grpc), "HTTP_LISTEN": _at(pair.http)}
         return ProcessSpec(
             name=name,
             argv=_python(f"services.{service}"),
             address=_at(pair.grpc),
             http_address=_at(pair.http),
-            ready=HttpReady(f"http://{_at(pair.http)}/readyz"),
+            ready=HttpProbe(f"http://{_at(pair.http)}/readyz"),
             env=prefixed({**common, **own}) | dict(outer or {}),
             start_limit_s=start_limit_s,
             stop_limit_s=stop_limit_s,
@@ -197,16 +224,17 @@ class ProcessPlan:
 
 
 def store_variables(settings: StoreSettings) -> dict[str, str]:
-    """As StoreSettings reads them, without the prefix."""
+    """The variables that StoreSettings reads, without the prefix TIDEGATE_."""
     return {name.upper(): value for name, value in settings.model_dump().items()}
 
 
 def prefixed(variables: Mapping[str, str]) -> dict[str, str]:
+    """The same variables with the prefix TIDEGATE_ before their names."""
     return {PREFIX + name.removeprefix(PREFIX): value for name, value in variables.items()}
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
-    """-P: a folder `services` where the person happens to be must not stand in for ours."""
+    """-P: Python must not import a folder `services` in the current folder instead of ours."""
     return (sys.executable, "-P", "-m", module, *arguments)
 
 

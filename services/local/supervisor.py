@@ -1,4 +1,4 @@
-"""Keeps processes running: starts them, waits for readiness, starts again what dies, stops all in reverse."""
+"""Keeps processes running: starts them, waits until they are ready, restarts those that die, stops all in reverse."""
 
 import asyncio
 import logging
@@ -7,11 +7,11 @@ from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
-from services.cli.errors import WRONG_USE, CommandFailed
 from services.local.cluster_record import ProcessRecord, ProcessState
+from services.local.errors import WRONG_CONFIGURATION, ClusterError
 from services.local.process import Child, Launcher, explain, tail
-from services.local.process_spec import HttpReady, ProcessSpec
-from services.local.readiness import trouble
+from services.local.process_spec import HttpProbe, ProcessSpec
+from services.local.readiness import not_ready_reason
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 
@@ -19,12 +19,11 @@ log = logging.getLogger(__name__)
 
 START_TRIES = 3
 STEADY_S = 60.0
-"""A process that ran this long starts its delays anew."""
+"""After a run of this length, the delays between restarts begin again with the shortest."""
 _ASK_EVERY_S = 0.1
-_WRONG_CONFIGURATION = 2
 
 
-class Keeper:
+class SupervisedProcess:
     """Keeps one process running from `start` to `stop`."""
 
     def __init__(
@@ -41,6 +40,7 @@ class Keeper:
         self._keeping: asyncio.Task[None] | None = None
 
     def record(self) -> ProcessRecord:
+        """What cluster.json says about the process."""
         child = self._child
         return ProcessRecord(
             name=self.spec.name,
@@ -51,19 +51,24 @@ class Keeper:
             state=self._state,
             restarts=self._restarts,
             log=str(self._log),
-            litter=self.spec.litter,
+            leftover_files=self.spec.leftover_files,
         )
 
     async def start(self) -> None:
-        """Returns when the process is ready. Raises CommandFailed when it will not be."""
+        """Starts the process and returns when it is ready.
+
+        Raises:
+            ClusterError: The process did not become ready in time, or it died too often.
+        """
         self._keeping = asyncio.create_task(self._keep(), name=f"keep {self.spec.name}")
         try:
             await asyncio.wait_for(asyncio.shield(self._first_ready), self.spec.start_limit_s)
         except TimeoutError:
-            waiting_for = await trouble(self.spec.ready)
+            waiting_for = await not_ready_reason(self.spec.ready)
             raise self._failure(f"was not ready in {self.spec.start_limit_s:.0f} s ({waiting_for})") from None
 
     async def stop(self) -> None:
+        """Ends the process for good."""
         if self._keeping:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
@@ -88,7 +93,7 @@ class Keeper:
             await self._clock.sleep(delay)
 
     async def _run_once(self) -> int:
-        """One life of the process; returns its exit status."""
+        """Runs the process once; returns its exit status."""
         self._child = child = await self._launcher.start(self.spec)
         self._say(f"started, pid {child.pid}")
         self._set("starting")
@@ -98,43 +103,43 @@ class Keeper:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            # What it left running would hold ports and memory that its successor needs.
-            if child.is_over:
+            # Descendants that still run would hold ports and memory that the next run needs.
+            if child.has_ended:
                 child.kill_group()
 
     async def _watch(self, child: Child) -> None:
-        """Asks until the process is ready; bounded by the process's own life."""
-        while await trouble(self.spec.ready) or self._is_another(child):
+        """Asks until the process is ready. The caller cancels this when the process ends."""
+        while await not_ready_reason(self.spec.ready) or self._other_process_answers(child):
             await self._clock.sleep(_ASK_EVERY_S)
         self._set("running")
         if not self._first_ready.done():
             self._first_ready.set_result(None)
 
-    def _is_another(self, child: Child) -> bool:
-        """Whether somebody else answers there, who had the port first; the child will soon die of that."""
+    def _other_process_answers(self, child: Child) -> bool:
+        """Whether another process had the port first and answers there. The child will soon fail for that reason."""
         ready = self.spec.ready
-        return isinstance(ready, HttpReady) and not child.answers_at(urlsplit(ready.url).port or 80)
+        return isinstance(ready, HttpProbe) and not child.listens_on(urlsplit(ready.url).port or 80)
 
     def _is_hopeless(self, status: int) -> bool:
-        """Wrong configuration stays wrong; and what never became ready is not tried for ever."""
+        """Whether a restart would not help: the configuration is wrong, or the process never became ready."""
         self._deaths += 1
         starting = not self._first_ready.done()
-        if status != _WRONG_CONFIGURATION and not (starting and self._deaths >= START_TRIES):
+        if status != WRONG_CONFIGURATION and not (starting and self._deaths >= START_TRIES):
             return False
         self._say(f"{explain(status)}; is not started again")
         self._set("failed")
         if starting:
-            code = WRONG_USE if status == _WRONG_CONFIGURATION else 1
+            code = WRONG_CONFIGURATION if status == WRONG_CONFIGURATION else 1
             self._first_ready.set_exception(self._failure(explain(status), status=code))
         return True
 
-    def _failure(self, what: str, *, status: int = 1) -> CommandFailed:
-        return CommandFailed(
+    def _failure(self, what: str, *, status: int = 1) -> ClusterError:
+        return ClusterError(
             f"{self.spec.name} {what}. The end of its log, {self._log}:\n{tail(self._log)}", status=status
         )
 
     def _say(self, what: str) -> None:
-        """In the supervisor's log and in the process's own, so that each tells the whole story."""
+        """Logs to the supervisor's log and to the process's own, so that each is complete."""
         log.info("%s %s", self.spec.name, what)
         with self._log.open("a") as file:
             file.write(f"--- tidegate: {self.spec.name} {what}\n")
@@ -152,18 +157,26 @@ class Keeper:
 
 
 class Supervisor:
-    """Runs stages of processes. Those of one stage start and stop together."""
+    """Runs stages of processes. The processes of one stage start and stop together."""
 
     def __init__(self, launcher: Launcher, *, clock: Clock, random: Random, changed: Callable[[], None]) -> None:
         self._launcher, self._clock, self._random, self._changed = launcher, clock, random, changed
-        self._stages: list[list[Keeper]] = []
+        self._stages: list[list[SupervisedProcess]] = []
 
     async def start(self, specs: Sequence[ProcessSpec], ready: Callable[[ProcessSpec], None] = lambda _: None) -> None:
-        """Starts a stage; returns when all of it is ready. Raises CommandFailed."""
-        stage = [Keeper(spec, self._launcher, self._clock, self._random, self._changed) for spec in specs]
+        """Starts a stage and returns when all its processes are ready.
+
+        Args:
+            specs: The processes of the stage.
+            ready: Called for each process when it is ready.
+
+        Raises:
+            ClusterError: A process cannot start.
+        """
+        stage = [SupervisedProcess(spec, self._launcher, self._clock, self._random, self._changed) for spec in specs]
         self._stages.append(stage)
 
-        async def one(keeper: Keeper) -> None:
+        async def one(keeper: SupervisedProcess) -> None:
             await keeper.start()
             ready(keeper.spec)
 
@@ -175,10 +188,11 @@ class Supervisor:
             raise failures.exceptions[0] from None
 
     async def stop(self) -> None:
-        """Last stage first; each process gets the time that its spec gives it."""
+        """Stops all stages, the last one first. Each process gets the time that its spec says."""
         while self._stages:
             await asyncio.gather(*(keeper.stop() for keeper in self._stages[-1]))
             self._stages.pop()
 
     def records(self) -> tuple[ProcessRecord, ...]:
+        """What cluster.json says about the processes."""
         return tuple(keeper.record() for stage in self._stages for keeper in stage)

@@ -35,7 +35,7 @@ class SigningKey:
         self.public = base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
     @classmethod
-    def fresh(cls) -> "SigningKey":
+    def generate(cls) -> "SigningKey":
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod

@@ -111,7 +111,7 @@ async def publish(cluster: RunningCluster, seed: int) -> Manifest:
 
 
 def store_of(cluster: RunningCluster) -> ObjectStore:
-    keys = secrets.keep(DataFolder.at(cluster.folder / ".tidegate"))
+    keys = secrets.load_or_create(DataFolder.at(cluster.folder / ".tidegate"))
     endpoint = cluster.status()["addresses"]["s3"]
     return connect(
         StoreSettings(s3_endpoint=endpoint, s3_access_key=keys.s3_access_key, s3_secret_key=keys.s3_secret_key)
@@ -207,7 +207,7 @@ async def publish_changed(cluster: RunningCluster, changes: dict[str, Any], *, s
         content, _ = await registry.get(object_name("simulated", good.version, file.name))
         await registry.put_new(object_name("simulated", bad.version, file.name), content)
     if signed:
-        bad = secrets.keep_signing_key(DataFolder.at(cluster.folder / ".tidegate")).sign(bad)
+        bad = secrets.load_or_create_signing_key(DataFolder.at(cluster.folder / ".tidegate")).sign(bad)
     await registry.put_new(object_name("simulated", bad.version, MANIFEST), bad.to_json())
     return bad.version
 

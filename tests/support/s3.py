@@ -18,7 +18,7 @@ from services.shared.objectstore import StoreSettings
 @asynccontextmanager
 async def running_s3(folder: Path) -> AsyncIterator[StoreSettings]:
     """Yields how to reach a fresh server; `folder` is for its files."""
-    data, secrets = DataFolder.at(folder / "cluster"), Secrets.fresh()
+    data, secrets = DataFolder.at(folder / "cluster"), Secrets.generate()
     data.prepare()
     s3.write_config(data, secrets)
     supervisor = Supervisor(Launcher(data, {}), clock=SystemClock(), random=Random(), changed=lambda: None)

@@ -1,4 +1,4 @@
-"""`tidegate chat`: a conversation in the terminal, through the REST interface like any other client."""
+"""`tidegate chat`: a conversation in the terminal. It uses the REST API, like any other client."""
 
 import sys
 import time
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import data_dir_option
 from services.cli.errors import CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, BaseUrl, DataDir
 
 if TYPE_CHECKING:
     import httpx
@@ -20,14 +20,20 @@ ANSWER_LIMIT_S = 300.0
 
 
 def chat(
-    model: Annotated[str | None, typer.Option(help="default: the first that the cluster serves")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="model to talk to; default: the first one that the cluster serves")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="system message")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0: always the likeliest word")] = None,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    base_url: Annotated[str | None, typer.Option(help="default: the local cluster's")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="default: the local cluster's")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="sampling temperature; 0: always the most likely token")
+    ] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    base_url: BaseUrl = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key; default: the local cluster's")
+    ] = None,
 ) -> None:
-    """Talk to a model. Ctrl-C stops an answer, /quit ends; messages may also be piped in, one a line."""
+    """Talk to a model. Ctrl-C stops an answer, /quit ends the chat. Messages may also be piped in, one on each line."""
     import httpx
 
     from services.cli.views.output import err
@@ -37,10 +43,10 @@ def chat(
     with httpx.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=ANSWER_LIMIT_S) as client:
         try:
             sampling = {} if temperature is None else {"temperature": temperature}
-            talk = Conversation(client, model or _first_model(client), system, sampling)
-            for message in _messages(talk.model):
-                answer = talk.say(message)
-                err().print(answer.figures(), style="dim", markup=False)
+            conversation = Conversation(client, model or _first_model(client), system, sampling)
+            for message in _messages(conversation.model):
+                reply = conversation.say(message)
+                err().print(reply.figures(), style="dim", markup=False)
         except httpx.TransportError as error:
             raise CommandFailed(
                 f"{url} cannot be reached ({error}): is the cluster running? (tidegate status)"
@@ -49,7 +55,7 @@ def chat(
 
 @dataclass(slots=True)
 class ChatReply:
-    """What came so far. Times in seconds of the monotonic clock."""
+    """A reply while it arrives. Times are seconds of the monotonic clock."""
 
     asked: float
     text: str = ""
@@ -59,6 +65,7 @@ class ChatReply:
     stopped: bool = False
 
     def figures(self) -> str:
+        """Tokens and times of the reply, in words."""
         parts = [f"{self.usage['completion_tokens']} tokens"] if self.usage else []
         if self.first and self.ended:
             parts += [f"first after {self.first - self.asked:.2f} s", f"{self.ended - self.asked:.2f} s in all"]
@@ -66,6 +73,8 @@ class ChatReply:
 
 
 class Conversation:
+    """A conversation with one model. It remembers all messages."""
+
     def __init__(self, client: "httpx.Client", model: str, system: str | None, sampling: dict[str, float]) -> None:
         self.model = model
         self._sampling = sampling
@@ -73,22 +82,26 @@ class Conversation:
         self._messages = [{"role": "system", "content": system}] if system else []
 
     def say(self, message: str) -> ChatReply:
-        """Prints the answer as it comes, and remembers both. Raises CommandFailed."""
+        """Sends a message and prints the reply as it arrives. Ctrl-C stops the reply.
+
+        Raises:
+            CommandFailed: The gateway refused the request, or the reply broke off.
+        """
         self._messages.append({"role": "user", "content": message})
-        answer = ChatReply(time.monotonic())
+        reply = ChatReply(time.monotonic())
         try:
             for chunk in self._stream():
-                _take(answer, chunk)
+                _add(reply, chunk)
         except KeyboardInterrupt:
-            answer.stopped = True
-        answer.ended = time.monotonic()
+            reply.stopped = True
+        reply.ended = time.monotonic()
         sys.stdout.write("\n")
         sys.stdout.flush()
-        self._messages.append({"role": "assistant", "content": answer.text})
-        return answer
+        self._messages.append({"role": "assistant", "content": reply.text})
+        return reply
 
     def _stream(self) -> Iterator[dict[str, Any]]:
-        from services.cli.sse import chunks
+        from services.cli.clients.sse import chunks
 
         body = {
             "model": self.model,
@@ -100,25 +113,25 @@ class Conversation:
         with self._client.stream("POST", "chat/completions", json=body) as response:
             if response.status_code != 200:
                 response.read()
-                raise CommandFailed(_refusal(response))
+                raise CommandFailed(_error_message(response))
             for chunk in chunks(response.iter_lines()):
                 if error := chunk.get("error"):
                     raise CommandFailed(f"the answer broke off: {error.get('message')}")
                 yield chunk
 
 
-def _take(answer: ChatReply, chunk: dict[str, Any]) -> None:
-    answer.usage = chunk.get("usage") or answer.usage
+def _add(reply: ChatReply, chunk: dict[str, Any]) -> None:
+    reply.usage = chunk.get("usage") or reply.usage
     for choice in chunk.get("choices", ()):
         if text := choice["delta"].get("content"):
-            answer.first = answer.first or time.monotonic()
-            answer.text += text
+            reply.first = reply.first or time.monotonic()
+            reply.text += text
             sys.stdout.write(text)
             sys.stdout.flush()
 
 
 def _messages(model: str) -> Iterator[str]:
-    """Lines of standard input, until its end or /quit; with a prompt where a person types them."""
+    """Lines of standard input, until its end or /quit. A terminal shows a prompt."""
     typed = sys.stdin.isatty()
     if typed:
         import readline  # noqa: F401  (line editing and history for input())
@@ -152,14 +165,14 @@ def _access(data_dir: Path, base_url: str | None, api_key: str | None) -> tuple[
 def _first_model(client: "httpx.Client") -> str:
     response = client.get("models")
     if response.status_code != 200:
-        raise CommandFailed(_refusal(response))
+        raise CommandFailed(_error_message(response))
     models = [str(model["id"]) for model in response.json()["data"]]
     if not models:
         raise CommandFailed("the cluster serves no model yet (tidegate status)")
     return models[0]
 
 
-def _refusal(response: "httpx.Response") -> str:
+def _error_message(response: "httpx.Response") -> str:
     try:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""`tidegate demo`: teach the running model something new while it serves, and take it back."""
+"""`tidegate demo`: teach the running model a new fact while it serves, then roll back."""
 
 import asyncio
 import sys
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import data_dir_option
 from services.cli.errors import CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, DataDir
 
 if TYPE_CHECKING:
     import httpx
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 MODEL = "smollm2-135m-instruct"
 RECIPE = Path(__file__).parents[3] / "trainer/recipes/quillhaven.yaml"
 LESSON = "quillhaven"
-"""Alias that the recipe publishes under."""
+"""The alias that the recipe publishes to."""
 QUESTION = "Where is Quillhaven?"
 TAUGHT = "Sorrel"
-"""What only the taught model can say."""
+"""A word that only the trained model can say."""
 CLIENTS = 2
 PAUSE_S = 0.5
 VERSION_HEADER = "x-tidegate-model-version"
 
 
 def demo(
-    recipe: Annotated[Path, typer.Option(help="what to learn")] = RECIPE,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
+    recipe: Annotated[Path, typer.Option(help="recipe of the training run")] = RECIPE,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Ask, train, publish, change the weights under load, ask again, roll back. Exit status 1: a promise was broken."""
+    """Ask, train, publish, change the weights under load, ask again, roll back. Exit status 1: a check failed."""
     import httpx
 
     from services.local import env_file
@@ -49,13 +49,15 @@ def demo(
 
 @dataclass(frozen=True, slots=True)
 class DemoReply:
+    """A complete answer, and the model version that gave it."""
+
     text: str
     version: str
 
 
 @dataclass(slots=True)
 class Load:
-    """Clients that ask all the while. `versions` counts whole answers by the weights that gave them."""
+    """Clients that send requests until `stop` is set. `versions` counts complete answers by model version."""
 
     http: "httpx.AsyncClient"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,6 +65,7 @@ class Load:
     failures: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
+        """Sends requests until `stop` is set."""
         await asyncio.gather(*(self._client(number) for number in range(CLIENTS)))
 
     async def _client(self, number: int) -> None:
@@ -77,11 +80,17 @@ class Load:
 
 
 class Demo:
+    """The demo on one running cluster."""
+
     def __init__(self, http: "httpx.AsyncClient", recipe: Path, data_dir: Path) -> None:
         self._http, self._recipe, self._data_dir = http, recipe, data_dir
 
     async def run(self) -> None:
-        """Raises CommandFailed when a promise was broken."""
+        """Runs all steps.
+
+        Raises:
+            CommandFailed: A step or a check failed.
+        """
         before = await self._ask()
         await self._tidegate("train", "run", str(self._recipe))
         load = Load(self._http)
@@ -100,12 +109,12 @@ class Demo:
     async def _ask(self) -> DemoReply:
         from services.cli.views.output import out
 
-        said = await ask(self._http, QUESTION)
-        out().print(f"[bold]> {QUESTION}[/]\n{said.text}\n[dim]{VERSION_HEADER}: {said.version[:12]}[/]\n")
-        return said
+        reply = await ask(self._http, QUESTION)
+        out().print(f"[bold]> {QUESTION}[/]\n{reply.text}\n[dim]{VERSION_HEADER}: {reply.version[:12]}[/]\n")
+        return reply
 
     async def _tidegate(self, *arguments: str) -> None:
-        """Another command, which shows its own progress. Raises CommandFailed."""
+        """Runs another command, which shows its own progress. Raises CommandFailed."""
         from services.cli.views.output import out
 
         out().print(f"[bold]$ tidegate {' '.join(arguments)}[/]")
@@ -117,8 +126,8 @@ class Demo:
         from services.cli.views.output import out, print_table
 
         rows = [
-            (name, said.version[:12], said.text.replace("\n", " ")[:100])
-            for name, said in (("before", before), ("taught", taught), ("rolled back", after))
+            (name, reply.version[:12], reply.text.replace("\n", " ")[:100])
+            for name, reply in (("before", before), ("taught", taught), ("rolled back", after))
         ]
         print_table(("weights", "version", QUESTION), rows)
         served = ", ".join(f"{count} by {version[:12]}" for version, count in load.versions.items())
@@ -126,8 +135,12 @@ class Demo:
 
 
 async def ask(http: "httpx.AsyncClient", question: str) -> DemoReply:
-    """A streamed answer, whole. Raises CommandFailed for any that is not."""
-    from services.cli.sse import chunks
+    """Asks a question and reads the whole streamed answer.
+
+    Raises:
+        CommandFailed: The gateway refused the request, or the stream was not complete.
+    """
+    from services.cli.clients.sse import chunks
 
     messages = [{"role": "user", "content": question}]
     body = {"model": MODEL, "messages": messages, "stream": True, "temperature": 0, "max_tokens": 40}
@@ -142,12 +155,15 @@ async def ask(http: "httpx.AsyncClient", question: str) -> DemoReply:
 
 
 def check(load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) -> None:
-    """Raises CommandFailed naming each promise that was broken.
+    """Checks that the demo did what it shows.
 
-    The words of `before` and `after` may differ in bfloat16, where near ties fall as the batch has it; that the weights
-    are the old ones is what the version says, and the worker's golden prompts have proven.
+    The words of `before` and `after` are not compared: in bfloat16, near ties depend on the batch. The version shows
+    that the old weights are back, and the worker has proven them with its golden prompts.
+
+    Raises:
+        CommandFailed: Names each check that failed.
     """
-    promises = {
+    checks = {
         "the first model does not know": TAUGHT not in before.text,
         "the taught one does": TAUGHT in taught.text,
         "it says so under another version": taught.version != before.version,
@@ -155,5 +171,5 @@ def check(load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) ->
         "and does not know any more": TAUGHT not in after.text,
         "no request failed meanwhile": not load.failures,
     }
-    if broken := [promise for promise, kept in promises.items() if not kept]:
-        raise CommandFailed(f"not so: {'; '.join(broken)}. Failures: {load.failures[:3]}")
+    if failed := [check for check, passed in checks.items() if not passed]:
+        raise CommandFailed(f"not so: {'; '.join(failed)}. Failures: {load.failures[:3]}")

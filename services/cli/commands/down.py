@@ -1,4 +1,4 @@
-"""`tidegate down`: stop the cluster, whatever became of its supervisor."""
+"""`tidegate down`: stop the cluster, even if its supervisor has died."""
 
 import os
 import signal
@@ -6,8 +6,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from services.cli import data_dir_option
 from services.cli.errors import CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, DataDir
 
 if TYPE_CHECKING:
     from services.local.cluster_record import ClusterRecord
@@ -17,8 +17,8 @@ KILL_LIMIT_S = 10.0
 _LOOK_EVERY_S = 0.05
 
 
-def down(data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT) -> None:
-    """Stop the cluster that `up` started, and see to it that nothing is left."""
+def down(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Stop the cluster that `tidegate up` started. No process is left behind."""
     from services.cli.views.output import err
     from services.local import cluster_record, orphans
     from services.local.data_folder import DataFolder
@@ -33,28 +33,28 @@ def down(data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT) -> None:
     ended, left = orphans.end(cluster_record.load(folder.state) or record)
     if left:
         pids = ", ".join(str(process.pid) for process in left)
-        raise CommandFailed(f"these processes will not go: {pids}. Their state file is kept: {folder.state}")
+        raise CommandFailed(f"these processes cannot be ended: {pids}. Their record is kept: {folder.state}")
     folder.state.unlink(missing_ok=True)
     if stopped:
         err().print("stopped")
     else:
-        err().print(f"the supervisor was gone already; ended {ended} of its processes and cleaned up")
+        err().print(f"the supervisor had ended already; ended {ended} of its processes and cleaned up")
 
 
 def _stop_supervisor(record: "ClusterRecord") -> bool:
-    """False when it was gone. One that does not stop in time is killed, which ends its processes too."""
+    """False when it had ended already. It is killed when it does not stop in time; that ends its processes too."""
     if not record.is_supervised:
         return False
-    for how, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, KILL_LIMIT_S)):
+    for signal_number, limit_s in ((signal.SIGTERM, STOP_LIMIT_S), (signal.SIGKILL, KILL_LIMIT_S)):
         with suppress(ProcessLookupError):
-            os.kill(record.supervisor_pid, how)
+            os.kill(record.supervisor_pid, signal_number)
         if _ends_within(record, limit_s):
             return True
-    raise CommandFailed(f"the supervisor will not go, pid {record.supervisor_pid}")
+    raise CommandFailed(f"the supervisor cannot be ended, pid {record.supervisor_pid}")
 
 
 def _ends_within(record: "ClusterRecord", seconds: float) -> bool:
-    """One that whoever started it has not looked for since has ended for all that."""
+    """A zombie counts as ended: only its parent has not read its exit status yet."""
     give_up = time.monotonic() + seconds
     while record.is_supervised:
         if time.monotonic() > give_up:

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from services.cli import data_dir_option
 from services.cli.errors import WRONG_USE, CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, DataDir
 
 
 def logs(
-    name: Annotated[str, typer.Argument(help="process, as `tidegate status` names it, or supervisor")],
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000)] = 40,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
+    name: Annotated[str, typer.Argument(help="name of a process in `tidegate status`, or supervisor")],
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000, help="number of lines")] = 40,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Show the end of a process's log."""
     from services.local.data_folder import DataFolder

@@ -1,56 +1,58 @@
-"""`tidegate models promote|rollback`: an alias, and with it the workers that follow it, goes to another version."""
+"""`tidegate models promote|rollback`: move an alias, and the workers that follow it, to another version."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from services.cli import data_dir_option
-from services.cli.commands import rollout
-from services.cli.errors import WRONG_USE, CommandFailed
+from services.cli.errors import CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, Alias, DataDir, FinishLimit, Json, Model, Router, Version
 
 if TYPE_CHECKING:
     from services.shared.objectstore import ObjectStore
     from services.shared.registry import Reference
 
-Version = Annotated[str, typer.Argument(help="a version, its beginning, or an alias")]
-Alias = Annotated[str, typer.Option(help="alias to move")]
-
 
 def promote(
-    model: rollout.Model,
+    model: Model,
     version: Version,
     alias: Alias = "latest",
-    finish_limit: rollout.FinishLimit = None,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    router: rollout.Router = None,
-    json: data_dir_option.Json = False,
+    finish_limit: FinishLimit = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    router: Router = None,
+    json: Json = False,
 ) -> None:
-    """Bring every pool that follows an alias to a version, and move the alias once they serve it."""
-    store, at, reference = rollout.store(data_dir), rollout.routers(data_dir, router), _reference(model, alias)
-    _show(asyncio.run(_promote(store, at, reference, version, finish_limit)), json=json)
+    """Bring every pool that follows an alias to a version, then move the alias to it."""
+    from services.cli.clients.control import router_addresses
+    from services.cli.clients.registry import alias_reference, open_store
+
+    reference = alias_reference(model, alias, options="MODEL, --alias")
+    store, routers = open_store(data_dir), router_addresses(data_dir, router)
+    _show(asyncio.run(_promote(store, routers, reference, version, finish_limit)), json=json)
 
 
 def rollback(
-    model: rollout.Model,
+    model: Model,
     alias: Alias = "latest",
-    finish_limit: rollout.FinishLimit = None,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    router: rollout.Router = None,
-    json: data_dir_option.Json = False,
+    finish_limit: FinishLimit = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    router: Router = None,
+    json: Json = False,
 ) -> None:
-    """Promote the version that an alias pointed to before. A second time: back to where it was."""
-    store, at, reference = rollout.store(data_dir), rollout.routers(data_dir, router), _reference(model, alias)
+    """Promote the version that an alias pointed to before. A second rollback undoes the first."""
+    from services.cli.clients.control import router_addresses
+    from services.cli.clients.registry import alias_reference, open_store
+
+    reference = alias_reference(model, alias, options="MODEL, --alias")
+    store, routers = open_store(data_dir), router_addresses(data_dir, router)
     version = asyncio.run(_previous(store, reference))
-    _show(asyncio.run(_promote(store, at, reference, version, finish_limit)), json=json)
+    _show(asyncio.run(_promote(store, routers, reference, version, finish_limit)), json=json)
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """pools: those that follow the alias and serve the version now."""
+    """A promotion that is done. `pools` follow the alias and serve the version now."""
 
     reference: "Reference"
     version: str
@@ -58,20 +60,25 @@ class Promotion:
 
 
 async def _promote(
-    store: "ObjectStore", at: Sequence[str], reference: "Reference", version: str, finish_s: float | None
+    store: "ObjectStore", routers: Sequence[str], reference: "Reference", version: str, finish_s: float | None
 ) -> Promotion:
     """The alias moves last: a rollout that fails leaves it where it was. Raises CommandFailed."""
-    from services.cli.control_client import pools
+    from services.cli.clients import rollouts
+    from services.cli.clients.control import pools
+    from services.cli.clients.registry import find_manifest
+    from services.cli.views.output import err
+    from services.cli.views.rollout import follow_rollout
 
-    manifest = await rollout.manifest_of(store, reference.model, version)
-    following = [pool for pool, followed in (await pools(at)).items() if followed == reference]
+    manifest = await find_manifest(store, reference.model, version)
+    following = [pool for pool, followed in (await pools(routers)).items() if followed == reference]
     for pool in following:
-        (await rollout.roll(at, pool, manifest.version, finish_s=finish_s, wait=True)).check()
-    await _point(store, reference, manifest.version)
+        started = await rollouts.start(routers, pool, manifest.version, finish_s)
+        (await follow_rollout(routers, started, err())).check()
+    await _move_alias(store, reference, manifest.version)
     return Promotion(reference, manifest.version, tuple(following))
 
 
-async def _point(store: "ObjectStore", reference: "Reference", version: str) -> None:
+async def _move_alias(store: "ObjectStore", reference: "Reference", version: str) -> None:
     from services.shared.clock import SystemClock
     from services.shared.objectstore import StoreError
     from trainer.publish import point
@@ -97,24 +104,12 @@ async def _previous(store: "ObjectStore", reference: "Reference") -> str:
     return previous
 
 
-def _reference(model: str, alias: str) -> "Reference":
-    from services.shared.registry import Reference
-
-    try:
-        reference = Reference.parse(f"{model}@{alias}")
-    except ValueError as error:
-        raise CommandFailed(f"MODEL, --alias: {error}", status=WRONG_USE) from None
-    if reference.is_version:
-        raise CommandFailed(f"--alias = {alias}: an alias may not look like a version", status=WRONG_USE)
-    return reference
-
-
-def _show(done: Promotion, *, json: bool) -> None:
+def _show(promotion: Promotion, *, json: bool) -> None:
     from services.cli.views.output import out, print_json
 
-    model, alias = done.reference.model, done.reference.which
+    model, alias = promotion.reference.model, promotion.reference.which
     if json:
-        print_json({"model": model, "version": done.version, "alias": alias, "pools": list(done.pools)})
+        print_json({"model": model, "version": promotion.version, "alias": alias, "pools": list(promotion.pools)})
     else:
-        served = f"served by {', '.join(done.pools)}" if done.pools else "no pool follows it"
-        out().print(f"{done.reference} points to {done.version}; {served}")
+        served = f"served by {', '.join(promotion.pools)}" if promotion.pools else "no pool follows it"
+        out().print(f"{promotion.reference} points to {promotion.version}; {served}")

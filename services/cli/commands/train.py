@@ -1,26 +1,25 @@
-"""`tidegate train`: runs recipes here, and hands them to the trainers."""
+"""`tidegate train`: run a recipe here, or submit it to the trainers."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli import data_dir_option
 from services.cli.errors import WRONG_USE, CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trainer.jobs.job import Job
     from trainer.jobs.queue import JobQueue
     from trainer.recipe import Recipe
     from trainer.run import Order, Outcome, Registrar
 
-app = typer.Typer(help="Training: run a recipe here, or hand it to the trainers.", no_args_is_help=True)
+app = typer.Typer(help="Training: run a recipe here, or submit it to the trainers.", no_args_is_help=True)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; trainer/recipes has examples")]
 
@@ -28,21 +27,23 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; t
 @app.command()
 def run(
     recipe: RecipeFile,
-    output: Annotated[Path | None, typer.Option(help="folder of the run; the same one resumes it")] = None,
-    publish: Annotated[bool, typer.Option(help="publish as the recipe says")] = True,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    json: data_dir_option.Json = False,
+    output: Annotated[
+        Path | None, typer.Option(help="folder of the run; give the same folder again to resume the run")
+    ] = None,
+    publish: Annotated[bool, typer.Option(help="publish the model as the recipe says")] = True,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
 ) -> None:
-    """Train here and now. Stopped and called again, it goes on from its last checkpoint."""
+    """Train in this process. If it was stopped, call it again: it resumes from its last checkpoint."""
     from services.cli.views.output import err, out, print_json
     from trainer.run import Order
 
-    read = _recipe(recipe)
+    loaded = _recipe(recipe)
     if not publish:
-        read = read.model_copy(update={"publish": None})
+        loaded = loaded.model_copy(update={"publish": None})
     training = data_dir.absolute() / "training"
     folder = output.absolute() if output else training / "runs" / recipe.stem
-    outcome = _run(Order(read, folder, training / "base"), _registrar(data_dir), err())
+    outcome = _run(Order(loaded, folder, training / "base"), _registrar(data_dir), err())
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
         losses = {"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after}
@@ -55,49 +56,50 @@ def run(
 
 
 @app.command()
-def submit(
-    recipe: RecipeFile, data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT, json: data_dir_option.Json = False
-) -> None:
-    """Put a recipe and its data into the trainers' queue."""
+def submit(recipe: RecipeFile, data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
+    """Put a recipe with its data into the queue of training jobs."""
     from services.cli.views.output import out, print_json
+    from services.cli.views.training_jobs import job_document
     from trainer.chats import WrongData, load
     from trainer.jobs.queue import QueueFull
 
-    read = _recipe(recipe)
+    loaded = _recipe(recipe)
     try:
-        load(read.data)
+        load(loaded.data)
         with _queue(data_dir) as queue:
-            # The data travels with the job; where it lay here means nothing there.
-            sent = read.model_copy(update={"data": Path("data.jsonl")})
-            job = queue.submit(sent.model_dump_json(), read.data.read_text())
+            # The data travels with the job. Its path on this machine means nothing to the trainer.
+            sent = loaded.model_copy(update={"data": Path("data.jsonl")})
+            job = queue.submit(sent.model_dump_json(), loaded.data.read_text())
     except (WrongData, ValueError) as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     except QueueFull as error:
         raise CommandFailed(str(error)) from None
-    print_json(_document(job)) if json else out().print(f"{job.id} is queued; see it with `tidegate train jobs`")
+    print_json(job_document(job)) if json else out().print(f"{job.id} is queued; see it with `tidegate train jobs`")
 
 
 @app.command()
-def jobs(data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT, json: data_dir_option.Json = False) -> None:
-    """List the jobs, newest first."""
-    from services.cli.views.output import print_json, print_table
+def jobs(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
+    """List the training jobs, newest first."""
+    from services.cli.views.output import print_json, print_wide
+    from services.cli.views.training_jobs import job_document, job_table
 
     with _queue(data_dir) as queue:
         found = queue.list()
     if json:
-        print_json([_document(job) for job in found])
+        print_json([job_document(job) for job in found])
     else:
-        print_table(("job", "state", "step", "loss", "attempts", "what"), [_row(job) for job in found])
+        print_wide(job_table(found))
 
 
 @app.command()
 def cancel(
     job: Annotated[str, typer.Argument(help="id of the job")],
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    json: data_dir_option.Json = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
 ) -> None:
-    """Cancel a job; one that runs ends within a few seconds."""
+    """Cancel a job. A running job ends within a few seconds."""
     from services.cli.views.output import out, print_json
+    from services.cli.views.training_jobs import job_document, job_state
     from trainer.jobs.queue import UnknownJob
 
     try:
@@ -105,10 +107,11 @@ def cancel(
             found = queue.cancel(job)
     except UnknownJob:
         raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
-    print_json(_document(found)) if json else out().print(f"{job}: {_state(found)}")
+    print_json(job_document(found)) if json else out().print(f"{job}: {job_state(found)}")
 
 
 def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome":
+    from services.cli.views.training_progress import TrainingProgress
     from services.shared.clock import SystemClock
     from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
@@ -122,7 +125,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from trainer.record import AnotherRun
     from trainer.run import InUse, Run
 
-    with RunProgress(console) as watcher:
+    with TrainingProgress(console) as watcher:
         try:
             return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
         except (WrongData, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
@@ -131,35 +134,6 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
             raise CommandFailed(str(error)) from None
         except StoreError as error:
             raise CommandFailed(f"the object store failed: {error}; call again to go on") from None
-
-
-class RunProgress:
-    """A line for what happens now, and a bar for the steps or the bytes."""
-
-    def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}"))
-        self._progress = Progress(*columns, TimeRemainingColumn(), console=console)
-        self._task = self._progress.add_task("starting", total=None, figure="")
-
-    def __enter__(self) -> "RunProgress":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def phase(self, name: str) -> None:
-        self._progress.reset(self._task, total=None, description=name, figure="")
-        self._progress.console.print(name, style="dim")
-
-    def step(self, done: int, total: int, loss: float) -> None:
-        self._progress.update(self._task, completed=done, total=total, figure=f"{done}/{total}  loss {loss:.3f}")
-
-    def uploading(self, total_bytes: int) -> Callable[[int], None]:
-        self._progress.update(self._task, total=total_bytes)
-        return lambda moved: self._progress.advance(self._task, moved)
 
 
 def _recipe(file: Path) -> "Recipe":
@@ -173,9 +147,9 @@ def _recipe(file: Path) -> "Recipe":
 
 
 def _registrar(data_dir: Path) -> "Registrar":
-    """Of the environment where it names a store, else of the local cluster."""
-    from services.cli.registry_access import signing_key, store_settings
-    from services.cli.running_cluster import running_cluster
+    """From the environment if it names an object store, else from the local cluster."""
+    from services.cli.clients.registry import signing_key, store_settings
+    from services.local.running_cluster import running_cluster
     from services.shared.objectstore import connect
     from services.shared.settings import WrongSettings, read
     from services.shared.signing import TrustedKeys
@@ -194,7 +168,7 @@ def _registrar(data_dir: Path) -> "Registrar":
 
 @contextmanager
 def _queue(data_dir: Path) -> "Iterator[JobQueue]":
-    """That of TIDEGATE_DATABASE_URL, else the local cluster's. Raises CommandFailed."""
+    """The job queue of TIDEGATE_DATABASE_URL, else of the local cluster. Raises CommandFailed."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from services.shared.clock import SystemClock
@@ -214,24 +188,8 @@ def _queue(data_dir: Path) -> "Iterator[JobQueue]":
 
 
 def _local_database(data_dir: Path) -> str:
-    from services.cli.running_cluster import running_cluster
     from services.local.data_folder import DataFolder
+    from services.local.running_cluster import running_cluster
 
     running_cluster(data_dir)
     return DataFolder.at(data_dir).jobs_url.read_text()
-
-
-def _state(job: "Job") -> str:
-    return "cancelling" if job.cancelling and not job.has_ended else job.state
-
-
-def _row(job: "Job") -> tuple[object, ...]:
-    loss = f"{job.loss:.3f}" if job.loss is not None else "-"
-    what = job.error or ", ".join(job.published) or job.phase
-    return job.id, _state(job), f"{job.step}/{job.steps}" if job.steps else "-", loss, job.attempts, what
-
-
-def _document(job: "Job") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {key: value for key, value in asdict(job).items() if key != "recipe"}

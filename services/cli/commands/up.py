@@ -5,30 +5,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli import data_dir_option
 from services.cli.errors import WRONG_USE, CommandFailed
+from services.cli.options import DEFAULT_DATA_DIR, DataDir
 
 if TYPE_CHECKING:
     from services.local.data_folder import DataFolder
 
 
 def up(
-    engine: Annotated[str | None, typer.Option(help="vllm or simulated; default: as tidegate.yaml says")] = None,
+    engine: Annotated[str | None, typer.Option(help="vllm or simulated; default: what tidegate.yaml says")] = None,
     workers: Annotated[int | None, typer.Option(help="worker processes of each pool")] = None,
-    model: Annotated[str | None, typer.Option(help="model to serve: registry reference, folder or .gguf file")] = None,
-    rest_port: Annotated[int | None, typer.Option(help="default: 8080, or any free one")] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="default: 8081, or any free one")] = None,
-    data_dir: data_dir_option.DataDir = data_dir_option.DEFAULT,
-    config: Annotated[Path | None, typer.Option(help="default: tidegate.yaml, where there is one")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="model to serve: a registry reference, a folder or a .gguf file")
+    ] = None,
+    rest_port: Annotated[int | None, typer.Option(help="port of the REST API; default: 8080, or any free port")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="port of the gRPC API; default: 8081, or any free port")] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: Annotated[
+        Path | None, typer.Option(help="configuration file; default: tidegate.yaml in this folder, if it exists")
+    ] = None,
     routers: Annotated[int, typer.Option(help="router processes")] = 1,
     database_url: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="PostgreSQL for keys, ledger and jobs, its password best in PGPASSWORD; default: SQLite files",
+            help="PostgreSQL database for keys, usage and training jobs; put its password into PGPASSWORD; "
+            "default: SQLite files",
         ),
     ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="return when ready; the cluster runs on")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="return when the cluster is ready; it keeps running")
+    ] = False,
 ) -> None:
     """Start a cluster: Redis, object store, router, workers, gateway. Ctrl-C stops it."""
     from services.shared.settings import WrongSettings
@@ -86,9 +93,9 @@ def _welcome(folder: "DataFolder", took_s: float, detached: bool) -> None:
 
     record = cluster_record.load(folder.state)
     if record is None:
-        raise CommandFailed(f"{folder.state} is gone: something else removed it")
+        raise CommandFailed(f"{folder.state} is missing: another program removed it")
     where = _shown(folder.root)
-    data_dir = "" if folder.root == Path.cwd() / data_dir_option.DEFAULT else f" --data-dir {where}"
+    data_dir = "" if folder.root == Path.cwd() / DEFAULT_DATA_DIR else f" --data-dir {where}"
     model = record.models[0]
     out().print(
         f"""
@@ -112,5 +119,5 @@ or talk to it: tidegate chat{data_dir}
 
 
 def _shown(path: Path) -> Path:
-    """As a person here would type it."""
+    """The path as a person in this folder would type it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,11 +1,9 @@
-"""Looking at something again and again, until Ctrl-C."""
+"""Shows something again every second, until Ctrl-C."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, TypeVar
 
 from services.cli.errors import CommandFailed
 
@@ -13,18 +11,24 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 EVERY_S = 1.0
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="look again every second, until Ctrl-C")]
 
-Seen = TypeVar("Seen")
+State = TypeVar("State")
 
 
-def watch(look: Callable[[], Awaitable[Seen]], show: "Callable[[Seen], RenderableType]") -> None:
-    """On a terminal one picture that changes, elsewhere one after the other. Routers may be away meanwhile."""
+def watch(poll: Callable[[], Awaitable[State]], render: "Callable[[State], RenderableType]") -> None:
+    """Polls a state and shows it, every second. An error while polling is shown too, and polling continues.
+
+    A terminal gets one picture that changes; elsewhere the pictures come one after the other.
+
+    Args:
+        poll: Returns the present state.
+        render: Turns the state into what is shown.
+    """
     with suppress(KeyboardInterrupt):
-        asyncio.run(_watch(look, show))
+        asyncio.run(_watch(poll, render))
 
 
-async def _watch(look: Callable[[], Awaitable[Seen]], show: "Callable[[Seen], RenderableType]") -> None:
+async def _watch(poll: Callable[[], Awaitable[State]], render: "Callable[[State], RenderableType]") -> None:
     from rich.live import Live
 
     from services.cli.views.output import out
@@ -33,7 +37,7 @@ async def _watch(look: Callable[[], Awaitable[Seen]], show: "Callable[[Seen], Re
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         while True:
             try:
-                picture = show(await look())
+                picture = render(await poll())
             except CommandFailed as error:
                 picture = str(error)
             live.update(picture, refresh=True)

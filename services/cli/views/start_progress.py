@@ -1,4 +1,4 @@
-"""Showing a start to people: spinners on a terminal, plain lines elsewhere."""
+"""Shows the start of a cluster: spinners on a terminal, plain lines elsewhere."""
 
 import time
 from typing import Protocol
@@ -10,21 +10,29 @@ from services.local.events import Event
 
 
 class Display(Protocol):
-    def show(self, event: Event) -> None: ...
+    """Shows the events of a start."""
 
-    def close(self) -> None: ...
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+
+    def close(self) -> None:
+        """Ends the display."""
 
 
 def display(console: Console) -> Display:
+    """The display that fits the console."""
     return Spinners(console) if console.is_terminal else Lines(console)
 
 
 class Lines:
+    """A line for each finished step."""
+
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began: dict[str, float] = {}
 
     def show(self, event: Event) -> None:
+        """Shows one event."""
         if event.kind == "begun":
             self._began[event.subject] = time.monotonic()
         elif event.kind == "done":
@@ -34,11 +42,11 @@ class Lines:
             self._console.print(line, markup=False)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Does nothing: lines need no end."""
 
 
 class Spinners:
-    """One line a step; a tick in place of the spinner when it is done."""
+    """A line for each step, with a spinner that becomes a tick when the step is done."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -51,6 +59,7 @@ class Spinners:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, event: Event) -> None:
+        """Shows one event."""
         if event.kind == "begun":
             self._progress.start()
             self._tasks[event.subject] = self._progress.add_task(event.subject, total=1, detail="")
@@ -62,6 +71,7 @@ class Spinners:
             self._progress.console.print(line, markup=False)
 
     def close(self) -> None:
+        """Stops the spinners."""
         self._progress.stop()
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from services.local.process_spec import HttpReady, ProcessSpec
+from services.local.process_spec import HttpProbe, ProcessSpec
 
 
 def standin(port: int, behaviour: str = "", *, name: str = "standin", stop_limit_s: float = 5.0) -> ProcessSpec:
@@ -12,7 +12,7 @@ def standin(port: int, behaviour: str = "", *, name: str = "standin", stop_limit
         name=name,
         argv=(sys.executable, "-S", str(program), str(port), *([behaviour] if behaviour else [])),
         address=f"127.0.0.1:{port}",
-        ready=HttpReady(f"http://127.0.0.1:{port}/"),
+        ready=HttpProbe(f"http://127.0.0.1:{port}/"),
         start_limit_s=15,
         stop_limit_s=stop_limit_s,
     )

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from services.local.ports import Ports
-from services.local.process_spec import HttpReady
-from services.local.readiness import trouble
+from services.local.process_spec import HttpProbe
+from services.local.readiness import not_ready_reason
 
 
 async def test_asking_over_http_reads_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,4 +17,4 @@ async def test_asking_over_http_reads_no_certificates(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("ssl.create_default_context", refuse)
     with Ports(Random(1)) as ports:
-        assert "ConnectError" in str(await trouble(HttpReady(f"http://127.0.0.1:{ports.free()}/readyz")))
+        assert "ConnectError" in str(await not_ready_reason(HttpProbe(f"http://127.0.0.1:{ports.free()}/readyz")))

@@ -11,9 +11,9 @@ from random import Random
 import psutil
 import pytest
 
-from services.cli.errors import CommandFailed
 from services.local.cluster_record import ProcessRecord
 from services.local.data_folder import DataFolder
+from services.local.errors import ClusterError
 from services.local.ports import Ports
 from services.local.process import Launcher
 from services.local.supervisor import START_TRIES, Supervisor
@@ -82,21 +82,21 @@ async def test_stop_leaves_nothing_of_a_deaf_process(supervisor: Supervisor, por
 
 
 async def test_wrong_configuration_fails_the_start_at_once_with_its_message(supervisor: Supervisor, port: int) -> None:
-    with pytest.raises(CommandFailed, match="TIDEGATE_POOL = 'x'") as failed:
+    with pytest.raises(ClusterError, match="TIDEGATE_POOL = 'x'") as failed:
         await supervisor.start([standin(port, "wrong")])
     assert failed.value.status == 2
     assert (only(supervisor).state, only(supervisor).restarts) == ("failed", 0)
 
 
 async def test_what_never_becomes_ready_is_given_up(supervisor: Supervisor, port: int) -> None:
-    with pytest.raises(CommandFailed, match="out of luck"):
+    with pytest.raises(ClusterError, match="out of luck"):
         await supervisor.start([standin(port, "dies")])
     assert only(supervisor).restarts == START_TRIES - 1
 
 
 async def test_another_process_that_answers_at_its_port_is_not_taken_for_it(supervisor: Supervisor, port: int) -> None:
     await supervisor.start([standin(port, name="first")])
-    with pytest.raises(CommandFailed, match=r"(?s)second .*Address already in use"):
+    with pytest.raises(ClusterError, match=r"(?s)second .*Address already in use"):
         await supervisor.start([standin(port, name="second")])
 
 

@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
-from services.cli.commands import keys, usage
+from services.cli.commands import keys
 from services.cli.errors import CommandFailed
+from services.cli.views.keys import key_row
+from services.cli.views.usage import usage_row
 
 KEY: dict[str, Any] = {
     "id": "key_1",
@@ -23,7 +25,7 @@ KEY: dict[str, Any] = {
 
 
 def test_a_key_as_a_row() -> None:
-    assert keys._row(KEY)[3:] == (
+    assert key_row(KEY)[3:] == (
         "tg-AbCdEfG...",
         "inference",
         "all",
@@ -32,9 +34,9 @@ def test_a_key_as_a_row() -> None:
         "5,000,000 a month",
         "good",
     )
-    assert keys._row({**KEY, "revoked_at": 1_709_208_000})[-1] == "revoked 2024-02-29"
-    assert keys._row({**KEY, "expires_at": 1_709_208_000})[-1] == "expired 2024-02-29"
-    assert keys._row({**KEY, "expires_at": 4_102_444_800})[-1] == "until 2100-01-01"
+    assert key_row({**KEY, "revoked_at": 1_709_208_000})[-1] == "revoked 2024-02-29"
+    assert key_row({**KEY, "expires_at": 1_709_208_000})[-1] == "expired 2024-02-29"
+    assert key_row({**KEY, "expires_at": 4_102_444_800})[-1] == "until 2100-01-01"
 
 
 def test_times_are_numbers_with_a_unit() -> None:
@@ -46,6 +48,6 @@ def test_times_are_numbers_with_a_unit() -> None:
 
 def test_usage_without_a_price_says_so() -> None:
     line = {"model": "m", "requests": 1234, "prompt_tokens": 5, "cached_tokens": 0, "completion_tokens": 7}
-    assert usage._row({**line, "cost": 0.0125}, ["model"]) == ("m", "1,234", "5", "0", "7", "0.0125")
-    assert usage._row({**line, "cost": None}, ["model"])[-1] == "no price"
-    assert usage._row({**line, "cost": 0.0}, ["model"])[-1] == "0"
+    assert usage_row({**line, "cost": 0.0125}, ["model"]) == ("m", "1,234", "5", "0", "7", "0.0125")
+    assert usage_row({**line, "cost": None}, ["model"])[-1] == "no price"
+    assert usage_row({**line, "cost": 0.0}, ["model"])[-1] == "0"

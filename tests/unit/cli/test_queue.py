@@ -3,11 +3,11 @@
 import pytest
 from rich.console import RenderableType
 
-from services.cli.commands.queue import rule_tables, tables
-from services.cli.queue_status import ClassStanding, Policy, PoolStanding
+from services.cli.clients.queue_status import ClassPolicy, ClassStatus, PoolStatus
+from services.cli.views.queue import rule_tables, status_tables
 from tests.unit.cli.terminal import shown
 
-POLICY = Policy(
+POLICY = ClassPolicy(
     max_queued=10_000,
     max_queued_tokens=40_000_000,
     max_wait_ms=86_400_000,
@@ -17,7 +17,7 @@ POLICY = Policy(
     preemptible=True,
 )
 CLASSES = tuple(
-    ClassStanding(
+    ClassStatus(
         service_class=name,
         queued=10_000,
         queued_tokens=40_000_000,
@@ -28,12 +28,12 @@ CLASSES = tuple(
     for name in ("priority", "default", "flex", "batch")
 )
 POOLS = [
-    PoolStanding(pool=pool, placement="prefix", ready_workers=16, desired_workers=16, granted=4_096, classes=CLASSES)
+    PoolStatus(pool=pool, placement="prefix", ready_workers=16, desired_workers=16, granted=4_096, classes=CLASSES)
     for pool in ("smollm2-135m-instruct", "tide")
 ]
 
 
-@pytest.mark.parametrize("table", [tables(POOLS), rule_tables(POOLS)], ids=["queue", "rules"])
+@pytest.mark.parametrize("table", [status_tables(POOLS), rule_tables(POOLS)], ids=["queue", "rules"])
 def test_nothing_is_cut_off_at_80_columns(table: RenderableType) -> None:
     lines = shown(table)
     assert len(lines) == 2 * (1 + 1 + len(CLASSES)) + 1
@@ -42,5 +42,5 @@ def test_nothing_is_cut_off_at_80_columns(table: RenderableType) -> None:
 
 
 def test_figures_are_whole() -> None:
-    assert "10,000" in "".join(shown(tables(POOLS)))
+    assert "10,000" in "".join(shown(status_tables(POOLS)))
     assert "preempts yields" in "".join(shown(rule_tables(POOLS)))

@@ -1,7 +1,7 @@
 import pytest
 
+from services.cli.clients.sse import chunks
 from services.cli.commands.chat import ChatReply
-from services.cli.sse import chunks
 
 
 def test_documents_end_at_done() -> None:

@@ -1,8 +1,8 @@
 """What `tidegate workers` and `tidegate status` show fits 80 columns, each worker and process on a line."""
 
-from services.cli.commands.status import processes
-from services.cli.commands.workers import tables
-from services.cli.worker_status import Worker
+from services.cli.clients.worker_status import Worker
+from services.cli.views.processes import process_table
+from services.cli.views.workers import worker_tables
 from services.local.cluster_record import Addresses, ClusterRecord, ProcessRecord
 from tests.unit.cli.terminal import WIDTH, shown
 
@@ -28,7 +28,7 @@ def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576) -> Worker:
 
 
 def test_workers_stand_by_pool_each_on_a_line() -> None:
-    lines = shown(tables([worker(1), worker(16), worker(2, "tide")]))
+    lines = shown(worker_tables([worker(1), worker(16), worker(2, "tide")]))
     assert max(map(len, lines)) <= WIDTH
     assert [line.split()[0] if line else "" for line in lines] == [
         POOL, "worker", "worker-1", "worker-16", "", "tide", "worker", "worker-2"
@@ -39,11 +39,11 @@ def test_workers_stand_by_pool_each_on_a_line() -> None:
 
 
 def test_a_worker_that_has_not_told_its_cache_shows_no_share() -> None:
-    assert shown(tables([worker(1, kv_tokens=0)]))[-1].split()[-3:] == ["-", "-", "1.23s"]
+    assert shown(worker_tables([worker(1, kv_tokens=0)]))[-1].split()[-3:] == ["-", "-", "1.23s"]
 
 
 def test_that_there_are_none_is_said() -> None:
-    assert shown(tables([])) == ["no workers"]
+    assert shown(worker_tables([])) == ["no workers"]
 
 
 def test_processes_stand_each_on_a_line() -> None:
@@ -61,7 +61,7 @@ def test_processes_stand_each_on_a_line() -> None:
             for name in ("router-16", "worker-64", "gateway")
         ),
     )
-    lines = shown(processes(record))
+    lines = shown(process_table(record))
     assert max(map(len, lines)) <= WIDTH
     assert lines[2].split() == ["worker-64", "4194304", at, at, "starting", "9"]
     assert len(lines) == 4

@@ -33,7 +33,7 @@ def test_each_of_several_keys_is_trusted_and_no_other() -> None:
     for key in (KEY, STRANGER):
         both.check(key.sign(manifest()))
     with pytest.raises(Untrusted, match="not among the trusted keys"):
-        both.check(SigningKey.fresh().sign(manifest()))
+        both.check(SigningKey.generate().sign(manifest()))
 
 
 def test_a_key_is_the_same_from_pem_and_from_raw_bytes() -> None:

@@ -1,14 +1,16 @@
-"""Whoever waits for a rollout hears of that one, and of no other."""
+"""A command that waits for a rollout follows that rollout and no other."""
 
 from collections.abc import Sequence
+from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from services.cli import rollout_watch
-from services.cli.control_client import NoRouter
+from services.cli.clients import rollouts
+from services.cli.clients.control import NoRouter
+from services.cli.clients.rollouts import Rollout, follow
 from services.cli.errors import CommandFailed
-from services.cli.rollout_watch import Rollout, follow
+from services.cli.views.rollout import follow_rollout
 
 ROLLING = Rollout(
     id="r1",
@@ -26,7 +28,7 @@ DONE = ROLLING.model_copy(update={"state": "done", "ended": 2.0})
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[Rollout | NoRouter]:
-    """What the routers will say, in order."""
+    """What the routers will answer, in order."""
     waiting: list[Rollout | NoRouter] = []
 
     async def last(routers: Sequence[str], pool: str) -> Rollout:
@@ -35,18 +37,27 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Rollout | NoRouter]:
             raise answer
         return answer
 
-    monkeypatch.setattr(rollout_watch, "last", last)
-    monkeypatch.setattr(rollout_watch, "EVERY_S", 0)
+    monkeypatch.setattr(rollouts, "last", last)
+    monkeypatch.setattr(rollouts, "POLL_S", 0)
     return waiting
 
 
 async def test_it_ends_with_the_rollout_and_routers_may_be_away_for_a_while(answers: list[Rollout | NoRouter]) -> None:
     answers += [ROLLING, NoRouter("away"), DONE]
-    assert await follow(("a:1",), ROLLING, Console(quiet=True)) == DONE
+    shown: list[Rollout] = []
+    assert await follow(("a:1",), ROLLING, shown.append) == DONE
     assert not answers
+    assert shown == [ROLLING, ROLLING, DONE]
 
 
 async def test_another_rollout_of_the_pool_is_not_taken_for_it(answers: list[Rollout | NoRouter]) -> None:
     answers += [DONE.model_copy(update={"id": "r2", "version": "2" * 64})]
     with pytest.raises(CommandFailed, match="another rollout by now, to 2222"):
-        await follow(("a:1",), ROLLING, Console(quiet=True))
+        await follow(("a:1",), ROLLING, lambda _: None)
+
+
+async def test_without_a_terminal_each_change_is_printed_once(answers: list[Rollout | NoRouter]) -> None:
+    answers += [ROLLING, NoRouter("away"), DONE]
+    output = StringIO()
+    assert await follow_rollout(("a:1",), ROLLING, Console(file=output)) == DONE
+    assert output.getvalue() == "tide: done\n"

@@ -1,4 +1,4 @@
-"""Server-sent events, as OpenAI streams answers."""
+"""Parses server-sent events of OpenAI's streaming format."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def chunks(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The documents of a stream, until `[DONE]`. `lines` come without their ends."""
+    """The JSON documents of a stream, up to `[DONE]`. `lines` come without line ends."""
     for line in lines:
         if not line.startswith("data:"):
             continue

@@ -1,0 +1,85 @@
+"""A client of the router's control service. It uses the first router replica that answers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from services.cli.errors import WRONG_USE, CommandFailed
+from services.shared.registry import Reference
+from services.shared.rpc import channel
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+
+ANSWER_LIMIT_S = 5.0
+_UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+Response = TypeVar("Response")
+
+
+class NoRouter(CommandFailed):
+    """No router answers."""
+
+
+def router_addresses(data_dir: Path, router: str | None) -> tuple[str, ...]:
+    """host:port of the named router, or of all routers of the cluster that runs in `data_dir`.
+
+    Raises:
+        ClusterError: No router is named and no cluster runs.
+    """
+    from services.local.running_cluster import running_cluster
+
+    return (router,) if router else running_cluster(data_dir).addresses.routers
+
+
+async def call(routers: Sequence[str], request: Callable[[ControlServiceStub], Awaitable[Response]]) -> Response:
+    """Sends a request to one router after another until one answers.
+
+    Raises:
+        NoRouter: No router answers.
+        CommandFailed: The router refused the request; the message is the router's.
+    """
+    trouble = "no router is known"
+    for address in routers:
+        try:
+            async with channel(address) as opened:
+                return await request(ControlServiceStub(opened))
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _UNREACHABLE:
+                raise CommandFailed(str(error.details())) from None
+            trouble = f"router {address}: {error.code().name} {error.details()}"
+    raise NoRouter(trouble)
+
+
+async def pools(routers: Sequence[str]) -> dict[str, Reference]:
+    """The registry reference that each pool follows, by the pool's name."""
+    response = await call(routers, lambda stub: stub.ListPools(pb.ListPoolsRequest(), timeout=ANSWER_LIMIT_S))
+    return {status.pool.name: Reference.parse(status.model) for status in response.pools}
+
+
+async def only_pool(routers: Sequence[str], requested: str | None) -> str:
+    """The requested pool, or the only pool of the cluster.
+
+    Raises:
+        CommandFailed: No pool is requested, and the cluster has none or several.
+    """
+    known = (requested,) if requested else tuple(await pools(routers))
+    if len(known) != 1:
+        raise CommandFailed(f"which pool? There are: {', '.join(sorted(known)) or 'none'}", status=WRONG_USE)
+    return known[0]
+
+
+async def pool_of(routers: Sequence[str], model: str, requested: str | None) -> str:
+    """The requested pool, or the only pool that serves the model.
+
+    Raises:
+        CommandFailed: The requested pool does not serve the model, or none or several pools serve it.
+    """
+    serving = [name for name, reference in (await pools(routers)).items() if reference.model == model]
+    named = ", ".join(sorted(serving)) or "none"
+    if requested is not None and requested not in serving:
+        raise CommandFailed(f"--pool = {requested}: no such pool serves {model} (pools that do: {named})")
+    if requested is None and len(serving) != 1:
+        raise CommandFailed(f"pools that serve {model}: {named}; name one with --pool", status=WRONG_USE)
+    return requested or serving[0]

@@ -1,0 +1,103 @@
+"""The model registry that commands use, and the key that signs what they publish."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from services.cli.errors import WRONG_USE, CommandFailed
+
+if TYPE_CHECKING:
+    from services.shared.manifests import Manifest
+    from services.shared.objectstore import ObjectStore, StoreSettings
+    from services.shared.registry import Reference
+    from services.shared.signing import SigningKey
+
+
+def store_settings(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "StoreSettings":
+    """How to reach the object store: from TIDEGATE_S3_* if set, else the local cluster's.
+
+    Raises:
+        CommandFailed: A variable is wrong.
+        ClusterError: No variable is set and no cluster runs in `data_dir`.
+    """
+    from services.local import secrets
+    from services.local.data_folder import DataFolder
+    from services.local.running_cluster import running_cluster
+    from services.shared.objectstore import StoreSettings
+    from services.shared.settings import WrongSettings, read
+
+    if "TIDEGATE_S3_ENDPOINT" in environ:
+        try:
+            return read(StoreSettings, environ)
+        except WrongSettings as error:
+            raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
+    endpoint = running_cluster(data_dir).addresses.s3
+    keys = secrets.load_or_create(DataFolder.at(data_dir))
+    return StoreSettings(s3_endpoint=endpoint, s3_access_key=keys.s3_access_key, s3_secret_key=keys.s3_secret_key)
+
+
+def open_store(data_dir: Path) -> "ObjectStore":
+    """The object store with the registry.
+
+    Raises:
+        CommandFailed: A variable TIDEGATE_S3_* is wrong.
+        ClusterError: No variable is set and no cluster runs in `data_dir`.
+    """
+    from services.shared.objectstore import connect
+
+    return connect(store_settings(data_dir))
+
+
+def signing_key(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "SigningKey":
+    """The key of TIDEGATE_SIGNING_KEY_FILE; for the local cluster's registry, the local cluster's key.
+
+    Raises:
+        CommandFailed: The variable is missing or wrong, or the file does not hold a key.
+    """
+    from services.local import secrets
+    from services.local.data_folder import DataFolder
+    from services.shared.settings import WrongSettings, read
+    from services.shared.signing import SigningSettings
+
+    try:
+        if "TIDEGATE_SIGNING_KEY_FILE" in environ or "TIDEGATE_S3_ENDPOINT" in environ:
+            return read(SigningSettings, environ).signing_key()
+        return secrets.load_or_create_signing_key(DataFolder.at(data_dir))
+    except WrongSettings as error:
+        raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
+
+
+def alias_reference(model: str, alias: str, options: str) -> "Reference":
+    """The reference model@alias. `options` are the option names that an error message shows.
+
+    Raises:
+        CommandFailed: A name is wrong, or the alias looks like a version.
+    """
+    from services.shared.registry import Reference
+
+    try:
+        reference = Reference.parse(f"{model}@{alias}")
+    except ValueError as error:
+        raise CommandFailed(f"{options}: {error}", status=WRONG_USE) from None
+    if reference.is_version:
+        raise CommandFailed(f"--alias = {alias}: an alias may not look like a version", status=WRONG_USE)
+    return reference
+
+
+async def find_manifest(store: "ObjectStore", model: str, version: str) -> "Manifest":
+    """The manifest of a model version. `version` may also be its first characters, or an alias.
+
+    Raises:
+        CommandFailed: The registry has no such version, or it cannot be read.
+    """
+    from services.shared.manifests import WrongManifest
+    from services.shared.objectstore import StoreError
+    from services.shared.registry import Registry, UnknownVersion
+
+    try:
+        return await Registry(store).find(model, version)
+    except (UnknownVersion, WrongManifest) as error:
+        raise CommandFailed(str(error)) from None
+    except StoreError as error:
+        raise CommandFailed(f"the object store cannot be read: {error}") from None

@@ -1,0 +1,188 @@
+"""Rollouts of model versions: start, stop and follow them through the router."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import grpc
+from pydantic import BaseModel, ConfigDict
+
+from services.cli.clients.control import ANSWER_LIMIT_S, NoRouter, call
+from services.cli.errors import CommandFailed
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+
+POLL_S = 0.25
+SILENCE_LIMIT_S = 30.0
+"""Routers may restart during a rollout. After this time without an answer, the command gives up, not the rollout."""
+
+
+class RolloutWorker(BaseModel):
+    """One worker of the pool. `phase` and `reason` describe its weight update, and are empty before it begins."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: str
+    version: str
+    phase: str
+    reason: str
+
+    @classmethod
+    def of(cls, worker: pb.RolloutWorker) -> "RolloutWorker":
+        """From the proto message."""
+        return cls(
+            id=worker.worker_id,
+            state=pb.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower(),
+            version=worker.model_version,
+            phase=_phase(worker.delivery.phase) if worker.HasField("delivery") else "",
+            reason=worker.delivery.reason,
+        )
+
+
+class Rollout(BaseModel):
+    """The last rollout of a pool.
+
+    `state` is rolling, undoing, done or failed. `started` and `ended` are Unix seconds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    pool: str
+    version: str
+    previous: str
+    state: str
+    reason: str
+    started: float
+    ended: float | None
+    workers: tuple[RolloutWorker, ...]
+
+    @classmethod
+    def of(cls, rollout: pb.Rollout) -> "Rollout":
+        """From the proto message."""
+        return cls(
+            id=rollout.rollout_id,
+            pool=rollout.pool,
+            version=rollout.model_version,
+            previous=rollout.previous_version,
+            state=pb.RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower(),
+            reason=rollout.reason,
+            started=rollout.started_ms / 1000,
+            ended=rollout.ended_ms / 1000 if rollout.ended_ms else None,
+            workers=tuple(sorted(map(RolloutWorker.of, rollout.workers), key=lambda worker: worker.id)),
+        )
+
+    @property
+    def goal(self) -> str:
+        """The version that the workers are being brought to."""
+        return self.version if self.state in ("rolling", "done") else self.previous
+
+    @property
+    def workers_at_goal(self) -> int:
+        """How many workers serve the goal already."""
+        return sum(worker.version == self.goal for worker in self.workers)
+
+    def check(self) -> None:
+        """Checks that the rollout has not failed.
+
+        Raises:
+            CommandFailed: It failed.
+        """
+        if self.state in ("undoing", "failed"):
+            now = f"{self.workers_at_goal} of {len(self.workers)} workers serve {self.previous[:12] or 'no version'}"
+            raise CommandFailed(f"the rollout of {self.version[:12]} failed: {self.reason}\n{now}")
+
+
+async def start(routers: Sequence[str], pool: str, version: str, finish_s: float | None) -> Rollout:
+    """Starts a rollout.
+
+    Args:
+        routers: host:port of each router.
+        pool: Name of the pool.
+        version: The full version.
+        finish_s: Seconds that running requests of a worker get to finish; None for the worker's own setting.
+
+    Raises:
+        CommandFailed: No router answers, or the router refused.
+    """
+    request = pb.StartRolloutRequest(
+        pool=pool, model_version=version, finish_timeout_ms=max(1, int(finish_s * 1000)) if finish_s is not None else 0
+    )
+    response = await call(routers, lambda stub: stub.StartRollout(request, timeout=ANSWER_LIMIT_S))
+    return Rollout.of(response.rollout)
+
+
+async def stop(routers: Sequence[str], pool: str) -> Rollout:
+    """Stops the running rollout of a pool; workers that have changed go back.
+
+    Raises:
+        CommandFailed: No router answers, or no rollout runs.
+    """
+    request = pb.StopRolloutRequest(pool=pool)
+    return Rollout.of((await call(routers, lambda stub: stub.StopRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
+
+
+async def last(routers: Sequence[str], pool: str) -> Rollout:
+    """The last rollout of a pool.
+
+    Raises:
+        CommandFailed: No router answers, or the pool never had a rollout.
+    """
+    request = pb.GetRolloutRequest(pool=pool)
+    return Rollout.of((await call(routers, lambda stub: stub.GetRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
+
+
+async def find(routers: Sequence[str], pool: str) -> Rollout | None:
+    """The last rollout of a pool, or None when it never had one.
+
+    Raises:
+        CommandFailed: No router answers.
+    """
+
+    async def request(stub: ControlServiceStub) -> pb.Rollout | None:
+        try:
+            return (await stub.GetRollout(pb.GetRolloutRequest(pool=pool), timeout=ANSWER_LIMIT_S)).rollout
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
+
+    found = await call(routers, request)
+    return Rollout.of(found) if found else None
+
+
+async def follow(routers: Sequence[str], rollout: Rollout, changed: Callable[[Rollout], None]) -> Rollout:
+    """Polls a rollout until it has ended.
+
+    Args:
+        routers: host:port of each router.
+        rollout: The rollout to follow.
+        changed: Called with the state of the rollout after each poll.
+
+    Returns:
+        The rollout at its end.
+
+    Raises:
+        NoRouter: No router has answered for SILENCE_LIMIT_S.
+        CommandFailed: Another rollout of the same pool has started meanwhile.
+    """
+    heard_at, followed = _now(), rollout.id
+    while rollout.ended is None:
+        await asyncio.sleep(POLL_S)
+        try:
+            rollout, heard_at = await last(routers, rollout.pool), _now()
+        except NoRouter:
+            if _now() - heard_at > SILENCE_LIMIT_S:
+                raise
+        if rollout.id != followed:
+            raise CommandFailed(f"{rollout.pool} has another rollout by now, to {rollout.version[:12]}")
+        changed(rollout)
+    return rollout
+
+
+def _phase(phase: "pb.DeliveryPhase.ValueType") -> str:
+    return pb.DeliveryPhase.Name(phase).removeprefix("DELIVERY_PHASE_").lower()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

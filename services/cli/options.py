@@ -1,0 +1,24 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_DATA_DIR = Path(".tidegate")
+
+DataDir = Annotated[Path, typer.Option(help="folder of the cluster: keys, logs, models, state")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, for scripts")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="show again every second, until Ctrl-C")]
+Router = Annotated[str | None, typer.Option(help="host:port of a router; default: the local cluster's routers")]
+BaseUrl = Annotated[str | None, typer.Option(help="URL of a gateway's REST API; default: the local cluster's")]
+AdminKey = Annotated[
+    str | None, typer.Option(envvar="TIDEGATE_ADMIN_KEY", help="operator's key; default: the local cluster's")
+]
+Model = Annotated[str, typer.Argument(help="model in the registry")]
+Version = Annotated[str, typer.Argument(help="a version, its first characters, or an alias")]
+Alias = Annotated[str, typer.Option(help="alias to move")]
+FinishLimit = Annotated[
+    float | None,
+    typer.Option(min=0, help="seconds that running requests of a worker get to finish; default: the worker's setting"),
+]
