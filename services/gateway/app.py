@@ -44,7 +44,7 @@ from services.gateway.open_inference import OpenInference
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.response_cache.store import ResponseStore
-from services.gateway.resume.resume_log import ResumeLogs
+from services.gateway.resume.resume_log import ResumeLogClient
 from services.gateway.resume.resuming import Resuming
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream.control_client import ControlClient
@@ -76,7 +76,7 @@ class GatewayApp:
         self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
-        self._journal = ResumeLogs(self.router, LogReader(settings.routers, settings.tls()), self._clock)
+        self._resume_log = ResumeLogClient(self.router, LogReader(settings.routers, settings.tls()), self._clock)
         self._batches: BatchService | None = None
         self._http, self._grpc = self._faces()
         self._scraped = self._face_for_scraping()
@@ -91,7 +91,7 @@ class GatewayApp:
         self.address = await self._grpc.start(*split(self._settings.listen))
         await self.router.start()
         await self.workers.start()
-        await self._journal.start()
+        await self._resume_log.start()
         if self._batches:
             await self._batches.start()
         self._tasks.start(self._tell_health(), "gRPC health")
@@ -104,7 +104,7 @@ class GatewayApp:
             await self._batches.stop()
         await asyncio.gather(self._http.stop(), self._grpc.stop())
         await self._idempotency.stop()
-        await self._journal.stop()
+        await self._resume_log.stop()
         await self._tasks.stop()
         await self.workers.stop()
         await self.router.stop()
@@ -150,7 +150,7 @@ class GatewayApp:
             max_open=settings.max_open_requests,
         )
         self._batches = self._batch_service(asking, answers)
-        resuming = Resuming(self._cluster, self._secret(), self._journal, lambda: self.router.catalog)
+        resuming = Resuming(self._cluster, self._secret(), self._resume_log, lambda: self.router.catalog)
         cached = self._cached(answers)
         console = ConsoleFiles()
         told = OpenInference(version("tidegate"), asking.catalog, self.ready)

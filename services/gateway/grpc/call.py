@@ -11,8 +11,8 @@ import grpc
 
 from services.gateway.accounts.authentication import Authentication
 from services.gateway.domain.account import Caller
-from services.gateway.http.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.openai.limit_headers import Headers
 from services.gateway.response_cache.policy import HEADER, CacheDirective
 from services.shared.clock import Clock
 from services.shared.errors import ClientLeft, InternalError, TidegateError

@@ -6,16 +6,15 @@ from typing import Any
 import orjson
 
 from services.gateway.domain.generation import Generation
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.grpc import messages, requests
 from services.gateway.grpc.call import Call, Calls
-from services.gateway.http.limit_headers import limit_headers
-from services.gateway.openai.gathering import head_of
+from services.gateway.openai.limit_headers import limit_headers
 from services.gateway.openai.request_builder import RequestBuilder, identified
-from services.gateway.openai.sse import GenerationHeader
 from services.gateway.response_cache.cached_generations import CachedGenerations
+from services.gateway.resume.resumable_stream import StreamRecorder
 from services.gateway.resume.resuming import Resuming, Resumption
-from services.gateway.resume.stream_recorder import StreamRecorder
 from services.shared.errors import ClientLeft
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 from tidegate.worker.v1 import worker_pb2
@@ -95,7 +94,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         if not (request.resumable or request.last_event_id):
             return None
         name = orjson.dumps([generation.caller.tenant, requests.digest(request).hex()])
-        return self._resuming.of(generation, name, request.last_event_id)
+        return self._resuming.open(generation, name, request.last_event_id)
 
     async def _answer(
         self, call: Call, generation: Generation, kind: Response, choices_of: Any, kept: Resumption | None
@@ -106,8 +105,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         with self._answers.open(generation, progress, None if kept else call.wish) as answer:
             await _begin(answer, call)
             await call.greet(answer.version or "none")
-            head = _head(kept.head(answer) if kept else head_of(answer))
-            trail = kept.trail(answer) if kept else None
+            head = _head(kept.header(answer) if kept else GenerationHeader.of(answer))
+            trail = kept.recorder(answer) if kept else None
             try:
                 while deltas := await answer.read():
                     event_id = _event_id(trail, deltas)
@@ -142,5 +141,5 @@ def _event_id(trail: StreamRecorder | None, deltas: list[worker_pb2.Delta]) -> s
     if trail is None:
         return ""
     for delta in deltas:
-        trail.take(delta)
-    return trail.id().decode()
+        trail.append(delta)
+    return trail.event_id().decode()

@@ -51,9 +51,9 @@ class GenerationHandler:
             TidegateError: the request is wrong or cannot be taken now.
         """
         context = RequestContext.of(request.scope)
-        context.wish = CacheDirective.of(context.header(HEADER))
+        context.cache_directive = CacheDirective.of(context.header(HEADER))
         body = await self._bodies.read(request)
-        idempotent = IdempotentRequest.by(request, body)
+        idempotent = IdempotentRequest.of(request, body)
 
         def make() -> Response:
             if idempotent and idempotent.after and not resumable:
@@ -61,7 +61,7 @@ class GenerationHandler:
             generation, response_format = build(body, context)
             resumption = None
             if idempotent and resumable:
-                resumption = self._resuming.of(generation, idempotent.request, idempotent.after)
+                resumption = self._resuming.open(generation, idempotent.identity, idempotent.after)
             return GenerationResponse(self._generations, generation, response_format, self._stall_timeout_s, resumption)
 
         return self._idempotency.respond(request, idempotent, make) if idempotent else make()

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
 from services.gateway.openai.finish import FINISH_REASONS, usage
-from services.gateway.openai.sse import GenerationHeader
+from services.gateway.openai.sse import header_fields
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -78,7 +79,7 @@ class ChatDocument(_Choices):
             }
             for index, choice in enumerate(self._choices)
         ]
-        return {**head.fields("chat.completion"), "choices": choices, "usage": usage(used)}
+        return {**header_fields(head, "chat.completion"), "choices": choices, "usage": usage(used)}
 
 
 class CompletionDocument(_Choices):
@@ -92,4 +93,4 @@ class CompletionDocument(_Choices):
             }
             for index, choice in enumerate(self._choices)
         ]
-        return {**head.fields("text_completion"), "choices": choices, "usage": usage(used)}
+        return {**header_fields(head, "text_completion"), "choices": choices, "usage": usage(used)}

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.openai.documents import DocumentBuilder
-from services.gateway.openai.sse import GenerationHeader
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -18,9 +18,4 @@ async def gather(answer: TokenStream, whole: DocumentBuilder) -> dict[str, Any]:
     answer.deliver_to(add)
     while deltas := await answer.read():
         add(deltas)
-    return whole.document(head_of(answer), answer.usage)
-
-
-def head_of(answer: TokenStream) -> GenerationHeader:
-    asked = answer.generation
-    return GenerationHeader(asked.id, asked.created, asked.model.id, answer.service_class.label, answer.version)
+    return whole.document(GenerationHeader.of(answer), answer.usage)

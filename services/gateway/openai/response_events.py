@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
 from services.gateway.openai.response_output import (
     Call,
@@ -17,7 +18,6 @@ from services.gateway.openai.response_output import (
     Output,
     Reasoning,
 )
-from services.gateway.openai.sse import GenerationHeader
 from services.shared.errors import RateLimited, TidegateError
 from tidegate.worker.v1 import worker_pb2
 
@@ -89,11 +89,12 @@ class ResponseStream:
         self._number = 0
         self._before_text = b""
 
-    def open(self) -> bytes:
+    def open(self) -> list[bytes]:
         response = document(self._head, self._echo, "in_progress", [])
-        return self._event("response.created", response=response) + self._event(
-            "response.in_progress", response=response
-        )
+        return [
+            self._event("response.created", response=response),
+            self._event("response.in_progress", response=response),
+        ]
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         return b"".join([self._frame(change) for delta in deltas for change in self._output.take(delta)])

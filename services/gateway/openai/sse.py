@@ -6,11 +6,11 @@ are built whole.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
 from services.gateway.openai.finish import FINISH_REASONS, usage
 from services.shared.errors import TidegateError
@@ -28,41 +28,28 @@ def comment(text: str) -> bytes:
     return f": {text}\n\n".encode()
 
 
-@dataclass(frozen=True, slots=True)
-class GenerationHeader:
-    """What all events of one answer have in common. The fingerprint is short: every event carries it."""
+def header_fields(header: GenerationHeader, kind: str) -> dict[str, Any]:
+    """Returns a header as OpenAI shows it. The fingerprint is short, because every event repeats it.
 
-    id: str
-    created: int
-    model: str
-    service_tier: str
-    version: str
-
-    def fields(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-            "service_tier": self.service_tier,
-            "system_fingerprint": f"fp_{self.version[:12]}",
-        }
-
-
-class EventStream(Protocol):
-    """A streamed answer as bytes: opened once, then deltas as they come, closed or failed once."""
-
-    def open(self) -> bytes: ...
-    def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes: ...
-    def close(self, used: worker_pb2.Usage) -> bytes: ...
-    def fail(self, error: TidegateError) -> bytes: ...
+    Args:
+        header: of the generation.
+        kind: the value of `object`.
+    """
+    return {
+        "id": header.id,
+        "object": kind,
+        "created": header.created,
+        "model": header.model,
+        "service_tier": header.service_tier,
+        "system_fingerprint": f"fp_{header.version[:12]}",
+    }
 
 
 class _Events:
     """Events of one kind for one answer; `usage` is null in all of them but the last, when it was asked for."""
 
     def __init__(self, head: GenerationHeader, kind: str, include_usage: bool) -> None:
-        self._fields = head.fields(kind)
+        self._fields = header_fields(head, kind)
         self._include_usage = include_usage
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
 
@@ -86,9 +73,9 @@ class ChatStream:
         self._choices = choices
         self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
 
-    def open(self) -> bytes:
+    def open(self) -> list[bytes]:
         first = {"role": "assistant", "content": ""}
-        return b"".join(self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices))
+        return [self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices)]
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         return b"".join([self._frame(delta) for delta in deltas])
@@ -144,8 +131,8 @@ class CompletionStream:
         self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
 
-    def open(self) -> bytes:
-        return b""
+    def open(self) -> list[bytes]:
+        return []
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         return b"".join([self._frame(delta) for delta in deltas])

@@ -1,31 +1,58 @@
-"""Ids of a stream's events: places in it, signed, so that a client can hand back only what it was given.
+"""Ids of a stream's events: positions in it, signed, so that a client can send back only an id that it was given.
 
-An id is REQUEST.OFFSET.TAIL.SIGNATURE. The signature covers whose request it is, so that an id of another tenant, of
-another Idempotency-Key or of another body is no id at all.
+An id is REQUEST.OFFSET.TAIL.SIGNATURE. The signature covers the request that the stream belongs to. So an id of
+another tenant, of another Idempotency-Key or of another body is not valid.
 """
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
 from hashlib import blake2b
 
-from services.gateway.resume.stream_log import Point
 from services.shared.errors import InvalidRequest
 
 HEADER = "last-event-id"
 SIGNATURE_BYTES = 16
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """A place in a stream, as bytes of its log.
+
+    Attributes:
+        request_id: names the stream's log.
+        offset: bytes from the beginning of the log that the resume log has.
+        tail: the bytes after them, which the resume log may not have yet.
+    """
+
+    request_id: str
+    offset: int
+    tail: bytes
+
+
 class EventIds:
+    """Makes and reads the event ids of one request."""
+
     def __init__(self, key: bytes, request: bytes) -> None:
-        """key: the server's, for this purpose. request: what names the request, the same whenever it is sent."""
+        """Derives the signing key.
+
+        Args:
+            key: the server's key for this purpose, the same on every gateway.
+            request: what identifies the request; the same each time the client sends it.
+        """
         self._key = hmac.digest(key, request, "sha256")
 
-    def of(self, point: Point) -> bytes:
-        place = b"%b.%d.%b" % (point.request_id.encode(), point.offset, _encoded(point.tail))
+    def make(self, position: StreamPosition) -> bytes:
+        """Returns the id of a position."""
+        place = b"%b.%d.%b" % (position.request_id.encode(), position.offset, _encoded(position.tail))
         return b"%b.%b" % (place, _encoded(self._signature(place)))
 
-    def read(self, event_id: str) -> Point:
-        """Raises InvalidRequest for anything that `of` did not make for this request."""
+    def read(self, event_id: str) -> StreamPosition:
+        """Returns the position of an id.
+
+        Raises:
+            InvalidRequest: `make` did not make this id for this request.
+        """
         place, _, signature = event_id.encode().rpartition(b".")
         try:
             genuine = hmac.compare_digest(_decoded(signature), self._signature(place))
@@ -38,10 +65,10 @@ class EventIds:
                 code="invalid_event_id",
             )
         request_id, offset, tail = place.split(b".")
-        return Point(request_id.decode(), int(offset), _decoded(tail))
+        return StreamPosition(request_id.decode(), int(offset), _decoded(tail))
 
     def _signature(self, place: bytes) -> bytes:
-        """BLAKE2 with a key (RFC 7693): half the cost of HMAC, and every event has one."""
+        """BLAKE2 with a key (RFC 7693) takes half the time of HMAC, and every event is signed."""
         return blake2b(place, key=self._key, digest_size=SIGNATURE_BYTES).digest()
 
 

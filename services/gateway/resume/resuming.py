@@ -1,4 +1,4 @@
-"""Streams that go on after the event that their client has last seen, on any gateway: which they are, and how."""
+"""Decides which streams can be resumed, and continues them after the last event that their client has seen."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,74 +6,106 @@ from dataclasses import replace
 from services.gateway.domain.catalog import Catalog
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.secrets import ServerSecret
+from services.gateway.generation.event_stream import EventStream, GenerationHeader
 from services.gateway.generation.progress import Progress
 from services.gateway.generation.token_stream import TokenStream
-from services.gateway.openai.gathering import head_of
-from services.gateway.openai.sse import EventStream, GenerationHeader
-from services.gateway.resume.event_ids import HEADER, EventIds
-from services.gateway.resume.resumable_stream import ResumableStream
-from services.gateway.resume.resume_log import ResumeLogs
-from services.gateway.resume.stream_log import Point, StreamLog, restored
-from services.gateway.resume.stream_recorder import StreamRecorder
+from services.gateway.resume.event_ids import HEADER, EventIds, StreamPosition
+from services.gateway.resume.resumable_stream import ResumableStream, StreamRecorder
+from services.gateway.resume.resume_log import ResumeLogClient
+from services.gateway.resume.stream_log import StreamLog, restore
 from services.shared.config import Cluster
 from services.shared.errors import Conflict, InvalidRequest
-from tidegate.router.v1.router_pb2 import StreamLog as Record
+from tidegate.router.v1 import router_pb2
 
 
 class Resuming:
+    """Opens a Resumption for each stream that can be resumed: on this gateway, or on any other."""
+
     def __init__(
-        self, cluster: Cluster, secret: ServerSecret, journal: ResumeLogs, latest: Callable[[], Catalog | None]
+        self, cluster: Cluster, secret: ServerSecret, resume_log: ResumeLogClient, latest: Callable[[], Catalog | None]
     ) -> None:
-        """latest: the catalog as last heard from a router."""
+        """Makes the opener.
+
+        Args:
+            cluster: says which pools keep a resume log (`journal` in tidegate.yaml), and how much of each stream.
+            secret: signs event ids; the same on every gateway.
+            resume_log: stores the streams.
+            latest: returns the last catalog that a router sent; None before the first.
+        """
         self._latest = latest
         self._max_bytes = {pool.name: pool.journal.stream_kib * 1024 for pool in cluster.pools if pool.journal}
-        self._key, self._journal = secret.key("event-ids"), journal
+        self._key, self._resume_log = secret.key("event-ids"), resume_log
 
-    def of(self, generation: Generation, request: bytes, after: str) -> "Resumption | None":
-        """None when this stream is not kept. Raises InvalidRequest for an event id (`after`) that is none of its own.
+    def open(self, generation: Generation, request: bytes, after: str) -> "Resumption | None":
+        """Opens the resumption of one stream.
 
-        request: what names the request, the same whenever it is sent.
+        Args:
+            generation: what the client asks for.
+            request: what identifies the request; the same each time the client sends it.
+            after: id of the last event that the client has; empty to begin.
+
+        Returns:
+            None when this stream has no event ids.
+
+        Raises:
+            InvalidRequest: `after` is not an id of this request, or the stream has no ids.
         """
         max_bytes = self._max_bytes.get(generation.model.pool)
-        # Log probabilities tell each token's place in the text, which a log does not know.
+        # Log probabilities give each token's place in the text, which a log does not have.
         if not max_bytes or not generation.stream or generation.sampling.HasField("top_logprobs"):
             if after:
                 raise InvalidRequest("The stream of this request cannot be resumed.", param=HEADER)
             return None
         ids = EventIds(self._key, request)
-        point = ids.read(after) if after else None
-        return Resumption(generation, ids, point, self._journal, max_bytes, self._served(generation))
+        position = ids.read(after) if after else None
+        return Resumption(generation, ids, position, self._resume_log, max_bytes, self._served_versions(generation))
 
-    def _served(self, generation: Generation) -> tuple[str, ...]:
+    def _served_versions(self, generation: Generation) -> tuple[str, ...]:
         catalog = self._latest()
         return catalog.versions.get(generation.model.pool, ()) if catalog else ()
 
 
 class Resumption:
-    """One stream: from its beginning, or from the point that its client has come to."""
+    """One stream with event ids: from its beginning, or from the position that its client has reached."""
 
     def __init__(
         self,
         generation: Generation,
         ids: EventIds,
-        point: Point | None,
-        journal: ResumeLogs,
+        position: StreamPosition | None,
+        resume_log: ResumeLogClient,
         max_bytes: int,
-        served: tuple[str, ...],
+        served_versions: tuple[str, ...],
     ) -> None:
-        """served: versions of the model that there are workers of; none while there are no workers."""
-        self._generation, self._ids, self._point = generation, ids, point
-        self._journal, self._max_bytes, self._served = journal, max_bytes, served
+        """Makes a resumption; `Resuming.open` does.
+
+        Args:
+            generation: what the client asks for.
+            ids: makes and reads the stream's event ids.
+            position: where the client is; None at the beginning.
+            resume_log: stores the stream.
+            max_bytes: most bytes that the resume log stores of the stream.
+            served_versions: versions of the model that workers serve now; empty while there are no workers.
+        """
+        self._generation, self._ids, self._position = generation, ids, position
+        self._resume_log, self._max_bytes, self._served_versions = resume_log, max_bytes, served_versions
         self._log = b""
-        self._began = Record()
+        self._record = router_pb2.StreamLog()
 
     async def progress(self) -> Progress | None:
-        """How far the client has come; None when it begins. Raises NotFound, Conflict, StoreUnavailable."""
-        if self._point is None:
+        """Returns how much of the generation the client has; None when it begins.
+
+        Raises:
+            NotFound: the resume log does not have the stream any more.
+            Conflict: the model was brought to another version since the stream began.
+            StoreUnavailable: no router can read the resume log now.
+        """
+        if self._position is None:
             return None
-        self._log = await self._journal.read(self._generation.model.pool, self._point)
-        self._began, progress = restored(self._log, self._generation.sampling.n or 1)
-        if self._served and progress.begun and not progress.complete and progress.version not in self._served:
+        self._log = await self._resume_log.read(self._generation.model.pool, self._position)
+        self._record, progress = restore(self._log, self._generation.sampling.n or 1)
+        replaced = self._served_versions and progress.version not in self._served_versions
+        if replaced and progress.begun and not progress.complete:
             raise Conflict(
                 "The model has been brought to another version since this stream began. Send the request without "
                 "Last-Event-ID to begin again.",
@@ -82,30 +114,32 @@ class Resumption:
             )
         return progress
 
-    def head(self, answer: TokenStream) -> GenerationHeader:
-        """What the client knows the answer by since its beginning."""
-        head = head_of(answer)
-        return replace(head, id=self._began.answer_id, created=self._began.created) if self._point else head
+    def header(self, stream: TokenStream) -> GenerationHeader:
+        """Returns the header of a stream that has begun, with the id and time that its client knows."""
+        header = GenerationHeader.of(stream)
+        if self._position is None:
+            return header
+        return replace(header, id=self._record.answer_id, created=self._record.created)
 
-    def trail(self, answer: TokenStream) -> StreamRecorder | None:
-        """None where no other worker could go on with the answer."""
-        if not answer.resumable:
+    def recorder(self, stream: TokenStream) -> StreamRecorder | None:
+        """Returns what records a stream that has begun; None when no other worker could continue it."""
+        if not stream.resumable:
             return None
-        begun = self._log or _beginning(answer, self.head(answer))
-        return StreamRecorder(StreamLog(self._generation, begun, self._max_bytes), self._ids, self._journal)
+        beginning = self._log or _beginning(stream, self.header(stream))
+        log = StreamLog(self._generation, beginning, self._max_bytes)
+        return StreamRecorder(log, self._ids, self._resume_log)
 
-    def stream(self, answer: TokenStream, open_stream: Callable[[GenerationHeader], EventStream]) -> EventStream:
-        """The answer's events, with ids if they can be gone on from."""
-        stream, trail = open_stream(self.head(answer)), self.trail(answer)
-        return ResumableStream(stream, trail, resumed=self._point is not None) if trail else stream
+    def with_ids(self, stream: EventStream, recorder: StreamRecorder) -> ResumableStream:
+        """Returns a stream's events with their ids."""
+        return ResumableStream(stream, recorder, resumed=self._position is not None)
 
 
-def _beginning(answer: TokenStream, head: GenerationHeader) -> bytes:
-    record = Record(
-        answer_id=head.id,
-        created=head.created,
-        model_version=answer.version,
-        prompt_tokens=answer.usage.prompt_tokens,
-        cached_tokens=answer.usage.cached_tokens,
+def _beginning(stream: TokenStream, header: GenerationHeader) -> bytes:
+    record = router_pb2.StreamLog(
+        answer_id=header.id,
+        created=header.created,
+        model_version=stream.version,
+        prompt_tokens=stream.usage.prompt_tokens,
+        cached_tokens=stream.usage.cached_tokens,
     )
     return record.SerializeToString()

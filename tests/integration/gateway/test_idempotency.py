@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway.http.idempotency import recordings
-from services.gateway.http.idempotency.recordings import Amount
+from services.gateway.http.idempotency import recorded_responses
+from services.gateway.http.idempotency.recorded_responses import Amount
 from tests.integration.gateway.conftest import ADMIN_KEY, Cluster
 from tests.support.fakes import MODEL, text
 from tests.support.wait import wait_until
@@ -67,14 +67,14 @@ async def test_a_failure_is_not_kept(cluster: Cluster) -> None:
 
 
 async def test_what_is_kept_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "MOST_OF_TENANT", Amount(2, 1_000_000))
+    monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(2, 1_000_000))
     for number in range(3):
         await cluster.http.post(CHAT, json=BODY, headers={"idempotency-key": str(number)})
     await cluster.http.post(CHAT, json=BODY, headers={"idempotency-key": "2"})
     assert len(cluster.router.submits) == 3
     await cluster.http.post(CHAT, json=BODY, headers={"idempotency-key": "0"})
     assert len(cluster.router.submits) == 4
-    monkeypatch.setattr(recordings, "MAX_ANSWER_BYTES", 600)
+    monkeypatch.setattr(recorded_responses, "MAX_ANSWER_BYTES", 600)
     large = await cluster.http.post(CHAT, json={**BODY, "stream": True}, headers={"idempotency-key": "large"})
     assert "Leave the header out" in large.text
 
@@ -82,7 +82,7 @@ async def test_what_is_kept_is_bounded(cluster: Cluster, monkeypatch: pytest.Mon
 async def test_all_of_them_together_are_bounded_while_they_are_made(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recordings, "MOST_OF_TENANT", Amount(2, 600))
+    monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(2, 600))
     answer = await cluster.http.post(CHAT, json={**BODY, "stream": True}, headers=KEYED)
     assert answer.status_code == 200
     error = json.loads(answer.text.split("data: ")[-1])["error"]
@@ -91,7 +91,7 @@ async def test_all_of_them_together_are_bounded_while_they_are_made(
 
 
 async def test_too_many_open_ones_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "MOST_OF_TENANT", Amount(1, 1_000_000))
+    monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(1, 1_000_000))
     cluster.router.holding = True
     first = asyncio.create_task(cluster.http.post(CHAT, json=BODY, headers=KEYED))
     await wait_until(lambda: cluster.router.submits, description="the request is queued")

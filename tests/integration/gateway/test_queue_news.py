@@ -18,7 +18,7 @@ ASK = [{"role": "user", "content": "Count."}]
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_response, "NEWS_INTERVAL_S", 0.1)
+    monkeypatch.setattr(generation_response, "QUEUE_NEWS_INTERVAL_S", 0.1)
 
 
 @asynccontextmanager

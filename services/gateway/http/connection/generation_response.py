@@ -1,4 +1,4 @@
-"""An answer on its way to an HTTP client: events as they come, or one document at the end."""
+"""A generation on its way to an HTTP client: as server-sent events while it runs, or as one document at the end."""
 
 import asyncio
 import logging
@@ -10,13 +10,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.domain.generation import Generation
+from services.gateway.generation.event_stream import EventStream, GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.http.connection.client import Client, Headers
-from services.gateway.http.limit_headers import limit_headers
 from services.gateway.openai.documents import DocumentBuilder
-from services.gateway.openai.gathering import gather, head_of
-from services.gateway.openai.sse import EventStream, GenerationHeader, comment
+from services.gateway.openai.gathering import gather
+from services.gateway.openai.limit_headers import limit_headers
+from services.gateway.openai.sse import comment
 from services.gateway.response_cache.cached_generations import CachedGenerations
+from services.gateway.resume.resumable_stream import ResumableStream, StreamRecorder
 from services.gateway.resume.resuming import Resumption
 from services.shared.errors import InternalError, TidegateError
 from tidegate.router.v1 import router_pb2
@@ -24,8 +26,8 @@ from tidegate.worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
 
-# A stream that has not begun by then begins with word of its place in the queue, and hears more of it as often.
-NEWS_INTERVAL_S = 2.0
+# A stream that has not begun by then sends the request's position in the queue, and sends it again as often.
+QUEUE_NEWS_INTERVAL_S = 2.0
 
 _STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -36,111 +38,156 @@ _STREAM_HEADERS: Headers = [
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
-    """How one endpoint shows an answer."""
+    """How one endpoint shows a generation.
+
+    Attributes:
+        stream: makes the encoder of a stream, from header, number of choices, and whether to include usage.
+        document: makes the builder of a document, from the number of choices.
+    """
 
     stream: Callable[[GenerationHeader, int, bool], EventStream]
-    whole: Callable[[int], DocumentBuilder]
+    document: Callable[[int], DocumentBuilder]
 
 
 class GenerationResponse(Response):
-    """Errors before the first byte are raised and become proper statuses; later ones become the stream's last event."""
+    """Runs a generation and sends it.
+
+    An error before the first byte is raised, and becomes a status. A later one becomes the stream's last event.
+    """
 
     def __init__(
         self,
-        answers: CachedGenerations,
+        generations: CachedGenerations,
         generation: Generation,
-        shape: ResponseFormat,
+        response_format: ResponseFormat,
         stall_timeout_s: float,
-        resumable: Resumption | None = None,
+        resumption: Resumption | None = None,
     ) -> None:
-        self._answers, self._generation, self._shape = answers, generation, shape
-        self._stall_timeout_s, self._resumable = stall_timeout_s, resumable
-        self._frames: EventStream | None = None
+        """Makes a response that has not begun.
+
+        Args:
+            generations: runs the generation.
+            generation: what to generate.
+            response_format: how to show it.
+            stall_timeout_s: seconds that the client may read nothing.
+            resumption: for a stream whose events have ids.
+        """
+        self._generations, self._generation, self._format = generations, generation, response_format
+        self._stall_timeout_s, self._resumption = stall_timeout_s, resumption
+        self._events: EventStream | None = None
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = Client(scope, send, self._stall_timeout_s)
         try:
-            await self._answer(client)
+            await self._respond(client)
         except TidegateError as error:
             if not client.started:
                 raise
-            await client.fail(error, self._last_words(error))
+            await client.fail(error, self._error_event(error))
         except Exception:
             if not client.started:
                 raise
             log.exception("a stream failed", extra={"request_id": self._generation.id})
-            await client.fail(InternalError(), self._last_words(InternalError()))
+            await client.fail(InternalError(), self._error_event(InternalError()))
 
-    async def _answer(self, client: Client) -> None:
-        client.exchange.model = self._generation.model.id
-        progress = await self._resumable.progress() if self._resumable else None
-        # What a journal keeps has events of its own to go on after.
-        wish = None if self._resumable else client.exchange.wish
-        with self._answers.open(self._generation, progress, wish) as answer, client.watched(answer):
-            await (self._stream(answer, client) if self._generation.stream else self._whole(answer, client))
+    async def _respond(self, client: Client) -> None:
+        client.context.model = self._generation.model.id
+        progress = await self._resumption.progress() if self._resumption else None
+        # Events of a resumable stream have ids, which a cached response cannot have.
+        directive = None if self._resumption else client.context.cache_directive
+        with self._generations.open(self._generation, progress, directive) as stream, client.watched(stream):
+            await (self._stream(stream, client) if self._generation.stream else self._send_document(stream, client))
 
-    async def _stream(self, answer: TokenStream, client: Client) -> None:
-        await self._begin(answer, client)
-        kept = self._resumable
-        self._frames = stream = kept.stream(answer, self._open) if kept else self._open(head_of(answer))
+    async def _stream(self, stream: TokenStream, client: Client) -> None:
+        await self._begin(stream, client)
+        resumption = self._resumption
+        self._events = events = self._open(resumption.header(stream) if resumption else GenerationHeader.of(stream))
         await client.start(_STREAM_HEADERS)
-        unsent = stream.open()
+        recorder = resumption.recorder(stream) if resumption else None
+        if resumption and recorder:
+            await _send_with_ids(stream, resumption.with_ids(events, recorder), recorder, client)
+            await client.send(events.close(stream.usage), more=False)
+        else:
+            await _send_events(stream, events, client)
 
-        def at_once(deltas: list[worker_pb2.Delta]) -> bool:
-            """In the pass that brought them; a client that does not keep up gets them from the loop below."""
-            if not client.keeps_up:
-                return False
-            client.write(stream.frames(deltas))
-            return True
-
-        answer.deliver_to(at_once)
-        while deltas := await answer.read():
-            if frames := unsent + stream.frames(deltas):
-                await client.send(frames)
-            unsent = b""
-        await client.send(unsent + stream.close(answer.usage), more=False)
-
-    async def _begin(self, answer: TokenStream, client: Client) -> None:
-        """Waits for the first tokens; a client that has to wait long is told so."""
+    async def _begin(self, stream: TokenStream, client: Client) -> None:
+        """Waits for the first tokens; sends the position in the queue to a client that waits long."""
         while True:
             try:
-                async with asyncio.timeout(NEWS_INTERVAL_S):
-                    return await answer.begin()
+                async with asyncio.timeout(QUEUE_NEWS_INTERVAL_S):
+                    return await stream.begin()
             except TimeoutError:
-                _note(answer, client)
+                _note_headers(stream, client)
                 await client.start(_STREAM_HEADERS)
-                await client.send(comment(_news(answer.queued)))
+                await client.send(comment(_queue_news(stream.queued)))
             finally:
-                _note(answer, client)
+                _note_headers(stream, client)
 
-    async def _whole(self, answer: TokenStream, client: Client) -> None:
+    async def _send_document(self, stream: TokenStream, client: Client) -> None:
         try:
-            await answer.begin()
+            await stream.begin()
         finally:
-            _note(answer, client)
-        body = orjson.dumps(await gather(answer, self._shape.whole(self._generation.sampling.n)))
+            _note_headers(stream, client)
+        body = orjson.dumps(await gather(stream, self._format.document(self._generation.sampling.n)))
         await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await client.send(body, more=False)
 
-    def _open(self, head: GenerationHeader) -> EventStream:
-        return self._shape.stream(head, self._generation.sampling.n, self._generation.include_usage)
+    def _open(self, header: GenerationHeader) -> EventStream:
+        return self._format.stream(header, self._generation.sampling.n, self._generation.include_usage)
 
-    def _last_words(self, error: TidegateError) -> bytes:
-        asked = self._generation
-        stream = self._frames or self._open(
-            GenerationHeader(asked.id, asked.created, asked.model.id, asked.service_class.label, "none")
+    def _error_event(self, error: TidegateError) -> bytes:
+        generation = self._generation
+        events = self._events or self._open(
+            GenerationHeader(
+                generation.id, generation.created, generation.model.id, generation.service_class.label, "none"
+            )
         )
-        return stream.fail(error)
+        return events.fail(error)
 
 
-def _note(answer: TokenStream, client: Client) -> None:
-    """What headers say, whether the answer comes or an error."""
-    client.exchange.version = answer.version or "none"
-    client.exchange.limits = limit_headers(answer.limits)
+async def _send_events(stream: TokenStream, events: EventStream, client: Client) -> None:
+    """Sends a stream without ids, to its end."""
+    unsent = b"".join(events.open())
+
+    def sink(deltas: list[worker_pb2.Delta]) -> bool:
+        """Sends deltas as they arrive. A client that does not keep up gets them from the loop below."""
+        if not client.keeps_up:
+            return False
+        client.write(events.frames(deltas))
+        return True
+
+    stream.deliver_to(sink)
+    while deltas := await stream.read():
+        if frames := unsent + events.frames(deltas):
+            await client.send(frames)
+        unsent = b""
+    await client.send(unsent + events.close(stream.usage), more=False)
 
 
-def _news(queued: router_pb2.Queued | None) -> str:
+async def _send_with_ids(
+    stream: TokenStream, resumable: ResumableStream, recorder: StreamRecorder, client: Client
+) -> None:
+    """Sends a stream with ids, up to the last delta."""
+    unsent = resumable.open()
+    try:
+        while deltas := await stream.read():
+            if events := unsent + resumable.events(deltas):
+                await client.send_events(events)
+            unsent = []
+    finally:
+        recorder.end()
+    if unsent:
+        await client.send_events(unsent)
+
+
+def _note_headers(stream: TokenStream, client: Client) -> None:
+    """Notes what the response's headers say, whether the generation succeeds or fails."""
+    client.context.version = stream.version or "none"
+    client.context.limits = limit_headers(stream.limits)
+
+
+def _queue_news(queued: router_pb2.Queued | None) -> str:
     if queued is None:
         return "keep-alive"
     return f"queued {queued.position}, about {-(-queued.expected_wait_ms // 1000)} s"

@@ -1,4 +1,4 @@
-"""What is noted about one HTTP request while it passes through: for headers, metrics and logs."""
+"""What is noted about one HTTP request while it passes through the gateway: for headers, metrics and logs."""
 
 from dataclasses import dataclass, field
 
@@ -6,19 +6,28 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from services.gateway.domain.account import Caller
-from services.gateway.http.limit_headers import Headers
 from services.gateway.metrics import UNKNOWN_MODEL
+from services.gateway.openai.limit_headers import Headers
 from services.gateway.openai.request_builder import identified
 from services.gateway.response_cache.policy import CacheDirective
 
-_KEY = "tidegate.exchange"
+_KEY = "tidegate.request_context"
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """`status` may differ from the one that was sent: a stream can fail after its first byte.
+    """One HTTP request.
 
-    headers: of the request, by lower-case name; of one that stands twice, the last.
+    Attributes:
+        request_id: 32 hexadecimal digits, made by this gateway.
+        started: when the request came, on the monotonic clock.
+        headers: headers of the request by lower-case name. If a header is there twice, its last value.
+        caller: who makes the request; None on paths that need no key.
+        model: name of the model in the catalog, once it is known.
+        version: version of the model's weights, once it is known.
+        status: the status to count. It differs from the one sent when a stream fails after its first byte.
+        limits: headers that tell the state of the caller's limits.
+        cache_directive: what the request asks of the response cache, and what came of it.
     """
 
     request_id: str
@@ -29,20 +38,22 @@ class RequestContext:
     version: str = "none"
     status: int = 0
     limits: Headers = field(default_factory=list)
-    wish: CacheDirective | None = None
+    cache_directive: CacheDirective | None = None
 
     def header(self, name: str) -> str | None:
-        """name: in lower case."""
+        """Returns a header of the request. name: in lower case."""
         value = self.headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
     def attach(self, scope: Scope) -> None:
+        """Stores the context in the request's ASGI scope."""
         scope[_KEY] = self
 
     @staticmethod
     def of(scope: Scope) -> "RequestContext":
-        exchange: RequestContext = scope[_KEY]
-        return exchange
+        """Returns the context that `attach` stored."""
+        context: RequestContext = scope[_KEY]
+        return context
 
 
 def caller_of(request: Request) -> Caller:

@@ -1,4 +1,4 @@
-"""What a request with an Idempotency-Key asks for: its name, a digest of its body, and where it goes on."""
+"""A request with an Idempotency-Key: its key, a digest of its body, and the event after which it continues."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,20 +16,33 @@ HEADER = "idempotency-key"
 MAX_KEY_CHARACTERS = 255
 
 Key = tuple[str, str]
-"""Tenant and what its client calls the request."""
+"""Tenant, and the key that its client chose."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """after: id of the last event that the client has; empty when it has none."""
+    """A request that has a key.
+
+    Attributes:
+        key: tenant and key.
+        digest: SHA-256 of path and body; the same however the body's fields are ordered.
+        after: id of the last event that the client has; empty when it has none.
+    """
 
     key: Key
     digest: bytes
     after: str
 
     @classmethod
-    def by(cls, request: Request, body: dict[str, Any]) -> "IdempotentRequest | None":
-        """None without the header. Raises InvalidRequest."""
+    def of(cls, request: Request, body: dict[str, Any]) -> "IdempotentRequest | None":
+        """Reads the headers of a request.
+
+        Returns:
+            None without an Idempotency-Key.
+
+        Raises:
+            InvalidRequest: the key is not valid, or Last-Event-ID came without a key.
+        """
         name, after = _header(request, HEADER), _header(request, event_ids.HEADER) or ""
         if name is None:
             if after:
@@ -44,8 +57,8 @@ class IdempotentRequest:
         return cls((caller.tenant, name), hashlib.sha256(canonical).digest(), after)
 
     @property
-    def request(self) -> bytes:
-        """What names the request on every gateway, however often it is sent."""
+    def identity(self) -> bytes:
+        """What identifies the request on every gateway, each time the client sends it."""
         return orjson.dumps([*self.key, self.digest.hex()])
 
 

@@ -39,34 +39,34 @@ class AccessMiddleware:
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = RequestContext(
+        context = RequestContext(
             f"{self._random.getrandbits(128):032x}", self._clock.monotonic(), dict(scope["headers"])
         )
-        exchange.attach(scope)
+        context.attach(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_headers(exchange)]
+                context.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_headers(context)]
             await send(message)
 
         try:
             await self._admit(scope, receive, send_with_headers)
         except Exception:
             # From the framework it comes to be logged: that has answered 500 in OpenAI's shape already.
-            log.exception("request failed", extra={"request_id": exchange.request_id})
-            if not exchange.status:
+            log.exception("request failed", extra={"request_id": context.request_id})
+            if not context.status:
                 await error_response(InternalError())(scope, receive, send_with_headers)
         finally:
-            self._count(scope, exchange)
+            self._count(scope, context)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if not self._is_open(scope):
-                exchange = RequestContext.of(scope)
-                caller = await self._keys.authenticate(exchange.header("authorization"))
+                context = RequestContext.of(scope)
+                caller = await self._keys.authenticate(context.header("authorization"))
                 _authorise(caller, scope)
-                exchange.caller = caller
+                context.caller = caller
             await self._app(scope, receive, send)
         except TidegateError as error:
             if RequestContext.of(scope).status:
@@ -78,18 +78,18 @@ class AccessMiddleware:
         path = scope["path"]
         return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
 
-    def _count(self, scope: Scope, exchange: RequestContext) -> None:
+    def _count(self, scope: Scope, context: RequestContext) -> None:
         if scope["path"].startswith("/v1/") and scope["method"] == "POST":
-            seconds = self._clock.monotonic() - exchange.started
-            self._metrics.answered(exchange.model, exchange.status, seconds)
+            seconds = self._clock.monotonic() - context.started
+            self._metrics.answered(context.model, context.status, seconds)
 
 
-def _headers(exchange: RequestContext) -> list[tuple[bytes, bytes]]:
+def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
     return [
-        (b"x-request-id", exchange.request_id.encode()),
-        (b"x-tidegate-model-version", exchange.version.encode("latin-1", "replace")),
-        *((name.encode(), value.encode()) for name, value in exchange.limits),
-        *([(HEADER.encode(), exchange.wish.outcome.encode())] if exchange.wish else []),
+        (b"x-request-id", context.request_id.encode()),
+        (b"x-tidegate-model-version", context.version.encode("latin-1", "replace")),
+        *((name.encode(), value.encode()) for name, value in context.limits),
+        *([(HEADER.encode(), context.cache_directive.outcome.encode())] if context.cache_directive else []),
     ]
 
 

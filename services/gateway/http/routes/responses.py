@@ -39,6 +39,6 @@ class ResponseRoutes:
         generation, echo = self._builder.response(parsed, context), parsed.echo()
         response_format = ResponseFormat(
             stream=lambda header, _choices, _usage: ResponseStream(header, echo),
-            whole=lambda _choices: ResponseDocument(echo, generation.id),
+            document=lambda _choices: ResponseDocument(echo, generation.id),
         )
         return generation, response_format

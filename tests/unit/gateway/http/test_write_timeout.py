@@ -2,7 +2,7 @@
 
 import asyncio
 
-from services.gateway.http.connection.write_timeout import WriteTimeout
+from services.gateway.http.connection.client import WriteTimeout
 from tests.support.wait import wait_until
 
 LIMIT_S = 0.05
@@ -10,32 +10,32 @@ LIMIT_S = 0.05
 
 async def test_one_long_wait_is_given_up_once() -> None:
     given_up: list[str] = []
-    patience = WriteTimeout(LIMIT_S, lambda: given_up.append("given up"))
-    patience.begin()
-    await wait_until(lambda: patience.lost, description="patience is lost")
+    timeout = WriteTimeout(LIMIT_S, lambda: given_up.append("given up"))
+    timeout.begin()
+    await wait_until(lambda: timeout.expired, description="the timeout has expired")
     assert given_up == ["given up"]
 
 
 async def test_many_short_waits_are_no_long_one() -> None:
-    patience, loop = WriteTimeout(LIMIT_S, lambda: None), asyncio.get_running_loop()
+    timeout, loop = WriteTimeout(LIMIT_S, lambda: None), asyncio.get_running_loop()
     enough = loop.time() + 3 * LIMIT_S
 
     def waited() -> bool:
-        patience.begin()
-        patience.end()
+        timeout.begin()
+        timeout.end()
         return loop.time() > enough
 
     await wait_until(waited, description="three limits have passed")
-    assert not patience.lost
-    patience.begin()
-    await wait_until(lambda: patience.lost, description="the timer still runs")
+    assert not timeout.expired
+    timeout.begin()
+    await wait_until(lambda: timeout.expired, description="the timer still runs")
 
 
 async def test_after_the_last_wait_nobody_is_given_up() -> None:
     given_up: list[str] = []
-    patience, loop = WriteTimeout(LIMIT_S, lambda: given_up.append("given up")), asyncio.get_running_loop()
-    patience.begin()
-    patience.end(last=True)
+    timeout, loop = WriteTimeout(LIMIT_S, lambda: given_up.append("given up")), asyncio.get_running_loop()
+    timeout.begin()
+    timeout.end(last=True)
     enough = loop.time() + 3 * LIMIT_S
     await wait_until(lambda: loop.time() > enough, description="three limits have passed")
     assert not given_up

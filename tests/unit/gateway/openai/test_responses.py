@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import validation
 from services.gateway.openai.response_events import ResponseDocument, ResponseStream
 from services.gateway.openai.responses import ResponsesRequest
-from services.gateway.openai.sse import GenerationHeader
 from services.shared.errors import InvalidRequest, QueueFull
 from tidegate.worker.v1 import worker_pb2
 
@@ -116,7 +116,7 @@ def events(data: bytes) -> list[dict[str, Any]]:
 
 def test_events_tell_the_same_as_the_document() -> None:
     stream = ResponseStream(HEAD, asked().echo())
-    told = events(stream.open() + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
+    told = events(b"".join(stream.open()) + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
     whole = ResponseDocument(asked().echo(), HEAD.id)
     whole.add(DELTAS)

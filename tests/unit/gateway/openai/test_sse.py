@@ -1,7 +1,8 @@
 import json
 from typing import Any
 
-from services.gateway.openai.sse import ChatStream, CompletionStream, GenerationHeader
+from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.openai.sse import ChatStream, CompletionStream
 from tidegate.worker.v1 import worker_pb2
 
 HEAD = GenerationHeader("chatcmpl-1", 1_700_000_000, '"@" model', "flex", "v1")
@@ -38,7 +39,7 @@ def test_text_between_prebuilt_parts() -> None:
 
 def test_opening_and_closing() -> None:
     stream = ChatStream(HEAD, 2, include_usage=True)
-    roles = events(stream.open())
+    roles = events(b"".join(stream.open()))
     assert [event["choices"][0]["index"] for event in roles] == [0, 1]
     assert {event["choices"][0]["delta"]["role"] for event in roles} == {"assistant"}
     assert all(event["usage"] is None for event in roles)

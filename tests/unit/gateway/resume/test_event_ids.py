@@ -1,24 +1,26 @@
 import pytest
 
-from services.gateway.resume.event_ids import EventIds
-from services.gateway.resume.stream_log import Point
+from services.gateway.resume.event_ids import EventIds, StreamPosition
 from services.shared.errors import InvalidRequest
 
-POINT = Point("chatcmpl-1", 70, b"\x00tail\xff")
+POSITION = StreamPosition("chatcmpl-1", 70, b"\x00tail\xff")
 
 
-@pytest.mark.parametrize("point", [POINT, Point("r", 0, b"")])
-def test_an_id_is_read_where_the_secret_and_the_request_are_the_same(point: Point) -> None:
-    event_id = EventIds(b"secret", b"request").of(point).decode()
-    assert EventIds(b"secret", b"request").read(event_id) == point
+@pytest.mark.parametrize("position", [POSITION, StreamPosition("r", 0, b"")])
+def test_an_id_is_read_where_the_secret_and_the_request_are_the_same(position: StreamPosition) -> None:
+    event_id = EventIds(b"secret", b"request").make(position).decode()
+    assert EventIds(b"secret", b"request").read(event_id) == position
 
 
 def test_nothing_else_is_read() -> None:
     ids = EventIds(b"secret", b"request")
-    good = ids.of(POINT).decode()
+    good = ids.make(POSITION).decode()
     changed = [good[:at] + ("A" if good[at] != "A" else "B") + good[at + 1 :] for at in range(len(good))]
     # The last character of the signature has bits to spare.
-    foreign = [EventIds(b"secret", b"other").of(POINT).decode(), EventIds(b"other", b"request").of(POINT).decode()]
+    foreign = [
+        EventIds(b"secret", b"other").make(POSITION).decode(),
+        EventIds(b"other", b"request").make(POSITION).decode(),
+    ]
     for wrong in [*changed[:-1], *foreign, "", ".", "...", "chatcmpl-1", good + good, "ü.1..ü", "x" * 5000]:
         with pytest.raises(InvalidRequest) as refused:
             ids.read(wrong)

@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from services.gateway.generation.progress import Progress
-from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restored
+from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restore
 from tests.unit.gateway.openai.test_generation_builder import generation
 from tidegate.router.v1.router_pb2 import StreamLog as Record
 from tidegate.worker.v1 import worker_pb2 as pb
@@ -28,41 +28,44 @@ def deltas(random: Random, number: int) -> list[pb.Delta]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_journal_and_id_together_tell_how_far_the_client_has_come(seed: int) -> None:
-    """However far behind the journal is, also when it has lost what it had."""
+def test_resume_log_and_id_together_tell_how_far_the_client_has_come(seed: int) -> None:
+    """However far behind the resume log is, also when it has lost what it had."""
     random, written, kept = Random(seed), log(), b""
     progress = Progress(3, prompt_tokens=9, cached_tokens=4, version="v1", resumable=True)
     for delta in deltas(random, 200):
-        written.take(delta)
+        written.append(delta)
         progress.take(delta)
         if random.random() < 0.05:
             kept = b""
-            written.note(0, full=False)
-        if random.random() < 0.5 and (part := written.part(max_bytes=50)):
+            written.note_stored(0, full=False)
+        if random.random() < 0.5 and (part := written.next_part(max_bytes=50)):
             kept += part.data
-            written.note(len(kept), full=False)
-        if point := written.point():
-            assert restored(kept[: point.offset] + point.tail, 3) == (Record.FromString(kept + point.tail), progress)
+            written.note_stored(len(kept), full=False)
+        if position := written.position():
+            assert restore(kept[: position.offset] + position.tail, 3) == (
+                Record.FromString(kept + position.tail),
+                progress,
+            )
 
 
-def test_there_is_no_point_while_the_journal_is_far_behind() -> None:
+def test_there_is_no_position_while_the_resume_log_is_far_behind() -> None:
     written = log()
-    while written.point():
-        written.take(pb.Delta(token_ids=[1]))
-    part = written.part(10_000)
+    while written.position():
+        written.append(pb.Delta(token_ids=[1]))
+    part = written.next_part(10_000)
     assert part
     assert MAX_TAIL_BYTES < len(part.data) < MAX_TAIL_BYTES + 20
-    written.note(len(part.data), full=False)
-    assert written.point()
-    assert written.part(10_000) is None
+    written.note_stored(len(part.data), full=False)
+    assert written.position()
+    assert written.next_part(10_000) is None
 
 
-def test_what_has_outgrown_the_journal_is_not_written_any_more() -> None:
+def test_what_has_outgrown_the_resume_log_is_not_written_any_more() -> None:
     small = log(max_bytes=100)
     for n in range(20):
-        small.take(pb.Delta(token_ids=[n], text_end=n))
-    assert small.part(10_000) is None
+        small.append(pb.Delta(token_ids=[n], text_end=n))
+    assert small.next_part(10_000) is None
     refused = log()
-    refused.note(0, full=True)
-    assert refused.part(10_000) is None
-    assert refused.point()
+    refused.note_stored(0, full=True)
+    assert refused.next_part(10_000) is None
+    assert refused.position()

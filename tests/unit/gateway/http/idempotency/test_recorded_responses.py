@@ -4,10 +4,18 @@ from typing import Any, cast
 
 import pytest
 
-from services.gateway.http.idempotency import recordings as module
+from services.gateway.http.connection.client import EVENTS
+from services.gateway.http.idempotency import recorded_responses as module
 from services.gateway.http.idempotency.key import IdempotentRequest
-from services.gateway.http.idempotency.recording import RecordedResponse
-from services.gateway.http.idempotency.recordings import KEPT_S, Amount, RecordedResponses
+from services.gateway.http.idempotency.recorded_responses import (
+    BEGINNING,
+    KEPT_S,
+    Amount,
+    RecordedResponse,
+    RecordedResponses,
+    ReplayPosition,
+)
+from services.gateway.resume.resumable_stream import Event
 from services.shared.errors import EngineFailed, InternalError, Overloaded
 from tests.support.clock import ManualClock
 
@@ -18,8 +26,8 @@ class Answered:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", Amount(4, 100))
-    monkeypatch.setattr(module, "MOST_OF_TENANT", Amount(3, 60))
+    monkeypatch.setattr(module, "LIMIT", Amount(4, 100))
+    monkeypatch.setattr(module, "TENANT_LIMIT", Amount(3, 60))
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 50)
 
 
@@ -34,9 +42,9 @@ def kept(clock: ManualClock) -> RecordedResponses:
 
 
 def begin(kept: RecordedResponses, tenant: str, name: str) -> RecordedResponse:
-    asked = IdempotentRequest((tenant, name), b"digest", "")
-    kept.make_room(asked.key)
-    recording = RecordedResponse(asked, cast(Any, Answered()), kept)
+    request = IdempotentRequest((tenant, name), b"digest", "")
+    kept.make_room(request.key)
+    recording = RecordedResponse(request, cast(Any, Answered()), kept)
     kept.add(recording)
     return recording
 
@@ -53,7 +61,7 @@ async def send(recording: RecordedResponse, size: int, *, more: bool = True) -> 
 
 
 def names(kept: RecordedResponses, tenant: str) -> set[str]:
-    return {name for name in "abcdef" if kept.of((tenant, name))}
+    return {name for name in "abcdef" if kept.get((tenant, name))}
 
 
 async def test_what_ended_first_goes_first(kept: RecordedResponses) -> None:
@@ -62,7 +70,7 @@ async def test_what_ended_first_goes_first(kept: RecordedResponses) -> None:
     await ended(kept, "t", "b", 1)
     begin(kept, "t", "d")
     assert names(kept, "t") == {"a", "b", "d"}
-    assert kept.of(("t", "a")) == (running,)
+    assert kept.get(("t", "a")) == (running,)
 
 
 async def test_a_tenant_makes_room_among_its_own(kept: RecordedResponses) -> None:
@@ -117,10 +125,35 @@ async def test_what_failed_is_forgotten_and_what_is_old_too(kept: RecordedRespon
     await send(begin(kept, "t", "c"), 50)
 
 
-async def test_nothing_is_left_of_tenants_that_are_gone(kept: RecordedResponses, clock: ManualClock) -> None:
+async def test_nothing_is_left_by_tenants_that_are_gone(kept: RecordedResponses, clock: ManualClock) -> None:
     for number in range(20):
         kept.make_room((f"asked-{number}", "a"))
         await ended(kept, f"tenant-{number}", "a", 1)
     await clock.advance(KEPT_S + 1)
-    kept.of(("t", "a"))
-    assert (kept._all, kept._of_tenant, kept._of_key, kept._ended) == (Amount(), {}, {}, {})
+    kept.get(("t", "a"))
+    assert (kept._total, kept._by_tenant, kept._by_key, kept._ended) == (Amount(), {}, {}, {})
+
+
+async def test_an_event_is_found_by_its_id(kept: RecordedResponses) -> None:
+    recording = begin(kept, "t", "a")
+    await recording.send({"type": "http.response.start", "status": 200, "headers": []})
+    first, second = [Event(None, b"role"), Event(b"1", b"one")], [Event(b"", b"two"), Event(b"3", b"3")]
+    for events in (first, second):
+        await recording.send({"type": "http.response.body", EVENTS: events, "more_body": True})
+    await send(recording, 5, more=False)
+    assert recording.size == sum(len(event.encode()) for event in [*first, *second]) + 5
+    assert recording.find("") == BEGINNING
+    assert [recording.find(event_id) for event_id in ("1", "3", "2")] == [
+        ReplayPosition(message=1, event=2),
+        ReplayPosition(message=2, event=2),
+        None,
+    ]
+
+
+async def test_a_client_that_begins_again_is_not_given_the_rest(kept: RecordedResponses) -> None:
+    """Of a recording that began after an event: an empty event id names no place in it."""
+    recording = RecordedResponse(IdempotentRequest(("t", "a"), b"digest", "after"), cast(Any, Answered()), kept)
+    kept.add(recording)
+    await recording.send({"type": "http.response.body", EVENTS: [Event(b"", b"one")], "more_body": True})
+    assert recording.find("after") == BEGINNING
+    assert recording.find("") is None

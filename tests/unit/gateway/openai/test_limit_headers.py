@@ -1,6 +1,6 @@
 import pytest
 
-from services.gateway.http.limit_headers import duration, limit_headers
+from services.gateway.openai.limit_headers import duration, limit_headers
 from tidegate.router.v1 import router_pb2
 
 
