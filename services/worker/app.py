@@ -15,15 +15,17 @@ from services.shared import config, objectstore, rpc
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
-from services.shared.manifests import WrongManifest
+from services.shared.manifests import Manifest, WrongManifest
 from services.shared.registry import Registry
 from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
 from services.worker.attach import Attachment
+from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import Engine, EngineDead
+from services.worker.golden import NotProven, prove
 from services.worker.gpu import GpuCollector
 from services.worker.health import StepWatch
 from services.worker.metrics import Metrics
@@ -127,9 +129,13 @@ class WorkerApp:
 
     def _build_metrics(self) -> Metrics:
         """vLLM puts its metrics on the library's own registry; without it each worker has one to itself."""
-        if self._pool.engine.kind == "simulated":
-            return Metrics(CollectorRegistry(), self.engine.load)
-        return Metrics(prometheus_client.REGISTRY, self.engine.load, GpuCollector())
+        simulated = self._pool.engine.kind == "simulated"
+        return Metrics(
+            CollectorRegistry() if simulated else prometheus_client.REGISTRY,
+            self.engine.load,
+            *(() if simulated else (GpuCollector(),)),
+            golden_proved=lambda: self.status.golden_proved,
+        )
 
     def _build_deliveries(self) -> WeightUpdates:
         settings = self._settings
@@ -167,18 +173,30 @@ class WorkerApp:
         self.http_address = await self._http.start()
 
     async def _bring_up(self) -> None:
-        """From the registry to a running engine."""
+        """From the registry to an engine that runs and has proved its weights."""
         try:
             model = await self._model_source.fetch(self._pool)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
             await self.engine.start(model)
-        except (RefusedModel, WrongManifest, EngineDead, OSError) as error:
+            await self._prove(model.manifest)
+        except (RefusedModel, WrongManifest, EngineDead, NotProven, OSError) as error:
             self._fail(str(error))
             return
         self._on_loaded()
         self._deliveries.begin(model)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
+
+    async def _prove(self, manifest: Manifest) -> None:
+        """Raises NotProven naming the version, and EngineDead when the engine takes too long."""
+        began = self._clock.monotonic()
+        proof = prove(self.engine, manifest, "start")
+        try:
+            proved = await bounded(proof, "answer its golden prompts", self._settings.swap_limit_s)
+        except NotProven as error:
+            raise NotProven(f"{manifest.model}@{manifest.version} does not run as it was published: {error}") from None
+        log.info("the proof took %.2f s", self._clock.monotonic() - began)
+        self.status.golden_proved = proved
 
     async def _watch(self) -> None:
         """Turns what the engine shows into the worker's state."""

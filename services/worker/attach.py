@@ -147,6 +147,8 @@ class Attachment:
             heartbeat.context_tokens = info.context_tokens
             heartbeat.capacity.kv_tokens = info.kv_tokens
             heartbeat.capacity.prefill_tokens_per_s = info.prefill_tokens_per_s
+        if self._status.golden_proved is not None:
+            heartbeat.golden_prompts_proved = self._status.golden_proved
         if report := self._status.delivery:
             heartbeat.delivery.CopyFrom(_delivery(report))
         return pb.AttachRequest(heartbeat=heartbeat)

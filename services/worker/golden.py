@@ -1,4 +1,7 @@
-"""Golden prompts: what only the right weights answer."""
+"""Golden prompts: the proof that the loaded weights are the right ones.
+
+A manifest names prompts and the tokens that only its own weights answer. A worker asks them after every load.
+"""
 
 import asyncio
 import logging
@@ -11,38 +14,68 @@ log = logging.getLogger(__name__)
 
 
 class NotProven(Exception):
-    """The engine does not answer as these weights must."""
+    """The engine does not answer a golden prompt as the manifest says; the message says where they differ."""
 
 
-async def prove(engine: Engine, manifest: Manifest, name: str) -> None:
-    """Asks every golden prompt, all at once; `name` is for the engine's requests. Raises NotProven, EngineDead."""
+async def prove(engine: Engine, manifest: Manifest, name: str) -> int:
+    """Asks all golden prompts at once and compares the answers token by token.
+
+    A prompt that is longer than the engine's context cannot be asked: it is left out, and the log says so.
+
+    Args:
+        engine: An engine that has loaded the version and runs nothing else.
+        manifest: The version that the engine should have loaded.
+        name: Prefix of the ids that the engine's requests get.
+
+    Returns:
+        The number of golden prompts that were answered right; 0 when the version has none.
+
+    Raises:
+        NotProven: An answer differs, or the engine refused a prompt.
+        EngineDead: The engine died meanwhile.
+    """
+    version = f"{manifest.model}@{manifest.version}"
     if not manifest.golden:
-        log.warning("%s@%s has no golden prompts: nothing proves this load", manifest.model, manifest.version)
-    asked = (_greedy(engine, golden, f"{name}-golden-{index}") for index, golden in enumerate(manifest.golden))
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for index, (answered, golden) in enumerate(zip(answers, manifest.golden, strict=True)):
-        if isinstance(answered, BaseException):
-            raise _failed(index, answered)
-        if answered != golden.expected_token_ids:
-            raise NotProven(f"golden prompt {index}: {_difference(answered, golden.expected_token_ids)}")
+        log.warning("%s has no golden prompts: nothing proves that it was loaded right", version)
+        return 0
+    room = engine.info.context_tokens
+    asked = {index: golden for index, golden in enumerate(manifest.golden) if _tokens(golden) <= room}
+    answers = await asyncio.gather(
+        *(_answer(engine, golden, f"{name}-golden-{index}") for index, golden in asked.items()), return_exceptions=True
+    )
+    for (index, golden), answer in zip(asked.items(), answers, strict=True):
+        _compare(index, golden, answer)
+    left_out = len(manifest.golden) - len(asked)
+    note = f"; {left_out} left out, longer than this engine's context of {room} tokens" if left_out else ""
+    log.info("golden prompts proved: %d of %d for %s%s", len(asked), len(manifest.golden), version, note)
+    return len(asked)
 
 
-def _failed(index: int, error: BaseException) -> BaseException:
-    if isinstance(error, EngineError) and not isinstance(error, EngineDead):
-        return NotProven(f"golden prompt {index} was refused: {error}")
-    return error
+def _tokens(golden: Golden) -> int:
+    return len(golden.prompt_token_ids) + len(golden.expected_token_ids)
 
 
-async def _greedy(engine: Engine, golden: Golden, name: str) -> tuple[int, ...]:
+def _compare(index: int, golden: Golden, answer: tuple[int, ...] | BaseException) -> None:
+    """Raises NotProven, or what the engine raised when that says nothing about the weights."""
+    if isinstance(answer, EngineError) and not isinstance(answer, EngineDead):
+        raise NotProven(f"golden prompt {index} was refused: {answer}")
+    if isinstance(answer, BaseException):
+        raise answer
+    if answer != golden.expected_token_ids:
+        raise NotProven(f"golden prompt {index}: {_difference(answer, golden.expected_token_ids)}")
+
+
+async def _answer(engine: Engine, golden: Golden, name: str) -> tuple[int, ...]:
+    """The engine's greedy answer, as token ids."""
     sampling = Sampling(max_tokens=len(golden.expected_token_ids), temperature=0.0)
     request = EngineRequest(name, TokenPrompt(golden.prompt_token_ids), sampling)
     async with aclosing(engine.generate(request)) as events:
         return tuple([token async for event in events if isinstance(event, Delta) for token in event.token_ids])
 
 
-def _difference(answered: tuple[int, ...], expected: tuple[int, ...]) -> str:
-    same = next((i for i, (a, b) in enumerate(zip(answered, expected, strict=False)) if a != b), len(answered))
+def _difference(answer: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    same = next((i for i, (a, b) in enumerate(zip(answer, expected, strict=False)) if a != b), len(answer))
     if same >= len(expected):
-        return f"{len(answered)} tokens, expected {len(expected)}"
-    said = answered[same] if same < len(answered) else "missing"
-    return f"token {same} is {said}, expected {expected[same]}"
+        return f"{len(answer)} tokens, expected {len(expected)}"
+    found = answer[same] if same < len(answer) else "missing"
+    return f"token {same} is {found}, expected {expected[same]}"

@@ -14,7 +14,14 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
 class Metrics:
-    def __init__(self, registry: CollectorRegistry, load: Callable[[], EngineLoad], *more: Collector) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        load: Callable[[], EngineLoad],
+        *more: Collector,
+        golden_proved: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """golden_proved: how many golden prompts the loaded weights have answered right; None before the proof."""
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
         self.deliveries = Counter("tidegate_worker_deliveries", "Deliveries that ended", ["outcome"], registry=None)
@@ -24,7 +31,7 @@ class Metrics:
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
         self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")
         counted = (self.requests, self.deliveries, self.swaps, self.gap)
-        self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load), *more)
+        self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load, golden_proved), *more)
         for collector in self._collectors:
             registry.register(collector)
 
@@ -39,8 +46,8 @@ def _seconds(name: str, text: str) -> Histogram:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, load: Callable[[], EngineLoad]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], EngineLoad], golden_proved: Callable[[], int | None]) -> None:
+        self._load, self._golden_proved = load, golden_proved
 
     def collect(self) -> Iterator[Metric]:
         load = self._load()
@@ -49,3 +56,6 @@ class _EngineCollector(Collector):
         yield GaugeMetricFamily("tidegate_worker_kv_tokens_used", "Tokens in the KV cache", load.kv_tokens_used)
         yield CounterMetricFamily("tidegate_worker_steps", "Steps of the engine", load.steps)
         yield CounterMetricFamily("tidegate_worker_tokens_generated", "Tokens generated", load.generated_tokens)
+        if (proved := self._golden_proved()) is not None:
+            text = "Golden prompts that the loaded weights have answered right"
+            yield GaugeMetricFamily("tidegate_worker_golden_prompts_proved", text, proved)

@@ -27,4 +27,8 @@ class WorkerSettings(ProcessSettings, StoreSettings):
     spare_versions: int = Field(1, ge=0, description="versions that stay in cache_dir though nobody uses them")
     stage_limit_s: float = Field(600.0, gt=0, description="a version that takes longer to be staged is not delivered")
     delivery_finish_s: float = Field(60.0, ge=0, description="time that running requests get before weights change")
-    swap_limit_s: float = Field(300.0, gt=0, description="an engine that takes longer to replace its weights is lost")
+    swap_limit_s: float = Field(
+        300.0,
+        gt=0,
+        description="an engine that takes longer to replace its weights, or to answer its golden prompts, is given up",
+    )

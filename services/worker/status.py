@@ -38,6 +38,8 @@ class Status:
         self.identity = identity
         self.state = State.LOADING
         self.info: EngineInfo | None = None
+        # Golden prompts that the loaded weights have answered right; None until the first proof.
+        self.golden_proved: int | None = None
         self.requests = 0
         self.delivery: Report | None = None
         self._sealed = False

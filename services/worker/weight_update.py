@@ -9,16 +9,16 @@ then commit; or put the old weights back, prove those, and go on serving
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.manifests import WrongManifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
+from services.worker.engine.bounded import bounded
 from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed, unfit
 from services.worker.golden import NotProven, prove
 from services.worker.metrics import Metrics
@@ -176,11 +176,12 @@ class WeightUpdates:
         """Raises SwapFailed, NotProven, EngineDead."""
         self._tell(order, phase)
         began = self._clock.monotonic()
-        await self._bounded(self._engine.swap(model), "replace its weights")
+        await bounded(self._engine.swap(model), "replace its weights", self._limits.swap_s)
         self._metrics.swaps.observe(self._clock.monotonic() - began)
         if phase is Phase.SWAPPING:
             self._tell(order, Phase.PROVING)
-        await self._bounded(prove(self._engine, model.manifest, order.delivery_id), "answer its golden prompts")
+        proof = prove(self._engine, model.manifest, order.delivery_id)
+        self._status.golden_proved = await bounded(proof, "answer its golden prompts", self._limits.swap_s)
 
     async def _put_back(self, order: UpdateOrder, old: Model) -> None:
         """Raises EngineDead when even the old weights do not work any more."""
@@ -188,19 +189,6 @@ class WeightUpdates:
             await self._load(order, old, Phase.RESTORING)
         except (SwapFailed, NotProven) as error:
             raise EngineDead(f"the old weights could not be put back: {error}") from error
-
-    async def _bounded(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        """Does not wait for work that ignores its cancellation: an engine process may hang. Raises EngineDead."""
-        task = asyncio.create_task(work)
-        try:
-            done, _ = await asyncio.wait({task}, timeout=self._limits.swap_s)
-        finally:
-            task.cancel()
-        if not done:
-            raise EngineDead(f"the engine did not {what} within {self._limits.swap_s:g} s")
-        if task.cancelled():
-            raise EngineDead(f"the engine did not {what}: it cancelled the work")
-        task.result()
 
     def _reopen(self) -> None:
         self._status.loaded(self._engine.info)

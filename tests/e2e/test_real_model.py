@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, BadRequestError
 
-from tests.support.cluster import REPOSITORY, RunningCluster
+from tests.support.cluster import REPOSITORY, RunningCluster, tidegate
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -40,6 +40,11 @@ def test_the_clients_of_the_readme(real: RunningCluster, example: str) -> None:
     command = [sys.executable, "-c", example]
     shown = subprocess.run(command, cwd=REPOSITORY, env=real.environment, capture_output=True, text=True, timeout=120)
     assert "Paris" in shown.stdout, shown.stdout + shown.stderr
+
+
+def test_its_worker_has_proved_its_golden_prompts_at_its_first_start(real: RunningCluster) -> None:
+    (worker,) = json.loads(tidegate(real.folder, "workers", "list", "--json").stdout)
+    assert worker["golden_prompts_proved"] >= 3
 
 
 async def test_answers_have_all_that_clients_ask_for(real: RunningCluster) -> None:

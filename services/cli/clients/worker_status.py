@@ -28,6 +28,7 @@ class Worker(BaseModel):
     kv_tokens: int
     kv_tokens_reserved: int
     waiting: int
+    golden_prompts_proved: int | None
     heartbeat_age_ms: int
 
     @classmethod
@@ -47,6 +48,9 @@ class Worker(BaseModel):
             kv_tokens=heartbeat.capacity.kv_tokens,
             kv_tokens_reserved=status.kv_tokens_reserved,
             waiting=heartbeat.load.waiting,
+            golden_prompts_proved=(
+                heartbeat.golden_prompts_proved if heartbeat.HasField("golden_prompts_proved") else None
+            ),
             heartbeat_age_ms=status.heartbeat_age_ms,
         )
 

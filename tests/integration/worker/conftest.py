@@ -14,7 +14,6 @@ from services.worker.app import WorkerApp
 from services.worker.engine.simulated.engine import SimulatedEngine
 from services.worker.engine.simulated.faults import Faults
 from services.worker.settings import WorkerSettings
-from services.worker.status import State
 from tests.integration.worker.router import Router, running_router
 from tests.integration.worker.store import publish
 from tests.support.signing import KEY
@@ -81,8 +80,8 @@ async def start_worker(
 
 @pytest.fixture
 async def worker(start_worker: StartWorker, store: ObjectStore) -> WorkerApp:
-    """One that is ready."""
+    """One that is ready, and that its router knows."""
     await publish(store)
     worker = await start_worker()
-    await wait_until(lambda: worker.status.state is State.READY, description="the worker is ready")
+    await wait_until(lambda: worker.ready() is None, description="the worker is ready")
     return worker

@@ -23,6 +23,7 @@ def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576) -> Worker:
         kv_tokens=kv_tokens,
         kv_tokens_reserved=262_144,
         waiting=1000,
+        golden_prompts_proved=3,
         heartbeat_age_ms=1234,
     )
 

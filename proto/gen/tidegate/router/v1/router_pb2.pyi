@@ -1151,6 +1151,7 @@ class Heartbeat(_message.Message):
     STAGED_VERSIONS_FIELD_NUMBER: _builtins.int
     DELIVERY_FIELD_NUMBER: _builtins.int
     LOADED_ADAPTERS_FIELD_NUMBER: _builtins.int
+    GOLDEN_PROMPTS_PROVED_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -1159,6 +1160,10 @@ class Heartbeat(_message.Message):
     model_version: _builtins.str
     context_tokens: _builtins.int
     pid: _builtins.int
+    golden_prompts_proved: _builtins.int
+    """Golden prompts that the loaded weights have answered as their manifest says. Unset while nothing is proved yet;
+    0 when the version has none.
+    """
     @_builtins.property
     def adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1194,12 +1199,15 @@ class Heartbeat(_message.Message):
         staged_versions: _abc.Iterable[_builtins.str] | None = ...,
         delivery: Global___Delivery | None = ...,
         loaded_adapters: _abc.Iterable[_builtins.str] | None = ...,
+        golden_prompts_proved: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "delivery", b"delivery", "load", b"load"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "load", b"load", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__golden_prompts_proved: _TypeAlias = _typing.Literal["golden_prompts_proved"]  # noqa: Y015
+    _WhichOneofArgType__golden_prompts_proved: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__golden_prompts_proved) -> _WhichOneofReturnType__golden_prompts_proved | None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
