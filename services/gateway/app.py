@@ -28,7 +28,7 @@ from services.gateway.http.routes.batches import BatchRoutes
 from services.gateway.http.routes.chat_completions import ChatCompletionRoutes
 from services.gateway.http.routes.cluster import ClusterRoutes
 from services.gateway.http.routes.completions import CompletionRoutes
-from services.gateway.http.routes.console import ConsoleFiles
+from services.gateway.http.routes.console import ConsoleRoutes
 from services.gateway.http.routes.embeddings import EmbeddingRoutes
 from services.gateway.http.routes.files import FileRoutes
 from services.gateway.http.routes.health import HealthRoutes
@@ -152,7 +152,7 @@ class GatewayApp:
         self._batches = self._batch_service(asking, answers)
         resuming = Resuming(self._cluster, self._secret(), self._resume_log, lambda: self.router.catalog)
         cached = self._cached(answers)
-        console = ConsoleFiles()
+        console = ConsoleRoutes()
         told = OpenInference(version("tidegate"), asking.catalog, self.ready)
         routes = self._rest_routes(asking, cached, resuming, told, console)
         rest = rest_api(each.router() for each in routes)
@@ -187,7 +187,7 @@ class GatewayApp:
         cached: CachedGenerations,
         resuming: Resuming,
         told: OpenInference,
-        console: ConsoleFiles,
+        console: ConsoleRoutes,
     ) -> list[Routes]:
         """All routes of the REST API, in the order in which the OpenAPI document lists them."""
         settings, clock, administration = self._settings, self._clock, self.accounting.administration

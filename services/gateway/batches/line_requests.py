@@ -9,14 +9,13 @@ from services.gateway.domain.account import Caller
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.generation_stream import Generations
 from services.gateway.openai import validation
-from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder
-from services.gateway.openai.gathering import gather
+from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder, collect
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.response_events import ResponseDocument
-from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.responses_events import ResponseDocument
+from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.classes import ServiceClass
 
-Still = Callable[[str], Awaitable[Caller]]
+CurrentRights = Callable[[str], Awaitable[Caller]]
 """From the id of a key to what it may do now."""
 
 
@@ -27,7 +26,7 @@ class BatchRequester:
 
 
 class LineRequests:
-    def __init__(self, asking: RequestBuilder, answers: Generations, still: Still) -> None:
+    def __init__(self, asking: RequestBuilder, answers: Generations, still: CurrentRights) -> None:
         self._asking, self._answers, self._still = asking, answers, still
 
     async def ask(self, batch: Batch, body: dict[str, Any], request_id: str) -> dict[str, Any]:
@@ -36,7 +35,7 @@ class LineRequests:
         generation, whole = self._prepare(batch.endpoint, body, asker)
         with self._answers.open(generation) as answer:
             await answer.begin()
-            return await gather(answer, whole)
+            return await collect(answer, whole)
 
     async def _caller(self, batch: Batch) -> Caller:
         """Whoever made the batch, with the limits and the budget that their key has now, in this class alone."""

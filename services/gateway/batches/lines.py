@@ -1,7 +1,9 @@
 """The lines of a batch: requests as they were uploaded, results as they are handed back."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -109,3 +111,31 @@ def _read(raw: bytes, endpoint: Endpoint, seen: set[str]) -> _Line:
         raise InvalidRequest("Answers of a batch are not streamed.", param="body.stream", code="invalid_value")
     seen.add(line.custom_id)
     return line
+
+
+@dataclass(frozen=True, slots=True)
+class BatchInput:
+    """With `problems` there are no lines to work on."""
+
+    path: Path
+    lines: list[Line]
+    problems: list[Problem]
+
+    @classmethod
+    async def fetch(cls, pieces: AsyncIterator[bytes], path: Path, endpoint: Endpoint) -> "BatchInput":
+        """Raises OSError, and what reading the pieces raises."""
+        with path.open("wb") as file:
+            async for piece in pieces:
+                await asyncio.to_thread(file.write, piece)
+        return cls(path, *await asyncio.to_thread(_read_file, path, endpoint))
+
+    def body(self, line: Line) -> dict[str, Any]:
+        """Raises OSError."""
+        with self.path.open("rb") as file:
+            file.seek(line.at)
+            return body_of(file.read(line.size))
+
+
+def _read_file(path: Path, endpoint: Endpoint) -> tuple[list[Line], list[Problem]]:
+    with path.open("rb") as file:
+        return read_lines(file, endpoint)

@@ -15,9 +15,8 @@ from random import Random
 from typing import Any
 
 from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
-from services.gateway.batches.input import Input
 from services.gateway.batches.line_requests import LineRequests
-from services.gateway.batches.lines import Line, Result, answered, refused
+from services.gateway.batches.lines import BatchInput, Line, Result, answered, refused
 from services.gateway.batches.store import TRIES, BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.shared.clock import Clock
@@ -95,14 +94,14 @@ class BatchRun:
             await self._work(todo, deque(line for line in todo.lines if line.index not in done))
             await self._finish(folder)
 
-    async def _input(self, path: Path) -> Input:
+    async def _input(self, path: Path) -> BatchInput:
         batch = self._batch
         try:
             pieces = await self._files.content(batch.tenant, batch.input_file_id)
         except NotFound as error:
             gone = Problem(code="file_not_found", message=error.message, param="input_file_id")
-            return Input(path, [], [gone])
-        return await Input.fetch(pieces, path, batch.endpoint)
+            return BatchInput(path, [], [gone])
+        return await BatchInput.fetch(pieces, path, batch.endpoint)
 
     async def _fail(self, problems: list[Problem]) -> None:
         await self._enter("failed", problems=tuple(problems))
@@ -110,7 +109,7 @@ class BatchRun:
 
     # ---- the work
 
-    async def _work(self, asked: Input, todo: deque[Line]) -> None:
+    async def _work(self, asked: BatchInput, todo: deque[Line]) -> None:
         """Until all is done, the batch is cancelled, or its time is up."""
         workers = [asyncio.create_task(self._drain(asked, todo), name="batch") for _ in range(self._concurrency)]
         try:
@@ -131,7 +130,7 @@ class BatchRun:
             return "cancelled"
         return "expired" if self._clock.wall() >= self._batch.expires else None
 
-    async def _drain(self, asked: Input, todo: deque[Line]) -> None:
+    async def _drain(self, asked: BatchInput, todo: deque[Line]) -> None:
         while todo:
             line = todo.popleft()
             result = await self._answer(line, asked.body(line))

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from services.gateway.batches.line_requests import LineRequests, Still
+from services.gateway.batches.line_requests import CurrentRights, LineRequests
 from services.gateway.batches.run import BatchRun
 from services.gateway.batches.runner import BatchRunner
 from services.gateway.batches.store import BatchStore, Stored
@@ -22,7 +22,7 @@ class BatchService:
         store: ObjectStore,
         asking: RequestBuilder,
         answers: Generations,
-        still: Still,
+        still: CurrentRights,
         *,
         concurrency: int,
         clock: Clock,

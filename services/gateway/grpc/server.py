@@ -1,14 +1,19 @@
 """The public gRPC port: inference, the Open Inference Protocol, standard health, reflection."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.gateway.grpc.call import Calls
-from services.gateway.grpc.decoding import Decoding
 from services.gateway.grpc.open_inference import SERVICE as OPEN_INFERENCE
 from services.gateway.grpc.open_inference import OpenInferenceService
 from services.gateway.grpc.service import InferenceService
 from services.shared import rpc
+from services.shared.errors import InvalidRequest
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 from tidegate.openinference.v2 import open_inference_pb2_grpc
 
@@ -32,7 +37,9 @@ class InferenceServer:
         ]
         self._drain_s = drain_s
         self._server = rpc.server(
-            max_message_bytes=max_message_bytes, extra=limits, interceptors=[Decoding(calls, (NAME, OPEN_INFERENCE))]
+            max_message_bytes=max_message_bytes,
+            extra=limits,
+            interceptors=[DecodingInterceptor(calls, (NAME, OPEN_INFERENCE))],
         )
         self._health = health.aio.HealthServicer()
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, self._server)
@@ -57,3 +64,34 @@ class InferenceServer:
         """Lets open calls finish, at most drain_s seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._drain_s)
+
+
+class DecodingInterceptor(grpc.aio.ServerInterceptor):
+    """services: full names of those whose requests are decoded here."""
+
+    def __init__(self, calls: Calls, services: tuple[str, ...]) -> None:
+        self._calls, self._services = calls, services
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(details)
+        if handler is None or str(details.method).split("/")[1] not in self._services:
+            return handler
+        kind = "unary_stream" if handler.response_streaming else "unary_unary"
+        serve = self._serve(handler.request_deserializer, getattr(handler, kind))
+        return handler._replace(request_deserializer=None, **{kind: serve})
+
+    def _serve(self, decode: Callable[[bytes], Any], answer: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+        async def serve(body: bytes, context: Any) -> Any:
+            try:
+                message = decode(body)
+            except DecodeError:
+                return await self._refuse(context)
+            return await answer(message, context)
+
+        return serve
+
+    async def _refuse(self, context: Any) -> None:
+        async with self._calls.open(context):
+            raise InvalidRequest("The request's bytes are not a message of this method.", code="invalid_message")

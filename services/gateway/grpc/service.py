@@ -8,7 +8,7 @@ import orjson
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
-from services.gateway.grpc import messages, requests
+from services.gateway.grpc import request_documents, response_messages
 from services.gateway.grpc.call import Call, Calls
 from services.gateway.openai.limit_headers import limit_headers
 from services.gateway.openai.request_builder import RequestBuilder, identified
@@ -37,21 +37,23 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Chat(self, request: inference_pb2.ChatRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
-            generation = self._asking.chat(requests.chat(request), call, context.time_remaining())
+            generation = self._asking.chat(request_documents.chat(request), call, context.time_remaining())
             kept = self._kept(request, generation)
-            await self._answer(call, generation, inference_pb2.ChatResponse, messages.chat_choices, kept)
+            await self._answer(call, generation, inference_pb2.ChatResponse, response_messages.chat_choices, kept)
 
     async def Complete(self, request: inference_pb2.CompleteRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         async with self._calls.open(context) as call:
-            generation = self._asking.completion(requests.completion(request), call, context.time_remaining())
+            generation = self._asking.completion(request_documents.completion(request), call, context.time_remaining())
             kept = self._kept(request, generation)
-            await self._answer(call, generation, inference_pb2.CompleteResponse, messages.complete_choices, kept)
+            await self._answer(
+                call, generation, inference_pb2.CompleteResponse, response_messages.complete_choices, kept
+            )
 
     async def Embed(  # noqa: N802
         self, request: inference_pb2.EmbedRequest, context: Any
     ) -> inference_pb2.EmbedResponse:
         async with self._calls.open(context) as call:
-            self._asking.embed(requests.embedding(request), call)
+            self._asking.embed(request_documents.embedding(request), call)
         return inference_pb2.EmbedResponse()
 
     async def Tokenize(  # noqa: N802
@@ -59,7 +61,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     ) -> inference_pb2.TokenizeResponse:
         answer = inference_pb2.TokenizeResponse()
         async with self._calls.open(context) as call:
-            model, token_ids = await self._asking.tokenize(requests.tokenizing(request), call)
+            model, token_ids = await self._asking.tokenize(request_documents.tokenizing(request), call)
             answer = inference_pb2.TokenizeResponse(token_ids=token_ids, context_tokens=model.context_tokens)
             await call.greet()
         return answer
@@ -70,7 +72,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         answer = inference_pb2.DetokenizeResponse()
         async with self._calls.open(context) as call:
             answer = inference_pb2.DetokenizeResponse(
-                text=await self._asking.detokenize(requests.detokenizing(request), call)
+                text=await self._asking.detokenize(request_documents.detokenizing(request), call)
             )
             await call.greet()
         return answer
@@ -89,11 +91,11 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             await call.greet()
         return inference_pb2.ListModelsResponse(models=models)
 
-    def _kept(self, request: requests.Generating, generation: Generation) -> Resumption | None:
+    def _kept(self, request: request_documents.Generating, generation: Generation) -> Resumption | None:
         """Raises InvalidRequest for an event id that is none of this request's."""
         if not (request.resumable or request.last_event_id):
             return None
-        name = orjson.dumps([generation.caller.tenant, requests.digest(request).hex()])
+        name = orjson.dumps([generation.caller.tenant, request_documents.digest(request).hex()])
         return self._resuming.open(generation, name, request.last_event_id)
 
     async def _answer(
@@ -115,7 +117,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             finally:
                 if trail:
                     trail.end()
-            await self._write(call, kind(usage=messages.usage(answer.usage), **head))
+            await self._write(call, kind(usage=response_messages.usage(answer.usage), **head))
 
     async def _write(self, call: Call, message: Message) -> None:
         """Raises ClientLeft when nothing was read for the stall time-out."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.token_stream import TokenStream
 from services.gateway.openai import logprobs
-from services.gateway.openai.finish import FINISH_REASONS, usage
-from services.gateway.openai.sse import header_fields
+from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, usage
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -94,3 +94,16 @@ class CompletionDocument(_Choices):
             for index, choice in enumerate(self._choices)
         ]
         return {**header_fields(head, "text_completion"), "choices": choices, "usage": usage(used)}
+
+
+async def collect(answer: TokenStream, whole: DocumentBuilder) -> dict[str, Any]:
+    """Reads an answer that has begun to its end. Raises TidegateError."""
+
+    def add(deltas: list[worker_pb2.Delta]) -> bool:
+        whole.add(deltas)
+        return True
+
+    answer.deliver_to(add)
+    while deltas := await answer.read():
+        add(deltas)
+    return whole.document(GenerationHeader.of(answer), answer.usage)

@@ -9,9 +9,9 @@ from services.gateway.domain.catalog import Catalog, Model
 from services.gateway.domain.cost import estimate
 from services.gateway.domain.generation import Generation, Prompt
 from services.gateway.domain.prompt_blocks import block_hashes
-from services.gateway.openai.chat import ChatCompletionRequest
-from services.gateway.openai.completions import CompletionRequest
-from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.chat_request import ChatCompletionRequest
+from services.gateway.openai.completion_request import CompletionRequest
+from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.errors import ContextLengthExceeded
 from tidegate.worker.v1 import worker_pb2
 

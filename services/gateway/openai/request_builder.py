@@ -8,17 +8,17 @@ from services.gateway.domain.catalog import Catalog, Model
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.secrets import CacheSalt
 from services.gateway.openai import validation
-from services.gateway.openai.chat import ChatCompletionRequest
-from services.gateway.openai.completions import CompletionRequest
-from services.gateway.openai.embeddings import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.chat_request import ChatCompletionRequest
+from services.gateway.openai.completion_request import CompletionRequest
+from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
 from services.gateway.openai.generation_builder import (
     RequestOrigin,
     chat_generation,
     completion_generation,
     response_generation,
 )
-from services.gateway.openai.responses import ResponsesRequest
-from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
+from services.gateway.openai.responses_request import ResponsesRequest
+from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
 from services.shared.clock import Clock
 from services.shared.errors import StoreUnavailable, Unauthenticated

@@ -17,7 +17,7 @@ from services.gateway.openai.fields import (
     TokenId,
     Tokens,
 )
-from services.gateway.openai.structure import StructuredOutputs, structure_into
+from services.gateway.openai.structured_output import StructuredOutputs, set_structured_output
 from tidegate.worker.v1 import worker_pb2
 
 ServiceTier = Literal["auto", "default", "flex", "priority"]
@@ -97,5 +97,5 @@ class SamplingRequest(Request):
             logit_bias={int(token): bias for token, bias in (self.logit_bias or {}).items()},
         )
         if self.structured_outputs:
-            structure_into(sampling, self.structured_outputs)
+            set_structured_output(sampling, self.structured_outputs)
         return sampling

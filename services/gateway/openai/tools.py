@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from services.gateway.openai.fields import Name, Request, Text
-from services.gateway.openai.structure import Schema
+from services.gateway.openai.structured_output import Schema
 
 MAX_TOOLS = 128
 

@@ -13,10 +13,9 @@ from services.gateway.domain.generation import Generation
 from services.gateway.generation.event_stream import EventStream, GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.http.connection.client import Client, Headers
-from services.gateway.openai.documents import DocumentBuilder
-from services.gateway.openai.gathering import gather
+from services.gateway.openai.completion_events import comment
+from services.gateway.openai.documents import DocumentBuilder, collect
 from services.gateway.openai.limit_headers import limit_headers
-from services.gateway.openai.sse import comment
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.resume.resumable_stream import ResumableStream, StreamRecorder
 from services.gateway.resume.resuming import Resumption
@@ -129,7 +128,7 @@ class GenerationResponse(Response):
             await stream.begin()
         finally:
             _note_headers(stream, client)
-        body = orjson.dumps(await gather(stream, self._format.document(self._generation.sampling.n)))
+        body = orjson.dumps(await collect(stream, self._format.document(self._generation.sampling.n)))
         await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await client.send(body, more=False)
 

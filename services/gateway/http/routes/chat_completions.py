@@ -10,10 +10,10 @@ from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
-from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai.chat_request import ChatCompletionRequest
+from services.gateway.openai.completion_events import ChatStream
 from services.gateway.openai.documents import ChatDocument
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.sse import ChatStream
 
 FORMAT = ResponseFormat(ChatStream, ChatDocument)
 EXAMPLE: dict[str, Any] = {

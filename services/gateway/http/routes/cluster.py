@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.console import document
-from services.gateway.console.traffic import traffic
+from services.gateway.console import cluster_document
+from services.gateway.console.cluster_document import traffic
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.metrics import Metrics
 from services.gateway.upstream.control_client import ClusterStatus
@@ -26,7 +26,7 @@ class ClusterRoutes:
     def __init__(self, gateway_id: str, source: Source, metrics: Metrics, clock: Clock) -> None:
         self._gateway_id, self._source, self._metrics, self._clock = gateway_id, source, metrics, clock
         self._since = clock.wall()
-        self._latest = Latest(self._document, clock)
+        self._latest = CachedDocument(self._document, clock)
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
@@ -39,12 +39,12 @@ class ClusterRoutes:
         return JSONResponse(await self._latest.get(), headers={"cache-control": "no-store"})
 
     async def _document(self) -> dict[str, Any]:
-        pools = document.pools(await self._source.standing())
+        pools = cluster_document.pools(await self._source.standing())
         gateway = {"id": self._gateway_id, "since": self._since, **traffic(self._metrics)}
         return {"object": "cluster", "at": self._clock.wall(), "pools": pools, "gateway": gateway}
 
 
-class Latest:
+class CachedDocument:
     """An answer that is asked for once at a time and kept for KEPT_S, failures included."""
 
     def __init__(self, ask: Callable[[], Awaitable[dict[str, Any]]], clock: Clock) -> None:

@@ -10,10 +10,10 @@ from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
-from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.completion_events import CompletionStream
+from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.documents import CompletionDocument
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.sse import CompletionStream
 
 FORMAT = ResponseFormat(CompletionStream, CompletionDocument)
 EXAMPLE: dict[str, Any] = {"model": "chat", "prompt": "The tide comes in", "max_tokens": 32, "temperature": 0}

@@ -62,7 +62,7 @@ class File:
         return Response(self.body, headers=headers, media_type=self.media_type)
 
 
-class ConsoleFiles:
+class ConsoleRoutes:
     """All of them, read once: what is asked for is looked up among their names, so no path leads anywhere else."""
 
     def __init__(self, folder: Path = STATIC) -> None:

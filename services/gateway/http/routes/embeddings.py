@@ -8,7 +8,7 @@ from starlette.responses import Response
 from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.routes.rest_router import RestRouter
-from services.gateway.openai.embeddings import EmbeddingsRequest
+from services.gateway.openai.embeddings_request import EmbeddingsRequest
 from services.gateway.openai.request_builder import RequestBuilder
 
 EXAMPLE: dict[str, Any] = {"model": "chat", "input": ["high tide", "low tide"]}

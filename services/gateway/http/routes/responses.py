@@ -12,8 +12,8 @@ from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.openai import validation
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.response_events import ResponseDocument, ResponseStream
-from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
+from services.gateway.openai.responses_request import ResponsesRequest
 
 EXAMPLE: dict[str, Any] = {"model": "chat", "instructions": "Be brief.", "input": "What is a neap tide?"}
 

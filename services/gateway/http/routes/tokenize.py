@@ -9,7 +9,7 @@ from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.tokens import DetokenizeRequest, TokenizeRequest
+from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 
 TOKENIZE_EXAMPLE: dict[str, Any] = {
     "model": "chat",

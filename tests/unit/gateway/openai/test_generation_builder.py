@@ -7,7 +7,7 @@ from services.gateway.domain.catalog import Catalog
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.prompt_blocks import BLOCK_BYTES
 from services.gateway.openai import validation
-from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.generation_builder import RequestOrigin, chat_generation
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded, UnknownModel

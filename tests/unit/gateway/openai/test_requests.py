@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from services.gateway.openai import validation
-from services.gateway.openai.chat import ChatCompletionRequest
-from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.chat_request import ChatCompletionRequest
+from services.gateway.openai.completion_request import CompletionRequest
 from services.shared.errors import InvalidRequest
 
 USER = {"role": "user", "content": "hi"}

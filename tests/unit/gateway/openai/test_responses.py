@@ -7,8 +7,8 @@ import pytest
 
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import validation
-from services.gateway.openai.response_events import ResponseDocument, ResponseStream
-from services.gateway.openai.responses import ResponsesRequest
+from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
+from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.errors import InvalidRequest, QueueFull
 from tidegate.worker.v1 import worker_pb2
 

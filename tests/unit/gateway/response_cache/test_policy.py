@@ -6,8 +6,8 @@ from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog
 from services.gateway.domain.generation import Generation
 from services.gateway.openai import validation
-from services.gateway.openai.chat import ChatCompletionRequest
-from services.gateway.openai.completions import CompletionRequest
+from services.gateway.openai.chat_request import ChatCompletionRequest
+from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generation
 from services.gateway.response_cache.policy import CacheDirective, cache_key, deterministic, served_version
 from services.shared.errors import InvalidRequest

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from services.gateway.generation.event_stream import GenerationHeader
-from services.gateway.openai.sse import ChatStream
+from services.gateway.openai.completion_events import ChatStream
 from services.gateway.resume.event_ids import EventIds
 from services.gateway.resume.resumable_stream import Event, ResumableStream, StreamRecorder
 from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restore

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.http.routes.cluster import KEPT_S, Latest
+from services.gateway.http.routes.cluster import KEPT_S, CachedDocument
 from services.shared.errors import StoreUnavailable
 from tests.support.clock import ManualClock
 
@@ -23,7 +23,7 @@ class Question:
 
 async def test_however_many_look_on_it_is_asked_once_a_second() -> None:
     clock, question = ManualClock(), Question()
-    latest = Latest(question, clock)
+    latest = CachedDocument(question, clock)
     assert await asyncio.gather(*(latest.get() for _ in range(50))) == [{"number": 1}] * 50
     await clock.advance(KEPT_S - 0.01)
     assert await latest.get() == {"number": 1}
@@ -33,7 +33,7 @@ async def test_however_many_look_on_it_is_asked_once_a_second() -> None:
 
 async def test_a_failure_is_told_to_all_who_wait_and_is_kept_no_longer() -> None:
     clock, question = ManualClock(), Question()
-    latest, question.fails = Latest(question, clock), True
+    latest, question.fails = CachedDocument(question, clock), True
     told = await asyncio.gather(*(latest.get() for _ in range(50)), return_exceptions=True)
     assert [type(error) for error in told] == [StoreUnavailable] * 50
     assert question.asked == 1

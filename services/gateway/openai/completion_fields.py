@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from services.gateway.generation.event_stream import GenerationHeader
 from tidegate.worker.v1 import worker_pb2
 
 FINISH_REASONS: dict[int, str | None] = {
@@ -23,4 +24,21 @@ def usage(used: worker_pb2.Usage) -> dict[str, Any]:
             "reasoning_tokens": used.reasoning_tokens,
             "accepted_prediction_tokens": used.accepted_draft_tokens,
         },
+    }
+
+
+def header_fields(header: GenerationHeader, kind: str) -> dict[str, Any]:
+    """Returns a header as OpenAI shows it. The fingerprint is short, because every event repeats it.
+
+    Args:
+        header: of the generation.
+        kind: the value of `object`.
+    """
+    return {
+        "id": header.id,
+        "object": kind,
+        "created": header.created,
+        "model": header.model,
+        "service_tier": header.service_tier,
+        "system_fingerprint": f"fp_{header.version[:12]}",
     }

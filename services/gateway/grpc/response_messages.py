@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from services.gateway.openai.finish import FINISH_REASONS
+from services.gateway.openai.completion_fields import FINISH_REASONS
 from tidegate.inference.v1 import inference_pb2
 from tidegate.worker.v1 import worker_pb2
 

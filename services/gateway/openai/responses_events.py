@@ -7,7 +7,7 @@ import orjson
 
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
-from services.gateway.openai.response_output import (
+from services.gateway.openai.responses_output import (
     Call,
     Change,
     Closed,

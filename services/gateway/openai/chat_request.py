@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from services.gateway.openai.fields import NotStored, Tokens
 from services.gateway.openai.messages import Messages, check_tool_calls
 from services.gateway.openai.sampling import SamplingRequest
-from services.gateway.openai.structure import ResponseFormat, format_into
+from services.gateway.openai.structured_output import ResponseFormat, set_response_format
 from services.gateway.openai.tools import Choice, NamedTool, ToolChoice, Tools, check_choice, narrow
 from tidegate.worker.v1 import worker_pb2
 
@@ -46,7 +46,7 @@ class ChatCompletionRequest(SamplingRequest):
         if self.logprobs:
             sampling.top_logprobs = self.top_logprobs or 0
         if self.response_format:
-            format_into(sampling, self.response_format)
+            set_response_format(sampling, self.response_format)
         return sampling
 
     def worker_prompt(self) -> worker_pb2.ChatPrompt:

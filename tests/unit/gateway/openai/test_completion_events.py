@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 from services.gateway.generation.event_stream import GenerationHeader
-from services.gateway.openai.sse import ChatStream, CompletionStream
+from services.gateway.openai.completion_events import ChatStream, CompletionStream
 from tidegate.worker.v1 import worker_pb2
 
 HEAD = GenerationHeader("chatcmpl-1", 1_700_000_000, '"@" model', "flex", "v1")

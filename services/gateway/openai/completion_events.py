@@ -12,7 +12,7 @@ import orjson
 
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
-from services.gateway.openai.finish import FINISH_REASONS, usage
+from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, usage
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
 
@@ -26,23 +26,6 @@ def event(document: Any) -> bytes:
 def comment(text: str) -> bytes:
     """What clients skip, and what keeps a connection from looking dead."""
     return f": {text}\n\n".encode()
-
-
-def header_fields(header: GenerationHeader, kind: str) -> dict[str, Any]:
-    """Returns a header as OpenAI shows it. The fingerprint is short, because every event repeats it.
-
-    Args:
-        header: of the generation.
-        kind: the value of `object`.
-    """
-    return {
-        "id": header.id,
-        "object": kind,
-        "created": header.created,
-        "model": header.model,
-        "service_tier": header.service_tier,
-        "system_fingerprint": f"fp_{header.version[:12]}",
-    }
 
 
 class _Events:

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from services.gateway.openai import response_input, validation
-from services.gateway.openai.chat import ChatCompletionRequest
+from services.gateway.openai import responses_input, validation
+from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.fields import Identifier, Metadata, ModelName, Name, NotStored, Request, Text, Tokens
-from services.gateway.openai.response_input import Input
+from services.gateway.openai.responses_input import Input
 from services.gateway.openai.sampling import ServiceTier
-from services.gateway.openai.structure import Schema
+from services.gateway.openai.structured_output import Schema
 from services.gateway.openai.tools import MAX_TOOLS
 
 LOGPROBS = "message.output_text.logprobs"
@@ -105,7 +105,7 @@ class ResponsesRequest(Request):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        response_input.check_calls(self.input)
+        responses_input.check_calls(self.input)
         names = [tool.name for tool in self.tools or ()]
         if len(set(names)) < len(names):
             raise ValueError("tools: function names must differ")
@@ -123,7 +123,7 @@ class ResponsesRequest(Request):
         """Through the one validator of chats as well. Raises InvalidRequest."""
         document = {
             "model": self.model,
-            "messages": response_input.messages(self.instructions, self.input),
+            "messages": responses_input.messages(self.instructions, self.input),
             "stream": bool(self.stream),
             "max_completion_tokens": self.max_output_tokens,
             "temperature": self.temperature,

@@ -146,7 +146,7 @@ class StructuredOutputs(Request):
         return self
 
 
-def structure_into(sampling: worker_pb2.Sampling, wanted: StructuredOutputs) -> None:
+def set_structured_output(sampling: worker_pb2.Sampling, wanted: StructuredOutputs) -> None:
     if wanted.json_ is not None:
         sampling.json_schema = orjson.dumps(wanted.json_).decode()
     elif wanted.regex is not None:
@@ -159,7 +159,9 @@ def structure_into(sampling: worker_pb2.Sampling, wanted: StructuredOutputs) -> 
         sampling.json_object = True
 
 
-def format_into(sampling: worker_pb2.Sampling, wanted: TextFormat | JsonObjectFormat | JsonSchemaFormat) -> None:
+def set_response_format(
+    sampling: worker_pb2.Sampling, wanted: TextFormat | JsonObjectFormat | JsonSchemaFormat
+) -> None:
     if isinstance(wanted, JsonSchemaFormat):
         sampling.json_schema = orjson.dumps(wanted.json_schema.schema_).decode()
     elif isinstance(wanted, JsonObjectFormat):
