@@ -1,0 +1,38 @@
+"""Lesson 4: a tenant that sends too much delays only itself.
+
+Within a class, tenants take turns (fair queueing, services/router/lua). A tenant with twenty waiting requests gets one
+slot, then the other tenant gets one, and so on. The quiet tenant's single request waits for one turn, not for twenty.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+
+from tests.fundamentals.keys import new_key
+from tests.fundamentals.observer import Observer
+from tests.support.cluster import RunningCluster
+
+pytestmark = pytest.mark.cluster
+
+
+async def test_a_quiet_tenant_waits_one_turn_beside_a_noisy_one(
+    simulated: RunningCluster, openai: AsyncOpenAI, observer: Observer, busy_slots: list["asyncio.Task[Any]"]
+) -> None:
+    keys = {tenant: new_key(simulated, tenant) for tenant in ("noisy", "quiet")}
+    served: list[str] = []
+
+    async def ask(tenant: str) -> None:
+        client = openai.with_options(api_key=keys[tenant])
+        await client.completions.create(model="tide", prompt="When is high water?", max_tokens=1)
+        served.append(tenant)
+
+    waiting = [asyncio.create_task(ask("noisy")) for _ in range(20)]
+    await observer.wait_until_queued(20)
+    waiting.append(asyncio.create_task(ask("quiet")))
+    await observer.wait_until_queued(21)
+
+    busy_slots[0].cancel()
+    await asyncio.gather(*waiting)
+    assert served.index("quiet") <= 1
