@@ -3,7 +3,7 @@
 UP ?=
 PYTEST ?=
 # Two processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
-PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder
+PARALLEL = -n 2
 DRILLS ?=
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=

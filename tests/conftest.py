@@ -6,6 +6,7 @@ Hypothesis prints how to replay a failure, and a slow example is no failure.
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,16 +39,15 @@ pools:
 """
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process of pytest-xdist: groups and sorts the tests.
-
-    `tryfirst`: before pytest-xdist reads the groups. The random order is made earlier still, in a wrapper.
-    """
+    """In a process of pytest-xdist: sorts the tests, after pytest-randomly has shuffled them."""
     if hasattr(config, "workerinput"):
         schedule.sort(items)
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(schedule.group_of(item)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return schedule.scheduler(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

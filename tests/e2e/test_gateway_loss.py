@@ -13,8 +13,8 @@ import pytest
 
 from loadtests.redis_server import free_port
 from services.local.data_folder import DataFolder
-from tests.robustness.arena import Arena, arena
-from tests.robustness.leftovers import leftovers
+from tests.robustness.cluster_under_test import ClusterUnderTest, cluster_under_test
+from tests.robustness.leak_checker import leaks
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -69,36 +69,36 @@ async def events(client: httpx.AsyncClient, seen: Seen, **headers: str) -> Async
 
 
 @pytest.fixture
-def two_gateways(tmp_path: Path) -> Iterator[Arena]:
+def two_gateways(tmp_path: Path) -> Iterator[ClusterUnderTest]:
     """On one machine, so with one ledger."""
-    with arena(tmp_path, CONFIG) as built:
+    with cluster_under_test(tmp_path, CONFIG) as cluster:
         grpc, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        built.crew.copy(OTHER, "gateway", grpc, {"TIDEGATE_LISTEN": grpc, "TIDEGATE_HTTP_LISTEN": http})
-        built.view.http[OTHER] = http
-        yield built
+        cluster.injector.add(OTHER, "gateway", grpc, {"TIDEGATE_LISTEN": grpc, "TIDEGATE_HTTP_LISTEN": http})
+        cluster.view.http[OTHER] = http
+        yield cluster
 
 
-def client_of(built: Arena, gateway: str) -> httpx.AsyncClient:
-    key = {"authorization": f"Bearer {built.view.cluster.key}"}
-    return httpx.AsyncClient(base_url=f"http://{built.view.http[gateway]}", headers=key, timeout=30)
+def client_of(cluster: ClusterUnderTest, gateway: str) -> httpx.AsyncClient:
+    key = {"authorization": f"Bearer {cluster.view.cluster.key}"}
+    return httpx.AsyncClient(base_url=f"http://{cluster.view.http[gateway]}", headers=key, timeout=30)
 
 
-async def test_a_stream_goes_on_at_another_gateway(two_gateways: Arena) -> None:
-    built, view = two_gateways, two_gateways.view
+async def test_a_stream_goes_on_at_another_gateway(two_gateways: ClusterUnderTest) -> None:
+    cluster, view = two_gateways, two_gateways.view
 
     async def both_are_ready() -> bool:
         return len(await view.ready(["gateway", OTHER])) == 2
 
     await wait_until(both_are_ready, description="both gateways are ready", timeout=60)
-    async with client_of(built, "gateway") as first, client_of(built, OTHER) as second:
+    async with client_of(cluster, "gateway") as first, client_of(cluster, OTHER) as second:
         right = Seen()
         async for _ in events(second, right):
             pass
         before = Seen()
         with pytest.raises(httpx.TransportError):
-            await read_until_killed(built, first, before)
+            await read_until_killed(cluster, first, before)
         assert not before.done
-        assert await leftovers(view, patience_s=1.0) == set()
+        assert await leaks(view, timeout_s=1.0) == set()
         after = Seen()
         async for _ in events(second, after, **KEYED, **{"last-event-id": before.last_id}):
             pass
@@ -107,18 +107,18 @@ async def test_a_stream_goes_on_at_another_gateway(two_gateways: Arena) -> None:
     assert after.done
     for counted in ("prompt_tokens", "completion_tokens"):
         assert after.chunks[-1]["usage"][counted] == right.chunks[-1]["usage"][counted]
-    await wait_until(lambda: len(rows(built)) == 3, description="every accepted request has a row", timeout=60)
+    await wait_until(lambda: len(rows(cluster)) == 3, description="every accepted request has a row", timeout=60)
     had = len([chunk for chunk in before.chunks if chunk["choices"][0]["delta"].get("content")])
-    assert sorted(rows(built)) == [("completed", TOKENS - had), ("completed", TOKENS), ("lost", 0)]
+    assert sorted(rows(cluster)) == [("completed", TOKENS - had), ("completed", TOKENS), ("lost", 0)]
 
 
-async def read_until_killed(built: Arena, client: httpx.AsyncClient, seen: Seen) -> None:
+async def read_until_killed(cluster: ClusterUnderTest, client: httpx.AsyncClient, seen: Seen) -> None:
     async for _ in events(client, seen, **KEYED):
         if len(seen.chunks) == TOKENS // 2:
-            await asyncio.to_thread(built.crew.kill, "gateway")
+            await asyncio.to_thread(cluster.injector.kill, "gateway")
 
 
-def rows(built: Arena) -> list[tuple[str, int]]:
-    database = DataFolder(built.view.cluster.folder / ".tidegate").gateway / "gateway.sqlite3"
+def rows(cluster: ClusterUnderTest) -> list[tuple[str, int]]:
+    database = DataFolder(cluster.view.cluster.folder / ".tidegate").gateway / "gateway.sqlite3"
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         return connection.execute("SELECT outcome, completion_tokens FROM ledger").fetchall()

@@ -13,7 +13,7 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI
 
 from tests.support.cluster import RunningCluster, tidegate
-from tests.support.plain import nobody
+from tests.support.plain_http import no_certificates
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2 as pb
 from tidegate.inference.v1.inference_pb2_grpc import InferenceServiceStub
@@ -33,7 +33,7 @@ async def openai(simulated: RunningCluster) -> AsyncIterator[AsyncOpenAI]:
 async def gauge(cluster: RunningCluster, name: str) -> float:
     """Sum over the labels of one of the router's gauges."""
     router = next(process for process in cluster.record.processes if process.name.startswith("router"))
-    async with httpx.AsyncClient(verify=nobody()) as http:
+    async with httpx.AsyncClient(verify=no_certificates()) as http:
         lines = (await http.get(f"http://{router.http_address}/metrics")).text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
@@ -143,7 +143,7 @@ BAD = [
     (b"", 400, None),
     (b"{not json", 400, None),
     (b"[]", 400, None),
-    ({"model": "nobody", "messages": QUESTION}, 404, "NOT_FOUND"),
+    ({"model": "no_certificates", "messages": QUESTION}, 404, "NOT_FOUND"),
     ({"model": "tide", "messages": QUESTION, "max_tokens": 0}, 400, "INVALID_ARGUMENT"),
     ({"model": "tide", "messages": []}, 400, "INVALID_ARGUMENT"),
     ({"model": "tide", "messages": QUESTION, "temperature": 3}, 400, "INVALID_ARGUMENT"),
@@ -156,7 +156,7 @@ async def test_bad_input_is_refused_alike(
 ) -> None:
     headers = {"authorization": f"Bearer {simulated.key}", "content-type": "application/json"}
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    async with httpx.AsyncClient(verify=nobody()) as http:
+    async with httpx.AsyncClient(verify=no_certificates()) as http:
         answer = await http.post(f"{simulated.rest}/chat/completions", content=content, headers=headers)
     assert answer.status_code == status
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}

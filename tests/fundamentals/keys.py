@@ -1,12 +1,14 @@
-"""Tenants and their API keys, made on the command line."""
+"""Tenants and their API keys, made through the admin API. `tidegate keys` does the same on the command line."""
 
-from tests.support.cluster import RunningCluster, tidegate
+import httpx
+
+from tests.support.cluster import RunningCluster
 
 
 def new_key(cluster: RunningCluster, tenant: str) -> str:
     """Makes the tenant, unless there is one of that name, and returns a fresh key of it."""
-    tenant_made = tidegate(cluster.folder, "keys", "tenant", tenant)
-    assert tenant_made.returncode == 0, tenant_made.stderr
-    key_made = tidegate(cluster.folder, "keys", "create", "lesson", "--tenant", tenant)
-    assert key_made.returncode == 0, key_made.stderr
-    return key_made.stdout.strip()
+    admin = {"authorization": f"Bearer {cluster.variables['TIDEGATE_ADMIN_KEY']}"}
+    with httpx.Client(base_url=f"{cluster.rest}/admin/", headers=admin, timeout=30) as http:
+        http.post("tenants", json={"name": tenant}).raise_for_status()
+        key_made = http.post("keys", json={"name": "lesson", "tenant": tenant}).raise_for_status()
+    return str(key_made.json()["key"])

@@ -1,9 +1,9 @@
 """Lesson 1: a request gets an answer.
 
 The client speaks OpenAI's API. The gateway checks the key and the body (services/gateway/http and openai), asks a
-router for a slot (services/router), sends the request to the worker that the router named (services/gateway/generation),
-and answers with the worker's tokens. gRPC clients take the same way behind their own interface (services/gateway/grpc),
-so both get the same words.
+router for a slot (services/router), sends the request to the worker that the router named
+(services/gateway/generation), and answers with the worker's tokens. gRPC clients take the same way behind their own
+interface (services/gateway/grpc), so both get the same words.
 """
 
 import grpc

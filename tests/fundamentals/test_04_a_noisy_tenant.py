@@ -17,10 +17,14 @@ from tests.support.cluster import RunningCluster
 pytestmark = pytest.mark.cluster
 
 
+@pytest.fixture
+def keys(simulated: RunningCluster) -> dict[str, str]:
+    return {tenant: new_key(simulated, tenant) for tenant in ("noisy", "quiet")}
+
+
 async def test_a_quiet_tenant_waits_one_turn_beside_a_noisy_one(
-    simulated: RunningCluster, openai: AsyncOpenAI, observer: Observer, busy_slots: list["asyncio.Task[Any]"]
+    keys: dict[str, str], openai: AsyncOpenAI, observer: Observer, busy_slots: list["asyncio.Task[Any]"]
 ) -> None:
-    keys = {tenant: new_key(simulated, tenant) for tenant in ("noisy", "quiet")}
     served: list[str] = []
 
     async def ask(tenant: str) -> None:

@@ -28,13 +28,16 @@ async def test_the_ledger_has_one_row_for_each_request(simulated: RunningCluster
         *(client.completions.create(model="tide", prompt=f"Tide {n}?", max_tokens=5 + n) for n in range(REQUESTS))
     )
 
-    def usage() -> dict[str, int]:
-        report = tidegate(simulated.folder, "usage", "--tenant", TENANT, "--json")
+    async def usage() -> dict[str, int]:
+        report = await asyncio.to_thread(tidegate, simulated.folder, "usage", "--tenant", TENANT, "--json")
         assert report.returncode == 0, report.stderr
         return dict(json.loads(report.stdout)["total"])
 
-    await wait_until(lambda: usage()["requests"] >= REQUESTS, description="all rows are written", every=0.2)
-    total = usage()
+    async def all_written() -> bool:
+        return (await usage())["requests"] >= REQUESTS
+
+    await wait_until(all_written, description="all rows are written", timeout=60)
+    total = await usage()
     assert total["requests"] == REQUESTS
     usages = [answer.usage for answer in answers if answer.usage]
     assert total["prompt_tokens"] == sum(usage.prompt_tokens for usage in usages)

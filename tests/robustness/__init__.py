@@ -1,5 +1,6 @@
-"""What must hold while things break: traffic, faults, and a verdict on every request. See README.md.
+"""Fault injection: a whole cluster under load, faults, and a check of every single response. README.md says more.
 
-arena.py is a whole cluster whose processes crew.py runs, traffic.py asks, answer.py says what came back and whether it
-is right, leftovers.py what was not cleaned up. Each folder is a scenario: its faults, drill, verdict and command.
+cluster_under_test.py starts a cluster whose processes fault_injector.py kills and starts. workload.py sends requests
+and keeps what comes back. invariant_checker.py says what is wrong, and leak_checker.py what was not cleaned up. Each
+folder is a scenario with its faults, its drill (one run) and its command.
 """

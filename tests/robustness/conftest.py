@@ -1,22 +1,23 @@
-"""What the short drills share."""
+"""Clusters that the short drills share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.robustness.accounted import Accounted, accounted
-from tests.robustness.arena import Arena, arena
+from tests.robustness import cluster_with_database as with_database
+from tests.robustness.cluster_under_test import ClusterUnderTest, cluster_under_test
+from tests.robustness.cluster_with_database import ClusterWithDatabase
 from tests.robustness.router.drill import CONFIG, OPTIONS
 
 
 @pytest.fixture(scope="session")
-def with_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounted]:
-    with accounted(tmp_path_factory.mktemp("accounted")) as there:
-        yield there
+def cluster_with_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterWithDatabase]:
+    with with_database.cluster_with_database(tmp_path_factory.mktemp("with-database")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
-def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
-    """With several routers."""
-    with arena(tmp_path_factory.mktemp("replicated"), CONFIG, *OPTIONS) as built:
-        yield built
+def replicated_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    """A cluster with several routers."""
+    with cluster_under_test(tmp_path_factory.mktemp("replicated"), CONFIG, *OPTIONS) as cluster:
+        yield cluster

@@ -1,4 +1,4 @@
-"""The processes of a running cluster, killed and started again at once: no supervisor's patience stands in between."""
+"""The fault injector: kills, stops and starts the processes of a running cluster, without a supervisor's delays."""
 
 import os
 import signal
@@ -23,8 +23,8 @@ _START_SECONDS = 60.0
 
 
 @dataclass(slots=True)
-class Member:
-    """How a process is run, and the one that runs now."""
+class ManagedProcess:
+    """How a process is run, and the one that runs now. child: set where the injector started it."""
 
     argv: list[str]
     environment: dict[str, str]
@@ -32,97 +32,104 @@ class Member:
     log: Path
     address: str
     pid: int | None = None
-    ours: subprocess.Popen[bytes] | None = None
+    child: subprocess.Popen[bytes] | None = None
 
 
 @dataclass(slots=True)
 class FaultInjector:
-    members: dict[str, Member] = field(default_factory=dict)
+    """processes: by name, as `tidegate status` names them."""
+
+    processes: dict[str, ManagedProcess] = field(default_factory=dict)
 
     def named(self, prefix: str) -> list[str]:
-        return sorted(name for name in self.members if name.startswith(prefix))
+        """The names that begin so, sorted."""
+        return sorted(name for name in self.processes if name.startswith(prefix))
 
     def kill(self, name: str) -> None:
-        member = self.members[name]
-        assert member.pid is not None
-        os.kill(member.pid, signal.SIGKILL)
-        if member.ours:
-            member.ours.wait()
-        _wait_for_end(member.pid, _END_SECONDS)
+        """`kill -9`. Returns when the process has ended."""
+        process = self.processes[name]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        if process.child:
+            process.child.wait()
+        _wait_for_end(process.pid, _END_SECONDS)
 
     def start(self, name: str) -> None:
-        member = self.members[name]
-        with member.log.open("ab") as log:
-            # A group of its own, as the supervisor gives it.
-            member.ours = subprocess.Popen(
-                member.argv,
-                env=member.environment,
-                cwd=member.folder,
+        """Starts a process again, the way it was started before. Does not wait until it serves."""
+        process = self.processes[name]
+        with process.log.open("ab") as log:
+            # A process group of its own, as under the supervisor.
+            process.child = subprocess.Popen(
+                process.argv,
+                env=process.environment,
+                cwd=process.folder,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )
-        member.pid = member.ours.pid
+        process.pid = process.child.pid
 
-    def copy(self, name: str, of: str, address: str, environment: dict[str, str]) -> None:
-        """One more process like another one, its environment changed."""
-        like = self.members[of]
-        log = like.log.with_name(f"{name}.log")
-        self.members[name] = Member(like.argv, like.environment | environment, like.folder, log, address)
+    def add(self, name: str, like: str, address: str, environment: dict[str, str]) -> None:
+        """Starts one more process like another one, with some variables of its environment changed."""
+        model = self.processes[like]
+        log = model.log.with_name(f"{name}.log")
+        self.processes[name] = ManagedProcess(model.argv, model.environment | environment, model.folder, log, address)
         self.start(name)
 
     def stop(self, name: str) -> None:
-        """SIGTERM; returns when it has left, and asserts that it did so well."""
-        member = self.members[name]
-        assert member.pid is not None
-        os.kill(member.pid, signal.SIGTERM)
-        if member.ours:
-            assert member.ours.wait(_LEAVE_SECONDS) == 0
+        """SIGTERM. Returns when the process has ended, and asserts that it ended without an error."""
+        process = self.processes[name]
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGTERM)
+        if process.child:
+            assert process.child.wait(_LEAVE_SECONDS) == 0
         else:
-            _wait_for_end(member.pid, _LEAVE_SECONDS)
+            _wait_for_end(process.pid, _LEAVE_SECONDS)
 
     def wait_until_up(self, names: list[str], *, at_least: int) -> list[str]:
-        """Those that serve."""
+        """Waits until `at_least` of these processes accept connections, and returns which ones do."""
         deadline = time.monotonic() + _START_SECONDS
-        while len(up := [name for name in names if _listens(self.members[name].address)]) < at_least:
+        while len(up := [name for name in names if _listens(self.processes[name].address)]) < at_least:
             assert time.monotonic() < deadline, f"fewer than {at_least} of {names} came up"
             time.sleep(0.05)
         return up
 
-    def leave(self) -> None:
-        """Those that it has started end in their own way, so that they leave no child behind."""
-        ours = [member.ours for member in self.members.values() if member.ours and member.ours.poll() is None]
-        for process in ours:
-            process.terminate()
-        for process in ours:
-            process.wait(_LEAVE_SECONDS)
+    def close(self) -> None:
+        """Stops the processes that the injector has started, in good order, so that none leaves a child behind."""
+        children = [
+            process.child for process in self.processes.values() if process.child and process.child.poll() is None
+        ]
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait(_LEAVE_SECONDS)
 
 
 @contextmanager
-def crew(cluster: RunningCluster) -> Iterator[FaultInjector]:
-    """Takes the cluster's processes over from its supervisor, which stands still meanwhile."""
+def fault_injector(cluster: RunningCluster) -> Iterator[FaultInjector]:
+    """Takes the cluster's processes over. Its supervisor is paused (SIGSTOP), so that it restarts none of them."""
     folder = DataFolder(cluster.folder / ".tidegate")
     record = cluster.record
-    mine = FaultInjector({process.name: _member(process, folder) for process in record.processes})
+    injector = FaultInjector({process.name: _managed(process, folder) for process in record.processes})
     os.kill(record.supervisor_pid, signal.SIGSTOP)
     try:
-        yield mine
+        yield injector
     finally:
-        mine.leave()
+        injector.close()
         os.kill(record.supervisor_pid, signal.SIGCONT)
 
 
-def _member(process: cluster_record.ProcessRecord, folder: DataFolder) -> Member:
+def _managed(process: cluster_record.ProcessRecord, folder: DataFolder) -> ManagedProcess:
     assert process.pid is not None
     running = psutil.Process(process.pid)
-    # Redis writes its address where its arguments were.
+    # Redis overwrites its arguments with its address.
     argv = [running.exe(), str(folder.redis / "redis.conf")] if process.name == "redis" else running.cmdline()
-    return Member(argv, running.environ(), running.cwd(), Path(process.log), process.address, process.pid)
+    return ManagedProcess(argv, running.environ(), running.cwd(), Path(process.log), process.address, process.pid)
 
 
 def _wait_for_end(pid: int, limit_s: float) -> None:
-    """A process that is a zombie of the resting supervisor holds no port any more."""
+    """A process that the paused supervisor has not reaped yet counts as ended: it holds no port any more."""
     deadline = time.monotonic() + limit_s
     try:
         process = psutil.Process(pid)

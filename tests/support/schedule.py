@@ -1,35 +1,82 @@
-"""How pytest-xdist shares the tests out: which tests stay together in one process, and which start first.
+"""How `make test` shares the tests out to two processes: which tests stay together, and which start first.
 
 A cluster or a model that is expensive to start is a session fixture. Two processes would each start their own, so all
-tests that use one such fixture form a group, and a group runs in one process. All other tests of a file form a group.
-Long groups start first; the short ones at the end keep both processes busy until the last minute. Within these rules
-the order stays random.
+tests that use one such fixture form a group, and a group runs in one process. The tests of any other file form a group
+too. Long groups start first; the short ones at the end keep both processes busy until the last minute. Within these
+rules the order stays random.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-SHARED = ("real", "simulated", "smollm2_folder", "cluster_with_database", "replicated_cluster")
-"""Session fixtures that are expensive, the most expensive first: a test that uses two of them counts for the first."""
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = {
+    "real": (
+        "tests/clients/test_foreign_clients.py",
+        "tests/clients/test_openai_python.py",
+        "tests/e2e/test_demo.py",
+        "tests/e2e/test_real_model.py",
+    ),
+    "simulated": (
+        "tests/clients/test_grpc_reflection.py",
+        "tests/deploy/test_prometheus.py",
+        "tests/e2e/test_accounts.py",
+        "tests/e2e/test_batches.py",
+        "tests/e2e/test_simulated_cluster.py",
+        "tests/fundamentals/",
+    ),
+    "smollm2_folder": (
+        "tests/contract/test_engine.py",
+        "tests/contract/test_resuming_parsers.py",
+        "tests/contract/test_steps.py",
+        "tests/integration/trainer/test_packaged.py",
+    ),
+    "cluster_with_database": ("tests/robustness/ledger/", "tests/robustness/tenants/"),
+    "replicated_cluster": ("tests/robustness/gateways/", "tests/robustness/router/"),
+}
+"""Expensive session fixtures, and the files or folders whose tests use them."""
 
 FETCHED = ("clients", "tools", "container_tools")
 """Fixtures that need a download (`prefetch.py`). Their tests come last in their group."""
 
 
-def group_of(item: pytest.Item) -> str:
-    """The name of the group: a shared fixture, or the test's own file."""
-    fixtures = _fixtures(item)
-    return next((name for name in SHARED if name in fixtures), item.nodeid.partition("::")[0])
+def group_of(nodeid: str) -> str:
+    """The group of a test: the name of a shared fixture, or the test's own file."""
+    file = nodeid.partition("::")[0]
+    return next((name for name, paths in GROUPS.items() if file.startswith(paths)), file)
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """Sorts in place: groups in the order of their rank, tests with downloads last in each group."""
+    """Sorts in place: long groups first, tests that need a download last in each group.
+
+    Raises:
+        pytest.UsageError: A test uses a shared fixture and is not in its group.
+    """
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        groups.setdefault(group_of(item), []).append(item)
+        group = group_of(item.nodeid)
+        if strangers := (_fixtures(item) & set(GROUPS)) - {group}:
+            raise pytest.UsageError(f"{item.nodeid} uses {strangers}: add its file to GROUPS in {__name__}")
+        groups.setdefault(group, []).append(item)
     ranked = sorted(groups.values(), key=_rank)
     items[:] = [item for group in ranked for item in sorted(group, key=_needs_download)]
+
+
+def scheduler(config: pytest.Config, log: Any) -> "LoadScopeScheduling":
+    """pytest-xdist's scheduler of groups, with the groups and the order of this module."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        # The documented way to choose groups. `--dist loadgroup` needs no code, but with pytest 9.2 it has no effect.
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return GroupScheduling(config, log)
 
 
 def _rank(group: Sequence[pytest.Item]) -> int:

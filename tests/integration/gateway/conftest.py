@@ -16,7 +16,7 @@ from services.gateway.app import GatewayApp
 from services.gateway.settings import GatewaySettings
 from services.shared import settings as shared_settings
 from tests.support.fakes import FakeRouter, FakeWorker
-from tests.support.plain import nobody
+from tests.support.plain_http import no_certificates
 from tests.support.wait import wait_until
 
 KEY = "inference-key-for-tests"
@@ -100,9 +100,9 @@ async def cluster(start: Started, worker: FakeWorker, router: FakeRouter) -> Asy
     base = f"http://{gateway.http_address}"
     async with (
         httpx.AsyncClient(
-            base_url=base, headers={"authorization": f"Bearer {KEY}"}, timeout=20, verify=nobody()
+            base_url=base, headers={"authorization": f"Bearer {KEY}"}, timeout=20, verify=no_certificates()
         ) as http,
-        DefaultAsyncHttpxClient(verify=nobody()) as under,
+        DefaultAsyncHttpxClient(verify=no_certificates()) as under,
         AsyncOpenAI(base_url=f"{base}/v1", api_key=KEY, max_retries=0, timeout=20, http_client=under) as openai,
         grpc.aio.insecure_channel(gateway.address) as channel,
     ):

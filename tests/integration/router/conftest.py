@@ -7,7 +7,7 @@ import redis
 from loadtests.redis_server import programs, running
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
-from tests.support import census
+from tests.support import key_leaks
 
 CONFIG = """
 pools:
@@ -30,7 +30,7 @@ def redis_client(redis_server: str) -> Iterator[redis.Redis]:
     client = redis.Redis.from_url(redis_server, decode_responses=True)
     client.flushall()
     yield client
-    assert census.unexpected(client) == set()
+    assert key_leaks.leaked_keys(client) == set()
     client.close()
 
 

@@ -1,1 +1,1 @@
-"""Clients that leave, that do not read, and that are too many: nobody else notices, and nothing is left of them."""
+"""Clients that leave, that do not read, or that send too much: nobody else notices, and nothing is left behind."""

@@ -1,72 +1,78 @@
-"""Clients that leave in the middle, streamed or not: their slots must be free within a second."""
+"""Clients that close the connection before their response is complete: their slots must be free within a second."""
 
 import asyncio
 from dataclasses import dataclass
 from random import Random
 
-from tests.robustness.arena import Arena
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question, chat
-from tests.robustness.times import Times
-from tests.robustness.traffic import Receiver, Sent, Traffic
+from tests.robustness.cluster_under_test import ClusterUnderTest
+from tests.robustness.latencies import Latencies
+from tests.robustness.leak_checker import leaks
+from tests.robustness.request import Request, chat
+from tests.robustness.workload import RequestLog, ResponseReceiver, Workload
 
 AT_ONCE = 50
-"""More than there are slots, so that some leave while they wait."""
+"""Clients in one round: more than there are slots, so some leave while they still wait in the queue."""
 LONGEST_STAY_S = 1.5
 FREE_WITHIN_S = 1.0
-PATIENCE_S = 10.0
+LEAK_TIMEOUT_S = 10.0
 TOKENS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class Departures:
-    """freed: from the last departure of a round until nothing of it is left anywhere."""
+    """The result of the drill.
+
+    Attributes:
+        begun: Clients that left after the first byte of their response.
+        freed: For each round, the time from the last departure until nothing of it was left anywhere.
+        wrong: Violations that no slow machine can explain.
+    """
 
     clients: int
     begun: int
-    freed: Times
-    left: list[str]
-    """What is wrong on any machine."""
+    freed: Latencies
+    wrong: list[str]
 
     @property
-    def complaints(self) -> list[str]:
-        return self.left + [
-            f"a slot was free after {took:.2f} s only" for took in self.freed.all_s if took > FREE_WITHIN_S
+    def violations(self) -> list[str]:
+        return self.wrong + [
+            f"it took {took:.2f} s until a slot was free" for took in self.freed.all_s if took > FREE_WITHIN_S
         ]
 
     def __str__(self) -> str:
         figures = f"{self.clients} clients left, {self.begun} of them after the first byte; slots were free after"
-        return f"{figures} {self.freed}; {len(self.complaints)} complaints" + "".join(
-            f"\n  {complaint}" for complaint in self.complaints
+        return f"{figures} {self.freed}; {len(self.violations)} violations" + "".join(
+            f"\n  {violation}" for violation in self.violations
         )
 
 
-async def departures(arena: Arena, *, clients: int, seed: int) -> Departures:
+async def departures(cluster: ClusterUnderTest, *, clients: int, seed: int) -> Departures:
+    """Runs rounds of clients that leave, until so many have left."""
     random = Random(seed)
-    traffic = Traffic(arena.view.target, random)
-    sent: list[Sent] = []
+    workload = Workload(cluster.view.target, random)
+    logs: list[RequestLog] = []
     freed: list[float] = []
-    left: list[str] = []
-    while len(sent) < clients:
-        sent += await asyncio.gather(
-            *(_stay_a_while(traffic, _question(random), random.uniform(0, LONGEST_STAY_S)) for _ in range(AT_ONCE))
+    wrong: list[str] = []
+    while len(logs) < clients:
+        logs += await asyncio.gather(
+            *(_stay_and_leave(workload, _request(random), random.uniform(0, LONGEST_STAY_S)) for _ in range(AT_ONCE))
         )
-        gone_s = traffic.now_s()
-        left += [f"left behind: {what}" for what in sorted(await leftovers(arena.view, PATIENCE_S))]
-        freed.append(traffic.now_s() - gone_s)
-    left += [f"{one.status}: {one.trouble}" for one in sent if one.status not in (0, 200)]
-    return Departures(len(sent), sum(bool(one.arrivals_s) for one in sent), Times.of(freed), left)
+        gone_s = workload.now_s()
+        wrong += [f"left behind: {leak}" for leak in sorted(await leaks(cluster.view, LEAK_TIMEOUT_S))]
+        freed.append(workload.now_s() - gone_s)
+    wrong += [f"{log.status}: {log.error}" for log in logs if log.status not in (0, 200)]
+    return Departures(len(logs), sum(bool(log.arrivals_s) for log in logs), Latencies.of(freed), wrong)
 
 
-def _question(random: Random) -> Question:
+def _request(random: Random) -> Request:
     text = f"Where does tide number {random.randrange(10_000)} go?"
     return chat(text, max_tokens=TOKENS, ignore_eos=True, stream=random.random() < 0.5)
 
 
-async def _stay_a_while(traffic: Traffic, question: Question, stay_s: float) -> Sent:
-    sent = Sent(question, traffic.now_s())
-    connection = await traffic.connection()
-    connection.send(traffic.target.post(question.path, question.document), Receiver(sent))
+async def _stay_and_leave(workload: Workload, request: Request, stay_s: float) -> RequestLog:
+    log = RequestLog(request, workload.now_s())
+    connection = await workload.connection()
+    connection.send(workload.target.post(request.path, request.document), ResponseReceiver(log))
     await asyncio.sleep(stay_s)
     connection.abort()
-    return sent
+    return log

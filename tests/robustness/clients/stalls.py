@@ -1,4 +1,4 @@
-"""Clients that ask for streams and do not read them: little memory for each, no harm to others, closed in time."""
+"""Clients that request a stream and do not read it: each costs little memory, delays nobody, and is closed in time."""
 
 import asyncio
 import socket
@@ -7,103 +7,104 @@ from random import Random
 
 import psutil
 
-from tests.robustness.arena import Arena
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question, chat
-from tests.robustness.times import Times
-from tests.robustness.traffic import Traffic
+from tests.robustness.cluster_under_test import ClusterUnderTest
+from tests.robustness.latencies import Latencies
+from tests.robustness.leak_checker import leaks
+from tests.robustness.request import Request, chat
+from tests.robustness.workload import Workload
 from tests.support.wait import wait_until
 
 KIB = 1024
 RECEIVE_BUFFER = 4 * KIB
 BOUND_KIB = 256
 CLOSED_AFTER_S = 30.0
-"""The gateway's own limit, counted from when its buffers are full."""
+"""The gateway's own limit, from the moment when its buffers are full."""
 FILLED_WITHIN_S = 25.0
 SLOWER_BY_S = 0.1
 READERS = 8
 CALM_S = 5.0
 OPEN = "tidegate_gateway_open_requests"
 
-# Answers that are many times what buffers hold, and cost the engine little: it does not stop for those who do not read.
 UNREAD = chat("Where do tides go?", max_tokens=7000, ignore_eos=True, stream=True)
+"""A response many times larger than all buffers. The engine does not wait for clients that do not read."""
 READ = chat("Where do tides come from?", max_tokens=50, ignore_eos=True, stream=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Stalls:
-    """kib: grown memory of the gateway for each. calm, stalled: gaps of those who read, before and meanwhile."""
+    """kib: gateway memory for each. calm, stalled: pauses of clients that read, before and during the stall."""
 
     clients: int
     kib: float
     closed_s: float
-    calm: Times
-    stalled: Times
-    complaints: list[str]
+    calm: Latencies
+    stalled: Latencies
+    violations: list[str]
 
     def __str__(self) -> str:
         figures = f"{self.clients} clients stalled, {self.kib:.0f} KiB each, all closed after {self.closed_s:.1f} s"
-        others = f"gaps of others before: {self.calm}, meanwhile: {self.stalled}"
-        return f"{figures}; {others}; {len(self.complaints)} complaints" + "".join(
-            f"\n  {complaint}" for complaint in self.complaints
+        others = f"pauses of other clients before: {self.calm}, meanwhile: {self.stalled}"
+        return f"{figures}; {others}; {len(self.violations)} violations" + "".join(
+            f"\n  {violation}" for violation in self.violations
         )
 
 
-async def stalls(arena: Arena, *, clients: int, seed: int) -> Stalls:
-    traffic = Traffic(arena.view.target, Random(seed))
-    calm = await _gaps(traffic, asyncio.create_task(asyncio.sleep(CALM_S)))
-    gateway = psutil.Process(arena.crew.members["gateway"].pid)
+async def stalls(cluster: ClusterUnderTest, *, clients: int, seed: int) -> Stalls:
+    """Opens streams that nobody reads, and measures until the gateway has closed them all."""
+    workload = Workload(cluster.view.target, Random(seed))
+    calm = await _gaps(workload, asyncio.create_task(asyncio.sleep(CALM_S)))
+    gateway = psutil.Process(cluster.injector.processes["gateway"].pid)
     before = gateway.memory_info().rss
-    began_s = traffic.now_s()
-    sockets = [await _stall(traffic, UNREAD) for _ in range(clients)]
-    watching = asyncio.create_task(_watch(arena, gateway))
-    # Until the buffers are full, all of them are streams like any other.
+    began_s = workload.now_s()
+    sockets = [await _stall(workload, UNREAD) for _ in range(clients)]
+    watching = asyncio.create_task(_watch(cluster, gateway))
+    # Until the buffers are full, these are streams like any other, and the engine is busy with them.
     await asyncio.sleep(FILLED_WITHIN_S)
-    stalled = await _gaps(traffic, watching)
-    closed_s = traffic.now_s() - began_s
-    for one in sockets:
-        one.close()
+    stalled = await _gaps(workload, watching)
+    closed_s = workload.now_s() - began_s
+    for unread in sockets:
+        unread.close()
     kib = (watching.result() - before) / clients / KIB
-    left = [f"left behind: {what}" for what in sorted(await leftovers(arena.view))]
-    return Stalls(clients, kib, closed_s, calm, stalled, left + _complaints(kib, closed_s, calm, stalled))
+    leaked = [f"left behind: {leak}" for leak in sorted(await leaks(cluster.view))]
+    return Stalls(clients, kib, closed_s, calm, stalled, leaked + _violations(kib, closed_s, calm, stalled))
 
 
-def _complaints(kib: float, closed_s: float, calm: Times, stalled: Times) -> list[str]:
+def _violations(kib: float, closed_s: float, calm: Latencies, stalled: Latencies) -> list[str]:
     return [
         *([f"{kib:.0f} KiB are more than {BOUND_KIB}"] if kib > BOUND_KIB else []),
-        *([f"closed after {closed_s:.1f} s only"] if closed_s > CLOSED_AFTER_S + FILLED_WITHIN_S else []),
-        *(["others were slower"] if stalled.at(0.99) > calm.at(0.99) + SLOWER_BY_S else []),
+        *([f"it took {closed_s:.1f} s until all were closed"] if closed_s > CLOSED_AFTER_S + FILLED_WITHIN_S else []),
+        *(["other clients were slower"] if stalled.percentile(0.99) > calm.percentile(0.99) + SLOWER_BY_S else []),
     ]
 
 
-async def _gaps(traffic: Traffic, meanwhile: asyncio.Task[object]) -> Times:
-    """Of those who read as they should."""
-    already = len(traffic.sent)
-    await traffic.always_open(lambda: READ, READERS, meanwhile)
-    sent = traffic.sent[already:]
-    assert all(one.done for one in sent), [one for one in sent if not one.done][:3]
-    return Times.of(one.gap_s for one in sent)
+async def _gaps(workload: Workload, meanwhile: asyncio.Task[object]) -> Latencies:
+    """The longest pause of each stream of clients that read."""
+    already = len(workload.log)
+    await workload.closed_loop(lambda: READ, READERS, meanwhile)
+    logs = workload.log[already:]
+    assert all(log.complete for log in logs), [log for log in logs if not log.complete][:3]
+    return Latencies.of(log.gap_s for log in logs)
 
 
-async def _stall(traffic: Traffic, question: Question) -> socket.socket:
-    """Asks, and never reads a byte."""
+async def _stall(workload: Workload, request: Request) -> socket.socket:
+    """Sends a request and never reads a byte."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     made.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(made, (traffic.target.host, traffic.target.port))
-    await loop.sock_sendall(made, traffic.target.post(question.path, question.document))
+    await loop.sock_connect(made, (workload.target.host, workload.target.port))
+    await loop.sock_sendall(made, workload.target.post(request.path, request.document))
     return made
 
 
-async def _watch(arena: Arena, gateway: psutil.Process) -> int:
-    """The most memory that the gateway held until it had closed them all."""
+async def _watch(cluster: ClusterUnderTest, gateway: psutil.Process) -> int:
+    """The most memory, in bytes, that the gateway had until all were closed."""
     most = 0
 
     async def closed() -> bool:
         nonlocal most
         most = max(most, gateway.memory_info().rss)
-        return await arena.view.metric("gateway", OPEN) <= READERS
+        return await cluster.view.metric("gateway", OPEN) <= READERS
 
-    await wait_until(closed, description="all who stall are closed", timeout=CLOSED_AFTER_S + 2 * FILLED_WITHIN_S)
+    await wait_until(closed, description="all stalled streams are closed", timeout=CLOSED_AFTER_S + 2 * FILLED_WITHIN_S)
     return most

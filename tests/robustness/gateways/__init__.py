@@ -1,1 +1,1 @@
-"""Gateways behind a load balancer leave and come back, one after another: no request fails, no stream breaks."""
+"""Gateways behind a load balancer are restarted one after another: no request fails, and no stream breaks."""

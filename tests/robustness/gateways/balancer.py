@@ -1,4 +1,4 @@
-"""Traefik in front of the gateways: asks each whether it is ready, and tries the next when one does not answer."""
+"""Traefik before the gateways: it asks each whether it is ready, and tries another one when one does not answer."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ import httpx
 import yaml
 
 from services.local.ports import Ports
-from tests.support.plain import nobody
+from tests.support.plain_http import no_certificates
 
 PROGRAM = "traefik"
 CHECK = {"path": "/readyz", "interval": "500ms", "timeout": "1s"}
@@ -19,28 +19,30 @@ ATTEMPTS = 3
 
 
 def found() -> str | None:
-    """The virtual environment's, or the machine's."""
+    """The path of Traefik: in this virtual environment or on PATH; None where there is none."""
     return shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
 
 
 class Balancer:
+    """A running Traefik. address: host:port for requests."""
+
     def __init__(self, address: str, api: str) -> None:
         self.address, self._api = address, api
 
     async def serving(self) -> set[str]:
-        """host:port of those that get requests."""
-        async with httpx.AsyncClient(timeout=1.0, verify=nobody()) as http:
+        """The gateways, as host:port, that get requests now."""
+        async with httpx.AsyncClient(timeout=1.0, verify=no_certificates()) as http:
             try:
-                answer = await http.get(f"http://{self._api}/api/http/services/gateways@file")
+                response = await http.get(f"http://{self._api}/api/http/services/gateways@file")
             except httpx.HTTPError:
                 return set()
-        status = answer.json().get("serverStatus", {}) if answer.status_code == 200 else {}
+        status = response.json().get("serverStatus", {}) if response.status_code == 200 else {}
         return {url.removeprefix("http://") for url, state in status.items() if state == "UP"}
 
 
 @contextmanager
 def balancer(folder: Path, gateways: list[str], ports: Ports) -> Iterator[Balancer]:
-    """gateways: host:port of their REST interfaces."""
+    """Starts Traefik, and stops it at the end. gateways: host:port of their REST interfaces."""
     if (program := found()) is None:
         raise FileNotFoundError(f"no {PROGRAM}: neither beside this Python nor on PATH")
     web, api = (f"127.0.0.1:{ports.free()}" for _ in range(2))

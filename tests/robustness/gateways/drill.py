@@ -1,4 +1,4 @@
-"""One run: requests through the load balancer while one gateway after another leaves and is started again."""
+"""One drill: requests go through the load balancer while one gateway after another is restarted."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from random import Random
 
 from loadtests.target import Target
 from services.local.ports import Ports
-from tests.robustness.arena import Arena
+from tests.robustness.cluster_under_test import ClusterUnderTest
 from tests.robustness.gateways.balancer import Balancer, balancer
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question, chat
-from tests.robustness.traffic import Traffic
-from tests.robustness.verdict import Run, Struck
+from tests.robustness.invariant_checker import InjectedFault, Run
+from tests.robustness.leak_checker import leaks
+from tests.robustness.request import Request, chat
+from tests.robustness.workload import Workload
 from tests.support.wait import wait_until
 
 CONFIG = """
@@ -27,63 +27,66 @@ GATEWAYS = ("gateway", SECOND)
 READY_S = 60.0
 GAP_S = 2.0
 LINGER_S = 1.5
-"""Longer than the balancer's interval."""
+"""How long a gateway that is told to leave still accepts requests: longer than the balancer's check interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    arena: Arena
+    """A cluster with two gateways behind a load balancer."""
+
+    cluster: ClusterUnderTest
     balancer: Balancer
 
     @property
     def target(self) -> Target:
-        return Target.of(f"http://{self.balancer.address}/v1", self.arena.view.cluster.key)
+        return Target.of(f"http://{self.balancer.address}/v1", self.cluster.view.cluster.key)
 
     async def restart(self, name: str) -> None:
-        await asyncio.to_thread(self.arena.crew.stop, name)
-        self.arena.crew.start(name)
+        """Stops a gateway with SIGTERM, starts it again, and waits until both serve."""
+        await asyncio.to_thread(self.cluster.injector.stop, name)
+        self.cluster.injector.start(name)
         await self.wait_until_all_serve()
 
     async def wait_until_all_serve(self) -> None:
-        """The balancer takes a gateway for well until it has looked: so they are asked themselves first."""
+        """Asks the gateways themselves first: the balancer takes a new gateway for ready until its first check."""
         names = list(GATEWAYS)
-        wanted = {self.arena.view.http[name] for name in names}
+        addresses = {self.cluster.view.http[name] for name in names}
 
         async def all_serve() -> bool:
-            return await self.arena.view.ready(names) == names and await self.balancer.serving() == wanted
+            return await self.cluster.view.ready(names) == names and await self.balancer.serving() == addresses
 
         await wait_until(all_serve, description="the balancer finds every gateway ready", timeout=READY_S)
 
 
 @contextmanager
-def balanced(built: Arena, folder: Path) -> Iterator[Balanced]:
-    """The cluster with a second gateway, and what stands before them."""
+def balanced(cluster: ClusterUnderTest, folder: Path) -> Iterator[Balanced]:
+    """Adds a second gateway to the cluster, and a load balancer before both."""
     with (
         Ports(Random()) as ports,
-        _second_gateway(built, folder, ports),
-        balancer(folder, [built.view.http[name] for name in GATEWAYS], ports) as before_them,
+        _second_gateway(cluster, folder, ports),
+        balancer(folder, [cluster.view.http[name] for name in GATEWAYS], ports) as started,
     ):
-        yield Balanced(built, before_them)
+        yield Balanced(cluster, started)
 
 
 @contextmanager
-def _second_gateway(built: Arena, folder: Path, ports: Ports) -> Iterator[None]:
+def _second_gateway(cluster: ClusterUnderTest, folder: Path, ports: Ports) -> Iterator[None]:
     grpc, http = (f"127.0.0.1:{ports.free()}" for _ in range(2))
     data = folder / SECOND
     data.mkdir()
-    told = {"TIDEGATE_LISTEN": grpc, "TIDEGATE_HTTP_LISTEN": http, "TIDEGATE_DATA_DIR": str(data)}
-    built.crew.members["gateway"].environment["TIDEGATE_LINGER_S"] = str(LINGER_S)
-    built.crew.copy(SECOND, "gateway", grpc, told)
-    built.view.http[SECOND] = http
+    environment = {"TIDEGATE_LISTEN": grpc, "TIDEGATE_HTTP_LISTEN": http, "TIDEGATE_DATA_DIR": str(data)}
+    cluster.injector.processes["gateway"].environment["TIDEGATE_LINGER_S"] = str(LINGER_S)
+    cluster.injector.add(SECOND, "gateway", grpc, environment)
+    cluster.view.http[SECOND] = http
     try:
         yield
     finally:
-        built.crew.stop(SECOND)
-        del built.crew.members[SECOND], built.view.http[SECOND]
+        cluster.injector.stop(SECOND)
+        del cluster.injector.processes[SECOND], cluster.view.http[SECOND]
 
 
-def questions() -> list[Question]:
-    """Streams of two seconds, and answers in one piece of different lengths."""
+def requests() -> list[Request]:
+    """Streams of up to two seconds, and whole responses of different lengths."""
     streamed = {"stream": True, "stream_options": {"include_usage": True}}
     shapes = [streamed, streamed, {}]
     return [
@@ -94,23 +97,24 @@ def questions() -> list[Question]:
 
 
 async def drill(balanced: Balanced, *, restarts: int, streams: int, seed: int) -> Run:
-    random, asked = Random(seed), questions()
-    # The one that the cluster came with was not told yet to linger.
+    """Restarts gateways in turn while `streams` requests are always open."""
+    random, choices = Random(seed), requests()
+    # The cluster's own gateway does not have the setting LINGER_S before its first restart.
     await balanced.restart(GATEWAYS[0])
-    traffic = Traffic(balanced.target, random)
+    workload = Workload(balanced.target, random)
     try:
-        right = await traffic.learn(asked)
-        striking = asyncio.create_task(_restart(balanced, traffic, random, restarts))
-        await traffic.always_open(lambda: random.choice(asked), streams, striking)
+        expected = await workload.expected_responses(choices)
+        injecting = asyncio.create_task(_restart(balanced, workload, random, restarts))
+        await workload.closed_loop(lambda: random.choice(choices), streams, injecting)
     finally:
-        traffic.close()
-    return Run(traffic.sent, right, striking.result(), 0, await leftovers(balanced.arena.view))
+        workload.close()
+    return Run(workload.log, expected, injecting.result(), 0, await leaks(balanced.cluster.view))
 
 
-async def _restart(balanced: Balanced, traffic: Traffic, random: Random, restarts: int) -> list[Struck]:
-    struck = []
+async def _restart(balanced: Balanced, workload: Workload, random: Random, restarts: int) -> list[InjectedFault]:
+    faults = []
     for name in islice(cycle(GATEWAYS), restarts):
         await asyncio.sleep(random.uniform(0.2, 1.0))
-        struck.append(Struck("restarted", name, traffic.now_s(), GAP_S))
+        faults.append(InjectedFault("restarted", name, workload.now_s(), GAP_S))
         await balanced.restart(name)
-    return struck
+    return faults

@@ -1,13 +1,13 @@
-"""A short drill. `python -m tests.robustness.gateways` runs the long one."""
+"""A short drill of gateway restarts. `python -m tests.robustness.gateways` runs long ones."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.robustness.arena import Arena
+from tests.robustness.cluster_under_test import ClusterUnderTest
 from tests.robustness.gateways.balancer import PROGRAM, found
 from tests.robustness.gateways.drill import balanced, drill
-from tests.robustness.verdict import judge
+from tests.robustness.invariant_checker import check
 
 SEED = 20261121
 
@@ -15,9 +15,11 @@ SEED = 20261121
 @pytest.mark.cluster
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(found() is None, reason=f"no {PROGRAM} on this machine")
-async def test_gateways_may_leave_one_after_another(replicated: Arena, tmp_path: Path) -> None:
-    with balanced(replicated, tmp_path) as two:
-        run = await drill(two, restarts=2, streams=16, seed=SEED)
-    verdict = judge(run)
-    assert verdict.requests > 0
-    assert not verdict.complaints, f"seed {SEED}: {verdict}"
+async def test_no_request_fails_when_gateways_restart_one_after_another(
+    replicated_cluster: ClusterUnderTest, tmp_path: Path
+) -> None:
+    with balanced(replicated_cluster, tmp_path) as gateways:
+        run = await drill(gateways, restarts=2, streams=16, seed=SEED)
+    report = check(run)
+    assert report.requests > 0
+    assert not report.violations, f"seed {SEED}: {report}"

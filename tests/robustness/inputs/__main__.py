@@ -1,21 +1,23 @@
-"""`python -m tests.robustness.inputs`: the long run, with figures."""
+"""`python -m tests.robustness.inputs`: many generated requests, valid and invalid, over REST and gRPC."""
 
 import asyncio
 import sys
 
-from tests.robustness.command import folder, parser, say
+from tests.robustness.command import folder, parser, print_line
 from tests.robustness.inputs.drill import CONFIG, drill
 from tests.support.cluster import running_cluster
 
 
 def main() -> None:
-    told = parser("tests.robustness.inputs", __doc__)
-    told.add_argument("--cases", type=int, default=10_000, help="half of them over REST, half over gRPC")
-    asked = told.parse_args()
-    with folder(keep=asked.keep) as made, running_cluster(made, CONFIG) as cluster:
-        verdict = asyncio.run(drill(cluster, asked.cases, asked.seed))
-    say(f"seed {asked.seed}: {verdict}")
-    sys.exit(1 if verdict.complaints else 0)
+    arguments = parser("tests.robustness.inputs", __doc__)
+    arguments.add_argument(
+        "--cases", type=int, default=10_000, help="generated requests, half over REST and half over gRPC"
+    )
+    options = arguments.parse_args()
+    with folder(keep=options.keep) as made, running_cluster(made, CONFIG) as cluster:
+        report = asyncio.run(drill(cluster, options.cases, options.seed))
+    print_line(f"seed {options.seed}: {report}")
+    sys.exit(1 if report.violations else 0)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from schemathesis.config import SanitizationConfig
 from schemathesis.generation import GenerationMode
 from schemathesis.transport.prepare import prepare_request
 
-from tests.robustness.inputs.drawing import draw
+from tests.robustness.inputs.examples import draw
 
 # What costs the cluster most is asked most.
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
@@ -69,16 +69,16 @@ def _with_model(schema: dict[str, Any], model: str) -> dict[str, Any]:
 def _case(drawn: Any) -> HttpCase | None:
     """None for what no HTTP client would put on the wire."""
     try:
-        told = prepare_request(drawn, None, config=SanitizationConfig(enabled=False), base_url=BASE)
-        headers = tuple((name, str(value)) for name, value in told.headers.items() if name not in OURS)
+        options = prepare_request(drawn, None, config=SanitizationConfig(enabled=False), base_url=BASE)
+        headers = tuple((name, str(value)) for name, value in options.headers.items() if name not in OURS)
         for text in (part for header in headers for part in header):
             text.encode("ascii")
     except (OSError, ValueError):
         return None
-    body = told.body or b""
-    target = (told.url or "").removeprefix(BASE)
+    body = options.body or b""
+    target = (options.url or "").removeprefix(BASE)
     sent = body if isinstance(body, bytes) else str(body).encode()
-    return HttpCase(str(told.method), target, headers, sent) if target.startswith("/") else None
+    return HttpCase(str(options.method), target, headers, sent) if target.startswith("/") else None
 
 
 def _damaged(cases: list[HttpCase], random: Random) -> list[HttpCase]:

@@ -1,4 +1,4 @@
-"""A short run. `python -m tests.robustness.inputs` makes the long ones."""
+"""A short drill of generated requests. `python -m tests.robustness.inputs` runs long ones."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ CASES = 300
 SEED = 20261121
 
 
-async def test_whatever_is_sent_is_answered_or_cleanly_refused(tmp_path: Path) -> None:
+async def test_generated_requests_get_a_response_or_a_clean_error(tmp_path: Path) -> None:
     with running_cluster(tmp_path, CONFIG) as cluster:
-        verdict = await drill(cluster, CASES, SEED)
-    assert verdict.cases == CASES
-    assert verdict.http[200] > CASES // 100
-    assert verdict.rpc["OK"] > CASES // 20
-    assert not verdict.complaints, f"seed {SEED}: {verdict}"
+        report = await drill(cluster, CASES, SEED)
+    assert report.cases == CASES
+    assert report.http[200] > CASES // 100
+    assert report.rpc["OK"] > CASES // 20
+    assert not report.violations, f"seed {SEED}: {report}"

@@ -1,1 +1,1 @@
-"""The ledger says of every accepted request what the client saw, whatever becomes of its database and its gateway."""
+"""The ledger has what the client saw of every accepted request, even when its database or its gateway fails."""

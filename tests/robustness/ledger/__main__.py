@@ -1,31 +1,31 @@
-"""`python -m tests.robustness.ledger`: PostgreSQL away under load, a gateway killed; then every row is judged."""
+"""`python -m tests.robustness.ledger`: PostgreSQL and a gateway fail under load, and then every row is checked."""
 
 import argparse
 import asyncio
 import sys
 
 from tests.robustness import command
-from tests.robustness.accounted import accounted
+from tests.robustness.cluster_with_database import cluster_with_database
 from tests.robustness.ledger.drill import drill
 from tests.robustness.ledger.faults import FROZEN, KILLED, STOPPED
-from tests.robustness.ledger.verdict import judge
+from tests.robustness.ledger.invariant_checker import check
 
 
 def parse() -> argparse.Namespace:
     parser = command.parser("tests.robustness.ledger", __doc__)
     parser.add_argument("--stop", type=float, default=120.0, help="seconds without a database, for each fault")
-    parser.add_argument("--rate", type=float, default=40.0, help="requests a second")
+    parser.add_argument("--rate", type=float, default=40.0, help="requests per second")
     return parser.parse_args()
 
 
 def main() -> None:
-    told, good = parse(), True
-    with command.folder(keep=told.keep) as folder, accounted(folder) as there:
+    options, good = parse(), True
+    with command.folder(keep=options.keep) as folder, cluster_with_database(folder) as cluster:
         for fault in (STOPPED, FROZEN, KILLED):
-            run = asyncio.run(drill(there, fault, hold_s=told.stop, per_second=told.rate, seed=told.seed))
-            verdict = judge(run)
-            command.say(f"{fault.name} for {told.stop:.0f} s, seed {told.seed}: {verdict}")
-            good = good and not verdict.complaints
+            run = asyncio.run(drill(cluster, fault, hold_s=options.stop, per_second=options.rate, seed=options.seed))
+            report = check(run)
+            command.print_line(f"{fault.name} for {options.stop:.0f} s, seed {options.seed}: {report}")
+            good = good and not report.violations
     sys.exit(0 if good else 1)
 
 

@@ -1,4 +1,4 @@
-"""One run: requests as they come, while the ledger's database is away; then a look at every row."""
+"""One drill: a steady workload while the ledger's database is away, and then all rows of the ledger."""
 
 import asyncio
 from itertools import count
@@ -7,72 +7,77 @@ from random import Random
 import psycopg
 from psycopg.rows import class_row
 
-from tests.robustness.accounted import Accounted
+from tests.robustness.cluster_with_database import ClusterWithDatabase
+from tests.robustness.leak_checker import leaks
 from tests.robustness.ledger.faults import LedgerFault, restart_gateway
-from tests.robustness.ledger.verdict import Row, Run, Sums
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question, chat
-from tests.robustness.traffic import Traffic
+from tests.robustness.ledger.invariant_checker import Row, Run, Sums
+from tests.robustness.request import Request, chat
+from tests.robustness.workload import Workload
 from tests.support.wait import wait_until
 
 CALM_S = 1.0
-"""Before and after the fault."""
+"""Seconds without a fault, before and after it."""
 SETTLED_S = 60.0
 SPOOLED = "tidegate_gateway_ledger_rows_spooled"
 ROWS = "SELECT request_id, outcome, prompt_tokens, completion_tokens FROM ledger"
 SUMS = "SELECT sum(requests)::bigint, sum(prompt_tokens)::bigint, sum(completion_tokens)::bigint FROM usage_by_day"
 
 
-async def drill(there: Accounted, fault: LedgerFault, *, hold_s: float, per_second: float, seed: int) -> Run:
-    """Every run begins with an empty ledger."""
+async def drill(
+    cluster: ClusterWithDatabase, fault: LedgerFault, *, hold_s: float, per_second: float, seed: int
+) -> Run:
+    """Injects one fault for `hold_s` seconds. The ledger is emptied first."""
     random, numbers = Random(seed), count()
-    await _wait_for_rows_of_others(there)
+    await _wait_for_earlier_rows(cluster)
     if fault.spool_bytes:
-        there.arena.crew.members["gateway"].environment["TIDEGATE_LEDGER_SPOOL_BYTES"] = str(fault.spool_bytes)
-        await restart_gateway(there.arena)
-    with psycopg.connect(there.url) as connection:
+        gateway = cluster.cluster.injector.processes["gateway"]
+        gateway.environment["TIDEGATE_LEDGER_SPOOL_BYTES"] = str(fault.spool_bytes)
+        await restart_gateway(cluster.cluster)
+    with psycopg.connect(cluster.url) as connection:
         connection.execute("TRUNCATE ledger, usage_by_day")
-    traffic = Traffic(there.arena.view.target, random)
-    striking = asyncio.create_task(_strike(there, fault, hold_s))
+    workload = Workload(cluster.cluster.view.target, random)
+    injecting = asyncio.create_task(_inject(cluster, fault, hold_s))
     try:
-        await traffic.when_due(lambda: _question(next(numbers), random), per_second, striking)
+        await workload.open_loop(lambda: _request(next(numbers), random), per_second, injecting)
     finally:
-        traffic.close()
-    await striking
-    heard = {sent.answer.id for sent in traffic.sent if sent.answer.id}
-    await wait_until(lambda: _settled(there, heard), description=f"{len(heard)} rows are there", timeout=SETTLED_S)
-    rows, sums = _read(there.url)
-    return Run(traffic.sent, rows, sums, fault.cuts, await leftovers(there.arena.view))
+        workload.close()
+    await injecting
+    request_ids = {log.response.id for log in workload.log if log.response.id}
+    await wait_until(
+        lambda: _settled(cluster, request_ids), description=f"{len(request_ids)} rows are written", timeout=SETTLED_S
+    )
+    rows, sums = _read(cluster.url)
+    return Run(workload.log, rows, sums, fault.cuts, await leaks(cluster.cluster.view))
 
 
-async def _wait_for_rows_of_others(there: Accounted) -> None:
-    """Rows are written in order: when the last one is there, all are."""
-    traffic = Traffic(there.arena.view.target, Random())
-    last = chat("Whose is the last row?", max_tokens=1)
+async def _wait_for_earlier_rows(cluster: ClusterWithDatabase) -> None:
+    """Waits until the rows of earlier drills are written. Rows are written in order, so the last one is enough."""
+    workload = Workload(cluster.cluster.view.target, Random())
+    last = chat("Which is the last row?", max_tokens=1)
     try:
-        heard = {answer.id for answer in (await traffic.learn([last])).values()}
+        request_ids = {response.id for response in (await workload.expected_responses([last])).values()}
     finally:
-        traffic.close()
-    await wait_until(lambda: _settled(there, heard), description="rows of others are there", timeout=SETTLED_S)
+        workload.close()
+    await wait_until(lambda: _settled(cluster, request_ids), description="earlier rows are written", timeout=SETTLED_S)
 
 
-async def _strike(there: Accounted, fault: LedgerFault, hold_s: float) -> None:
+async def _inject(cluster: ClusterWithDatabase, fault: LedgerFault, hold_s: float) -> None:
     await asyncio.sleep(CALM_S)
-    await fault.strike(there.arena, there.database, hold_s)
+    await fault.inject(cluster.cluster, cluster.database, hold_s)
     await asyncio.sleep(CALM_S)
 
 
-def _question(number: int, random: Random) -> Question:
+def _request(number: int, random: Random) -> Request:
     streamed = {"stream": True, "stream_options": {"include_usage": True}} if number % 2 else {}
     text = f"Where does tide number {number} go?"
     return chat(text, max_tokens=random.randrange(1, 40), ignore_eos=True, **streamed)
 
 
-async def _settled(there: Accounted, heard: set[str]) -> bool:
-    """Every request has its row that a client heard of, none waits, and no journal of a dead gateway is left."""
-    journals = list((there.arena.view.cluster.folder / ".tidegate/gateway/ledger").iterdir())
-    waiting = await there.arena.view.metric("gateway", SPOOLED)
-    return len(journals) == 1 and not waiting and heard <= {row.request_id for row in _read(there.url)[0]}
+async def _settled(cluster: ClusterWithDatabase, request_ids: set[str]) -> bool:
+    """Whether all these requests have a row, no row waits, and no write-ahead log of a dead gateway is left."""
+    logs = list((cluster.cluster.view.cluster.folder / ".tidegate/gateway/ledger").iterdir())
+    waiting = await cluster.cluster.view.metric("gateway", SPOOLED)
+    return len(logs) == 1 and not waiting and request_ids <= {row.request_id for row in _read(cluster.url)[0]}
 
 
 def _read(url: str) -> tuple[list[Row], Sums]:

@@ -1,1 +1,1 @@
-"""Router replicas and their Redis are lost while requests come: each has one good outcome, or a clean refusal."""
+"""Routers and their Redis fail under load: every request gets the right response or a clean refusal."""

@@ -1,4 +1,4 @@
-"""One run: requests all the while, a fault every so often, then a look at what is left."""
+"""One drill: a steady workload, one fault after another, and then a search for leaks."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from random import Random
 
-from tests.robustness.answer import Answer
-from tests.robustness.arena import Arena
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question, chat
+from tests.robustness.cluster_under_test import ClusterUnderTest
+from tests.robustness.leak_checker import leaks
+from tests.robustness.request import Request, chat
+from tests.robustness.response import Response
 from tests.robustness.router.faults import Fault
-from tests.robustness.traffic import Sent, Traffic
+from tests.robustness.workload import RequestLog, Workload
 
 ROUTERS = 4
 OPTIONS = ("--routers", str(ROUTERS))
@@ -26,8 +26,8 @@ TIERS = ("priority", "default", "default", "default", "default", "flex")
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
-    """When a fault was there, in seconds of the drill."""
+class InjectedFault:
+    """When a fault was active, in seconds since the workload began. hides_redis: routers could not reach Redis."""
 
     name: str
     from_s: float
@@ -37,15 +37,16 @@ class Struck:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    sent: list[Sent]
-    right: dict[Question, Answer]
-    struck: list[Struck]
-    left: set[str]
-    """What should not be there when all requests have ended."""
+    """What happened: every request, the expected responses, the faults, and what was left behind."""
+
+    requests: list[RequestLog]
+    expected: dict[Request, Response]
+    faults: list[InjectedFault]
+    leaked: set[str]
 
 
-def questions() -> list[Question]:
-    """As often each as it is asked."""
+def requests() -> list[Request]:
+    """All requests of the workload. A tier that stands here more often is sent more often."""
     return [
         chat(f"Where does tide number {prompt} go?", max_tokens=tokens, ignore_eos=True, service_tier=tier)
         for prompt in range(PROMPTS)
@@ -55,30 +56,39 @@ def questions() -> list[Question]:
 
 
 async def drill(
-    arena: Arena, faults: Sequence[Fault], *, strikes: int, every_s: float, per_second: float, seed: int
+    cluster: ClusterUnderTest, faults: Sequence[Fault], *, injections: int, every_s: float, per_second: float, seed: int
 ) -> Run:
-    """Strikes with one fault after another, `every_s` apart, while requests come; the last fault gets time to heal."""
-    random, asked = Random(seed), questions()
-    traffic = Traffic(arena.view.target, random)
+    """Injects one fault after another while requests come.
+
+    Args:
+        cluster: A running cluster.
+        faults: Injected in turn.
+        injections: How many faults in all.
+        every_s: Pause after each fault, the last one too, in seconds.
+        per_second: Rate of requests.
+        seed: Of requests and pauses.
+    """
+    random, choices = Random(seed), requests()
+    workload = Workload(cluster.view.target, random)
     try:
-        right = await traffic.learn(set(asked))
-        striking = asyncio.create_task(_strike(traffic, faults, strikes, every_s))
-        await traffic.when_due(lambda: random.choice(asked), per_second, striking)
+        expected = await workload.expected_responses(set(choices))
+        injecting = asyncio.create_task(_inject(workload, faults, injections, every_s))
+        await workload.open_loop(lambda: random.choice(choices), per_second, injecting)
     finally:
-        traffic.close()
-    return Run(traffic.sent, right, striking.result(), await leftovers(arena.view))
+        workload.close()
+    return Run(workload.log, expected, injecting.result(), await leaks(cluster.view))
 
 
-async def _strike(traffic: Traffic, faults: Sequence[Fault], strikes: int, every_s: float) -> list[Struck]:
+async def _inject(workload: Workload, faults: Sequence[Fault], injections: int, every_s: float) -> list[InjectedFault]:
     await asyncio.sleep(CALM_S)
-    return [await _strike_once(traffic, fault, every_s) for fault in islice(cycle(faults), strikes)]
+    return [await _inject_once(workload, fault, every_s) for fault in islice(cycle(faults), injections)]
 
 
-async def _strike_once(traffic: Traffic, fault: Fault, every_s: float) -> Struck:
-    began = traffic.now_s()
-    await asyncio.to_thread(fault.strike)
+async def _inject_once(workload: Workload, fault: Fault, every_s: float) -> InjectedFault:
+    began = workload.now_s()
+    await asyncio.to_thread(fault.inject)
     await asyncio.sleep(fault.lasts_s)
-    await asyncio.to_thread(fault.lift)
-    struck = Struck(fault.name, began, traffic.now_s(), fault.hides_redis)
+    await asyncio.to_thread(fault.recover)
+    injected = InjectedFault(fault.name, began, workload.now_s(), fault.hides_redis)
     await asyncio.sleep(every_s)
-    return struck
+    return injected

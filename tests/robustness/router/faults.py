@@ -1,4 +1,4 @@
-"""What is broken, and mended again: `strike` breaks it, `lift` mends it; some mend themselves."""
+"""Faults of routers and of Redis: `inject` breaks something, `recover` repairs it. Some recover by themselves."""
 
 import socket
 from collections.abc import Iterator
@@ -12,57 +12,59 @@ from tests.robustness.fault_injector import FaultInjector
 
 
 class Fault(Protocol):
+    """A fault that a drill can inject."""
+
     @property
     def name(self) -> str: ...
 
     @property
     def lasts_s(self) -> float:
-        """From strike to lift."""
+        """Seconds from `inject` to `recover`."""
         ...
 
     @property
     def hides_redis(self) -> bool:
-        """Whether requests may be refused meanwhile."""
+        """Whether requests may be refused while the fault is active."""
         ...
 
-    def strike(self) -> None: ...
-    def lift(self) -> None: ...
+    def inject(self) -> None: ...
+    def recover(self) -> None: ...
 
 
 class RouterKilled:
-    """Any of the replicas that serve, started again at once; but not before `up` of them do, so never the last one."""
+    """Kills a router and starts it again. It first waits until `up` routers serve, so the last one never dies."""
 
     name, lasts_s, hides_redis = "router killed", 0.0, False
 
-    def __init__(self, crew: FaultInjector, random: Random, up: int) -> None:
-        self._crew, self._random, self._up = crew, random, up
+    def __init__(self, injector: FaultInjector, random: Random, up: int) -> None:
+        self._injector, self._random, self._up = injector, random, up
 
-    def strike(self) -> None:
-        victim = self._random.choice(self._crew.wait_until_up(self._crew.named("router"), at_least=self._up))
-        self._crew.kill(victim)
-        self._crew.start(victim)
+    def inject(self) -> None:
+        victim = self._random.choice(self._injector.wait_until_up(self._injector.named("router"), at_least=self._up))
+        self._injector.kill(victim)
+        self._injector.start(victim)
 
-    def lift(self) -> None:
+    def recover(self) -> None:
         return
 
 
 class RedisKilled:
-    """It comes back with nothing in it."""
+    """Kills Redis. It comes back empty."""
 
     name, lasts_s, hides_redis = "redis killed", 1.0, True
 
-    def __init__(self, crew: FaultInjector) -> None:
-        self._crew = crew
+    def __init__(self, injector: FaultInjector) -> None:
+        self._injector = injector
 
-    def strike(self) -> None:
-        self._crew.kill("redis")
+    def inject(self) -> None:
+        self._injector.kill("redis")
 
-    def lift(self) -> None:
-        self._crew.start("redis")
+    def recover(self) -> None:
+        self._injector.start("redis")
 
 
 class RedisFault:
-    """One that is told to Redis itself."""
+    """A fault that a Redis command causes."""
 
     name, lasts_s, hides_redis = "", 0.0, True
 
@@ -75,51 +77,55 @@ class RedisFault:
         yield client
         client.close()
 
-    def lift(self) -> None:
+    def recover(self) -> None:
         return
 
 
 class Flushed(RedisFault):
+    """All keys are deleted."""
+
     name = "FLUSHALL"
 
-    def strike(self) -> None:
+    def inject(self) -> None:
         with self._redis() as client:
             client.flushall()
 
 
 class Paused(RedisFault):
-    """Longer than leases last: nobody could renew theirs, and nobody may be blamed for it."""
+    """Redis stands still for longer than a lease. No worker may be taken for dead because of that."""
 
     name, lasts_s = "CLIENT PAUSE", 7.0
 
-    def strike(self) -> None:
+    def inject(self) -> None:
         with self._redis() as client:
             client.client_pause(int(self.lasts_s * 1000))
 
 
 class ReadOnly(RedisFault):
-    """A replica of a master that does not answer."""
+    """Redis becomes a replica of a master that does not answer, so it refuses writes."""
 
     name, lasts_s = "read-only", 6.0
 
-    def strike(self) -> None:
+    def inject(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            nobody = probe.getsockname()[1]
+            unused_port = probe.getsockname()[1]
         with self._redis() as client:
-            client.replicaof("127.0.0.1", str(nobody))
+            client.replicaof("127.0.0.1", str(unused_port))
 
-    def lift(self) -> None:
+    def recover(self) -> None:
         with self._redis() as client:
             client.replicaof("NO", "ONE")
 
 
 class OutOfMemory(RedisFault):
+    """Redis has no memory for another key."""
+
     name, lasts_s = "out of memory", 6.0
 
-    def strike(self) -> None:
+    def inject(self) -> None:
         with self._redis() as client:
             client.config_set("maxmemory", "100kb")
 
-    def lift(self) -> None:
+    def recover(self) -> None:
         with self._redis() as client:
             client.config_set("maxmemory", "0")

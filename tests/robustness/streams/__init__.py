@@ -1,1 +1,1 @@
-"""Workers are killed, frozen or told to leave under open streams: every stream must read as if nothing had happened."""
+"""Workers are killed, frozen or drained under open streams: every stream must read as if nothing had happened."""

@@ -1,4 +1,4 @@
-"""One run: streams all the while, workers struck at random moments, then a look at what is left."""
+"""One drill: streams are always open, faults hit random workers at random moments, and then a search for leaks."""
 
 import asyncio
 import time
@@ -7,12 +7,12 @@ from itertools import cycle, islice
 from math import inf
 from random import Random
 
-from tests.robustness.arena import Arena
-from tests.robustness.leftovers import leftovers
-from tests.robustness.question import Question
+from tests.robustness.cluster_under_test import ClusterUnderTest
+from tests.robustness.invariant_checker import InjectedFault, Run
+from tests.robustness.leak_checker import leaks
+from tests.robustness.request import Request
 from tests.robustness.streams.faults import WorkerFault
-from tests.robustness.traffic import Traffic
-from tests.robustness.verdict import Run, Struck
+from tests.robustness.workload import Workload
 from tests.support.wait import wait_until
 
 OPTIONS = ("--routers", "2")
@@ -25,38 +25,38 @@ pools:
   - name: tide
     model: one-layer
     workers: 2
-    # Places for twelve streams of two choices each: what goes on elsewhere must not wait for one.
+    # Slots for twelve streams of two choices each: a stream that moves to another worker must not wait for a slot.
     engine: {kind: vllm, max_running: 24, dtype: float32, context_tokens: 1024, kv_memory_gib: 0.1}
 """
 SPARE = 2
-"""Workers that must be ready beside the one that is struck; one, where there are but two."""
+"""Workers that must be ready besides the one that gets a fault; one, where there are only two workers."""
 READY_S = 400.0
 ASK_EVERY_S = 0.2
-"""More often, and asking would take the workers the cores that they start on."""
+"""Seconds between two checks. Frequent checks would slow down workers that start on the same cores."""
 RESUMED = "tidegate_gateway_resume_gap_seconds_count"
 
 
-class Strikes:
-    """Takes one ready worker after another; several may be down at once, as long as enough are left."""
+class Injections:
+    """Injects faults into ready workers. Several may be down at once, as long as enough are left."""
 
-    def __init__(self, arena: Arena, traffic: Traffic, random: Random, every_s: float) -> None:
-        self._view, self._traffic, self._random, self._every_s = arena.view, traffic, random, every_s
-        self._workers = arena.view.named("worker")
+    def __init__(self, cluster: ClusterUnderTest, workload: Workload, random: Random, every_s: float) -> None:
+        self._view, self._workload, self._random, self._every_s = cluster.view, workload, random, every_s
+        self._workers = cluster.view.named("worker")
         self._down: dict[str, asyncio.Task[None]] = {}
-        self.struck: list[Struck] = []
+        self.faults: list[InjectedFault] = []
         self.waiting = asyncio.Event()
-        """Set while too few workers are ready to strike one."""
+        """Set while too few workers are ready for another fault."""
 
-    async def run(self, faults: Sequence[WorkerFault], strikes: int, until: float) -> None:
-        """Returns when every worker is ready again."""
-        for fault in islice(cycle(faults), strikes):
+    async def run(self, faults: Sequence[WorkerFault], injections: int, until: float) -> None:
+        """Injects so many faults in turn, none after `until`. Returns when every worker is ready again."""
+        for fault in islice(cycle(faults), injections):
             ready = await self._enough_ready()
             if time.monotonic() > until:
                 break
             await asyncio.sleep(self._random.expovariate(1 / self._every_s))
             worker = self._random.choice(ready)
-            self.struck.append(Struck(fault.name, worker, self._traffic.now_s(), fault.gap_s))
-            self._down[worker] = asyncio.create_task(asyncio.to_thread(fault.strike, worker))
+            self.faults.append(InjectedFault(fault.name, worker, self._workload.now_s(), fault.gap_s))
+            self._down[worker] = asyncio.create_task(asyncio.to_thread(fault.inject, worker))
         self.waiting.set()
         await asyncio.gather(*self._down.values())
         await wait_until(self._all_ready, description="every worker is ready again", timeout=READY_S, every=ASK_EVERY_S)
@@ -83,33 +83,41 @@ class Strikes:
 
 
 async def drill(
-    arena: Arena,
+    cluster: ClusterUnderTest,
     faults: Sequence[WorkerFault],
-    questions: list[Question],
+    requests: list[Request],
     *,
     streams: int,
-    strikes: int,
+    injections: int,
     every_s: float,
     seed: int,
-    rests: bool = False,
+    pauses: bool = False,
     until: float = inf,
 ) -> Run:
-    """Strikes with one fault after another, `every_s` apart on average, while so many streams are open.
+    """Injects one fault after another while streams are open.
 
-    until: in monotonic time; after it none is struck any more, and the run is judged by what there was.
-    rests: none are begun while workers start; on few cores they would take real engines all the time they need for it.
+    Args:
+        cluster: A running cluster.
+        faults: Injected in turn.
+        requests: The requests to choose from.
+        streams: How many are always open.
+        injections: How many faults in all.
+        every_s: Seconds between two faults, on average.
+        seed: Of requests, workers and pauses.
+        pauses: No new streams while workers start. On few cores, streams would take real engines the time to start.
+        until: Monotonic time after which no fault is injected.
     """
     random = Random(seed)
-    traffic = Traffic(arena.view.target, random)
-    right = await traffic.learn(questions)
-    before = await arena.view.metric("gateway", RESUMED)
-    strikes_of = Strikes(arena, traffic, random, every_s)
-    striking = asyncio.create_task(strikes_of.run(faults, strikes, until))
+    workload = Workload(cluster.view.target, random)
+    expected = await workload.expected_responses(requests)
+    before = await cluster.view.metric("gateway", RESUMED)
+    injector = Injections(cluster, workload, random, every_s)
+    injecting = asyncio.create_task(injector.run(faults, injections, until))
     try:
-        resting = strikes_of.waiting if rests else None
-        await traffic.always_open(lambda: random.choice(questions), streams, striking, resting)
+        paused = injector.waiting if pauses else None
+        await workload.closed_loop(lambda: random.choice(requests), streams, injecting, paused)
     finally:
-        traffic.close()
-    await striking
-    resumed = await arena.view.metric("gateway", RESUMED) - before
-    return Run(traffic.sent, right, strikes_of.struck, resumed, await leftovers(arena.view))
+        workload.close()
+    await injecting
+    resumed = await cluster.view.metric("gateway", RESUMED) - before
+    return Run(workload.log, expected, injector.faults, resumed, await leaks(cluster.view))

@@ -1,4 +1,4 @@
-"""What happens to a worker. `strike` returns when the worker that takes its place may be waited for."""
+"""Faults of a worker. `inject` returns when the worker can become ready again."""
 
 import os
 import signal
@@ -12,36 +12,36 @@ DRAIN_S = 1.0
 
 
 class WorkerFault(ABC):
-    """gap_s: how long 99 of 100 streams may stand still at most."""
+    """gap_s: the longest pause that 99 of 100 streams may have."""
 
     name: str
     gap_s: float
 
-    def __init__(self, crew: FaultInjector) -> None:
-        self.crew = crew
+    def __init__(self, injector: FaultInjector) -> None:
+        self.injector = injector
 
     @abstractmethod
-    def strike(self, worker: str) -> None:
-        """Blocks for as long as it lasts."""
+    def inject(self, worker: str) -> None:
+        """Blocks as long as the fault lasts."""
 
 
 class Killed(WorkerFault):
-    """kill -9, and started again at once."""
+    """`kill -9`, and an immediate new start."""
 
     name, gap_s = "killed", 2.0
 
-    def strike(self, worker: str) -> None:
-        self.crew.kill(worker)
-        self.crew.start(worker)
+    def inject(self, worker: str) -> None:
+        self.injector.kill(worker)
+        self.injector.start(worker)
 
 
 class Frozen(WorkerFault):
-    """Stopped for longer than its lease, then let go on: what it still sends must reach nobody."""
+    """Stopped for longer than its lease, then continued: what it still sends must reach no client."""
 
     name, gap_s = "frozen", 10.0
 
-    def strike(self, worker: str) -> None:
-        pid = self.crew.members[worker].pid
+    def inject(self, worker: str) -> None:
+        pid = self.injector.processes[worker].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -51,11 +51,11 @@ class Frozen(WorkerFault):
 
 
 class Drained(WorkerFault):
-    """Told to leave: what it does not finish in a second goes to others. Then started again."""
+    """SIGTERM: requests that do not end within a second continue on other workers. Then a new start."""
 
     name, gap_s = "drained", 2.0
 
-    def strike(self, worker: str) -> None:
-        self.crew.stop(worker)
-        self.crew.members[worker].environment["TIDEGATE_DRAIN_S"] = str(DRAIN_S)
-        self.crew.start(worker)
+    def inject(self, worker: str) -> None:
+        self.injector.stop(worker)
+        self.injector.processes[worker].environment["TIDEGATE_DRAIN_S"] = str(DRAIN_S)
+        self.injector.start(worker)

@@ -1,1 +1,1 @@
-"""Tenants apart: every answer is its own, no cache tells of another's prompt, and no secret is written anywhere."""
+"""Two tenants at once: responses are not mixed up, caches are not shared, and no secret is written anywhere."""

@@ -1,4 +1,4 @@
-"""Examples of a Hypothesis strategy as a list: the same again for the same seed."""
+"""Examples of a Hypothesis strategy as a list; the same seed gives the same list."""
 
 from contextlib import suppress
 from typing import TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def draw(strategy: SearchStrategy[T], count: int, seed_: int) -> list[T]:
-    """Fewer than `count` when there are no more: a GET without parameters cannot be asked wrongly."""
+    """Returns `count` examples, or fewer where there are no more: a GET without parameters has only one form."""
     if not count:
         return []
     drawn: list[T] = []

@@ -1,4 +1,4 @@
-"""What is asked: one request of OpenAI's API, equal to itself wherever it is asked again."""
+"""A request of OpenAI's API. Two requests with the same path and body are equal, so their responses can be compared."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ MODEL = "tide"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """path: of the API; body: its JSON."""
+class Request:
+    """path: below `/v1`. body: JSON."""
 
     path: str
     body: bytes
@@ -26,6 +26,7 @@ class Question:
         return self.body.decode()
 
 
-def chat(text: str, **parameters: Any) -> Question:
+def chat(text: str, **parameters: Any) -> Request:
+    """A chat completion with one user message."""
     messages = [{"role": "user", "content": text}]
-    return Question(CHAT, orjson.dumps({"model": MODEL, "messages": messages, **parameters}))
+    return Request(CHAT, orjson.dumps({"model": MODEL, "messages": messages, **parameters}))

@@ -1,13 +1,13 @@
-"""The clusters that these drills run on: engines as large or as small as the drill needs them."""
+"""Cluster configurations for these drills."""
 
-# Room for all who stall, and for others beside them.
 MANY_SLOTS = """
 pools:
   - name: tide
     model: simulated
     engine: {kind: simulated, max_running: 256, step_ms: 20, sequence_ms: 0, kv_tokens: 4000000}
 """
-# 16 answers at once, and queues that are soon full.
+"""Slots for all clients that stall, and for other clients at the same time."""
+
 FEW_SLOTS = """
 pools:
   - name: tide
@@ -18,5 +18,7 @@ classes:
   default: {max_queued: 40}
   flex: {max_queued: 40}
 """
+"""16 slots, and queues that are soon full."""
+
 PER_SECOND = 2 * 8 / (20 * 0.040)
-"""What FEW_SLOTS can serve of the flood's requests."""
+"""How many requests of the flood FEW_SLOTS can serve per second."""

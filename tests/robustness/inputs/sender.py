@@ -1,4 +1,4 @@
-"""Sends cases, many at once, and keeps what came back of each."""
+"""Sends generated requests, many at once, and keeps the responses."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,17 +19,19 @@ C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpResponse:
+    """media: the content type. error: why there is no response; empty where there is one."""
+
     case: HttpCase
     status: int = 0
     media: str = ""
     body: bytes = b""
-    trouble: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class RpcAnswer:
-    """detail: the serialised OpenAIError, if one came."""
+class RpcResponse:
+    """detail: the serialised OpenAIError; None where none came."""
 
     case: RpcCase
     code: str = ""
@@ -37,38 +39,39 @@ class RpcAnswer:
     detail: bytes | None = None
 
 
-async def send_http(base: str, keys: Callable[[HttpCase], str], cases: Iterable[HttpCase]) -> list[HttpAnswer]:
-    """keys: which one a case is sent with."""
+async def send_http(base: str, keys: Callable[[HttpCase], str], cases: Iterable[HttpCase]) -> list[HttpResponse]:
+    """Sends cases over REST. keys: chooses the API key of a case."""
     async with httpx.AsyncClient(base_url=base, timeout=TIMEOUT_S) as http:
 
-        async def one(case: HttpCase) -> HttpAnswer:
+        async def one(case: HttpCase) -> HttpResponse:
             headers = [*case.headers, ("authorization", f"Bearer {keys(case)}")]
             try:
-                answer = await http.request(case.method, case.target, headers=headers, content=case.body)
+                response = await http.request(case.method, case.target, headers=headers, content=case.body)
             except httpx.HTTPError as error:
-                return HttpAnswer(case, trouble=repr(error))
-            return HttpAnswer(case, answer.status_code, answer.headers.get("content-type", ""), answer.content)
+                return HttpResponse(case, error=repr(error))
+            return HttpResponse(case, response.status_code, response.headers.get("content-type", ""), response.content)
 
         return await _each(one, cases)
 
 
-async def send_rpc(address: str, key: str, cases: Iterable[RpcCase]) -> list[RpcAnswer]:
+async def send_rpc(address: str, key: str, cases: Iterable[RpcCase]) -> list[RpcResponse]:
+    """Sends cases over gRPC."""
     metadata = (("authorization", f"Bearer {key}"),)
     async with grpc.aio.insecure_channel(address) as channel:
 
-        async def one(case: RpcCase) -> RpcAnswer:
+        async def one(case: RpcCase) -> RpcResponse:
             try:
                 await _call(channel, case, metadata)
             except grpc.aio.AioRpcError as error:
                 detail = dict(error.trailing_metadata() or ()).get(DETAIL)
-                return RpcAnswer(case, error.code().name, error.details() or "", detail)
-            return RpcAnswer(case, "OK")
+                return RpcResponse(case, error.code().name, error.details() or "", detail)
+            return RpcResponse(case, "OK")
 
         return await _each(one, cases)
 
 
 async def _call(channel: Any, case: RpcCase, metadata: Any) -> None:
-    """Bytes go out as they are, whether they are a message or not."""
+    """Sends the bytes as they are, even where they are no valid message."""
     path = f"/{SERVICE.full_name}/{case.method}"
     if SERVICE.methods_by_name[case.method].server_streaming:
         async for _ in channel.unary_stream(path)(case.body, metadata=metadata, timeout=TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""What a running cluster shows of itself: where its processes answer, whether they are ready, what they count."""
+"""What a running cluster shows of itself: addresses, readiness and metrics."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,14 +10,15 @@ from services.local.data_folder import DataFolder
 from services.local.redis import url
 from services.local.secrets import Secrets
 from tests.support.cluster import RunningCluster
-from tests.support.plain import nobody
+from tests.support.plain_http import no_certificates
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ClusterView:
+    """http: where each process answers HTTP, by its name."""
+
     cluster: RunningCluster
     http: dict[str, str]
-    """Where each process answers HTTP, by its name."""
     redis_url: str
 
     @classmethod
@@ -34,14 +35,14 @@ class View:
         return sorted(name for name in self.http if name.startswith(prefix))
 
     async def metric(self, process: str, name: str) -> float:
-        """The sum over its labels."""
-        async with httpx.AsyncClient(trust_env=False, verify=nobody()) as http:
+        """The value of a metric of a process, summed over all labels."""
+        async with httpx.AsyncClient(trust_env=False, verify=no_certificates()) as http:
             lines = (await http.get(f"http://{self.http[process]}/metrics")).text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith((name + " ", name + "{")))
 
     async def ready(self, processes: list[str]) -> list[str]:
-        """Those that say so."""
-        async with httpx.AsyncClient(timeout=1.0, trust_env=False, verify=nobody()) as http:
+        """The processes among these whose `/readyz` says that they are ready."""
+        async with httpx.AsyncClient(timeout=1.0, trust_env=False, verify=no_certificates()) as http:
             return [process for process in processes if await _is_ready(http, self.http[process])]
 
 

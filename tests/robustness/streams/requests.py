@@ -1,26 +1,26 @@
-"""What is asked: prompts, and parameters whose state must come along when another worker goes on."""
+"""The requests: prompts, and parameters with a state that must move with the stream to another worker."""
 
 from random import Random
 from typing import Any
 
 import orjson
 
-from tests.robustness.question import MODEL, Question, chat
+from tests.robustness.request import MODEL, Request, chat
 
 COMPLETIONS = "/completions"
 
 
-def questions(parameters: tuple[dict[str, Any], ...], prompts: int, seed: int) -> list[Question]:
-    """Each of the `parameters` with as many prompts."""
+def requests(parameters: tuple[dict[str, Any], ...], prompts: int, seed: int) -> list[Request]:
+    """Each of the parameters with so many prompts."""
     random = Random(seed)
-    return [_question(f"Where does tide number {random.randrange(10_000)} go?", one) for one in parameters * prompts]
+    return [_request(f"Where does tide number {random.randrange(10_000)} go?", one) for one in parameters * prompts]
 
 
-def _question(text: str, parameters: dict[str, Any]) -> Question:
-    asked = {"stream": True, "stream_options": {"include_usage": True}, **parameters}
+def _request(text: str, parameters: dict[str, Any]) -> Request:
+    fields = {"stream": True, "stream_options": {"include_usage": True}, **parameters}
     if parameters.get("echo"):
-        return Question(COMPLETIONS, orjson.dumps({"model": MODEL, "prompt": text, **asked}))
-    return chat(text, **asked)
+        return Request(COMPLETIONS, orjson.dumps({"model": MODEL, "prompt": text, **fields}))
+    return chat(text, **fields)
 
 
 _ENDLESS = {"ignore_eos": True, "max_tokens": 120}

@@ -1,0 +1,58 @@
+"""The invariant checker of generated requests finds each kind of violation."""
+
+import pytest
+
+from tests.robustness.inputs.http_cases import HttpCase
+from tests.robustness.inputs.invariant_checker import check
+from tests.robustness.inputs.rpc_cases import RpcCase
+from tests.robustness.inputs.sender import HttpResponse, RpcResponse
+from tidegate.inference.v1 import inference_pb2
+
+HTTP = HttpCase("POST", "/v1/chat/completions", (), b"{}")
+RPC = RpcCase("Chat", b"")
+SSE = "text/event-stream; charset=utf-8"
+SHAPE = b'{"error": {"message": "no", "type": "t", "param": null, "code": null}}'
+DETAIL = inference_pb2.OpenAIError(message="no", type="t").SerializeToString()
+
+
+def test_proper_responses_and_clean_errors_are_no_violations() -> None:
+    http = [
+        HttpResponse(HTTP, 200, "application/json", b"{}"),
+        HttpResponse(HTTP, 200, SSE, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
+        HttpResponse(HTTP, 400, "application/json", SHAPE),
+    ]
+    report = check(http, [RpcResponse(RPC, "OK"), RpcResponse(RPC, "NOT_FOUND", "no", DETAIL)], ())
+    assert not report.violations
+    assert report.cases == 5
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        HttpResponse(HTTP, 500, "application/json", SHAPE),
+        HttpResponse(HTTP, 404, "application/json", b'{"detail": "Not Found"}'),
+        HttpResponse(HTTP, 422, "text/plain", b"no"),
+        HttpResponse(HTTP, error="ReadTimeout()"),
+        HttpResponse(HTTP, 200, SSE, b""),
+        HttpResponse(HTTP, 200, SSE, b"data: " + SHAPE + b"\n\n"),
+    ],
+)
+def test_http_violations(response: HttpResponse) -> None:
+    assert len(check([response], (), ()).violations) == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        RpcResponse(RPC, "UNKNOWN", "no", DETAIL),
+        RpcResponse(RPC, "INTERNAL", "no", DETAIL),
+        RpcResponse(RPC, "INVALID_ARGUMENT", "no"),
+        RpcResponse(RPC, "INVALID_ARGUMENT", "no", b""),
+    ],
+)
+def test_rpc_violations(response: RpcResponse) -> None:
+    assert len(check((), [response], ()).violations) == 1
+
+
+def test_a_leak_is_a_violation() -> None:
+    assert check((), (), ["a slot"]).violations == ["left behind: a slot"]
