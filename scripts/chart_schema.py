@@ -1,4 +1,9 @@
-"""Writes what tidegate.yaml may say into the chart's values.schema.json; with --check, says whether it stands there."""
+"""Writes the schema of tidegate.yaml into the Helm chart's values.schema.json.
+
+usage: python scripts/chart_schema.py [--check]
+
+--check writes nothing; it fails when the schema in the file is not current.
+"""
 
 import json
 import sys
@@ -11,17 +16,21 @@ SCHEMA = Path(__file__).parents[1] / "deploy/helm/tidegate/values.schema.json"
 
 
 def main() -> None:
+    """Writes or checks the file."""
     document = json.loads(SCHEMA.read_text())
-    wanted = embed(document)
+    expected = embed(document)
     if "--check" in sys.argv[1:]:
-        if wanted != document:
+        if expected != document:
             sys.exit(f"{SCHEMA.name} differs from services/shared/config.py: run scripts/chart_schema.py")
     else:
-        SCHEMA.write_text(json.dumps(wanted, indent=2) + "\n")
+        SCHEMA.write_text(json.dumps(expected, indent=2) + "\n")
 
 
 def embed(document: dict[str, Any]) -> dict[str, Any]:
-    """The same schema, with the models of tidegate.yaml among its definitions. Theirs begin with a capital."""
+    """The chart's schema with the models of tidegate.yaml among its definitions.
+
+    The names of the models begin with a capital letter, those of the chart's own definitions with a small one.
+    """
     models = Cluster.model_json_schema(ref_template="#/$defs/{model}")
     own = {name: schema for name, schema in document["$defs"].items() if name[0].islower()}
     return {**document, "$defs": {**own, **models.pop("$defs"), "Cluster": models}}

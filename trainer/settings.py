@@ -1,4 +1,4 @@
-"""What a trainer process is told by its environment."""
+"""Settings of the trainer, from its environment."""
 
 from pathlib import Path
 
@@ -11,26 +11,44 @@ from trainer.run import Registrar
 
 
 class PublisherSettings(StoreSettings, SigningSettings, TlsSettings):
-    """What it takes to run a recipe."""
+    """Settings of every process that runs a recipe and publishes the result."""
 
-    routers: Addresses = Field((), description="host:port of the routers, for rollouts, with commas between")
+    routers: Addresses = Field(
+        (), description="host:port of each router, with commas between; needed for rollouts. Default: none."
+    )
     trusted_keys: PublicKeys | None = Field(
-        None, description="public keys that may have signed a base model; default: the signing key's own"
+        None,
+        description="Public keys (Ed25519, base64, with commas between) that may have signed a base model, besides the"
+        " signing key.",
     )
 
     def registrar(self) -> Registrar:
-        """Raises WrongSettings."""
+        """Where and how results are published.
+
+        Raises:
+            WrongSettings: The signing key cannot be read.
+        """
         key = self.signing_key()
         trusted = TrustedKeys((key.public, *(self.trusted_keys or ())))
         return Registrar(connect(self), key, trusted, self.routers, self.tls())
 
 
 class TrainerSettings(PublisherSettings, LogSettings):
-    http_listen: Address = Field(description="host:port for HTTP: probes and metrics")
-    database_url: str = Field(description="SQLAlchemy URL of the job queue: sqlite:///PATH or postgresql+DRIVER://...")
-    work_dir: Path = Field(description="folder for runs and for verified base models")
-    trainer_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
-    lease_s: float = Field(60.0, ge=1, description="a job whose trainer is not heard of for so long goes to another")
-    poll_s: float = Field(1.0, gt=0, description="how often an idle trainer looks for a job")
-    kept_jobs: int = Field(20, ge=0, le=10_000, description="folders of ended jobs that stay in the work folder")
-    max_attempts: int = Field(3, ge=1, le=100, description="how often a job is begun before it counts as failed")
+    """Settings of the trainer."""
+
+    http_listen: Address = Field(description="host:port on which the process listens for HTTP: probes and metrics.")
+    database_url: str = Field(
+        description="SQLAlchemy URL of the job queue: sqlite:///PATH or postgresql+DRIVER://USER:PASSWORD@HOST:5432/NAME."
+    )
+    work_dir: Path = Field(description="Folder for training runs and verified base models.")
+    trainer_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:-]{1,128}$",
+        description="Name of the trainer; it must be unique. Default: host name and process id.",
+    )
+    lease_s: float = Field(
+        60.0, ge=1, description="Seconds without a sign of life after which a job goes to another trainer."
+    )
+    poll_s: float = Field(1.0, gt=0, description="Seconds between two looks of an idle trainer into the queue.")
+    kept_jobs: int = Field(20, ge=0, le=10_000, description="Folders of ended jobs that are kept.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Times that a job is started before it counts as failed.")

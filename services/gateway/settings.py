@@ -1,4 +1,4 @@
-"""What the gateway is told by its environment."""
+"""Settings of the gateway, from its environment."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -12,43 +12,72 @@ Key = Annotated[SecretStr, Field(min_length=16, max_length=512)]
 
 
 class GatewaySettings(ProcessSettings):
-    routers: Annotated[Addresses, Field(min_length=1)] = Field(description="router replicas: host:port,host:port")
-    api_key: Key = Field(description="the key that clients send as `Authorization: Bearer`")
-    admin_key: Key = Field(description="the operator's key; it opens everything")
-    server_secret: Annotated[SecretStr, Field(min_length=32, max_length=512)] = Field(
-        description="what keys are hashed with; the same on every gateway, and kept: with another, no key is known"
+    """Settings of the gateway."""
+
+    routers: Annotated[Addresses, Field(min_length=1)] = Field(
+        description="host:port of each router, with commas between."
     )
-    data_dir: Path = Field(description="folder for what must outlive the process: the ledger's journal, SQLite")
+    api_key: Key = Field(description="API key of the tenant `default`; clients send it as `Authorization: Bearer`.")
+    admin_key: Key = Field(description="Key of the operator; it may do everything.")
+    server_secret: Annotated[SecretStr, Field(min_length=32, max_length=512)] = Field(
+        description="Secret that API keys are hashed with. It must be the same on every gateway and must be kept: with"
+        " another secret, no stored key is valid."
+    )
+    data_dir: Path = Field(
+        description="Folder for data that must survive the process: the ledger's write-ahead log, and SQLite."
+    )
     database_url: SecretStr | None = Field(
-        None, description="postgresql://USER:PASSWORD@HOST:5432/NAME or sqlite:///PATH; default: SQLite in the data_dir"
+        None,
+        description="Database of accounts and ledger: postgresql://USER:PASSWORD@HOST:5432/NAME or sqlite:///PATH."
+        " Default: SQLite in the data folder.",
     )
     ledger_spool_bytes: int = Field(
-        256 * 1024 * 1024, ge=1024 * 1024, description="rows on disk while the database is away; full: no more requests"
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes of ledger rows that are kept on disk while the database cannot be reached. When they are"
+        " used up, the gateway refuses requests.",
     )
     metrics_listen: Address | None = Field(
-        None, description="host:port for probes and metrics alone, without a key; else loopback alone may read metrics"
+        None,
+        description="host:port of a second HTTP server for probes and metrics, without a key. Default: none; only"
+        " loopback may read metrics.",
     )
     s3_endpoint: str | None = Field(
-        None, description="URL of the S3 server that keeps files and batches; none: no batches"
+        None, description="URL of the S3 server that stores files and batches. Default: none; there are no batches."
     )
-    s3_bucket: str = "tidegate"
-    s3_access_key: SecretStr | None = Field(None, description="access key of the S3 server")
-    s3_secret_key: SecretStr | None = Field(None, description="secret key of the S3 server")
-    s3_region: str = "us-east-1"
-    max_file_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest file that may be uploaded")
-    batch_concurrency: int = Field(16, ge=1, le=1024, description="requests of one batch that are asked for at once")
-    max_body_bytes: int = Field(2 * 1024 * 1024, ge=1024, description="largest request; larger ones are refused")
-    max_open_requests: int = Field(10_000, ge=1, description="requests held at once; more are refused with Retry-After")
-    body_timeout_s: float = Field(30.0, gt=0, description="a request must have arrived whole by then")
-    request_timeout_s: float = Field(900.0, gt=0, description="an answer must be complete by then")
-    stall_timeout_s: float = Field(30.0, gt=0, description="a client that reads nothing for so long is dropped")
+    s3_bucket: str = Field("tidegate", description="Bucket for files and batches.")
+    s3_access_key: SecretStr | None = Field(None, description="Access key of the S3 server.")
+    s3_secret_key: SecretStr | None = Field(None, description="Secret key of the S3 server.")
+    s3_region: str = Field("us-east-1", description="Region of the S3 server.")
+    max_file_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Size of the largest file that may be uploaded, in bytes."
+    )
+    batch_concurrency: int = Field(16, ge=1, le=1024, description="Requests of one batch that run at the same time.")
+    max_body_bytes: int = Field(
+        2 * 1024 * 1024, ge=1024, description="Size of the largest request body, in bytes; larger ones are refused."
+    )
+    max_open_requests: int = Field(
+        10_000, ge=1, description="Requests that the gateway holds at the same time; more are refused with Retry-After."
+    )
+    body_timeout_s: float = Field(30.0, gt=0, description="Seconds in which a request must arrive completely.")
+    request_timeout_s: float = Field(
+        900.0, gt=0, description="Seconds in which an answer must be complete, counted from the request."
+    )
+    stall_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds without reading after which a client is disconnected."
+    )
     linger_s: float = Field(
-        0.0, ge=0, description="a gateway that leaves says so, and serves on so long until load balancers have noticed"
+        0.0,
+        ge=0,
+        description="Seconds that a stopping gateway still accepts requests while `/readyz` already fails, so that load"
+        " balancers notice.",
     )
     drain_s: int = Field(
-        30, ge=0, description="time that open answers get when the gateway leaves; then their connections are closed"
+        30, ge=0, description="Seconds that running answers get when the gateway stops; then connections are closed."
     )
-    router_patience_s: float = Field(5.0, gt=0, description="requests wait so long for a lost router, then get 503")
+    router_patience_s: float = Field(
+        5.0, gt=0, description="Seconds that requests wait while no router can be reached; then they get 503."
+    )
 
     @model_validator(mode="after")
     def _store_is_whole(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a router process is told."""
+"""Settings of the router, from its environment."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -13,23 +13,43 @@ _RedisUrl = Annotated[RedisUrl, BeforeValidator(lambda v: RedisUrl.parse(v) if i
 
 
 class RouterSettings(ProcessSettings):
-    redis_url: _RedisUrl = Field(description="URL of Redis or Valkey, such as redis://:password@127.0.0.1:6379/0")
+    """Settings of the router."""
+
+    redis_url: _RedisUrl = Field(
+        description="URL of Redis or Valkey, such as redis://:password@127.0.0.1:6379/0; rediss for TLS."
+    )
     redis_tls_authority: Path | None = Field(
-        None, description="PEM of who signs Redis' certificates; else the system's"
+        None, description="PEM file with the authority that signed the certificates of Redis. Default: the system's."
     )
-    redis_tls_certificate: Path | None = Field(None, description="PEM that the router shows to Redis")
-    redis_tls_key: Path | None = None
-    redis_sentinel_username: str | None = None
-    redis_sentinel_password: SecretStr | None = Field(None, description="what the Sentinels themselves ask for")
-    session_lease_ms: int = Field(5_000, ge=500, description="a gateway not heard of for this long has lost its work")
-    worker_lease_ms: int = Field(5_000, ge=500, description="a worker not heard of for this long is lost")
-    heartbeat_ms: int = Field(1_000, ge=50, description="how often workers report")
-    detach_grace_ms: int = Field(1_000, ge=0, description="time for a worker to come back after its stream broke")
-    no_worker_grace_ms: int = Field(30_000, ge=0, description="a pool without workers still queues for this long")
+    redis_tls_certificate: Path | None = Field(
+        None, description="PEM file with the client certificate for Redis. Default: none."
+    )
+    redis_tls_key: Path | None = Field(None, description="PEM file with the private key of that certificate.")
+    redis_sentinel_username: str | None = Field(None, description="User name for the Sentinels. Default: none.")
+    redis_sentinel_password: SecretStr | None = Field(None, description="Password for the Sentinels. Default: none.")
+    session_lease_ms: int = Field(
+        5_000,
+        ge=500,
+        description="Milliseconds without a sign of life after which a gateway loses its session and its requests.",
+    )
+    worker_lease_ms: int = Field(
+        5_000, ge=500, description="Milliseconds without a heartbeat after which a worker counts as lost."
+    )
+    heartbeat_ms: int = Field(1_000, ge=50, description="Milliseconds between two heartbeats of a worker.")
+    detach_grace_ms: int = Field(
+        1_000, ge=0, description="Milliseconds in which a worker may reconnect after its stream broke."
+    )
+    no_worker_grace_ms: int = Field(
+        30_000, ge=0, description="Milliseconds that a pool without workers still queues requests."
+    )
     rollout_worker_limit_s: float = Field(
-        900.0, gt=0, description="a worker that takes longer to change its weights fails the rollout"
+        900.0, gt=0, description="Seconds that one worker may take to change its weights; then the rollout fails."
     )
-    upkeep_ms: int = Field(250, ge=10, description="how often leases are renewed and reaped")
+    upkeep_ms: int = Field(
+        250,
+        ge=10,
+        description="Milliseconds between two rounds of maintenance, which renews leases and ends lapsed ones.",
+    )
 
     @model_validator(mode="after")
     def _redis_is_whole(self) -> Self:

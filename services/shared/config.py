@@ -1,4 +1,7 @@
-"""tidegate.yaml: what the cluster serves and how. Every process reads the same file; unknown keys stop the start."""
+"""tidegate.yaml: what the cluster serves, and how. Every process reads the same file; unknown keys stop the start.
+
+`scripts/configuration.py` writes the descriptions of these models into docs/configuration.md.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,67 +17,103 @@ Tier = Literal["priority", "default", "flex", "batch"]
 
 
 class Strict(BaseModel):
+    """Base of the models in this file: immutable, and unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Ngram(Strict):
-    """Drafts the tokens that followed the last few when they stood earlier in the prompt or the answer."""
+    """Speculative decoding without a model: drafts the tokens that followed the last few tokens earlier in the text."""
 
-    method: Literal["ngram"]
-    tokens: int = Field(3, ge=1, le=16, description="draft tokens a step")
-    lookup_max: int = Field(4, ge=1, le=16, description="longest run of tokens to look for")
-    lookup_min: int = Field(2, ge=1, le=16)
+    method: Literal["ngram"] = Field(description="Selects this method.")
+    tokens: int = Field(3, ge=1, le=16, description="Draft tokens in each engine step.")
+    lookup_max: int = Field(4, ge=1, le=16, description="Longest run of last tokens that is searched for, in tokens.")
+    lookup_min: int = Field(2, ge=1, le=16, description="Shortest run of last tokens that is searched for, in tokens.")
 
 
 class Draft(Strict):
-    """A smaller model, or an EAGLE head, drafts; it is a registry artifact of its own."""
+    """Speculative decoding with a smaller model or an EAGLE head, which has its own version in the registry."""
 
-    method: Literal["draft_model", "eagle", "eagle3"]
-    model: str = Field(description="registry reference of the draft")
-    tokens: int = Field(3, ge=1, le=16, description="draft tokens a step")
+    method: Literal["draft_model", "eagle", "eagle3"] = Field(description="Selects this method.")
+    model: str = Field(description="Registry reference of the draft model: model, model@alias or model@version.")
+    tokens: int = Field(3, ge=1, le=16, description="Draft tokens in each engine step.")
 
 
 class Suffix(Strict):
-    """Drafts from a suffix tree over earlier outputs."""
+    """Speculative decoding without a model: drafts from a suffix tree over earlier outputs."""
 
-    method: Literal["suffix"]
-    tokens: int = Field(8, ge=1, le=32, description="draft tokens a step")
+    method: Literal["suffix"] = Field(description="Selects this method.")
+    tokens: int = Field(8, ge=1, le=32, description="Draft tokens in each engine step.")
 
 
 Speculation = Annotated[Ngram | Draft | Suffix, Field(discriminator="method")]
 
 
 class VllmEngine(Strict):
-    kind: Literal["vllm"] = "vllm"
-    max_running: int = Field(32, ge=1, le=4096, description="sequences that run together")
-    context_tokens: int | None = Field(None, ge=16, description="longest prompt + answer; default: the model's own")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    kv_memory_gib: float = Field(1.0, gt=0, description="memory for the KV cache")
-    compile: bool = Field(False, description="compile the model: starts slower, runs faster")
-    step_tokens: int = Field(2048, ge=64, description="tokens that one step may compute: prefill chunks and decodes")
-    tensor_parallel: int = Field(1, ge=1, le=64, description="GPUs that share one model")
-    tool_parser: str | None = Field(None, description="name of vLLM's parser for this model's tool calls")
-    reasoning_parser: str | None = None
-    speculation: Speculation | None = None
+    """Workers run the model with vLLM."""
+
+    kind: Literal["vllm"] = Field("vllm", description="Selects this engine.")
+    max_running: int = Field(
+        32, ge=1, le=4096, description="Requests that run on one worker at the same time; vLLM's max_num_seqs."
+    )
+    context_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="Longest prompt plus answer, in tokens; vLLM's max_model_len. Default: what the model supports.",
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Data type of weights and computation; vLLM's dtype. `auto`: what the model was saved with."
+    )
+    kv_memory_gib: float = Field(
+        1.0, gt=0, description="GiB of KV cache for each worker; vLLM's kv_cache_memory_bytes."
+    )
+    compile: bool = Field(
+        False, description="Compiles the model with torch.compile: the worker starts slower and runs faster."
+    )
+    step_tokens: int = Field(
+        2048,
+        ge=64,
+        description="Tokens that one engine step may compute, prefill and decode together; vLLM's"
+        " max_num_batched_tokens.",
+    )
+    tensor_parallel: int = Field(
+        1, ge=1, le=64, description="GPUs that one worker spreads the model over; vLLM's tensor_parallel_size."
+    )
+    tool_parser: str | None = Field(
+        None,
+        description="Name of vLLM's parser for the tool calls of this model, such as `hermes`. Default: none;"
+        " requests with tools are refused.",
+    )
+    reasoning_parser: str | None = Field(
+        None, description="Name of vLLM's parser for the reasoning of this model, such as `qwen3`. Default: none."
+    )
+    speculation: Speculation | None = Field(None, description="Speculative decoding. Default: off.")
 
 
 class SimulatedEngine(Strict):
-    """Costs as an engine has them; the defaults are those of a small model on one GPU, in milliseconds."""
+    """Workers run a simulated model: reproducible words, and steps that cost what is set here.
 
-    kind: Literal["simulated"] = "simulated"
-    max_running: int = Field(32, ge=1, le=4096)
-    context_tokens: int = Field(8192, ge=16)
-    kv_tokens: int = Field(65_536, ge=16)
-    block_tokens: int = Field(16, ge=1)
-    step_tokens: int = Field(2048, ge=16, description="tokens that one step may compute")
-    step_ms: float = Field(5.0, ge=0, description="cost of a step that runs one sequence")
-    sequence_ms: float = Field(0.05, ge=0, description="added for each running sequence")
-    prefill_ms: float = Field(0.02, ge=0, description="added for each prompt token that no cache holds")
-    swap_ms: float = Field(500.0, ge=0, description="time in which weights are replaced in place")
+    The defaults are the costs of a small model on one GPU.
+    """
+
+    kind: Literal["simulated"] = Field("simulated", description="Selects this engine.")
+    max_running: int = Field(32, ge=1, le=4096, description="Requests that run on one worker at the same time.")
+    context_tokens: int = Field(8192, ge=16, description="Longest prompt plus answer, in tokens.")
+    kv_tokens: int = Field(65_536, ge=16, description="Size of the KV cache of each worker, in tokens.")
+    block_tokens: int = Field(16, ge=1, description="Tokens in one block of the KV cache.")
+    step_tokens: int = Field(
+        2048, ge=16, description="Tokens that one engine step may compute, prefill and decode together."
+    )
+    step_ms: float = Field(5.0, ge=0, description="Milliseconds that one engine step takes, without its sequences.")
+    sequence_ms: float = Field(0.05, ge=0, description="Milliseconds that each running sequence adds to a step.")
+    prefill_ms: float = Field(
+        0.02, ge=0, description="Milliseconds that each prompt token outside the prefix cache adds to a step."
+    )
+    swap_ms: float = Field(500.0, ge=0, description="Milliseconds that it takes to replace the weights in place.")
 
     @property
     def prefill_tokens_per_s(self) -> int:
-        """0: prompts cost nothing."""
+        """Prefill speed in tokens per second; 0 when prompts cost nothing."""
         return round(1000 / self.prefill_ms) if self.prefill_ms else 0
 
 
@@ -82,66 +121,104 @@ Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]
 
 
 class Journal(Strict):
-    """How much of running streams is kept, so that their clients may go on elsewhere (docs/streams.md)."""
+    """Limits of the resume log in Redis, from which a client resumes a stream at another gateway (docs/streams.md)."""
 
-    streams: int = Field(1000, ge=1, le=100_000, description="streams of the pool that are kept at once")
-    tenant_streams: int = Field(200, ge=1, le=100_000, description="streams of one tenant that are kept at once")
-    stream_kib: int = Field(64, ge=1, le=1024, description="what is kept of one stream; 1 KiB holds about 100 tokens")
-    keep_s: float = Field(300.0, ge=1, le=86_400, description="a stream that stands still is kept so long")
+    streams: int = Field(1000, ge=1, le=100_000, description="Streams of the pool that are kept at the same time.")
+    tenant_streams: int = Field(
+        200, ge=1, le=100_000, description="Streams of one tenant that are kept at the same time."
+    )
+    stream_kib: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="KiB that are kept of one stream; 1 KiB holds about 100 tokens. A longer stream cannot be resumed"
+        " beyond that point.",
+    )
+    keep_s: float = Field(300.0, ge=1, le=86_400, description="Seconds that a stream is kept after its last token.")
 
 
 class ResponseCache(Strict):
-    """Answers that each gateway keeps in memory for requests that wish for it (docs/cache.md)."""
+    """Answers to deterministic requests, which each gateway keeps in memory (docs/cache.md)."""
 
-    max_mib: int = Field(64, ge=1, le=65_536, description="memory of each gateway for the pool's answers")
-    ttl_s: float = Field(3600.0, gt=0, description="an answer is good for so long")
+    max_mib: int = Field(
+        64, ge=1, le=65_536, description="MiB of memory that each gateway uses for the answers of the pool."
+    )
+    ttl_s: float = Field(3600.0, gt=0, description="Seconds that an answer is used after it was made.")
 
 
 class Pool(Strict):
-    """Workers that serve one model. Clients ask for it by `name`."""
+    """Workers that serve the same model with the same engine settings."""
 
-    name: Name
-    model: str = Field(description="registry reference: model, model@alias or model@version")
-    workers: int = Field(1, ge=0, le=4096, description="processes that `tidegate up` starts")
-    engine: Engine = Field(default_factory=VllmEngine)
+    name: Name = Field(description="Name of the pool; clients put it into `model`.")
+    model: str = Field(description="Registry reference of the model: model, model@alias or model@version.")
+    workers: int = Field(
+        1, ge=0, le=4096, description="Worker processes that `tidegate up` starts; pods of the pool on Kubernetes."
+    )
+    engine: Engine = Field(default_factory=VllmEngine, description="The engine of the workers. Default: vLLM.")
     placement: Literal["prefix", "least_load", "round_robin"] = Field(
-        "prefix", description="how workers are chosen: by cached prefix within balance, by load alone, or in turn"
+        "prefix",
+        description="How the router chooses a worker. `prefix`: the worker that has most of the prompt cached, while"
+        " the load stays balanced; `least_load`: the worker with the least load; `round_robin`: one after the other.",
     )
     overtaking: int = Field(
         16,
         ge=0,
         le=1000,
-        description="how often the head of a full pool's queue may be overtaken by requests that a free worker has"
-        " cached; 0: order is exact",
+        description="Cache bypass: how many requests may go before the first request of a full pool's queue because"
+        " the free worker has their prompt cached. 0: the order is exact.",
     )
     burst_tokens: int = Field(
-        8192, ge=0, le=10**9, description="tokens that a tenant may run ahead of its share of a class before it waits"
+        8192,
+        ge=0,
+        le=10**9,
+        description="Tokens that a tenant may use ahead of its fair share of a class, before its requests wait for"
+        " those of other tenants.",
     )
     isolation: float = Field(
         0.4,
         ge=0,
         le=1,
-        description="while a tenant floods, it is kept out of as many workers as the tenants within their share fill to"
-        " this share of their slots; 0: of none",
+        description="While a tenant sends far more than its share, some workers are reserved for the other tenants: so"
+        " many that the other tenants fill this fraction of the slots there. 0: none are reserved.",
     )
     journal: Journal | None = Field(
-        None, description="keeps the tokens of streams that have an Idempotency-Key; default: none are kept"
+        None,
+        description="Keeps the tokens of streams that have an Idempotency-Key, so that clients can resume them."
+        " Default: no streams are kept.",
     )
     response_cache: ResponseCache | None = Field(
-        None, description="answers deterministic requests again from memory, where they ask for it; default: none"
+        None,
+        description="Answers deterministic requests from memory when the request allows it. Default: no cache.",
     )
 
 
 class ClassPolicy(Strict):
-    max_queued: int = Field(1000, ge=0, description="requests that may wait; more are refused with Retry-After")
-    max_queued_tokens: int = Field(4_000_000, ge=0, description="estimated tokens that may wait")
-    max_wait_s: float = Field(60.0, gt=0, description="a request that waited this long is given up")
-    ttft_objective_s: float = Field(5.0, gt=0, description="objective for the time to first token")
-    ageing_s: float = Field(
-        0.0, ge=0, description="a class without a turn of its own for so long gets a tenth of better ones'; 0: never"
+    """The rules of one service class. Each class has its own defaults."""
+
+    max_queued: int = Field(
+        1000, ge=0, description="Requests of the class that may wait; more are refused with 429 and Retry-After."
     )
-    preempts: bool = Field(False, description="may make preemptible classes yield when its objective is in danger")
-    preemptible: bool = Field(False, description="its running work may be made to yield, and is resumed later")
+    max_queued_tokens: int = Field(
+        4_000_000,
+        ge=0,
+        description="Estimated tokens of the class that may wait; more are refused with 429 and Retry-After.",
+    )
+    max_wait_s: float = Field(60.0, gt=0, description="Seconds that a request may wait; then it fails.")
+    ttft_objective_s: float = Field(5.0, gt=0, description="Objective for the time to first token, in seconds.")
+    ageing_s: float = Field(
+        0.0,
+        ge=0,
+        description="After this many seconds without a grant while higher classes get grants, the class gets one grant"
+        " in ten. 0: never.",
+    )
+    preempts: bool = Field(
+        False,
+        description="A request of this class may preempt requests of preemptible classes when its time to first token"
+        " is likely to miss the objective.",
+    )
+    preemptible: bool = Field(
+        False, description="Running requests of this class may be preempted; they are resumed later."
+    )
 
 
 _DEFAULT_POLICIES = {
@@ -160,43 +237,63 @@ _DEFAULT_POLICIES = {
 
 
 def _merged(default: ClassPolicy, given: Any) -> Any:
-    """What is no mapping is left to be refused."""
+    """The defaults of the class with the given values. A value of a wrong type stays as it is: pydantic refuses it."""
     if isinstance(given, ClassPolicy):
         given = given.model_dump(exclude_unset=True)
     return default.model_dump() | given if isinstance(given, dict) else given
 
 
 class Price(Strict):
-    """For a million tokens, in the list's currency."""
+    """Prices for a million tokens, in the currency of the price list."""
 
-    prompt: float = Field(ge=0, le=1_000_000)
-    cached: float | None = Field(None, ge=0, le=1_000_000, description="prompt tokens from the cache; default: prompt")
-    completion: float = Field(ge=0, le=1_000_000)
+    prompt: float = Field(ge=0, le=1_000_000, description="Price of a million prompt tokens.")
+    cached: float | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="Price of a million prompt tokens that came from the prefix cache. Default: the price of prompt"
+        " tokens.",
+    )
+    completion: float = Field(ge=0, le=1_000_000, description="Price of a million completion tokens.")
 
 
 class ModelPrice(Price):
-    tiers: dict[Tier, Price] = Field(default_factory=dict, description="prices of tiers that differ")
+    """Prices of one model."""
+
+    tiers: dict[Tier, Price] = Field(
+        default_factory=dict, description="Prices of tiers that differ, by the name of the tier."
+    )
 
 
 class Prices(Strict):
-    """What usage reports charge. A model that is not listed has no cost."""
+    """The price list of usage reports. A model that is not listed has no cost."""
 
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
-    models: dict[str, ModelPrice] = Field(default_factory=dict, description="by the names that clients ask for")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="Currency of all prices, as three letters.")
+    models: dict[str, ModelPrice] = Field(
+        default_factory=dict, description="Prices by the name that clients put into `model`."
+    )
 
 
 class Cluster(Strict):
-    pools: tuple[Pool, ...] = Field(min_length=1)
-    classes: dict[Tier, ClassPolicy] = Field(default_factory=dict, validate_default=True)
-    prices: Prices = Field(default_factory=Prices)
+    """The whole file."""
+
+    pools: tuple[Pool, ...] = Field(min_length=1, description="The pools of workers; at least one.")
+    classes: dict[Tier, ClassPolicy] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Rules of the service classes, by their names. Higher classes go first: priority, default, flex,"
+        " batch. Within a class, tenants are served by fair queueing.",
+    )
+    prices: Prices = Field(default_factory=Prices, description="The price list of `tidegate usage`.")
     prefix_cache: Literal["tenant", "shared"] = Field(
-        "tenant", description="who shares cached prompts: requests of one tenant, or all of them"
+        "tenant",
+        description="Which requests share cached prompts. `tenant`: those of the same tenant; `shared`: all requests.",
     )
 
     @field_validator("classes", mode="before")
     @classmethod
     def _each_class_has_its_own_defaults(cls, given: Any) -> Any:
-        """So that the file is the same when it is written again with all defaults spelt out."""
+        """Fills the defaults in, so that the file means the same when it is written again with all values spelt out."""
         if not isinstance(given, dict):
             return given
         own = {c.label: _merged(policy, given.get(c.label, {})) for c, policy in _DEFAULT_POLICIES.items()}
@@ -210,19 +307,28 @@ class Cluster(Strict):
         return self
 
     def pool(self, name: str) -> Pool:
-        """Raises WrongSettings when there is no such pool."""
+        """The pool of that name.
+
+        Raises:
+            WrongSettings: There is no such pool.
+        """
         for pool in self.pools:
             if pool.name == name:
                 return pool
-        raise WrongSettings(f"pools: none is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
+        raise WrongSettings(f"pools: no pool is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
 
     def policy(self, service_class: ServiceClass) -> ClassPolicy:
-        """The class's own defaults, but for what the file says."""
+        """The rules of a class: the values of the file over the defaults of the class."""
         return next(policy for label, policy in self.classes.items() if label == service_class.label)
 
 
 def load(path: Path) -> Cluster:
-    """Raises WrongSettings naming file, key and value."""
+    """Reads the file.
+
+    Raises:
+        WrongSettings: The file cannot be read, or a key is unknown, missing or wrong. The message names file, key and
+            value.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

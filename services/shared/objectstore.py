@@ -25,11 +25,13 @@ Progress = Callable[[int], None]
 
 
 class StoreSettings(Settings):
-    s3_endpoint: str = Field(description="URL of the S3 server, such as http://127.0.0.1:8333")
-    s3_bucket: str = "tidegate"
-    s3_access_key: str = Field(description="access key of the S3 server")
-    s3_secret_key: str = Field(description="secret key of the S3 server")
-    s3_region: str = "us-east-1"
+    """How to reach the S3 server with the model registry."""
+
+    s3_endpoint: str = Field(description="URL of the S3 server, such as http://127.0.0.1:8333.")
+    s3_bucket: str = Field("tidegate", description="Bucket for everything that Tidegate stores.")
+    s3_access_key: str = Field(description="Access key of the S3 server.")
+    s3_secret_key: str = Field(description="Secret key of the S3 server.")
+    s3_region: str = Field("us-east-1", description="Region of the S3 server.")
 
 
 class StoreError(Exception):

@@ -1,11 +1,11 @@
-"""Process settings from the environment; a wrong one stops the start with a message that names key and value."""
+"""Settings of a process from its environment. A wrong setting stops the start; the message names key and value."""
 
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,6 +16,7 @@ TOP_LEVEL = "(top level)"
 _URL_SECRET = re.compile(r"(?<=://)[^/\s]*@")
 
 Address = Annotated[str, Field(pattern=r"^[^\s:]+:\d{1,5}$|^\[[0-9a-f:]+\]:\d{1,5}$")]
+"""host:port"""
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(lambda v: tuple(v.split(",")) if isinstance(v, str) else v)]
 """host:port, several with commas between."""
 
@@ -24,42 +25,50 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class Settings(BaseModel):
-    """Base of every process's settings: field `api_key` is read from TIDEGATE_API_KEY."""
+    """Base of every process's settings. The field `api_key` is read from the variable TIDEGATE_API_KEY."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
 
 
 class TlsSettings(Settings):
-    """Keys of those who speak internal gRPC; all three or none."""
+    """Mutual TLS for the gRPC between the processes: all three files, or none."""
 
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    tls_authority: Path | None = None
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the certificate of this process for internal gRPC. Default: no TLS."
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the private key of that certificate.")
+    tls_authority: Path | None = Field(
+        None, description="PEM file with the authority that signed the certificates of all processes."
+    )
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
+    def _tls_is_complete(self) -> Self:
         parts = (self.tls_certificate, self.tls_key, self.tls_authority)
         if any(parts) and not all(parts):
             raise ValueError("tls_certificate, tls_key and tls_authority go together")
         return self
 
     def tls(self) -> Tls | None:
-        """Keys for internal gRPC, or None for plain text."""
+        """The files for internal gRPC, or None for plain text."""
         if self.tls_certificate and self.tls_key and self.tls_authority:
             return Tls(certificate=self.tls_certificate, key=self.tls_key, authority=self.tls_authority)
         return None
 
 
 class LogSettings(Settings):
-    log_level: LogLevel = "INFO"
+    """How much a process logs."""
+
+    log_level: LogLevel = Field("INFO", description="Least severe messages that are logged.")
 
 
 class ProcessSettings(TlsSettings, LogSettings):
-    """What every service is told. Addresses are host:port; the host is loopback unless the operator says otherwise."""
+    """Settings that gateway, router and worker share. Addresses are host:port."""
 
-    config: Path = Field(description="path of tidegate.yaml")
-    listen: Address = Field(description="host:port for gRPC")
-    http_listen: Address = Field(description="host:port for HTTP: probes and metrics, and the gateway's REST API")
+    config: Path = Field(description="Path of tidegate.yaml.")
+    listen: Address = Field(description="host:port on which the process listens for gRPC.")
+    http_listen: Address = Field(
+        description="host:port on which the process listens for HTTP: probes and metrics; the REST API of the gateway."
+    )
 
 
 S = TypeVar("S", bound=Settings)
@@ -67,48 +76,79 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class WrongSettings(Exception):
-    """The message names each wrong key, its value and what is wanted."""
+    """The configuration is wrong. The message names each wrong key, its value, and what is expected."""
 
 
 def read(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
-    """Builds `kind` from the variables that its fields name. Raises WrongSettings."""
+    """Reads the variables that the fields of `kind` name.
+
+    Raises:
+        WrongSettings: A variable is missing or wrong.
+    """
     given = {name: environ[PREFIX + name.upper()] for name in kind.model_fields if PREFIX + name.upper() in environ}
     return check(kind, given, lambda path: "settings" if path == TOP_LEVEL else PREFIX + path.upper())
 
 
-def check(kind: type[M], given: Any, name_of: Any = str) -> M:
-    """Validates `given` as `kind`. Raises WrongSettings in words an operator can act on."""
+def check(kind: type[M], given: Any, name_of: Callable[[str], str] = str) -> M:
+    """Validates `given` as `kind`.
+
+    Args:
+        kind: The model.
+        given: What is validated, usually a mapping.
+        name_of: Turns the path of a key, such as pools.0.name, into the name that the message shows.
+
+    Raises:
+        WrongSettings: The message says for each wrong key what to change.
+    """
     try:
         return kind.model_validate(given)
     except ValidationError as error:
         raise WrongSettings("\n".join(_explain(problem, kind, name_of) for problem in error.errors())) from None
 
 
-def _explain(problem: Any, kind: type[BaseModel], name_of: Any) -> str:
+def _explain(problem: Any, kind: type[BaseModel], name_of: Callable[[str], str]) -> str:
     path = ".".join(str(part) for part in problem["loc"]) or TOP_LEVEL
     key = name_of(path)
     if problem["type"] == "missing":
-        return f"{key} is not set: {_describe(kind, path)}"
+        return f"{key} is not set: {_description(kind, problem['loc'])}"
     if isinstance(problem["input"], dict):
-        # Of several keys together, which the message names; the rest of them, secrets too, is nobody's business.
-        return f"{key}: {problem['msg']}"
+        # The problem is about several keys together, and the message names them. The values of other keys are not
+        # shown: some are secret.
+        return f"{key}: {_reason(problem)}"
     secret = any(word in path for word in ("key", "secret", "password"))
     value = "(hidden)" if secret else _URL_SECRET.sub("***@", repr(problem["input"]))
-    return f"{key} = {value}: {problem['msg']}"
+    return f"{key} = {value}: {_reason(problem)}"
 
 
-def _describe(kind: type[BaseModel], path: str) -> str:
-    field = kind.model_fields.get(path.split(".")[0])
-    return (field.description if field else None) or "it is required"
+def _reason(problem: Any) -> str:
+    return "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"])
+
+
+def _description(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """The description of the field at `location`, which also has list indices and the tags of unions."""
+    models, description = {kind}, None
+    for part in location:
+        fields = [model.model_fields[part] for model in models if isinstance(part, str) and part in model.model_fields]
+        description = fields[0].description if fields else None
+        models = {model for field in fields for model in _models_in(field.annotation)} or models
+    return description or "it is required"
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type consists of, such as A and B for tuple[A | B, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def split(address: str) -> tuple[str, int]:
-    """host:port as (host, port)."""
+    """Splits host:port. An IPv6 host loses its brackets."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def stop(error: WrongSettings) -> NoReturn:
-    """Ends the process with the message and status 2, as a command does when called wrongly."""
+    """Ends the process with the message and exit status 2."""
     sys.stderr.write(f"wrong configuration:\n{error}\n")
     raise SystemExit(2)

@@ -81,7 +81,11 @@ PublicKeys = Annotated[
 
 
 class SigningSettings(Settings):
-    signing_key_file: Path = Field(description="file of the Ed25519 key that signs model versions: PEM, or base64")
+    """The key that signs published model versions."""
+
+    signing_key_file: Path = Field(
+        description="File with the Ed25519 private key that signs model versions: PEM, or base64 of its 32 bytes."
+    )
 
     def signing_key(self) -> SigningKey:
         """Raises WrongSettings."""

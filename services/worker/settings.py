@@ -1,4 +1,4 @@
-"""What a worker process is told by its environment."""
+"""Settings of the worker, from its environment."""
 
 from pathlib import Path
 
@@ -10,25 +10,45 @@ from services.shared.signing import PublicKeys
 
 
 class WorkerSettings(ProcessSettings, StoreSettings):
-    pool: str = Field(description="name of the pool in tidegate.yaml that this worker belongs to")
-    routers: Addresses = Field(description="host:port of the routers, with commas between")
-    cache_dir: Path = Field(description="folder for verified model files")
-    trusted_keys: PublicKeys = Field(description="public keys (Ed25519, base64) whose signed models may run here")
-    advertise: Address | None = Field(None, description="host:port that gateways reach this worker at")
-    worker_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._:-]{1,128}$")
+    """Settings of the worker."""
+
+    pool: str = Field(description="Name of the pool in tidegate.yaml that this worker belongs to.")
+    routers: Addresses = Field(description="host:port of each router, with commas between.")
+    cache_dir: Path = Field(description="Folder for verified model files.")
+    trusted_keys: PublicKeys = Field(
+        description="Public keys (Ed25519, base64, with commas between). Only models signed by one of them are loaded."
+    )
+    advertise: Address | None = Field(
+        None, description="host:port at which gateways reach this worker. Default: `listen`."
+    )
+    worker_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:-]{1,128}$",
+        description="Name of the worker; it must be unique. Default: host name and process id.",
+    )
     stuck_after_s: float = Field(
         25.0,
         gt=0,
-        description="an engine with work and no step for so long is stuck; after twice as long it is replaced",
+        description="Seconds without an engine step, although there is work, after which the worker counts as stuck."
+        " After twice that time it is replaced.",
     )
     drain_s: float = Field(
-        25.0, ge=0, description="time that running requests get when the worker leaves; then others go on with them"
+        25.0,
+        ge=0,
+        description="Seconds that running requests get when the worker stops; then other workers continue them.",
     )
-    spare_versions: int = Field(1, ge=0, description="versions that stay in cache_dir though nobody uses them")
-    stage_limit_s: float = Field(600.0, gt=0, description="a version that takes longer to be staged is not delivered")
-    delivery_finish_s: float = Field(60.0, ge=0, description="time that running requests get before weights change")
+    spare_versions: int = Field(1, ge=0, description="Unused model versions that are kept in the cache folder.")
+    stage_limit_s: float = Field(
+        600.0,
+        gt=0,
+        description="Seconds in which a new version must be downloaded and verified; else the weight update fails.",
+    )
+    delivery_finish_s: float = Field(
+        60.0, ge=0, description="Seconds that running requests get to finish before the weights change."
+    )
     swap_limit_s: float = Field(
         300.0,
         gt=0,
-        description="an engine that takes longer to replace its weights, or to answer its golden prompts, is given up",
+        description="Seconds in which the engine must replace its weights, or answer its golden prompts. After that the"
+        " worker ends and is replaced.",
     )

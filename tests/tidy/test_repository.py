@@ -58,6 +58,16 @@ def test_every_verb_of_the_readme_is_in_the_makefile() -> None:
         assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"README names make {verb}"
 
 
+def test_the_page_of_settings_is_current_and_describes_each_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend("scripts")
+    configuration = importlib.import_module("configuration")
+    assert configuration.PAGE.read_text() == configuration.page(), "run python scripts/configuration.py"
+    fields = [(model, name, field) for model in configuration.models() for name, field in model.model_fields.items()]
+    assert not [
+        f"{model.__name__}.{name}" for model, name, field in fields if not (field.description or "").endswith(".")
+    ]
+
+
 def test_the_list_of_modules_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend("scripts")
     modules = importlib.import_module("modules")

@@ -77,4 +77,4 @@ async def test_wrong_settings_stop_the_start(tmp_path: Path, router: Router) -> 
     process = await run_process(environment(tmp_path, router) | {"TIDEGATE_POOL": "ebb"})
     _, err = await process.communicate()
     assert process.returncode == 2
-    assert b"none is named 'ebb'" in err
+    assert b"no pool is named 'ebb'" in err

@@ -43,6 +43,27 @@ def test_a_wrong_file_is_told_by_file_key_and_value(tmp_path: Path, text: str, k
         assert part in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pools: [{name: a}]", "pools.0.model is not set: Registry reference of the model"),
+        (
+            "pools: [{name: a, model: a, engine: {kind: vllm, speculation: {method: eagle}}}]",
+            "pools.0.engine.vllm.speculation.eagle.model is not set: Registry reference of the draft model",
+        ),
+        (
+            "pools: [{name: a, model: a}]\nprices: {models: {a: {prompt: 1}}}",
+            "prices.models.a.completion is not set: Price of a million completion tokens",
+        ),
+        ("pools: [{name: a, model: a, wrokers: 2}]", "pools.0.wrokers = 2: unknown key"),
+    ],
+)
+def test_a_message_says_what_a_missing_key_is_for(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        load(written(tmp_path, text))
+    assert said in str(wrong.value)
+
+
 def test_no_file_and_no_yaml_are_told_by_path(tmp_path: Path) -> None:
     with pytest.raises(WrongSettings, match=r"none\.yaml"):
         load(tmp_path / "none.yaml")

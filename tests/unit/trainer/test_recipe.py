@@ -30,7 +30,7 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"learning_rat": 1}, "learning_rat = 1: Extra inputs"),
+        ({"learning_rat": 1}, "learning_rat = 1: unknown key"),
         ({"learning_rate": 0}, "learning_rate = 0"),
         ({"base": "No Such"}, "base = 'No Such'"),
         ({"epochs": 1}, "one of steps and epochs"),
