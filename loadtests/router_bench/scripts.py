@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from loadtests.redis_server import RedisServer
 from services.router.class_rules import Rules
 from services.router.keys import PoolKeys
-from services.router.prefix_hashes import markers
+from services.router.prefix_hashes import prefix_hashes
 from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool
@@ -90,14 +90,14 @@ class _Load:
                 *("session", _name(self._submitted), 1, ServiceClass.DEFAULT, 500, FOR_EVER_MS),
                 tenant=f"tenant-{self._submitted % TENANTS}",
                 prompt_tokens=400,
-                markers=self._markers(),
+                prefix_hashes=self._prefix_hashes(),
             )
             self._submitted += 1
             yield self._scripts.submit(submission, RULES, lease_ms=FOR_EVER_MS, no_worker_grace_ms=FOR_EVER_MS)
 
-    def _markers(self) -> tuple[str, ...]:
+    def _prefix_hashes(self) -> tuple[str, ...]:
         """A prompt that nobody asked before: the dearest kind, as all of it is noted anew."""
-        return markers([self._random.getrandbits(64) for _ in range(self._case.blocks)], BLOCK_TOKENS)
+        return prefix_hashes([self._random.getrandbits(64) for _ in range(self._case.blocks)], BLOCK_TOKENS)
 
     def finishes(self, number: int) -> Iterator[Call]:
         """Those that came first, which run."""

@@ -12,7 +12,7 @@ from loadtests.simulator.request import Request
 from services.router.class_rules import Rules
 from services.router.events import CrowdedOut, Expired, Granted, YieldAsked, decode_event
 from services.router.keys import PoolKeys
-from services.router.prefix_hashes import markers
+from services.router.prefix_hashes import prefix_hashes
 from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.config import Cluster
 
@@ -60,7 +60,7 @@ class RouterDispatch:
             tenant=ask.tenant,
             prompt_tokens=prompt,
             at_head=request.attempt > 1,
-            markers=_markers(request),
+            prefix_hashes=_prefix_hashes(request),
         )
         call = self._scripts.submit(submission, self._rules, lease_ms=LEASE_MS, no_worker_grace_ms=NO_WORKER_GRACE_MS)
         self._calls.append((call, request))
@@ -136,6 +136,6 @@ class RouterDispatch:
         return request if request and request.attempt == attempt else None
 
 
-def _markers(request: Request) -> tuple[str, ...]:
+def _prefix_hashes(request: Request) -> tuple[str, ...]:
     prompt = request.ask.prompt_blocks
-    return markers([int.from_bytes(block[:HASH_BYTES]) for block in prompt], BLOCK_TOKENS)
+    return prefix_hashes([int.from_bytes(block[:HASH_BYTES]) for block in prompt], BLOCK_TOKENS)

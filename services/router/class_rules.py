@@ -60,12 +60,13 @@ class Rules:
         return self.classes[service_class]
 
     @cached_property
-    def arguments(self) -> tuple[str | int, ...]:
-        """What lua/include/rules.lua reads."""
+    def arguments(self) -> Mapping[str, str | int]:
+        """The arguments that lua/lib/class_rules.lua declares."""
         rules = [self.classes[c] for c in ServiceClass]
+        aging = {f"aging_{c.label}_ms": self.classes[c].ageing_ms for c in ServiceClass}
         preempting = "".join(str(int(r.preempts)) for r in rules)
         preemptible = "".join(str(int(r.preemptible)) for r in rules)
-        return (*(r.ageing_ms for r in rules), preempting, preemptible)
+        return {**aging, "preempting": preempting, "preemptible": preemptible}
 
     def with_change(self, service_class: ServiceClass, change: pb.ClassPolicy) -> "Rules":
         merged = pb.ClassPolicy()

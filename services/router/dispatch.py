@@ -10,7 +10,7 @@ from services.router import frames
 from services.router.class_rules import Rules
 from services.router.events import Queued
 from services.router.metrics import RouterMetrics
-from services.router.prefix_hashes import markers
+from services.router.prefix_hashes import prefix_hashes
 from services.router.queue import PoolQueue
 from services.router.redis_scripts import StoreUnavailable
 from services.router.resume_log import ResumeLogs
@@ -187,7 +187,7 @@ def _submission(session_id: str, submit: pb.Submit, rules: Rules) -> Submission:
         excluded_workers=tuple(submit.excluded_workers),
         model_version=submit.model_version,
         adapter=submit.adapter,
-        markers=markers(submit.block_hashes, submit.block_tokens),
+        prefix_hashes=prefix_hashes(submit.block_hashes, submit.block_tokens),
         running_on=submit.placement.worker_id,
         running_epoch=submit.placement.worker_epoch,
         limits=tuple(

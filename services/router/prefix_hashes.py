@@ -2,14 +2,14 @@
 
 The gateway hashes every block of text. Of the beginnings that these name, a few are kept, ever further apart: after 1,
 2, 3, 4, 6, 8, 12, 16 ... blocks and after the last. So a cached beginning is known to within a third of its length,
-with some twenty markers for the longest prompt.
+with some twenty prefix_hashes for the longest prompt.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 
-def markers(block_hashes: Sequence[int], block_tokens: int) -> tuple[str, ...]:
+def prefix_hashes(block_hashes: Sequence[int], block_tokens: int) -> tuple[str, ...]:
     """As "hash.tokens", the tokens being those that each adds to the one before."""
     if not block_hashes:
         return ()

@@ -71,7 +71,7 @@ class PoolQueue:
 
     async def outlook(self, request_ids: list[str]) -> list[tuple[str, int, Queued]]:
         """Id, attempt and standing of each that waits."""
-        rows = await self._store.call(self._scripts.outlook(request_ids))
+        rows = await self._store.call(self._scripts.queue_position(request_ids))
         return [(name.decode(), attempt, Queued(position, wait_ms)) for name, attempt, position, wait_ms in rows]
 
     async def heartbeat(self, report: WorkerReport) -> bool:
@@ -113,7 +113,7 @@ class PoolQueue:
 
     async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
         """`which`: rollout or rules. False when `revision` is not the one that is there."""
-        return bool(await self._store.call(self._scripts.record(which, revision, fields)))
+        return bool(await self._store.call(self._scripts.replace_record(which, revision, fields)))
 
     def deliver(self, events: Sequence[bytes], besides: str = "") -> None:
         """Events of this pool, from a script of this replica or of another."""

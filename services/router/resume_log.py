@@ -28,7 +28,7 @@ class PoolResumeLogs:
     async def write(self, parts: Sequence[pb.LogPart]) -> list[pb.LogLength]:
         """The calls leave together: many small ones, so that no grant waits for a long one."""
         few = [parts[at : at + PARTS_OF_A_CALL] for at in range(0, len(parts), PARTS_OF_A_CALL)]
-        answers = await asyncio.gather(*(self._store.call(self._scripts.journal(self._bounds, some)) for some in few))
+        answers = await asyncio.gather(*(self._store.call(self._scripts.append_log(self._bounds, some)) for some in few))
         lengths = [length for answer in answers for length in answer]
         return [
             pb.LogLength(request_id=part.request_id, length=max(0, length), full=length < 0)

@@ -87,7 +87,7 @@ submissions = st.builds(
     excluded_workers=mostly((), WORKERS[:1], WORKERS[:2]),
     model_version=mostly("", "v1", "v2"),
     adapter=mostly("", "red"),
-    markers=prompts,
+    prefix_hashes=prompts,
     limits=mostly((), LIMITS[:1], LIMITS[1:], LIMITS),
 )
 reports = st.builds(
@@ -146,8 +146,8 @@ class RouterQueue(RuleBasedStateMachine):
     def a_crowd_comes(self, router: str, template: Submission, known: tuple[str, ...], rank: ServiceClass) -> None:
         """Of one tenant with little weight; behind it, another one whose prompt may be cached."""
         plain = replace(template, service_class=rank, excluded_workers=(), model_version="", adapter="", limits=())
-        crowd = [replace(plain, tenant="loud", weight=0.01, tokens=100, markers=())] * 3
-        self.submit_some(router, [*crowd, replace(plain, tenant="quiet", weight=1.0, markers=known)])
+        crowd = [replace(plain, tenant="loud", weight=0.01, tokens=100, prefix_hashes=())] * 3
+        self.submit_some(router, [*crowd, replace(plain, tenant="quiet", weight=1.0, prefix_hashes=known)])
 
     @rule(router=routers, others=st.lists(submissions, min_size=2, max_size=4), ended=st.sampled_from([3, 6]))
     def a_flood_lasts(self, router: str, others: list[Submission], ended: int) -> None:
@@ -224,7 +224,7 @@ class RouterQueue(RuleBasedStateMachine):
     @rule(data=st.data())
     def ask_how_it_stands(self, data: st.DataObject) -> None:
         if known := self._some_request(data):
-            rows = self.replicas.call(ROUTERS[0], lambda scripts: scripts.outlook([known.request_id]))
+            rows = self.replicas.call(ROUTERS[0], lambda scripts: scripts.queue_position([known.request_id]))
             request = self.model.requests[known.request_id]
             better = sum(len(self.model.queue(rank)) for rank in ServiceClass if rank < request.rank)
             before = [] if request.worker else [better + self.model.queue(request.rank).index(request)]
@@ -363,7 +363,7 @@ def test_the_head_of_a_long_queue_is_overtaken_so_often_and_no_more(client: redi
 
     def submit(request_id: str, tenant: str, weight: float, markers: tuple[str, ...]) -> None:
         asked = Submission(SESSIONS[0], request_id, 1, ServiceClass.DEFAULT, 100, 60_000, tenant, weight)
-        queue.submit(router, replace(asked, prompt_tokens=100, markers=markers))
+        queue.submit(router, replace(asked, prompt_tokens=100, prefix_hashes=markers))
 
     submit("running", "quiet", 1.0, ("a.50", "b.50"))
     for n in range(3):

@@ -1,0 +1,63 @@
+-- @require clock, workers, eligibility, isolation_pool
+-- Whether a free worker fits a request. It fits when the router heard of it within half its lease, the request does not exclude
+-- it, it serves the requested version and adapter, its isolation pool is open to the request, and its KV cache has space.
+local CANDIDATES = 16 -- workers looked at for one request
+
+local function is_listed(list, name)
+  return string.find(list, ',' .. name .. ',', 1, true) ~= nil
+end
+
+-- A request that excludes as many workers as there are has nowhere else to go. Then its exclusions do not count.
+local function is_excluded(worker_id, excluded)
+  if excluded == '' or not is_listed(excluded, worker_id) then
+    return false
+  end
+  local _, commas = string.gsub(excluded, ',', ',')
+  return commas - 1 < redis.call('ZCARD', KEY.workers)
+end
+
+-- Returns 'fits', 'full' (the right kind of worker, but without space now) or 'unsuitable'; and for 'fits' whether the adapter
+-- is in the worker's memory. A request that needs all of a KV cache, or more, runs alone.
+local function fit(worker_id, request)
+  local w = worker_of(worker_id)
+  if now >= w.quiet
+    or is_excluded(worker_id, request.excluded)
+    or (request.version ~= '' and w.version ~= request.version)
+    or (request.adapter ~= '' and not is_listed(w.adapters, request.adapter))
+  then
+    return 'unsuitable'
+  end
+  if isolation.active and w.isolated and isolation.denies(request) then
+    return 'full'
+  end
+  if request.kv > w.kv_tokens - math.max(w.reserved, w.used) and w.held > 0 then
+    return 'full'
+  end
+  return 'fits', request.adapter == '' or is_listed(w.loaded, request.adapter)
+end
+
+-- Returns the first free worker that fits, if possible one that has the adapter in memory. Otherwise returns nil and a reason:
+-- 'full' (wait for capacity) or 'unsuitable' (there are free workers, but none for this request).
+local function first_fit(request)
+  -- Usually the first worker fits. Then the others are not read.
+  local first = eligible_workers(request, 1)[1]
+  if first and request.adapter == '' and fit(first, request) == 'fits' then
+    return first
+  end
+  local candidates = eligible_workers(request, CANDIDATES)
+  local reason, fallback = #candidates > 0 and 'unsuitable' or 'full', nil
+  for _, worker_id in ipairs(candidates) do
+    local how, loaded = fit(worker_id, request)
+    if how == 'fits' and loaded then
+      return worker_id
+    end
+    fallback = fallback or (how == 'fits' and worker_id or nil)
+    reason = how == 'full' and 'full' or reason
+  end
+  if isolation.active and not fallback and isolation.denies(request) and not isolation.has_other_workers(request, fit) then
+    request.denied = false
+    fallback, reason = first_fit(request)
+    request.denied = true
+  end
+  return fallback, reason
+end

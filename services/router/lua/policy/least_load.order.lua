@@ -1,3 +1,0 @@
-local function order_of(_, load)
-  return load
-end

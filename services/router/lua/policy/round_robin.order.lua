@@ -1,3 +1,0 @@
-local function order_of(worker_id)
-  return redis.call('HGET', KEY.worker .. worker_id, 'turn') or 0
-end
