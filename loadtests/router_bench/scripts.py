@@ -9,10 +9,10 @@ import redis
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.redis_server import RedisServer
-from services.router.class_rules import Rules
-from services.router.keys import PoolKeys
-from services.router.prefix_hashes import prefix_hashes
-from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
+from services.router.core.class_rules import Rules
+from services.router.core.keys import PoolKeys
+from services.router.core.prefix_hashes import prefix_hashes
+from services.router.redis.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool
 

@@ -9,11 +9,11 @@ from loadtests.simulator.ask import BLOCK_TOKENS
 from loadtests.simulator.dispatch import Order, Refuse, Start, Yield
 from loadtests.simulator.engine import Engine
 from loadtests.simulator.request import Request
-from services.router.class_rules import Rules
-from services.router.events import CrowdedOut, Expired, Granted, YieldAsked, decode_event
-from services.router.keys import PoolKeys
-from services.router.prefix_hashes import prefix_hashes
-from services.router.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
+from services.router.core.class_rules import Rules
+from services.router.core.events import CrowdedOut, Expired, Granted, YieldAsked, decode_event
+from services.router.core.keys import PoolKeys
+from services.router.core.prefix_hashes import prefix_hashes
+from services.router.redis.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
 from services.shared.config import Cluster
 
 SESSION = "simulation"

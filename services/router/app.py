@@ -12,20 +12,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from services.router.attach import Attachments
-from services.router.control import ControlService
-from services.router.dispatch import Dispatcher
-from services.router.keys import PoolKeys
+from services.router.core.keys import PoolKeys
+from services.router.core.rollout import Timeouts
+from services.router.grpc.attach import Attachments
+from services.router.grpc.control import ControlService
+from services.router.grpc.dispatch import Dispatcher
 from services.router.maintenance import Maintenance
 from services.router.metrics import RouterMetrics
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import ScriptRunner
-from services.router.resume_log import ResumeLogs
-from services.router.rollout import Timeouts
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.resume_log import ResumeLogs
+from services.router.queue.sessions import Sessions
+from services.router.queue.snapshot import Snapshot
+from services.router.redis.script_runner import ScriptRunner
 from services.router.rollout_controller import RolloutController
-from services.router.sessions import Sessions
 from services.router.settings import RouterSettings
-from services.router.snapshot import Snapshot
 from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock, SystemClock
@@ -82,7 +82,7 @@ class RouterApp:
         self._metrics = RouterMetrics(self._registry)
         self._switchboard, self._census = Sessions(self._metrics), Snapshot()
         self._store = ScriptRunner(
-            settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics
+            settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics.scripts
         )
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
         self._upkeep, self._rollouts = self._build_upkeep(), self._build_rollouts()

@@ -7,14 +7,14 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from services.router import frames
-from services.router.class_rules import Rules
+from services.router.core.class_rules import Rules
 from services.router.metrics import RouterMetrics
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import ScriptRunner, StoreUnavailable
-from services.router.sessions import GatewaySession, Sessions
+from services.router.queue import frames
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.sessions import GatewaySession, Sessions
+from services.router.queue.snapshot import PoolRow, Snapshot, count
+from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.settings import RouterSettings
-from services.router.snapshot import PoolRow, Snapshot, count
 from services.shared.backoff import backoff
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
@@ -68,7 +68,7 @@ class Maintenance:
                     await self._renew(queue)
                     await queue.reap()
                 self._after_success()
-            except StoreUnavailable as error:
+            except RedisUnavailable as error:
                 log.warning("Redis does not answer", extra={"why": str(error)})
             await self._clock.sleep(self._settings.upkeep_ms / 1000 * self._random.uniform(0.5, 1.5))
 
@@ -109,7 +109,7 @@ class Maintenance:
                 for pool, queue in self._queues.items():
                     try:
                         await self._tell(session, queue, session.waits_in(pool)[:OUTLOOK_BATCH])
-                    except StoreUnavailable as error:
+                    except RedisUnavailable as error:
                         log.warning("no outlook", extra={"why": str(error)})
 
     async def _tell(self, session: GatewaySession, queue: PoolQueue, waiting: list[str]) -> None:
@@ -150,7 +150,7 @@ class Maintenance:
             await queue.replace_record("rules", 0, queue.rules.fields())
 
     async def change_rules(self, queue: PoolQueue, service_class: ServiceClass, change: pb.ClassPolicy) -> Rules:
-        """Raises StoreUnavailable, RedisError. Repeated until no other replica has changed them meanwhile."""
+        """Raises RedisUnavailable, RedisError. Repeated until no other replica has changed them meanwhile."""
         while True:
             await self._follow_rules(queue)
             changed = queue.rules.with_change(service_class, change)

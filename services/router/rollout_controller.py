@@ -6,13 +6,13 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from services.router import rollout
-from services.router.events import DeliveryAsked, encode_delivery
+from services.router.core import rollout
+from services.router.core.events import DeliveryAsked, encode_delivery
+from services.router.core.rollout import Member, Outcome, RolloutRecord, Timeouts
 from services.router.metrics import RouterMetrics
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import ScriptRunner, StoreUnavailable
-from services.router.rollout import Member, Outcome, RolloutRecord, Timeouts
-from services.router.snapshot import PoolRow, Snapshot, WorkerRow, count
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, count
+from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.shared.clock import Clock
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -32,7 +32,7 @@ class Idle(Exception):
 
 
 class RolloutController:
-    """Methods raise StoreUnavailable or RedisError when Redis does not answer."""
+    """Methods raise RedisUnavailable or RedisError when Redis does not answer."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class RolloutController:
             for queue in self._queues.values():
                 try:
                     await self.step(queue)
-                except (StoreUnavailable, RedisError, OSError) as error:
+                except (RedisUnavailable, RedisError, OSError) as error:
                     log.warning("rollout of %s waits: %s", queue.pool, error)
             await self._clock.sleep(EVERY_S)
 

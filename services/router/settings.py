@@ -5,8 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from services.router.redis_connection import RedisAccess
-from services.router.redis_url import RedisUrl
+from services.router.redis.connection import RedisAccess
+from services.router.redis.url import RedisUrl
 from services.shared.settings import PREFIX, ProcessSettings, WrongSettings
 
 _RedisUrl = Annotated[RedisUrl, BeforeValidator(lambda v: RedisUrl.parse(v) if isinstance(v, str) else v)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import floor
 
-from services.router.scripts import Limit
+from services.router.redis.scripts import Limit
 
 MINUTE_MS = 60_000
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, exp, floor, inf
 
-from services.router.class_rules import ClassRules, Rules
-from services.router.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
-from services.router.scripts import Limit, Submission, WorkerReport
+from services.router.core.class_rules import ClassRules, Rules
+from services.router.core.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
+from services.router.redis.scripts import Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from tests.property.budgets import Budget
 

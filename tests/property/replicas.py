@@ -6,9 +6,9 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError
 
-from services.router.events import Event, Granted, decode_event
-from services.router.keys import PoolKeys
-from services.router.scripts import Call, Composition, PoolScripts
+from services.router.core.events import Event, Granted, decode_event
+from services.router.core.keys import PoolKeys
+from services.router.redis.scripts import Call, Composition, PoolScripts
 
 POOL = "tide"
 ROUTERS = ("router-a", "router-b")

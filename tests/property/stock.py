@@ -4,7 +4,7 @@ from typing import Any
 
 import redis
 
-from services.router.keys import PoolKeys
+from services.router.core.keys import PoolKeys
 from services.shared.classes import ServiceClass
 from tests.property.model import HEAD, Model, Request
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from loadtests.redis_server import programs, running
-from services.router.class_rules import Rules
-from services.router.events import Event, Granted
-from services.router.scripts import Composition, Limit, Submission, WorkerReport
+from services.router.core.class_rules import Rules
+from services.router.core.events import Event, Granted
+from services.router.redis.scripts import Composition, Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import ClassPolicy, Cluster, Pool
 from tests.property.budgets import Budget

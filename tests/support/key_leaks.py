@@ -2,7 +2,7 @@
 
 import redis
 
-from services.router.keys import NAMES, PoolKeys
+from services.router.core.keys import NAMES, PoolKeys
 
 REQUEST_PREFIXES = ("request:", "owned:", "held:", "queue:", "running:", "deadlines", "yielding", "open:")
 """Keys that exist while a request is queued or granted: its own, and what it uses of limits and workers."""

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from services.router.class_rules import Rules
-from services.router.keys import NAMES as KEYS
-from services.router.keys import PoolKeys, lua_names
-from services.router.lua_loader import LUA
-from services.router.scripts import NAMES as SCRIPTS
-from services.router.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport, script
+from services.router.core.class_rules import Rules
+from services.router.core.keys import NAMES as KEYS
+from services.router.core.keys import PoolKeys, lua_names
+from services.router.redis.lua_loader import LUA
+from services.router.redis.scripts import NAMES as SCRIPTS
+from services.router.redis.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Journal, Pool
 from tidegate.router.v1 import router_pb2 as pb
@@ -87,13 +87,15 @@ def test_every_file_is_used() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_no_two_files_of_a_script_define_the_same_name(name: str, policy: str) -> None:
     source = script(name, Composition(policy)).source
-    defined = [part for line in re.findall(r"^local (?:function )?([\w, ]+)", source, re.MULTILINE) for part in line.split(", ")]
+    defined = [
+        part
+        for line in re.findall(r"^local (?:function )?([\w, ]+)", source, re.MULTILINE)
+        for part in line.split(", ")
+    ]
     assert sorted(set(defined)) == sorted(defined)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if path.parent.name != "commands"], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name != "commands"], ids=lambda path: path.name)
 def test_a_library_file_does_not_talk_to_redis_while_it_is_loaded(path: Path) -> None:
     """tests/integration/router/test_lua_library.py proves it on a server; this names the line."""
     functions = re.compile(r"^local function (?:[^\n]* end$|.*?^end$)", re.DOTALL | re.MULTILINE)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import redis
 
-from services.router.class_rules import Rules
-from services.router.events import Event, Revoked
-from services.router.scripts import Call, Composition, PoolScripts, Submission, WorkerReport
+from services.router.core.class_rules import Rules
+from services.router.core.events import Event, Revoked
+from services.router.redis.scripts import Call, Composition, PoolScripts, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
 from tests.property.replicas import POOL, ROUTERS, Replicas, grants

@@ -12,14 +12,14 @@ from prometheus_client import CollectorRegistry
 from redis.crc import key_slot
 
 from services.router.app import RouterApp
-from services.router.class_rules import Rules
-from services.router.events import Granted, decode_answer, decode_event
-from services.router.keys import PoolKeys
-from services.router.metrics import RouterMetrics
-from services.router.redis_connection import RedisAccess
-from services.router.redis_scripts import ScriptRunner, StoreUnavailable
-from services.router.redis_url import RedisUrl
-from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
+from services.router.core.class_rules import Rules
+from services.router.core.events import Granted, decode_answer, decode_event
+from services.router.core.keys import PoolKeys
+from services.router.redis.connection import RedisAccess
+from services.router.redis.metrics import ScriptMetrics
+from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
+from services.router.redis.scripts import Composition, PoolScripts, Submission, WorkerReport
+from services.router.redis.url import RedisUrl
 from services.router.settings import RouterSettings
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster, Pool
@@ -39,7 +39,7 @@ ACL = "resetkeys ~tidegate:* nocommands +@read +@write +@scripting +@connection 
 
 @asynccontextmanager
 async def running_store(access: RedisAccess, *pools: str) -> AsyncIterator[ScriptRunner]:
-    store = ScriptRunner(access, [PoolKeys(pool) for pool in pools], RouterMetrics(CollectorRegistry()))
+    store = ScriptRunner(access, [PoolKeys(pool) for pool in pools], ScriptMetrics(CollectorRegistry()))
     tasks = Tasks()
     for pool, sender in store.senders():
         tasks.start(sender, pool)
@@ -109,7 +109,7 @@ async def test_a_slot_that_moves_makes_its_pool_wait_and_loses_nothing(tmp_path:
         async with running_store(RedisAccess(RedisUrl.parse(cluster.url)), "tide") as store:
             await serve_two(store, "tide")
             for _ in cluster.move(slot, begin, end):
-                with pytest.raises(StoreUnavailable):
+                with pytest.raises(RedisUnavailable):
                     await store.call(scripts.finish("r2", 1, RULES, actual_tokens=10))
             await wait_until(lambda: finished(store, scripts, "r2"), description="the pool is found again")
 
@@ -125,7 +125,7 @@ def slot_is_here(node: redis_servers.Server, slot: int) -> bool:
 async def finished(store: ScriptRunner, scripts: PoolScripts, request_id: str) -> bool:
     try:
         ended, _ = await store.call(scripts.finish(request_id, 1, RULES, actual_tokens=10))
-    except StoreUnavailable:
+    except RedisUnavailable:
         return False
     assert ended >= 0, "it was there still"
     return True

@@ -5,9 +5,18 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from services.router.events import CrowdedOut, DeliveryAsked, DrainAsked, Event, Expired, Granted, Revoked, YieldAsked
-from services.router.frames import crowded_out, expired, grant, revoke, yield_
+from services.router.core.events import (
+    CrowdedOut,
+    DeliveryAsked,
+    DrainAsked,
+    Event,
+    Expired,
+    Granted,
+    Revoked,
+    YieldAsked,
+)
 from services.router.metrics import RouterMetrics
+from services.router.queue.frames import crowded_out, expired, grant, revoke, yield_
 from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000

@@ -19,8 +19,8 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
-from services.router.keys import PoolKeys
-from services.router.redis_url import Address, RedisUrl
+from services.router.core.keys import PoolKeys
+from services.router.redis.url import Address, RedisUrl
 
 TIMEOUT_S = 3.0
 

@@ -7,9 +7,9 @@ from hashlib import sha1
 from operator import itemgetter
 from typing import Self
 
-from services.router.class_rules import Rules
-from services.router.keys import PoolKeys
-from services.router.lua_loader import LUA, ComposedScript, compose, library_file
+from services.router.core.class_rules import Rules
+from services.router.core.keys import PoolKeys
+from services.router.redis.lua_loader import LUA, ComposedScript, compose, library_file
 from services.shared.classes import ServiceClass
 from services.shared.config import Journal, Pool
 from tidegate.router.v1 import router_pb2 as pb

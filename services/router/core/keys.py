@@ -1,8 +1,8 @@
 """Every Redis key of the router, named once.
 
-All keys of a pool begin with its root. The root has the hash tag {pool}, which keeps them in one slot of a Redis Cluster.
-Scripts get the root as their only key and complete it themselves: lua_loader.py writes the names that a script uses into it.
-A name that ends in ':' is a prefix; the id of a worker, a request and so on completes it.
+All keys of a pool begin with its root. The root has the hash tag {pool}, which keeps them in one slot of a Redis
+Cluster. Scripts get the root as their only key and complete it themselves: redis/lua_loader.py writes the names that a
+script uses into it. A name that ends in ':' is a prefix; the id of a worker, a request and so on completes it.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ NAMES = {
     "seen": "string: time (ms) of the last heartbeat of any worker",
     "yielding": "set: ids of running requests that were preempted: their gateways were asked to give them up",
     "prefix": "hash: prefix hash to the caches that hold the prefix",
-    "forgotten": "set: ids of caches that no longer exist and whose entries in the prefix index are still to be deleted",
+    "forgotten": "set: ids of caches that no longer exist, whose index entries are still to be deleted",
     "rollout": "hash: the pool's last rollout (rollout.py)",
     "rules": "hash: class rules changed at run time (class_rules.py)",
     "request:": "hashes: one queued or granted request",

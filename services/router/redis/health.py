@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from redis.exceptions import ReadOnlyError
 
-from services.router.redis_url import RedisUrl
+from services.router.redis.url import RedisUrl
 from services.shared.settings import WrongSettings
 
 OLDEST_REDIS = (7, 0)

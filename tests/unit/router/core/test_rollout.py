@@ -5,7 +5,18 @@ from typing import Any
 
 import pytest
 
-from services.router.rollout import Member, Order, Outcome, RolloutRecord, State, Timeouts, advance, begin, order, stop
+from services.router.core.rollout import (
+    Member,
+    Order,
+    Outcome,
+    RolloutRecord,
+    State,
+    Timeouts,
+    advance,
+    begin,
+    order,
+    stop,
+)
 
 FORTH, BACK = "ro-forth", "ro-back"
 ROLLING = RolloutRecord("ro", target="new", previous="old", started_ms=0)

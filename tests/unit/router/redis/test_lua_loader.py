@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.router.lua_loader import ComposedScript, LuaError, compose
+from services.router.redis.lua_loader import ComposedScript, LuaError, compose
 
 
 def composed(folder: Path, text: str, files: Mapping[str, str]) -> ComposedScript:
@@ -34,7 +34,7 @@ def test_a_file_may_be_loaded_inside_a_function_with_what_is_not_there_yet(tmp_p
 
 def test_a_file_that_requires_itself_is_refused(tmp_path: Path) -> None:
     files = {"a": "-- @require b\n", "b": "-- @require c\n", "c": "-- @require b\n"}
-    with pytest.raises(LuaError, match="^b requires c requires b: a circle$"):
+    with pytest.raises(LuaError, match=r"^b requires c requires b: a circle$"):
         composed(tmp_path, "-- @require a\n", files)
 
 
@@ -45,7 +45,7 @@ def test_a_file_that_does_not_exist_is_named_with_the_one_that_requires_it(tmp_p
 
 def test_a_file_that_one_function_loaded_is_not_put_in_again(tmp_path: Path) -> None:
     text = "local function f()\n  -- @load a\nend\nlocal function g()\n  -- @load a\nend\n"
-    with pytest.raises(LuaError, match="loads inside a function: require it earlier$"):
+    with pytest.raises(LuaError, match=r"loads inside a function: require it earlier$"):
         composed(tmp_path, text, {"a": "local a = 1\n"})
 
 
@@ -64,12 +64,12 @@ def test_a_name_that_nobody_declares_is_refused(tmp_path: Path, name: str) -> No
 
 
 def test_an_argument_is_declared_once(tmp_path: Path) -> None:
-    with pytest.raises(LuaError, match="^commands/command declares the argument x, which is declared already$"):
+    with pytest.raises(LuaError, match=r"^commands/command declares the argument x, which is declared already$"):
         composed(tmp_path, "-- @require a\n-- ARG x  it\n", {"a": "-- ARG x  it\n"})
 
 
 def test_there_is_one_rest_of_the_arguments(tmp_path: Path) -> None:
-    with pytest.raises(LuaError, match="^only one of x, y can be the rest of the arguments$"):
+    with pytest.raises(LuaError, match=r"^only one of x, y can be the rest of the arguments$"):
         composed(tmp_path, "-- ARG x...  some\n-- ARG y...  others\n", {})
 
 
@@ -83,7 +83,7 @@ def test_only_the_keys_that_a_script_uses_are_named_in_it(tmp_path: Path) -> Non
 
 
 def test_a_key_that_nobody_named_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LuaError, match="^command: no key is named unheard_of$"):
+    with pytest.raises(LuaError, match=r"^command: no key is named unheard_of$"):
         composed(tmp_path, "return KEY.unheard_of\n", {})
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from services.router.keys import PoolKeys
-from services.router.redis_scripts import ScriptRunner, StoreUnavailable
-from services.router.scripts import PoolScripts
+from services.router.core.keys import PoolKeys
+from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
+from services.router.redis.scripts import PoolScripts
 from services.shared.config import Journal as Bounds
 from tidegate.router.v1 import router_pb2 as pb
 
@@ -20,7 +20,7 @@ PARTS_OF_A_CALL = 32
 
 
 class PoolResumeLogs:
-    """The logs of one pool. Raises StoreUnavailable when Redis does not answer."""
+    """The logs of one pool. Raises RedisUnavailable when Redis does not answer."""
 
     def __init__(self, keys: PoolKeys, scripts: PoolScripts, bounds: Bounds, store: ScriptRunner) -> None:
         self._keys, self._scripts, self._bounds, self._store = keys, scripts, bounds, store
@@ -28,7 +28,9 @@ class PoolResumeLogs:
     async def write(self, parts: Sequence[pb.LogPart]) -> list[pb.LogLength]:
         """The calls leave together: many small ones, so that no grant waits for a long one."""
         few = [parts[at : at + PARTS_OF_A_CALL] for at in range(0, len(parts), PARTS_OF_A_CALL)]
-        answers = await asyncio.gather(*(self._store.call(self._scripts.append_log(self._bounds, some)) for some in few))
+        answers = await asyncio.gather(
+            *(self._store.call(self._scripts.append_log(self._bounds, some)) for some in few)
+        )
         lengths = [length for answer in answers for length in answer]
         return [
             pb.LogLength(request_id=part.request_id, length=max(0, length), full=length < 0)
@@ -39,7 +41,7 @@ class PoolResumeLogs:
         try:
             log: Any = await self._store.client(self._keys).get(self._keys.key("log:", request_id))
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+            raise RedisUnavailable(str(error)) from error
         return None if log is None else bytes(log)
 
 
@@ -64,10 +66,10 @@ class ResumeLogs:
             return [pb.LogLength(request_id=part.request_id, full=True) for part in parts]
         try:
             return await journal.write(parts)
-        except StoreUnavailable:
+        except RedisUnavailable:
             return []
 
     async def read(self, pool: str, request_id: str) -> bytes | None:
-        """None: nothing is kept, or no more. Raises StoreUnavailable."""
+        """None: nothing is kept, or no more. Raises RedisUnavailable."""
         journal = self._pools.get(pool)
         return await journal.read(request_id) if journal and request_id else None

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from services.router.events import (
+from services.router.core.events import (
     Answer,
     CrowdedOut,
     Expired,
@@ -13,7 +13,7 @@ from services.router.events import (
     Revoked,
     YieldAsked,
 )
-from services.router.scripts import Submission
+from services.router.redis.scripts import Submission
 from tidegate.router.v1 import router_pb2 as pb
 
 RETRY_AFTER_MS = 1_000

@@ -1,5 +1,5 @@
-from services.router import events
-from services.router.events import DrainAsked, Granted, Queued, Refused, Revoked
+from services.router.core import events
+from services.router.core.events import DrainAsked, Granted, Queued, Refused, Revoked
 from services.shared.classes import ServiceClass
 
 GRANT = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from services.router.keys import PoolKeys
+from services.router.core.keys import PoolKeys
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
 

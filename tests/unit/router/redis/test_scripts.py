@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.router.scripts import Composition, script
+from services.router.redis.scripts import Composition, script
 
 DETACH = script("detach", Composition("prefix"))
 
@@ -21,5 +21,5 @@ def test_named_arguments_are_put_in_the_order_that_the_script_reads() -> None:
     ],
 )
 def test_other_arguments_than_the_script_declares_are_refused(named: dict[str, str | int | float | bytes]) -> None:
-    with pytest.raises(TypeError, match="^detach takes "):
+    with pytest.raises(TypeError, match=r"^detach takes "):
         DETACH.positions(named)

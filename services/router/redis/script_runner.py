@@ -17,11 +17,11 @@ import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from services.router.keys import PoolKeys
-from services.router.metrics import RouterMetrics
-from services.router.redis_connection import TIMEOUT_S, RedisAccess, connect
-from services.router.redis_health import SECTIONS, RedisHealth, examine
-from services.router.scripts import Call
+from services.router.core.keys import PoolKeys
+from services.router.redis.connection import TIMEOUT_S, RedisAccess, connect
+from services.router.redis.health import SECTIONS, RedisHealth, examine
+from services.router.redis.metrics import ScriptMetrics
+from services.router.redis.scripts import Call
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ MAX_PENDING = 20_000
 MAX_BATCH = 256
 
 
-class StoreUnavailable(Exception):
+class RedisUnavailable(Exception):
     """Redis did not answer, or refused; the calls may or may not have run. All of them are safe to repeat."""
 
 
@@ -40,7 +40,7 @@ class _Pending:
 
 
 class ScriptRunner:
-    def __init__(self, access: RedisAccess, pools: Iterable[PoolKeys], metrics: RouterMetrics) -> None:
+    def __init__(self, access: RedisAccess, pools: Iterable[PoolKeys], metrics: ScriptMetrics) -> None:
         self._metrics = metrics
         self._pools = tuple(pools)
         self._lanes = {keys.root: Lane(connect(access, keys), metrics) for keys in self._pools}
@@ -63,17 +63,17 @@ class ScriptRunner:
                 for warning in examine(await self.vitals(keys), self._access.url):
                     log.warning("Redis of %s: %s", keys.pool, warning)
             except (RedisError, OSError):
-                self._metrics.scripts.failures.inc()
+                self._metrics.failures.inc()
                 raise
             finally:
-                self._metrics.scripts.round_trips.observe(perf_counter() - started)
+                self._metrics.round_trips.observe(perf_counter() - started)
 
     async def vitals(self, keys: PoolKeys) -> RedisHealth:
         """Of the server that holds the pool's keys. Raises RedisError, OSError."""
         return RedisHealth.of_info(await self.client(keys).info(*SECTIONS))
 
     async def call(self, call: Call) -> Any:
-        """Runs one script. Raises StoreUnavailable."""
+        """Runs one script. Raises RedisUnavailable."""
         return await self._lanes[call.keys[0]].call(call)
 
     def senders(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
@@ -82,7 +82,7 @@ class ScriptRunner:
             yield keys.pool, self._lanes[keys.root].run()
 
     async def owned(self, keys: PoolKeys, session_id: str) -> list[tuple[str, int]]:
-        """Id and current attempt of every request of a gateway session. Raises StoreUnavailable."""
+        """Id and current attempt of every request of a gateway session. Raises RedisUnavailable."""
         try:
             members: Any = await self.client(keys).smembers(keys.key("owned:", session_id))
             ids = [raw.decode() for raw in members]
@@ -91,7 +91,7 @@ class ScriptRunner:
                 pipeline.hget(keys.key("request:", request_id), "attempt")
             attempts = await pipeline.execute() if ids else []
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(str(error)) from error
+            raise RedisUnavailable(str(error)) from error
         return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ class ScriptRunner:
 class Lane:
     """The calls of one pool: one batch on its way at a time."""
 
-    def __init__(self, client: Redis, metrics: RouterMetrics) -> None:
+    def __init__(self, client: Redis, metrics: ScriptMetrics) -> None:
         self.client = client
         self.failures = 0
         self._metrics = metrics
@@ -111,7 +111,7 @@ class Lane:
 
     async def call(self, call: Call) -> Any:
         if len(self._pending) >= MAX_PENDING:
-            raise StoreUnavailable(f"{MAX_PENDING} calls are waiting for Redis already")
+            raise RedisUnavailable(f"{MAX_PENDING} calls are waiting for Redis already")
         pending = _Pending(call)
         self._pending.append(pending)
         self._wake.set()
@@ -128,14 +128,14 @@ class Lane:
     async def _send(self, batch: list[_Pending]) -> None:
         started = perf_counter()
         for name, calls in Counter(pending.call.script.name for pending in batch).items():
-            self._metrics.scripts.calls[name].inc(calls)
+            self._metrics.calls[name].inc(calls)
         try:
             answers = await self._execute([pending.call for pending in batch])
         except (RedisError, OSError) as error:
             self.failures += 1
-            self._metrics.scripts.failures.inc()
-            answers = [StoreUnavailable(str(error))] * len(batch)
-        self._metrics.scripts.round_trips.observe(perf_counter() - started)
+            self._metrics.failures.inc()
+            answers = [RedisUnavailable(str(error))] * len(batch)
+        self._metrics.round_trips.observe(perf_counter() - started)
         self._count_refused(answers)
         for pending, answer in zip(batch, answers, strict=True):
             _settle(pending, answer)
@@ -158,13 +158,13 @@ class Lane:
     def _count_refused(self, answers: list[Any]) -> None:
         """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
-        self._metrics.scripts.refused.inc(len(refused))
+        self._metrics.refused.inc(len(refused))
         if refused:
             log.error("Redis refused %d script calls: %s", len(refused), refused[0])
 
     async def close(self) -> None:
         for pending in self._pending:
-            _settle(pending, StoreUnavailable("the router stops"))
+            _settle(pending, RedisUnavailable("the router stops"))
         await self.client.aclose()
 
 
@@ -195,9 +195,9 @@ async def _answer(connection: Any) -> Any:
 def _settle(pending: _Pending, answer: Any) -> None:
     if pending.answer.done():
         return
-    if isinstance(answer, StoreUnavailable):
+    if isinstance(answer, RedisUnavailable):
         pending.answer.set_exception(answer)
     elif isinstance(answer, Exception):
-        pending.answer.set_exception(StoreUnavailable(f"{pending.call.script.name}: {answer}"))
+        pending.answer.set_exception(RedisUnavailable(f"{pending.call.script.name}: {answer}"))
     else:
         pending.answer.set_result(answer)

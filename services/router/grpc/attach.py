@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import StoreUnavailable
-from services.router.scripts import WorkerReport
-from services.router.sessions import AttachedWorker, Sessions
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.sessions import AttachedWorker, Sessions
+from services.router.redis.script_runner import RedisUnavailable
+from services.router.redis.scripts import WorkerReport
 from services.router.settings import RouterSettings
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
@@ -100,7 +100,7 @@ class Attachments:
         """While Redis is away the worker stays attached; its next heartbeat tells all again."""
         try:
             accepted = await queue.heartbeat(_report_of(heartbeat))
-        except StoreUnavailable:
+        except RedisUnavailable:
             log.warning("heartbeat not stored", extra={"worker": heartbeat.worker_id})
             return
         if not accepted:
@@ -113,7 +113,7 @@ class Attachments:
         log.info("worker detached", extra={"worker": worker.worker_id, "goodbye": worker.said_goodbye})
         try:
             await queue.detach(worker.worker_id, worker.epoch, goodbye=worker.said_goodbye)
-        except StoreUnavailable:
+        except RedisUnavailable:
             log.warning("detach not stored; the lease will end it", extra={"worker": worker.worker_id})
 
 

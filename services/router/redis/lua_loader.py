@@ -1,8 +1,8 @@
 """Puts Lua scripts together from the files under lua/ (lua/README.md shows how a file is written).
 
-A file names the files that it needs: `-- @require a, b` at its top puts them before it; `-- @load a, b` inside a function
-puts them in that place, so that their functions are made only when the function runs. The loader puts each file in exactly
-once, in an order in which everything is defined before it is used.
+A file names the files that it needs. `-- @require a, b` at its top puts them before it. `-- @load a, b` inside a
+function puts them there, so that their functions are made only when that function runs. The loader puts each file in
+exactly once, and everything is defined before it is used.
 
 Scripts get their arguments by position, and code names them: `-- ARG name  meaning` declares one, `ARG.name` reads it.
 """
@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.router.keys import lua_names, lua_table
+from services.router.core.keys import lua_names, lua_table
 
-LUA = Path(__file__).parent / "lua"
+LUA = Path(__file__).parents[1] / "lua"
 
 _REQUIRE = re.compile(r"^-- @require (.+)$", re.MULTILINE)
 _LOAD = re.compile(r"^ +-- @load (.+)$", re.MULTILINE)
@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"\b(ARG|INDEX|SETTING|KEY)\.(\w+)")
 
 
 class LuaError(Exception):
-    """A Lua file requires what does not exist, or requires itself, or names an argument, key or setting that nobody declares."""
+    """Lua files do not fit together: one is missing, one requires itself, or a name is not declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,7 @@ def library_file(name: str, *, policy: str, clock: str) -> Path:
             return LUA / "lib" / f"{name}.lua"
 
 
-def compose(
-    name: str, text: str, *, library: Callable[[str], Path], settings: Mapping[str, float]
-) -> ComposedScript:
+def compose(name: str, text: str, *, library: Callable[[str], Path], settings: Mapping[str, float]) -> ComposedScript:
     """Composes one script.
 
     Args:
@@ -135,7 +133,9 @@ class _Composition:
         if name in visible:
             return ""
         if name in self.placed:
-            raise LuaError(f"{by} requires {name}, which {self.placed[name]} loads inside a function: require it earlier")
+            raise LuaError(
+                f"{by} requires {name}, which {self.placed[name]} loads inside a function: require it earlier"
+            )
         path = self.library(name)
         if not path.is_file():
             raise LuaError(f"{by} requires {name}: there is no file {path.relative_to(path.parents[1])}")

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from services.router.class_rules import Rules
-from services.router.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
-from services.router.keys import PoolKeys
+from services.router.core.class_rules import Rules
+from services.router.core.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
+from services.router.core.keys import PoolKeys
 from services.router.metrics import RouterMetrics
-from services.router.redis_scripts import ScriptRunner
-from services.router.resume_log import PoolResumeLogs
-from services.router.scripts import Composition, PoolScripts, Submission, WorkerReport
-from services.router.sessions import Sessions
+from services.router.queue.resume_log import PoolResumeLogs
+from services.router.queue.sessions import Sessions
+from services.router.redis.script_runner import ScriptRunner
+from services.router.redis.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
 from services.shared.config import Cluster, Journal
 

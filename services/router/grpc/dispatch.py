@@ -6,18 +6,18 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import grpc
 
-from services.router import frames
-from services.router.class_rules import Rules
-from services.router.events import Queued
+from services.router.core.class_rules import Rules
+from services.router.core.events import Queued
+from services.router.core.prefix_hashes import prefix_hashes
 from services.router.metrics import RouterMetrics
-from services.router.prefix_hashes import prefix_hashes
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import StoreUnavailable
-from services.router.resume_log import ResumeLogs
-from services.router.scripts import Limit, Submission
-from services.router.sessions import GatewaySession, Sessions
+from services.router.queue import frames
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.resume_log import ResumeLogs
+from services.router.queue.sessions import GatewaySession, Sessions
+from services.router.queue.snapshot import Snapshot
+from services.router.redis.script_runner import RedisUnavailable
+from services.router.redis.scripts import Limit, Submission
 from services.router.settings import RouterSettings
-from services.router.snapshot import Snapshot
 from services.shared import rpc
 from services.shared.classes import ServiceClass
 from services.shared.rpc import Context
@@ -79,7 +79,7 @@ class Dispatcher:
     async def read_log(self, request: pb.ReadLogRequest, context: Context) -> pb.ReadLogResponse:
         try:
             log = await self._journal.read(request.pool, request.request_id)
-        except StoreUnavailable:
+        except RedisUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         if log is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "nothing is kept of this stream")
@@ -93,7 +93,7 @@ class Dispatcher:
         try:
             for queue in self._queues.values():
                 await queue.open_session(hello.session_id, frozenset(hello.held_requests))
-        except StoreUnavailable:
+        except RedisUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         log.info("gateway connected", extra={"gateway": hello.gateway_id})
         return GatewaySession(hello.session_id, hello.gateway_id)
@@ -103,7 +103,7 @@ class Dispatcher:
         try:
             for queue in self._queues.values():
                 await queue.let_lapse(session.session_id, LEFT_GRACE_MS)
-        except StoreUnavailable:
+        except RedisUnavailable:
             log.warning("the lease of a gateway that left is not shortened", extra={"gateway": session.gateway_id})
 
     def _welcome(self) -> pb.RouterFrame:
@@ -143,7 +143,7 @@ class Dispatcher:
         submission = _submission(session.session_id, submit, queue.rules)
         try:
             reply = await queue.submit(submission)
-        except StoreUnavailable:
+        except RedisUnavailable:
             self._reject(session, submit, "store_unavailable")
             return
         if isinstance(reply, Queued):
@@ -165,7 +165,7 @@ class Dispatcher:
                 if expected is not None:
                     self._metrics.requests.finish(expected, finish)
                 return
-            except StoreUnavailable:
+            except RedisUnavailable:
                 await asyncio.sleep(FINISH_RETRY_S)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import grpc
 from redis.exceptions import RedisError
 
-from services.router.events import DrainAsked, encode_drain
+from services.router.core.events import DrainAsked, encode_drain
+from services.router.core.rollout import RolloutRecord
 from services.router.maintenance import Maintenance
-from services.router.queue import PoolQueue
-from services.router.redis_scripts import ScriptRunner, StoreUnavailable
-from services.router.rollout import RolloutRecord
+from services.router.queue.pool_queue import PoolQueue
+from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow
+from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.rollout_controller import Busy, Idle, RolloutController, message
-from services.router.snapshot import PoolRow, Snapshot, WorkerRow
 from services.shared.classes import ServiceClass
 from services.shared.config import Cluster
 from services.shared.rpc import Context
@@ -104,7 +104,7 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "service_class is not set")
         try:
             rules = await self._upkeep.change_rules(queue, service_class, request.policy)
-        except (StoreUnavailable, RedisError, OSError):
+        except (RedisUnavailable, RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         return pb.SetClassPolicyResponse(policy=rules.of(service_class).message())
 
@@ -137,7 +137,7 @@ async def _rollout(queue: PoolQueue, asked: Awaitable[tuple[RolloutRecord, PoolR
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
     except Idle as error:
         await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-    except (StoreUnavailable, RedisError, OSError):
+    except (RedisUnavailable, RedisError, OSError):
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
     return message(queue.pool, record, row)
 

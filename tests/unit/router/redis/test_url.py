@@ -1,6 +1,6 @@
 import pytest
 
-from services.router.redis_url import RedisUrl
+from services.router.redis.url import RedisUrl
 from services.router.settings import RouterSettings
 from services.shared.settings import WrongSettings, read
 
