@@ -7,8 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.accounts.administration import Administration
 from services.gateway.accounts.api_keys import ApiKeys
-from services.gateway.accounts.authentication import Authentication
-from services.gateway.accounts.key_cache import KeyCache
+from services.gateway.accounts.authentication import Authentication, KeyCache
 from services.gateway.accounts.store import AccountStore
 from services.gateway.database.engine import Database
 from services.gateway.domain.secrets import ServerSecret
@@ -27,17 +26,17 @@ class Accounting:
         self._tasks = Tasks()
         api_keys = ApiKeys(ServerSecret(settings.server_secret.get_secret_value()), random)
         accounts, rows = AccountStore(self._database), LedgerStore(self._database)
-        known, known_ids = KeyCache(accounts.find, clock), KeyCache(accounts.find_id, clock)
+        by_digest, by_id = KeyCache(accounts.find, clock), KeyCache(accounts.find_id, clock)
         self.authentication = Authentication(
             settings.api_key.get_secret_value(),
             settings.admin_key.get_secret_value(),
             api_keys,
-            known,
-            known_ids,
+            by_digest,
+            by_id,
             clock,
         )
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
-        self.administration = Administration(accounts, api_keys, (known, known_ids), clock)
+        self.administration = Administration(accounts, api_keys, (by_digest, by_id), clock)
         self.usage_rows = rows
 
     async def start(self) -> None:

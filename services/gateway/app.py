@@ -48,7 +48,6 @@ from services.gateway.resume.resume_log import ResumeLogClient
 from services.gateway.resume.resuming import Resuming
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream.control_client import ControlClient
-from services.gateway.upstream.log_reader import LogReader
 from services.gateway.upstream.router_client import RouterClient
 from services.gateway.upstream.tokenizer_client import TokenizerClient
 from services.gateway.upstream.worker_client import WorkerClient
@@ -76,7 +75,7 @@ class GatewayApp:
         self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
-        self._resume_log = ResumeLogClient(self.router, LogReader(settings.routers, settings.tls()), self._clock)
+        self._resume_log = ResumeLogClient(self.router, ControlClient(settings.routers, settings.tls()), self._clock)
         self._batches: BatchService | None = None
         self._http, self._grpc = self._faces()
         self._scraped = self._face_for_scraping()
@@ -130,7 +129,7 @@ class GatewayApp:
             clock=clock,
             random=self._random,
             tls=settings.tls(),
-            patience_s=settings.router_patience_s,
+            reconnect_timeout_s=settings.router_patience_s,
         )
         return router, WorkerClient(self._id, clock=clock, tls=settings.tls())
 
@@ -227,7 +226,7 @@ class GatewayApp:
             objectstore.connect(store),
             asking,
             answers,
-            self.accounting.authentication.still,
+            self.accounting.authentication.authenticate_id,
             concurrency=self._settings.batch_concurrency,
             clock=self._clock,
             random=self._random,

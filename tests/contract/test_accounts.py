@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from services.gateway.accounts.api_keys import ApiKeys, NewKey
-from services.gateway.accounts.store import AccountStore, Unknown
+from services.gateway.accounts.store import AccountNotFound, AccountStore
 from services.gateway.database.engine import Database
 from services.gateway.domain.account import ALL_TIERS, Budget, Key, Limits, Tenant
 from services.gateway.domain.secrets import ServerSecret
@@ -65,7 +65,7 @@ async def test_a_revoked_key_stays_revoked(store: AccountStore) -> None:
     found = await store.find(new.digest, NOON)
     assert found
     assert found.key.revoked == NOON
-    with pytest.raises(Unknown):
+    with pytest.raises(AccountNotFound):
         await store.rotate(new.id, KEYS.mint(), NOON)
 
 
@@ -103,10 +103,10 @@ async def test_lists_and_what_is_not_there(store: AccountStore) -> None:
     assert [tenant.name for tenant in await store.tenants()] == ["acme", "default"]
     assert (await store.tenants())[1].tiers == ALL_TIERS
     third = KEYS.mint()
-    with pytest.raises(Unknown, match="nobody"):
+    with pytest.raises(AccountNotFound, match="nobody"):
         await store.add(key(third, tenant="nobody"), third)
     for ask in (store.get, lambda name: store.revoke(name, NOON)):
-        with pytest.raises(Unknown):
+        with pytest.raises(AccountNotFound):
             await ask("key_0")
 
 

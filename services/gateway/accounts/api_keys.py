@@ -1,7 +1,7 @@
-"""API keys as clients hold them: made at random, recognised by their own tag, stored only as keyed hashes.
+"""API keys as clients hold them: made at random, recognised by a tag of their own, stored only as keyed hashes.
 
-A key is `tg-`, 40 random letters and digits, and a tag of 8 that only this server can make: strings that were never its
-keys are refused without asking the database.
+A key is `tg-`, 40 random letters and digits, and a tag of 8 characters that only this server can make. So strings that
+were never its keys are refused without asking the database.
 """
 
 import hmac
@@ -21,7 +21,14 @@ ALPHABET = ascii_letters + digits
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """`key` is shown once and never stored."""
+    """A key that was just made.
+
+    Args:
+        id: its public name.
+        key: the secret itself; shown once and never stored.
+        prefix: its first characters, to recognise it by.
+        digest: its keyed hash, which is stored.
+    """
 
     id: str
     key: str
@@ -30,26 +37,33 @@ class NewKey:
 
 
 class ApiKeys:
+    """Makes and recognises API keys.
+
+    Args:
+        random: SystemRandom, except in tests.
+    """
+
     def __init__(self, secret: ServerSecret, random: Random) -> None:
-        """random: SystemRandom, but for tests."""
         self._hashing, self._tagging = secret.key("api-key-hash"), secret.key("api-key-tag")
         self._random = random
-        # What was digested lately, under names that say nothing outside of this process. No key is kept.
+        # Recent digests, under hashes that only this process can make. No key is kept.
         self._digests: dict[bytes, str] = {}
-        self._naming = random.randbytes(32)
+        self._process_key = random.randbytes(32)
 
     def mint(self) -> NewKey:
+        """Makes a new key."""
         body = PREFIX + "".join(self._random.choices(ALPHABET, k=RANDOM_CHARACTERS))
         key = body + self._tag(body)
         return NewKey(f"key_{self._random.getrandbits(64):016x}", key, key[:SHOWN_CHARACTERS], self.digest(key))
 
     def is_ours(self, key: str) -> bool:
+        """The tag was made by this server: such a key was valid at some time."""
         body, tag = key[:-TAG_CHARACTERS], key[-TAG_CHARACTERS:]
         return key.startswith(PREFIX) and hmac.compare_digest(self._tag(body).encode(), _bytes(tag))
 
     def digest(self, key: str) -> str:
-        """64 hex digits. Remembered: OpenSSL takes several times as long for it as this does for the name."""
-        name = blake2b(_bytes(key), key=self._naming).digest()
+        """The key's hash, 64 hex digits. It is remembered, since OpenSSL takes several times as long as BLAKE2 here."""
+        name = blake2b(_bytes(key), key=self._process_key).digest()
         found = self._digests.get(name)
         if found is None:
             if len(self._digests) >= MAX_DIGESTS:

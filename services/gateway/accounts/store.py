@@ -18,13 +18,17 @@ _LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrency")
 _SHOWN = [column for column in keys.c if column.name not in ("digest", "former_digest", "former_until")]
 
 
-class Unknown(Exception):
+class AccountNotFound(Exception):
     """There is no such key or tenant. The message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """used: tokens of the key's budget in this period."""
+    """A key with its tenant.
+
+    Args:
+        used: tokens of the key's budget in this period.
+    """
 
     key: Key
     tenant: Tenant
@@ -32,23 +36,28 @@ class Found:
 
 
 class AccountStore:
-    """Every method is one transaction. Raises DatabaseAway."""
+    """Tenants and keys. Every method is one transaction and may raise DatabaseAway."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # ---- for those who make requests
+    # ---- for requests
 
     async def find(self, digest: str, now: float) -> Found | None:
+        """Finds a key by the hash of its secret, or of the former secret while that one is valid.
+
+        Args:
+            now: seconds since 1970.
+        """
         former = and_(keys.c.former_digest == digest, keys.c.former_until > now)
         return await self._find(or_(keys.c.digest == digest, former), now)
 
     async def find_id(self, key_id: str, now: float) -> Found | None:
-        """For work that goes on without its key at hand."""
+        """Finds a key by its id, for work that goes on without the secret."""
         return await self._find(keys.c.id == key_id, now)
 
-    async def _find(self, holds: ColumnElement[bool], now: float) -> Found | None:
-        found = select(*_SHOWN, tenants.c.weight, tenants.c.tiers.label("tenant_tiers")).join(tenants).where(holds)
+    async def _find(self, condition: ColumnElement[bool], now: float) -> Found | None:
+        found = select(*_SHOWN, tenants.c.weight, tenants.c.tiers.label("tenant_tiers")).join(tenants).where(condition)
         async with self._database.begin() as connection:
             if (row := (await connection.execute(found)).one_or_none()) is None:
                 return None
@@ -56,10 +65,10 @@ class AccountStore:
             used = await connection.scalar(_used(key, now)) if key.budget else 0
         return Found(key, Tenant(key.tenant, row.weight, tuple(row.tenant_tiers)), int(used or 0))
 
-    # ---- for those who hand out keys
+    # ---- for administrators
 
     async def add(self, key: Key, new: NewKey) -> None:
-        """Raises Unknown when there is no such tenant."""
+        """Adds a key. Raises AccountNotFound when there is no such tenant."""
         row = {**_row(key), "digest": new.digest}
         try:
             async with self._database.begin() as connection:
@@ -67,10 +76,10 @@ class AccountStore:
                     await self._add_default(connection)
                 await connection.execute(insert(keys).values(row))
         except IntegrityError:
-            raise Unknown(f"There is no tenant '{key.tenant}'.") from None
+            raise AccountNotFound(f"There is no tenant '{key.tenant}'.") from None
 
     async def get(self, key_id: str) -> Key:
-        """Raises Unknown."""
+        """Returns a key's record. Raises AccountNotFound."""
         async with self._database.begin() as connection:
             row = (await connection.execute(select(*_SHOWN).where(keys.c.id == key_id))).one_or_none()
         if row is None:
@@ -78,19 +87,26 @@ class AccountStore:
         return _key(row)
 
     async def keys_of(self, tenant: str | None = None) -> list[Key]:
-        """The last MAX_LISTED, newest first; of all tenants where none is named."""
-        wanted = select(*_SHOWN).order_by(keys.c.created.desc(), keys.c.id).limit(MAX_LISTED)
+        """Lists the last MAX_LISTED keys, newest first; of all tenants when `tenant` is None."""
+        query = select(*_SHOWN).order_by(keys.c.created.desc(), keys.c.id).limit(MAX_LISTED)
         async with self._database.begin() as connection:
-            rows = await connection.execute(wanted.where(keys.c.tenant == tenant) if tenant else wanted)
+            rows = await connection.execute(query.where(keys.c.tenant == tenant) if tenant else query)
         return [_key(row) for row in rows]
 
     async def revoke(self, key_id: str, now: float) -> Key:
-        """A key that was revoked stays so, with the time of its first revocation. Raises Unknown."""
+        """Revokes a key. A second call keeps the time of the first. Raises AccountNotFound."""
         revoked = func.coalesce(keys.c.revoked, now)
         return await self._change(key_id, keys.c.id == key_id, {"revoked": revoked, "former_until": None})
 
     async def rotate(self, key_id: str, new: NewKey, former_until: float) -> Key:
-        """The same rights under a new key. Raises Unknown for one that is not there or was revoked."""
+        """Gives a key's rights to a new secret.
+
+        Args:
+            former_until: when the former secret ends, in seconds since 1970.
+
+        Raises:
+            AccountNotFound: there is no such key, or it was revoked.
+        """
         values = {
             "digest": new.digest,
             "prefix": new.prefix,
@@ -100,21 +116,22 @@ class AccountStore:
         return await self._change(key_id, and_(keys.c.id == key_id, keys.c.revoked.is_(None)), values)
 
     async def tenants(self) -> list[Tenant]:
+        """Lists tenants by name, at most MAX_LISTED."""
         async with self._database.begin() as connection:
             rows = await connection.execute(select(tenants).order_by(tenants.c.name).limit(MAX_LISTED))
         return [Tenant(row.name, row.weight, tuple(row.tiers)) for row in rows]
 
     async def put_tenant(self, tenant: Tenant) -> None:
-        """Makes it, or changes it; its keys are the same afterwards."""
+        """Creates or changes a tenant. Its keys stay as they are."""
         values: dict[str, Any] = {"weight": tenant.weight, "tiers": list(tenant.tiers)}
         async with self._database.begin() as connection:
             changed = await connection.execute(update(tenants).where(tenants.c.name == tenant.name).values(values))
             if not changed.rowcount:
                 await connection.execute(insert(tenants).values(name=tenant.name, **values))
 
-    async def _change(self, key_id: str, which: ColumnElement[bool], values: Mapping[str, Any]) -> Key:
+    async def _change(self, key_id: str, condition: ColumnElement[bool], values: Mapping[str, Any]) -> Key:
         async with self._database.begin() as connection:
-            changed = await connection.execute(update(keys).where(which).values(values).returning(*_SHOWN))
+            changed = await connection.execute(update(keys).where(condition).values(values).returning(*_SHOWN))
             row = changed.one_or_none()
         if row is None:
             raise _no_key(key_id)
@@ -126,8 +143,8 @@ class AccountStore:
             await connection.execute(insert(tenants).values(name=DEFAULT_TENANT, weight=1.0, tiers=list(ALL_TIERS)))
 
 
-def _no_key(key_id: str) -> Unknown:
-    return Unknown(f"There is no key '{key_id[:64]}' that could be changed.")
+def _no_key(key_id: str) -> AccountNotFound:
+    return AccountNotFound(f"There is no key '{key_id[:64]}' that could be changed.")
 
 
 def _used(key: Key, now: float) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 
 from services.gateway.resume.event_ids import HEADER, StreamPosition
 from services.gateway.resume.stream_log import StreamLog
-from services.gateway.upstream.log_reader import LogReader
+from services.gateway.upstream.control_client import ControlClient
 from services.gateway.upstream.router_client import RouterClient
 from services.shared.clock import Clock
 from services.shared.errors import NotFound
@@ -20,7 +20,7 @@ MAX_FRAME_BYTES = 256 * 1024
 class ResumeLogClient:
     """Writes the logs of open streams every WRITE_INTERVAL_S, and reads the log of any stream."""
 
-    def __init__(self, router: RouterClient, reader: LogReader, clock: Clock) -> None:
+    def __init__(self, router: RouterClient, reader: ControlClient, clock: Clock) -> None:
         self._router, self._reader, self._clock = router, reader, clock
         self._logs: dict[str, StreamLog] = {}
         self._writing = asyncio.Lock()
@@ -54,7 +54,7 @@ class ResumeLogClient:
             NotFound: the resume log does not have the stream any more.
             StoreUnavailable: no router can read it now.
         """
-        log = await self._reader.read(pool, position.request_id) if position.offset else b""
+        log = await self._reader.read_log(pool, position.request_id) if position.offset else b""
         if log is None or len(log) < position.offset:
             raise NotFound(
                 "This stream is not kept any more. Send the request without Last-Event-ID to begin again.",

@@ -1,25 +1,32 @@
-"""What the router's control service says of pools, workers and rollouts; any replica that answers will do."""
+"""Single calls to the routers: the state of the cluster, and resume logs. Any replica can answer them."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 
 from services.shared import rpc
 from services.shared.errors import StoreUnavailable
 from tidegate.router.v1 import router_pb2 as pb
-from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub, RouterServiceStub
 
-# For all questions to one replica together.
+# For all calls to one replica together.
 TIMEOUT_S = 2.0
 MAX_TRIES = 3
+
+Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """`rollouts`: the last one of each pool that ever had one."""
+    """Pools, workers and rollouts as the routers know them.
+
+    Args:
+        rollouts: by pool, the last one; pools that never had one are missing.
+    """
 
     pools: Sequence[pb.PoolStatus]
     workers: Sequence[pb.WorkerStatus]
@@ -27,21 +34,44 @@ class ClusterStatus:
 
 
 class ControlClient:
+    """Calls one router replica after another until one answers; the next call begins with that one.
+
+    Args:
+        addresses: of all replicas, host:port.
+    """
+
     def __init__(self, addresses: Sequence[str], tls: rpc.Tls | None = None) -> None:
         self._addresses, self._tls = deque(addresses), tls
 
-    async def standing(self) -> ClusterStatus:
-        """Raises StoreUnavailable when no replica answers. The one that did is asked first the next time."""
+    async def status(self) -> ClusterStatus:
+        """Returns the state of the cluster.
+
+        Raises:
+            StoreUnavailable: no replica answers.
+        """
+        return await self._ask(_status)
+
+    async def read_log(self, pool: str, request_id: str) -> bytes | None:
+        """Returns the resume log of a stream, whichever gateway wrote it; None when there is none.
+
+        Raises:
+            StoreUnavailable: no replica answers.
+        """
+        request = pb.ReadLogRequest(pool=pool, request_id=request_id)
+        return await self._ask(lambda channel: _log(channel, request))
+
+    async def _ask(self, ask: Callable[[grpc.aio.Channel], Awaitable[Reply]]) -> Reply:
         for _ in range(min(MAX_TRIES, len(self._addresses))):
             try:
                 async with asyncio.timeout(TIMEOUT_S), rpc.channel(self._addresses[0], self._tls) as channel:
-                    return await _ask(ControlServiceStub(channel))
+                    return await ask(channel)
             except (grpc.aio.AioRpcError, TimeoutError):
                 self._addresses.rotate(-1)
         raise StoreUnavailable("No router answers now. Please try again.", retry_after_s=1.0)
 
 
-async def _ask(router: ControlServiceStub) -> ClusterStatus:
+async def _status(channel: grpc.aio.Channel) -> ClusterStatus:
+    router = ControlServiceStub(channel)
     pools, workers = await asyncio.gather(
         router.ListPools(pb.ListPoolsRequest()), router.ListWorkers(pb.ListWorkersRequest())
     )
@@ -53,9 +83,18 @@ async def _ask(router: ControlServiceStub) -> ClusterStatus:
 
 async def _rollout(router: ControlServiceStub, pool: str) -> pb.Rollout | None:
     try:
-        answer = await router.GetRollout(pb.GetRolloutRequest(pool=pool))
+        reply = await router.GetRollout(pb.GetRolloutRequest(pool=pool))
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return None
         raise
-    return answer.rollout
+    return reply.rollout
+
+
+async def _log(channel: grpc.aio.Channel, request: pb.ReadLogRequest) -> bytes | None:
+    try:
+        return (await RouterServiceStub(channel).ReadLog(request)).log
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return None
+        raise

@@ -1,7 +1,7 @@
-"""The gateway's one conversation with the router: asks for workers, survives the loss of any replica.
+"""The gateway's one stream to the routers: it asks for workers and survives the loss of any router replica.
 
-What the gateway wants is held here as tickets, not in a stream. A stream that breaks is replaced by one to the next
-replica, under the same session id: finishes that may not have arrived are said again, then every open ticket.
+The open requests are held here as tickets, not in a stream. A stream that breaks is replaced by one to the next
+replica, under the same session id. There, finishes that may be lost are sent again, and then every open ticket.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ from itertools import cycle
 from random import Random
 
 from services.gateway.domain.catalog import Catalog
-from services.gateway.upstream.bidirectional import StreamEnded, converse, read_one
+from services.gateway.upstream.bidirectional import Outbox, StreamEnded, converse, read_one
 from services.gateway.upstream.mailbox import Mailbox
-from services.gateway.upstream.outbox import Outbox
 from services.shared import rpc
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
@@ -28,23 +27,30 @@ CONNECT_S = 5.0
 WRITE_LOGS_S = 5.0
 FLUSH_S = 2.0
 MAX_UNSENT = 65_536
-# Finishes said so shortly before a stream broke may have died with it; they are said again on the next one. More of
-# them would keep every new replica busy with what is long over, and Hello ends whatever is not held anyway.
+# Finishes that were sent so shortly before a stream broke may be lost, so they are sent again on the next stream. Older
+# ones would only keep the new replica busy, and Hello ends all requests that it does not name.
 REPEAT_FINISH_S = 2.0
 MAX_REPEATED = 65_536
 
-Key = tuple[str, int]
+TicketKey = tuple[str, int]
+"""Request id and attempt."""
 
 
 @dataclass(slots=True)
 class Ticket:
-    """Work asked for and not finished; `placement` once a worker has it."""
+    """An attempt that was submitted and is not finished.
+
+    Attributes:
+        mailbox: where the router's frames for it go.
+        placement: the worker that has it; None before the grant.
+    """
 
     submit: router_pb2.Submit
-    inbox: Mailbox
+    mailbox: Mailbox
     placement: router_pb2.Placement | None = None
 
-    def again(self) -> router_pb2.Submit:
+    def resubmission(self) -> router_pb2.Submit:
+        """The Submit for another replica: it also names the worker that has the request already."""
         submit = router_pb2.Submit()
         submit.CopyFrom(self.submit)
         if self.placement:
@@ -53,6 +59,12 @@ class Ticket:
 
 
 class RouterClient:
+    """Submits and finishes attempts.
+
+    Attributes:
+        catalog: the pools as the router last told them; None before the first connection.
+    """
+
     def __init__(
         self,
         addresses: Sequence[str],
@@ -61,14 +73,19 @@ class RouterClient:
         clock: Clock,
         random: Random,
         tls: rpc.Tls | None = None,
-        patience_s: float = 5.0,
+        reconnect_timeout_s: float = 5.0,
     ) -> None:
-        """patience_s: how long requests wait for a router to come back before they are refused."""
+        """Makes a client that is not connected yet.
+
+        Args:
+            addresses: of all router replicas, host:port; tried in random order.
+            reconnect_timeout_s: how long requests wait for a router to come back before they are refused.
+        """
         self._addresses = random.sample(list(addresses), len(addresses))
         self._hello = router_pb2.DispatchHello(gateway_id=gateway_id, session_id=f"{random.getrandbits(128):032x}")
         self._clock, self._random, self._tls = clock, random, tls
-        self._patience_s = patience_s
-        self._tickets: dict[Key, Ticket] = {}
+        self._reconnect_timeout_s = reconnect_timeout_s
+        self._tickets: dict[TicketKey, Ticket] = {}
         self._finished: deque[tuple[float, router_pb2.Finish]] = deque(maxlen=MAX_REPEATED)
         self._outbox: Outbox[router_pb2.GatewayFrame] | None = None
         self._written: asyncio.Future[Sequence[router_pb2.LogLength]] | None = None
@@ -78,35 +95,42 @@ class RouterClient:
 
     @property
     def connected(self) -> bool:
+        """A router has answered on the current stream."""
         return self._outbox is not None
 
     async def start(self) -> None:
+        """Connects in the background, again and again."""
         self._tasks.start(self._keep_connected(), "router connection")
-        self._tasks.start(self._lose_patience(self._lost_at), "router patience")
+        self._tasks.start(self._refuse_after_timeout(self._lost_at), "router reconnect time-out")
 
     async def stop(self) -> None:
-        """Says what is left to say, for at most FLUSH_S seconds."""
+        """Waits at most FLUSH_S seconds until all frames are written, then disconnects."""
         give_up = self._clock.monotonic() + FLUSH_S
         while self._outbox and not self._outbox.empty and self._clock.monotonic() < give_up:
             await self._clock.sleep(0.01)
         await self._tasks.stop()
 
-    def submit(self, submit: router_pb2.Submit, inbox: Mailbox) -> None:
-        """Asks for a worker; the answers come into `inbox`."""
-        ticket = self._tickets[submit.request_id, submit.attempt] = Ticket(submit, inbox)
+    def submit(self, submit: router_pb2.Submit, mailbox: Mailbox) -> None:
+        """Asks for a worker. The router's frames for this attempt go to `mailbox`."""
+        ticket = self._tickets[submit.request_id, submit.attempt] = Ticket(submit, mailbox)
         if self._outbox:
             self._outbox.put(router_pb2.GatewayFrame(submit=submit))
-        elif self._clock.monotonic() - self._lost_at >= self._patience_s:
+        elif self._clock.monotonic() - self._lost_at >= self._reconnect_timeout_s:
             self._refuse(ticket)
 
     def finish(self, finish: router_pb2.Finish) -> None:
+        """Ends an attempt: the router frees its slot."""
         self._tickets.pop((finish.request_id, finish.attempt), None)
         self._finished.append((self._clock.monotonic(), finish))
         if self._outbox:
             self._outbox.put(router_pb2.GatewayFrame(finish=finish))
 
     async def write_logs(self, parts: Sequence[router_pb2.LogPart]) -> Sequence[router_pb2.LogLength]:
-        """How long those logs now are that were written; none when no router took them. One call at a time."""
+        """Appends to resume logs. One call at a time.
+
+        Returns:
+            The new lengths of the logs that were written; none when no router took them.
+        """
         if self._outbox is None:
             return ()
         self._written = asyncio.get_running_loop().create_future()
@@ -141,15 +165,15 @@ class RouterClient:
             await converse(call, outbox, _message, self._take)
 
     def _greeting(self) -> router_pb2.DispatchHello:
-        """Names all that is still wanted, or whose end is about to be told: what else the router has is of no use."""
+        """Names open requests and those whose finish is sent again. The router ends all others of this session."""
         held = [request_id for request_id, _ in self._tickets]
-        held += [finish.request_id for finish in self._to_say_again()]
+        held += [finish.request_id for finish in self._finishes_to_repeat()]
         hello = router_pb2.DispatchHello(held_requests=held)
         hello.MergeFrom(self._hello)
         return hello
 
     async def _greet(self, call: object, outbox: Outbox[router_pb2.GatewayFrame]) -> None:
-        """Sends Hello; the first message back proves that somebody is there."""
+        """Sends Hello. The first message back proves that a router is there."""
         pump = asyncio.create_task(outbox.pump(lambda frames: call.write(_message(frames))))  # type: ignore[attr-defined]
         try:
             first = await read_one(call, CONNECT_S)
@@ -161,12 +185,12 @@ class RouterClient:
 
     def _connected(self, outbox: Outbox[router_pb2.GatewayFrame]) -> None:
         self._outbox = outbox
-        for finish in self._to_say_again():
+        for finish in self._finishes_to_repeat():
             outbox.put(router_pb2.GatewayFrame(finish=finish))
         for ticket in self._tickets.values():
-            outbox.put(router_pb2.GatewayFrame(submit=ticket.again()))
+            outbox.put(router_pb2.GatewayFrame(submit=ticket.resubmission()))
 
-    def _to_say_again(self) -> list[router_pb2.Finish]:
+    def _finishes_to_repeat(self) -> list[router_pb2.Finish]:
         oldest = self._lost_at - REPEAT_FINISH_S
         return [finish for finished_at, finish in self._finished if finished_at >= oldest]
 
@@ -174,10 +198,10 @@ class RouterClient:
         self._outbox = None
         self._logs_written(())
         self._lost_at = self._clock.monotonic()
-        self._tasks.start(self._lose_patience(self._lost_at), "router patience")
+        self._tasks.start(self._refuse_after_timeout(self._lost_at), "router reconnect time-out")
 
-    async def _lose_patience(self, lost_at: float) -> None:
-        await self._clock.sleep(self._patience_s)
+    async def _refuse_after_timeout(self, lost_at: float) -> None:
+        await self._clock.sleep(self._reconnect_timeout_s)
         if self._outbox or self._lost_at != lost_at:
             return
         for ticket in list(self._tickets.values()):
@@ -188,9 +212,9 @@ class RouterClient:
         request_id, attempt = ticket.submit.request_id, ticket.submit.attempt
         self._tickets.pop((request_id, attempt), None)
         reason = router_pb2.REJECT_REASON_STORE_UNAVAILABLE
-        ticket.inbox.put(router_pb2.Reject(request_id=request_id, attempt=attempt, reason=reason))
+        ticket.mailbox.put(router_pb2.Reject(request_id=request_id, attempt=attempt, reason=reason))
 
-    # ---- what the router says
+    # ---- frames from the router
 
     def _take(self, response: router_pb2.DispatchResponse) -> None:
         for frame in response.frames:
@@ -214,35 +238,35 @@ class RouterClient:
                 self._logs_written(frame.journal_written.logs)
 
     def _granted(self, grant: router_pb2.Grant) -> None:
-        """A grant repeated after a reconnect changes nothing: its worker is at work already."""
+        """A grant that is repeated after a reconnect changes nothing: its worker is at work already."""
         ticket = self._tickets.get((grant.request_id, grant.attempt))
         if ticket is None:
             self._give_back(grant)
         elif not ticket.placement:
             ticket.placement = router_pb2.Placement(worker_id=grant.worker_id, worker_epoch=grant.worker_epoch)
-            ticket.inbox.put(grant)
+            ticket.mailbox.put(grant)
 
     def _logs_written(self, logs: Sequence[router_pb2.LogLength]) -> None:
         if self._written and not self._written.done():
             self._written.set_result(logs)
 
     def _give_back(self, grant: router_pb2.Grant) -> None:
-        """Granted after its end: the Submit came late, through a replica that we had left. So the end is said again."""
+        """Finishes a request that was granted after its end, because a former replica passed its Submit on late."""
         for _, finish in self._finished:
             if (finish.request_id, finish.attempt) == (grant.request_id, grant.attempt) and self._outbox:
                 self._outbox.put(router_pb2.GatewayFrame(finish=finish))
                 return
 
     def _rejected(self, reject: router_pb2.Reject) -> None:
-        """Work that runs already goes on, whatever a replica thinks that does not know it."""
+        """A rejection of a running request is ignored: it comes from a replica that does not know the request."""
         ticket = self._tickets.get((reject.request_id, reject.attempt))
         if ticket and not ticket.placement:
             del self._tickets[reject.request_id, reject.attempt]
-            ticket.inbox.put(reject)
+            ticket.mailbox.put(reject)
 
     def _pass_on(self, frame: router_pb2.Queued | router_pb2.Revoke | router_pb2.Yield) -> None:
         if ticket := self._tickets.get((frame.request_id, frame.attempt)):
-            ticket.inbox.put(frame)
+            ticket.mailbox.put(frame)
 
 
 def _message(frames: Sequence[router_pb2.GatewayFrame]) -> router_pb2.DispatchRequest:

@@ -1,13 +1,12 @@
-"""The gateway's conversations with workers: one stream to each, opened when first needed, carrying every request."""
+"""Streams to workers: one to each worker, opened when it is first needed, shared by all requests there."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from services.gateway.upstream.bidirectional import StreamEnded, converse
+from services.gateway.upstream.bidirectional import Outbox, StreamEnded, converse
 from services.gateway.upstream.mailbox import Mailbox, WorkerLost
-from services.gateway.upstream.outbox import Outbox
 from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
@@ -20,13 +19,16 @@ MAX_UNSENT = 65_536
 IDLE_S = 60.0
 SWEEP_S = 5.0
 
-Key = tuple[str, int]
+WorkerKey = tuple[str, int]
+"""A worker's address and epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
+    """The attempt that reads one stream id."""
+
     attempt: int
-    inbox: Mailbox
+    mailbox: Mailbox
 
 
 class WorkerStream:
@@ -42,58 +44,70 @@ class WorkerStream:
 
     @property
     def idle_s(self) -> float:
+        """Seconds since the last request left."""
         return 0.0 if self._readers else self._clock.monotonic() - self._used_at
 
     @property
     def unsent(self) -> bool:
+        """Frames wait to be written."""
         return not self._outbox.empty
 
-    def start(self, start: worker_pb2.Start, inbox: Mailbox) -> None:
-        self._readers[start.stream_id] = Reader(start.attempt, inbox)
+    def start(self, start: worker_pb2.Start, mailbox: Mailbox) -> None:
+        """Sends a request; what the worker sends back for it goes to `mailbox`."""
+        self._readers[start.stream_id] = Reader(start.attempt, mailbox)
         self._outbox.put(worker_pb2.ServeFrame(start=start))
 
     def credit(self, stream_id: int, tokens: int) -> None:
+        """Lets the worker send so many tokens more."""
         self._outbox.put(worker_pb2.ServeFrame(credit=worker_pb2.Credit(stream_id=stream_id, tokens=tokens)))
 
     def end(self, stream_id: int, cancel: worker_pb2.Cancel | None) -> None:
-        """Nothing of this request is read any more; `cancel` tells the worker to stop it."""
+        """Stops reading a request.
+
+        Args:
+            cancel: tells the worker to stop it too; None when the worker has ended it.
+        """
         self._used_at = self._clock.monotonic()
         if self._readers.pop(stream_id, None) and cancel:
             self._outbox.put(worker_pb2.ServeFrame(cancel=cancel))
 
     async def run(self, address: str, tls: rpc.Tls | None) -> None:
-        """Connects and carries frames. Always ends by raising StreamEnded."""
+        """Connects and carries frames.
+
+        Raises:
+            StreamEnded: always, in the end.
+        """
         async with rpc.channel(address, tls) as channel:
             call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
             await converse(call, self._outbox, _message, self._take)
 
     def lost(self) -> None:
-        """The stream is gone; every request on it learns so."""
+        """Tells every request on the stream that it is gone."""
         readers, self._readers = self._readers, {}
         for reader in readers.values():
-            reader.inbox.put(WorkerLost())
+            reader.mailbox.put(WorkerLost())
 
     def _take(self, response: worker_pb2.ServeResponse) -> None:
-        """What one engine step produced. Frames of another epoch or attempt are nobody's."""
+        """Hands on what one engine step produced. Frames of another epoch or attempt are dropped."""
         if response.worker_epoch != self._epoch:
             return
         self._put(response.started)
         found: dict[Mailbox, list[worker_pb2.Delta]] = {}
         for delta in response.deltas:
-            if inbox := self._inbox_of(delta):
-                found.setdefault(inbox, []).append(delta)
-        for inbox, deltas in found.items():
-            inbox.put_deltas(deltas)
+            if mailbox := self._mailbox_of(delta):
+                found.setdefault(mailbox, []).append(delta)
+        for mailbox, deltas in found.items():
+            mailbox.put_deltas(deltas)
         self._put(response.ended)
 
     def _put(self, frames: Iterable[worker_pb2.Started | worker_pb2.Ended]) -> None:
         for frame in frames:
-            if inbox := self._inbox_of(frame):
-                inbox.put(frame)
+            if mailbox := self._mailbox_of(frame):
+                mailbox.put(frame)
 
-    def _inbox_of(self, frame: worker_pb2.Started | worker_pb2.Delta | worker_pb2.Ended) -> Mailbox | None:
+    def _mailbox_of(self, frame: worker_pb2.Started | worker_pb2.Delta | worker_pb2.Ended) -> Mailbox | None:
         reader = self._readers.get(frame.stream_id)
-        return reader.inbox if reader and reader.attempt == frame.attempt else None
+        return reader.mailbox if reader and reader.attempt == frame.attempt else None
 
 
 def _message(frames: Sequence[worker_pb2.ServeFrame]) -> worker_pb2.ServeRequest:
@@ -101,29 +115,36 @@ def _message(frames: Sequence[worker_pb2.ServeFrame]) -> worker_pb2.ServeRequest
 
 
 class WorkerClient:
-    """Finds or opens the stream to the worker that a grant names."""
+    """Finds or opens the stream to the worker that a grant names.
+
+    Args:
+        gateway_id: what workers see in their logs.
+    """
 
     def __init__(self, gateway_id: str, *, clock: Clock, tls: rpc.Tls | None = None) -> None:
         self._gateway_id, self._clock, self._tls = gateway_id, clock, tls
-        self._streams: dict[Key, WorkerStream] = {}
-        self._closers: dict[Key, Callable[[], object]] = {}
+        self._streams: dict[WorkerKey, WorkerStream] = {}
+        self._closers: dict[WorkerKey, Callable[[], object]] = {}
         self._tasks = Tasks()
         self._stream_ids = count(1)
 
     async def start(self) -> None:
+        """Starts closing idle streams."""
         self._tasks.start(self._close_idle(), "idle worker streams")
 
     async def stop(self, flush_s: float = 1.0) -> None:
-        """Sends what is unsent, for at most `flush_s` seconds; then closes all streams."""
+        """Waits at most `flush_s` seconds until all frames are written, then closes all streams."""
         give_up = self._clock.monotonic() + flush_s
         while any(stream.unsent for stream in self._streams.values()) and self._clock.monotonic() < give_up:
             await self._clock.sleep(0.01)
         await self._tasks.stop()
 
     def mint_stream_id(self) -> int:
+        """A new id for a request on any of the streams."""
         return next(self._stream_ids)
 
     def stream_to(self, grant: router_pb2.Grant) -> WorkerStream:
+        """The stream to the worker of this grant. Frames may be sent before it is connected."""
         key = (grant.worker_address, grant.worker_epoch)
         if key not in self._streams:
             hello = worker_pb2.Hello(gateway_id=self._gateway_id, worker_epoch=grant.worker_epoch)
@@ -131,7 +152,7 @@ class WorkerClient:
             self._closers[key] = self._tasks.start(self._run(key, stream), f"worker {grant.worker_id}").cancel
         return self._streams[key]
 
-    async def _run(self, key: Key, stream: WorkerStream) -> None:
+    async def _run(self, key: WorkerKey, stream: WorkerStream) -> None:
         try:
             await stream.run(key[0], self._tls)
         except StreamEnded as ended:

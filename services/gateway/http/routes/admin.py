@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services.gateway.accounts.store import Unknown
+from services.gateway.accounts.store import AccountNotFound
 from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai import validation
@@ -41,7 +41,7 @@ async def account_errors() -> AsyncIterator[None]:
     async with database_errors():
         try:
             yield
-        except Unknown as unknown:
+        except AccountNotFound as unknown:
             raise NotFound(str(unknown)) from None
 
 

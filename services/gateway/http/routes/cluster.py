@@ -19,7 +19,7 @@ KEPT_S = 1.0
 
 
 class Source(Protocol):
-    def standing(self) -> Awaitable[ClusterStatus]: ...
+    def status(self) -> Awaitable[ClusterStatus]: ...
 
 
 class ClusterRoutes:
@@ -39,7 +39,7 @@ class ClusterRoutes:
         return JSONResponse(await self._latest.get(), headers={"cache-control": "no-store"})
 
     async def _document(self) -> dict[str, Any]:
-        pools = cluster_document.pools(await self._source.standing())
+        pools = cluster_document.pools(await self._source.status())
         gateway = {"id": self._gateway_id, "since": self._since, **traffic(self._metrics)}
         return {"object": "cluster", "at": self._clock.wall(), "pools": pools, "gateway": gateway}
 

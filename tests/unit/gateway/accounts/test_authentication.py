@@ -8,8 +8,7 @@ from random import Random
 import pytest
 
 from services.gateway.accounts.api_keys import ApiKeys
-from services.gateway.accounts.authentication import Authentication
-from services.gateway.accounts.key_cache import ASK_AGAIN_S, FRESH_S, MAX_KNOWN, KeyCache
+from services.gateway.accounts.authentication import ASK_AGAIN_S, FRESH_S, MAX_CACHED, Authentication, KeyCache
 from services.gateway.accounts.store import Found
 from services.gateway.database.engine import DatabaseAway
 from services.gateway.domain.account import Budget, Key, Limits, Tenant
@@ -54,8 +53,8 @@ def keeper() -> Keeper:
 
 @pytest.fixture
 def door(keeper: Keeper, clock: ManualClock) -> Authentication:
-    known, known_ids = KeyCache(keeper.find, clock), KeyCache(keeper.find, clock)
-    return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, known, known_ids, clock)
+    by_digest, by_id = KeyCache(keeper.find, clock), KeyCache(keeper.find, clock)
+    return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, by_digest, by_id, clock)
 
 
 BEARER = f"Bearer {NEW.key}"
@@ -142,10 +141,10 @@ async def test_what_a_running_request_uses_counts_after_the_key_was_read_again(
 
 
 async def test_memory_is_bounded(clock: ManualClock, keeper: Keeper) -> None:
-    known = KeyCache(keeper.find, clock)
-    for number in range(MAX_KNOWN + 5):
-        await known.get(str(number))
-    await known.get(str(MAX_KNOWN))
+    cache = KeyCache(keeper.find, clock)
+    for number in range(MAX_CACHED + 5):
+        await cache.get(str(number))
+    await cache.get(str(MAX_CACHED))
     asked = keeper.asked
-    await known.get("0")
+    await cache.get("0")
     assert keeper.asked == asked + 1

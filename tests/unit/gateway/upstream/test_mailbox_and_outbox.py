@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from services.gateway.upstream.bidirectional import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
 from services.gateway.upstream.mailbox import Mailbox
-from services.gateway.upstream.outbox import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
 from services.shared.errors import ClientLeft, EngineFailed
 from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2
