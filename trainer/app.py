@@ -12,8 +12,9 @@ from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks, unbroken
 from services.shared.settings import WrongSettings, split
 from services.shared.telemetry import admin_app
+from trainer.jobs.database import engine_of, migrate
 from trainer.jobs.job import Lease
-from trainer.jobs.queue import JobQueue, Terms, engine_of, make_table
+from trainer.jobs.queue import JobQueue, Terms
 from trainer.jobs.runner import Runner
 from trainer.metrics import Metrics
 from trainer.settings import TrainerSettings
@@ -32,7 +33,7 @@ class TrainerApp:
         self._settings, self._clock = settings, clock or SystemClock()
         self._owner = settings.trainer_id or f"{platform.node()}-{os.getpid()}"
         self._metrics = Metrics()
-        self._engine, self._has_table = engine_of(settings.database_url), False
+        self._engine, self._is_migrated = engine_of(settings.database_url), False
         self._queue = JobQueue(self._engine, self._clock, Terms(settings.lease_s, settings.max_attempts))
         self._runner = Runner(
             self._queue, settings.work_dir, self._clock, self._metrics.progress, kept=settings.kept_jobs, argv=argv
@@ -77,9 +78,9 @@ class TrainerApp:
                 await self._clock.sleep(self._settings.poll_s)
 
     async def _take_one(self) -> bool:
-        if not self._has_table:
-            await asyncio.to_thread(make_table, self._engine)
-            self._has_table = True
+        if not self._is_migrated:
+            await asyncio.to_thread(migrate, self._engine)
+            self._is_migrated = True
         self._metrics.queue(await asyncio.to_thread(self._queue.counts))
         lease = await self._lease()
         if lease is None:

@@ -10,70 +10,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    ColumnElement,
-    Engine,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Row,
-    String,
-    Table,
-    Text,
-    and_,
-    case,
-    create_engine,
-    func,
-    insert,
-    make_url,
-    or_,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import ColumnElement, Engine, Row, and_, case, func, insert, or_, select, text, update
 
 from services.shared.clock import Clock
-from services.shared.settings import WrongSettings
 from trainer.jobs.job import MAX_DATA_BYTES, Failure, Job, Lease, Order, Progress
+from trainer.jobs.table import jobs
 
 MAX_QUEUED = 1000
 MAX_LISTED = 200
-BUSY_LIMIT_S = 10
-# A database that is gone must not hold a trainer past its lease. PostgreSQL's are libpq's own names.
-_CONNECTING: dict[str, dict[str, Any]] = {
-    "sqlite": {"timeout": BUSY_LIMIT_S},
-    "postgresql": {"connect_timeout": BUSY_LIMIT_S, "tcp_user_timeout": BUSY_LIMIT_S * 1000},
-}
 RETRY_AFTER_S = 5.0
 
-metadata = MetaData()
-jobs = Table(
-    "training_jobs",
-    metadata,
-    Column("id", String(40), primary_key=True),
-    Column("state", String(10), nullable=False),
-    Column("recipe", Text, nullable=False),
-    Column("data", Text, nullable=False),
-    Column("submitted", Float, nullable=False),
-    Column("not_before", Float, nullable=False),
-    Column("attempts", Integer, nullable=False, default=0),
-    Column("owner", String(200)),
-    Column("lease_until", Float),
-    Column("cancelling", Boolean, nullable=False, default=False),
-    Column("started", Float),
-    Column("ended", Float),
-    Column("step", Integer, nullable=False, default=0),
-    Column("steps", Integer, nullable=False, default=0),
-    Column("loss", Float),
-    Column("phase", String(200), nullable=False, default=""),
-    Column("error", Text),
-    Column("published", Text, nullable=False, default="[]"),
-    Index("training_jobs_by_state", "state", "submitted"),
-)
 _SHOWN = [column for column in jobs.c if column.name not in ("data", "not_before", "lease_until")]
 
 
@@ -91,31 +37,6 @@ class Terms:
 
     lease_s: float = 60.0
     max_attempts: int = 3
-
-
-def engine_of(url: str) -> Engine:
-    """Asks nothing of the database yet. Raises WrongSettings for what is no URL; its value may hold a password."""
-    try:
-        parsed = make_url(url)
-        arguments = _CONNECTING.get(parsed.get_backend_name(), {})
-        return create_engine(parsed, pool_pre_ping=True, connect_args=arguments)
-    except (ArgumentError, ImportError) as error:
-        raise WrongSettings(f"TIDEGATE_DATABASE_URL is not usable: {type(error).__name__}") from None
-
-
-def connect(url: str) -> Engine:
-    """With the table there. Raises WrongSettings, and SQLAlchemyError when the database is unwell."""
-    engine = engine_of(url)
-    make_table(engine)
-    return engine
-
-
-def make_table(engine: Engine) -> None:
-    """Where there is none. Of several that make it at once all but one fail; by then it is there."""
-    try:
-        metadata.create_all(engine)
-    except DBAPIError:
-        metadata.create_all(engine)
 
 
 class JobQueue:

@@ -173,7 +173,8 @@ def _queue(data_dir: Path) -> "Iterator[JobQueue]":
 
     from services.shared.clock import SystemClock
     from services.shared.settings import WrongSettings
-    from trainer.jobs.queue import JobQueue, connect
+    from trainer.jobs.database import connect
+    from trainer.jobs.queue import JobQueue
 
     try:
         engine = connect(os.environ.get("TIDEGATE_DATABASE_URL") or _local_database(data_dir))

@@ -19,8 +19,9 @@ from tests.support.s3 import running_s3
 from tests.support.signing import KEY, TRUSTED
 from tests.support.wait import wait_until
 from trainer.app import TrainerApp
+from trainer.jobs.database import connect
 from trainer.jobs.job import Job, Lease
-from trainer.jobs.queue import JobQueue, Terms, connect
+from trainer.jobs.queue import JobQueue, Terms
 from trainer.settings import TrainerSettings
 
 STEPS = 'import sys, time; print(\'{"event": "step", "done": 1, "total": 9, "loss": 2.5}\', flush=True)\n'

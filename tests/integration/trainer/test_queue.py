@@ -2,17 +2,22 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, select, text
 
 from tests.support.clock import ManualClock
 from tests.support.postgres import Postgres
 from trainer.jobs import queue as module
+from trainer.jobs.database import connect, engine_of, migrate
 from trainer.jobs.job import Failure, Lease, Progress
-from trainer.jobs.queue import JobQueue, QueueFull, Terms, UnknownJob, connect
+from trainer.jobs.queue import JobQueue, QueueFull, Terms, UnknownJob
+from trainer.jobs.table import metadata
 
 
 class Clock(ManualClock):
@@ -266,4 +271,36 @@ def test_a_job_cancelled_while_trainers_pass_it_around_ends(url: str, clock: Clo
         passing.join(60)
     assert set(person.counts()) == {"cancelled"}
     for engine in engines:
+        engine.dispose()
+
+
+def test_migrations_make_what_the_table_says(url: str) -> None:
+    engine = connect(url)
+    with engine.connect() as connection:
+        options = {"version_table": "trainer_schema", "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == "0001"
+    engine.dispose()
+
+
+def test_a_table_that_was_made_without_migrations_is_taken_over_with_its_jobs(url: str, clock: Clock) -> None:
+    engine = engine_of(url)
+    metadata.create_all(engine)
+    job = JobQueue(engine, clock).submit("{}", "some data")
+    migrate(engine)
+    assert taken(JobQueue(engine, clock)).job.id == job.id
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "trainer_schema"})
+        assert context.get_current_revision() == "0001"
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_trainers_that_start_together_migrate_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        engines = list(pool.map(lambda _: connect(url), range(4)))
+    for engine in engines:
+        with engine.connect() as connection:
+            assert connection.scalars(text("SELECT version_num FROM trainer_schema")).all() == ["0001"]
         engine.dispose()

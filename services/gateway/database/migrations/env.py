@@ -1,13 +1,6 @@
-"""How Alembic runs our migrations: on the connection that it is handed, in that connection's transaction."""
-
-from alembic import context
+"""Alembic's entry to the gateway's migrations."""
 
 from services.gateway.database.tables import metadata
+from services.shared.migrations import run
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=metadata,
-    version_table="gateway_schema",
-    transactional_ddl=True,
-)
-context.run_migrations()
+run(metadata)

@@ -1,7 +1,7 @@
 import pytest
 
 from services.shared.settings import WrongSettings
-from trainer.jobs.queue import connect
+from trainer.jobs.database import connect
 
 
 @pytest.mark.parametrize("url", ["rubbish", "nonsense://host/secret-word"])
