@@ -17,7 +17,7 @@ from trainer.jobs import queue as module
 from trainer.jobs.database import connect, engine_of, migrate
 from trainer.jobs.job import Failure, Lease, Progress
 from trainer.jobs.queue import JobQueue, QueueFull, Terms, UnknownJob
-from trainer.jobs.table import metadata
+from trainer.jobs.table import jobs, metadata
 
 
 class Clock(ManualClock):
@@ -202,7 +202,7 @@ def test_the_data_of_a_job_goes_when_it_ends(queue: JobQueue, clock: Clock) -> N
 def left_data(queue: JobQueue) -> dict[str, str]:
     """By state of the job."""
     with queue._engine.connect() as connection:
-        return {row.state: row.data for row in connection.execute(select(module.jobs.c.state, module.jobs.c.data))}
+        return {row.state: row.data for row in connection.execute(select(jobs.c.state, jobs.c.data))}
 
 
 def at_once(count: int, target: Any, *arguments: Any) -> None:
