@@ -1,4 +1,4 @@
-"""The four service classes, in order of rank, and their names on each wire."""
+"""The four service classes in order of rank, and their names in JSON and in proto messages."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ from tidegate.router.v1 import router_pb2
 
 
 class ServiceClass(IntEnum):
-    """Value is rank: lower goes first."""
+    """A service class. Its value is its rank: the lowest goes first."""
 
     PRIORITY = 0
     DEFAULT = 1
@@ -14,19 +14,28 @@ class ServiceClass(IntEnum):
     BATCH = 3
 
     def __init__(self, _: int) -> None:
-        # Asked for several times a request: an enum's `name` is looked up the long way.
+        # Read several times for each request, and an enum's `name` is slow to read.
         self.label = self._name_.lower()
 
     @property
     def proto(self) -> router_pb2.ServiceClass.ValueType:
+        """The value in proto messages."""
         return router_pb2.ServiceClass.ValueType(self.value + 1)
 
     @classmethod
     def of_label(cls, label: str) -> "ServiceClass":
-        """Raises KeyError for an unknown name."""
+        """The class with that name in JSON, such as `flex`.
+
+        Raises:
+            KeyError: There is no such class.
+        """
         return cls[label.upper()]
 
     @classmethod
     def of_proto(cls, value: int) -> "ServiceClass":
-        """Raises ValueError for SERVICE_CLASS_UNSPECIFIED and unknown numbers."""
+        """The class with that value in proto messages.
+
+        Raises:
+            ValueError: The value is SERVICE_CLASS_UNSPECIFIED or unknown.
+        """
         return cls(value - 1)

@@ -1,4 +1,4 @@
-"""A metric's children by their labels, each looked up once: that takes the library longer than to count."""
+"""Caches the children of a metric by their labels. In prometheus_client, the lookup costs more than the counting."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ M = TypeVar("M", bound=MetricWrapperBase)
 
 
 class Children(dict[str | tuple[str, ...], M]):
-    """What `metric` counts by its label or labels."""
+    """The children of `metric`, by the value of its label or the values of its labels."""
 
     def __init__(self, metric: M) -> None:
         super().__init__()

@@ -1,24 +1,24 @@
-"""What can go wrong for a client, and how each failure looks on the wire.
+"""The errors that a client can get, and how each looks in HTTP, gRPC and OpenAI's error object.
 
     TidegateError
     |-- InvalidRequest             the request can never succeed as it is
     |   |-- NotJson, UnsupportedMedia, TooLarge, RequestTimeout
     |   |-- ContextLengthExceeded
     |   |-- UnknownModel, UnknownRoute, MethodNotAllowed, NotFound, Conflict
-    |-- Unauthenticated            no key, or one we do not know
+    |-- Unauthenticated            no key, or an unknown one
     |-- PermissionDenied           a key without the right
-    |-- RateLimited                over the caller's own limits
+    |-- RateLimited                the caller has reached one of its own limits
     |   |-- QuotaExceeded          its budget for this day or month is used up
-    |-- Overloaded                 the cluster has no room now; try again after `retry_after_s`
+    |-- Overloaded                 the cluster has no capacity now; try again after `retry_after_s` seconds
     |   |-- QueueFull, NoWorkers, StoreUnavailable
-    |-- DeadlineExceeded           the caller's own time ran out
-    |-- ClientLeft                 nobody is there to be told
-    |-- EngineFailed               the work was accepted and could not be finished
+    |-- DeadlineExceeded           the time that the caller allowed is over
+    |-- ClientLeft                 the client has disconnected
+    |-- EngineFailed               the request was accepted but could not be finished
     |-- NotConfigured              the operator has not set up what this needs
-    |-- InternalError              a fault of ours; the text given to clients is generic
+    |-- InternalError              a bug or fault in Tidegate; clients get a general text
 
-Handlers at the edge (REST and gRPC) catch TidegateError and nothing more special; whatever else reaches them is an
-InternalError. `WIRE` is the only place that knows statuses.
+The handlers of REST and gRPC catch TidegateError; any other exception becomes an InternalError. Only `WIRE` knows the
+status codes.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,14 @@ from typing import Any
 
 
 class TidegateError(Exception):
-    """Root of everything a client may be told. `message` is shown to the client as it is."""
+    """Base of all errors that a client can get.
+
+    Args:
+        message: Shown to the client as it is.
+        param: Name of the request's field that is wrong.
+        code: OpenAI's error code, when it differs from the one in `WIRE`.
+        retry_after_s: Seconds after which the client may try again.
+    """
 
     def __init__(
         self,
@@ -44,10 +51,11 @@ class TidegateError(Exception):
 
     @property
     def wire(self) -> "Wire":
+        """How this error looks to clients."""
         return next(WIRE[kind] for kind in type(self).__mro__ if kind in WIRE)
 
     def body(self) -> dict[str, dict[str, Any]]:
-        """The error as OpenAI shapes it: {"error": {message, type, param, code}}."""
+        """The error as OpenAI's error object: {"error": {message, type, param, code}}."""
         wire = self.wire
         return {
             "error": {
@@ -59,83 +67,108 @@ class TidegateError(Exception):
         }
 
 
-class InvalidRequest(TidegateError): ...
+class InvalidRequest(TidegateError):
+    """The request can never succeed as it is."""
 
 
-class NotJson(InvalidRequest): ...
+class NotJson(InvalidRequest):
+    """The body is not JSON."""
 
 
-class UnsupportedMedia(InvalidRequest): ...
+class UnsupportedMedia(InvalidRequest):
+    """The body has a content type that the route does not take."""
 
 
-class TooLarge(InvalidRequest): ...
+class TooLarge(InvalidRequest):
+    """The body is larger than the gateway allows."""
 
 
-class RequestTimeout(InvalidRequest): ...
+class RequestTimeout(InvalidRequest):
+    """The body did not arrive in time."""
 
 
-class ContextLengthExceeded(InvalidRequest): ...
+class ContextLengthExceeded(InvalidRequest):
+    """Prompt and answer do not fit the model's context."""
 
 
-class UnknownModel(InvalidRequest): ...
+class UnknownModel(InvalidRequest):
+    """No pool serves the model."""
 
 
-class UnknownRoute(InvalidRequest): ...
+class UnknownRoute(InvalidRequest):
+    """There is no such URL."""
 
 
-class MethodNotAllowed(InvalidRequest): ...
+class MethodNotAllowed(InvalidRequest):
+    """The URL does not take this HTTP method."""
 
 
-class Conflict(InvalidRequest): ...
+class Conflict(InvalidRequest):
+    """The request contradicts the state of what it names."""
 
 
-class NotFound(InvalidRequest): ...
+class NotFound(InvalidRequest):
+    """The object that the request names does not exist."""
 
 
-class Unauthenticated(TidegateError): ...
+class Unauthenticated(TidegateError):
+    """The request has no key, or an unknown one."""
 
 
-class PermissionDenied(TidegateError): ...
+class PermissionDenied(TidegateError):
+    """The key does not have the right."""
 
 
-class RateLimited(TidegateError): ...
+class RateLimited(TidegateError):
+    """The caller has reached one of its own limits."""
 
 
-class QuotaExceeded(RateLimited): ...
+class QuotaExceeded(RateLimited):
+    """The caller's budget for this day or month is used up."""
 
 
-class Overloaded(TidegateError): ...
+class Overloaded(TidegateError):
+    """The cluster has no capacity now. Try again after `retry_after_s` seconds."""
 
 
-class QueueFull(Overloaded): ...
+class QueueFull(Overloaded):
+    """The queue of the class has reached its limit."""
 
 
-class NoWorkers(Overloaded): ...
+class NoWorkers(Overloaded):
+    """The pool has no worker."""
 
 
-class StoreUnavailable(Overloaded): ...
+class StoreUnavailable(Overloaded):
+    """The router or its Redis cannot be reached."""
 
 
-class DeadlineExceeded(TidegateError): ...
+class DeadlineExceeded(TidegateError):
+    """The time that the caller allowed is over."""
 
 
-class ClientLeft(TidegateError): ...
+class ClientLeft(TidegateError):
+    """The client has disconnected."""
 
 
-class EngineFailed(TidegateError): ...
+class EngineFailed(TidegateError):
+    """The request was accepted but could not be finished."""
 
 
-class NotConfigured(TidegateError): ...
+class NotConfigured(TidegateError):
+    """The operator has not set up what the request needs."""
 
 
 class InternalError(TidegateError):
+    """A bug or fault in Tidegate. The client gets a general text; the log has the details."""
+
     def __init__(self) -> None:
         super().__init__("The server had an error while processing your request. Please try again.")
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """http: HTTP status. grpc: name of the gRPC status. type, code: fields of OpenAI's error object."""
+    """How an error looks to clients: HTTP status, name of the gRPC status, and two fields of OpenAI's error object."""
 
     http: int
     grpc: str

@@ -1,6 +1,6 @@
-"""A folder that is in use, locked against whoever clears the disk; the lock ends with its process, even a killed one.
+"""Locks on folders: a folder that is in use is not removed. A lock ends with its process, even if it is killed.
 
-Locks are those of flock(2), on the folder itself.
+The locks are those of flock(2), on the folder itself.
 """
 
 import fcntl
@@ -10,22 +10,38 @@ from typing import Self
 
 
 class FolderLock:
+    """A lock that is held until `release`, or until the process ends."""
+
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def to_use(cls, folder: Path) -> Self | None:
-        """One of many; None when there is no such folder, or it is being removed. Raises OSError."""
+        """A shared lock: several processes may use the folder.
+
+        Returns:
+            None when the folder does not exist or is being removed.
+
+        Raises:
+            OSError: The file system does not support locks.
+        """
         return cls._taken(folder, fcntl.LOCK_SH)
 
     @classmethod
     def to_remove(cls, folder: Path) -> Self | None:
-        """The only one; None when there is no such folder, or it is in use. Raises OSError."""
+        """An exclusive lock.
+
+        Returns:
+            None when the folder does not exist or is in use.
+
+        Raises:
+            OSError: The file system does not support locks.
+        """
         return cls._taken(folder, fcntl.LOCK_EX)
 
     @classmethod
     def to_write(cls, folder: Path) -> Self | None:
-        """The only one, as for removing."""
+        """An exclusive lock, as for removing."""
         return cls.to_remove(folder)
 
     @classmethod
@@ -47,10 +63,11 @@ class FolderLock:
         return None
 
     def release(self) -> None:
+        """Gives the lock up."""
         os.close(self._descriptor)
 
     def _is_of(self, folder: Path) -> bool:
-        """False when the folder was removed, or made anew, before the lock was taken."""
+        """False when the folder was removed or replaced before the lock was taken."""
         try:
             return os.path.samestat(os.fstat(self._descriptor), folder.stat())
         except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""The garbage collector of a process that serves: it looks for garbage rarely, and not among what the start made."""
+"""Settings of Python's garbage collector for a serving process: it runs rarely and skips the objects of the start."""
 
 import gc
 
-# Objects made, and not yet freed, before the collector looks for garbage among them: a request makes hundreds.
+# New objects after which the collector runs. A request makes hundreds.
 _COLLECT_AFTER = 10_000
 
 
 def spare() -> None:
-    """What is there now stays: to look through all of it again would stop every stream meanwhile."""
+    """Excludes all present objects from garbage collection. Scanning them again would pause every stream."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER)

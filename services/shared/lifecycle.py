@@ -1,4 +1,4 @@
-"""How every process runs: one event loop, told to stop by SIGTERM or SIGINT, and no task that fails unseen."""
+"""How every process runs: one event loop, SIGTERM and SIGINT stop it, and every failed task is logged."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ CANCELLATION_S = 1.0
 
 
 def run(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs `main(stop)` until it returns; SIGTERM and SIGINT set `stop`."""
+    """Runs `main(stop)` until it returns. SIGTERM and SIGINT set `stop`."""
     uvloop.run(_with_signals(main))
 
 
@@ -30,7 +30,7 @@ async def _with_signals(main: Callable[[asyncio.Event], Awaitable[None]]) -> Non
 
 
 async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` to its end, or until `stop` is set: then cancels it. Raises what `work` raises."""
+    """Runs `work` until it ends or `stop` is set; then it is cancelled. Raises what `work` raises."""
     task, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -42,7 +42,10 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def cancel(tasks: set[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: a library may swallow one cancellation (redis-py does while it connects)."""
+    """Cancels the tasks until all have ended.
+
+    A library may swallow a cancellation, as redis-py does while it connects, so tasks are cancelled several times.
+    """
     for _ in range(CANCELLATIONS):
         left = {task for task in tasks if not task.done()}
         if not left:
@@ -50,11 +53,11 @@ async def cancel(tasks: set[asyncio.Task[None]]) -> None:
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=CANCELLATION_S)
-    log.error("tasks that do not end: %s", [task.get_name() for task in tasks])
+    log.error("these tasks do not end: %s", [task.get_name() for task in tasks])
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """Runs `work` to its end however often the caller is cancelled meanwhile; the cancellation is raised after it."""
+    """Runs `work` to its end even if the caller is cancelled. The cancellation is raised afterwards."""
     task = asyncio.create_task(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -68,12 +71,13 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Tasks:
-    """Background tasks of one owner: kept alive, their failures logged, cancelled together at the end."""
+    """Background tasks of one owner. Their failures are logged; `stop` cancels all of them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Starts a task. `name` appears in the log when it fails."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -85,5 +89,5 @@ class Tasks:
             log.error("task %s failed", task.get_name(), exc_info=error)
 
     async def stop(self) -> None:
-        """Cancels all of them and waits for their ends."""
+        """Cancels all tasks and waits until they have ended."""
         await cancel(self._tasks)

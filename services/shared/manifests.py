@@ -1,4 +1,4 @@
-"""The checkpoint manifest: what a model version is, in JSON that people can read in the bucket.
+"""The manifest of a model version: JSON that people can read in the bucket.
 
 Layout of a bucket:
 
@@ -6,8 +6,8 @@ Layout of a bucket:
     <model>/<version>/manifest.json    written last: without it the version does not exist
     <model>/aliases/<alias>.json       {"version": ..., "previous": ...}, moved by conditional PUT
 
-A version is the SHA-256 of its manifest without version, signature, signer and time of making, so that the name proves
-the content and the same content published twice is one version.
+A version is the SHA-256 of its manifest without version, signature, signer and creation time. So the name proves the
+content, and publishing the same content twice gives one version.
 """
 
 import hashlib
@@ -24,11 +24,13 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Stored(BaseModel):
+    """Base of documents in the bucket: immutable, and unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class File(Stored):
-    """One file beside the manifest. size in bytes."""
+    """A file of the version. `size` is in bytes."""
 
     name: str
     size: int = Field(ge=0)
@@ -43,46 +45,51 @@ class File(Stored):
 
 
 class Golden(Stored):
-    """A prompt and the tokens that these weights answer greedily; proves that a load worked."""
+    """A golden prompt: a prompt, and the tokens that the weights answer at temperature 0. It proves a load."""
 
     prompt_token_ids: tuple[int, ...]
     expected_token_ids: tuple[int, ...]
 
 
 class Manifest(Stored):
+    """A model version, or an adapter (LoRA) for one."""
+
     schema_version: int = Field(1, ge=1, le=1)
     model: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     version: Sha256
     kind: Literal["model", "adapter"] = "model"
     base: str | None = Field(
-        None, pattern=r"^[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{64}$", description="what an adapter is for: model@version"
+        None,
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{64}$",
+        description="the model version that an adapter belongs to: model@version",
     )
     created: int = Field(description="Unix seconds")
     architecture: str = Field(description="class name of the model, from its config")
     context_tokens: int = Field(ge=1)
     vocab_size: int = Field(ge=1)
     files: tuple[File, ...] = Field(min_length=1, max_length=4096)
-    weights_sha256: Sha256 = Field(description="over the weight files' names and digests")
-    tokenizer_sha256: Sha256 = Field(description="over the tokenizer files' names and digests")
-    source: str = Field(description="where it was imported or trained from, for people")
-    parent: Sha256 | None = Field(None, description="version it was trained from")
+    weights_sha256: Sha256 = Field(description="SHA-256 over the names and digests of the weight files")
+    tokenizer_sha256: Sha256 = Field(description="SHA-256 over the names and digests of the tokenizer files")
+    source: str = Field(description="what it was imported or trained from, for people")
+    parent: Sha256 | None = Field(None, description="version that it was trained from")
     training_job: str | None = None
     evaluation: dict[str, FiniteFloat] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
-    signer: str | None = Field(None, max_length=64, description="public key of who signed it, base64")
+    signer: str | None = Field(None, max_length=64, description="public key of the signer, base64")
     signature: str | None = Field(None, max_length=128, description="Ed25519 over the version, base64")
 
     @model_validator(mode="after")
     def _an_adapter_has_a_base(self) -> Self:
         if (self.kind == "adapter") != (self.base is not None):
-            raise ValueError("an adapter names its base, and nothing else does")
+            raise ValueError("an adapter must name its base, and a model must not")
         return self
 
     def digest(self) -> str:
-        """SHA-256, hex, of the canonical JSON without version, signature, signer and time of making."""
+        """SHA-256 in hex of the canonical JSON without version, signature, signer and creation time."""
         return digest_of(self.model_dump(mode="json", exclude={"version", "signature", "signer", "created"}))
 
     def to_json(self) -> bytes:
+        """The content of manifest.json."""
         return self.model_dump_json(indent=2).encode()
 
 
@@ -91,27 +98,34 @@ class WrongManifest(Exception):
 
 
 def make(**fields: Any) -> Manifest:
-    """A manifest whose version is its digest."""
+    """Builds a manifest from its fields; the version is computed."""
     draft = Manifest(version="0" * 64, **fields)
     return draft.model_copy(update={"version": draft.digest()})
 
 
 def parse(document: bytes, *, expected_version: str) -> Manifest:
-    """Raises WrongManifest unless it is well-formed and is the version that was asked for."""
+    """Parses and verifies manifest.json.
+
+    Raises:
+        WrongManifest: It does not parse, or it is not the expected version.
+    """
     try:
         manifest = Manifest.model_validate_json(document)
     except ValueError as error:
         raise WrongManifest(f"manifest of {expected_version} does not parse: {error}") from None
     if not manifest.version == manifest.digest() == expected_version:
         raise WrongManifest(
-            f"manifest says it is {manifest.version}, digests to {manifest.digest()}, wanted {expected_version}"
+            f"the manifest of {expected_version} is wrong: it names version {manifest.version} and its digest is "
+            f"{manifest.digest()}"
         )
     return manifest
 
 
 def digest_of(document: Any) -> str:
+    """SHA-256 in hex of the canonical JSON of a document."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def digest_of_files(files: tuple[File, ...]) -> str:
+    """SHA-256 in hex over the names and digests of files."""
     return digest_of([[file.name, file.sha256] for file in sorted(files, key=lambda file: file.name)])

@@ -1,4 +1,4 @@
-"""The S3 object store, through the few plain calls that every S3 server has."""
+"""The S3 object store. It uses only the basic calls that every S3 server has."""
 
 import asyncio
 import hashlib
@@ -18,10 +18,10 @@ from services.shared.settings import Settings
 CHUNK_BYTES = 4 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
-"""What is read into memory at once: manifests and aliases are far smaller."""
+"""Size of the largest object that `get` reads into memory. Manifests and aliases are far smaller."""
 
 Progress = Callable[[int], None]
-"""Told the number of bytes that have just moved."""
+"""Called with the number of bytes that were transferred since the last call."""
 
 
 class StoreSettings(Settings):
@@ -35,20 +35,20 @@ class StoreSettings(Settings):
 
 
 class StoreError(Exception):
-    """The store could not be reached or refused."""
+    """The store cannot be reached, or it refused the request."""
 
 
 class Missing(StoreError):
-    """No object has that name."""
+    """There is no object with that name."""
 
 
 class Conflict(StoreError):
-    """Somebody else wrote first."""
+    """Another process wrote the object first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object in a listing. size in bytes; written: Unix seconds, by the store's clock."""
+    """An object in a listing. `size` is in bytes, `written` in Unix seconds of the store's clock."""
 
     name: str
     size: int
@@ -56,57 +56,85 @@ class Entry:
 
 
 class ObjectStore:
-    """One bucket. Names are paths with '/' between the parts. Every call raises StoreError when the store is unwell."""
+    """One bucket. Object names are paths with '/'. Every call raises StoreError when the store fails."""
 
     def __init__(self, store: S3Store | MemoryStore) -> None:
         self._store = store
 
     async def get(self, name: str) -> tuple[bytes, str]:
-        """Content and ETag of a document. Raises Missing, and StoreError for more than MAX_DOCUMENT_BYTES."""
+        """Reads a whole object.
+
+        Returns:
+            Its content and its ETag.
+
+        Raises:
+            Missing: There is no such object.
+            StoreError: It has more than MAX_DOCUMENT_BYTES.
+        """
         try:
             result = await obstore.get_async(self._store, name)
             if result.meta["size"] > MAX_DOCUMENT_BYTES:
-                raise StoreError(f"{name} has {result.meta['size']} bytes, which is too much for a document")
+                raise StoreError(f"{name} has {result.meta['size']} bytes, more than a document may have")
             return bytes(await result.bytes_async()), result.meta["e_tag"] or ""
         except (BaseError, FileNotFoundError) as error:
             raise _named(error, name) from error
 
     async def put_new(self, name: str, content: bytes) -> None:
-        """Raises Conflict when the name exists."""
+        """Writes a new object.
+
+        Raises:
+            Conflict: The object exists already.
+        """
         try:
             await obstore.put_async(self._store, name, content, mode="create", use_multipart=False)
         except BaseError as error:
             raise _named(error, name) from error
 
     async def put_if(self, name: str, content: bytes, etag: str) -> None:
-        """Replaces the object that has this ETag. Raises Conflict when it has another."""
+        """Replaces an object if its ETag is still `etag`.
+
+        Raises:
+            Conflict: The ETag has changed.
+        """
         try:
             await obstore.put_async(self._store, name, content, mode={"e_tag": etag}, use_multipart=False)
         except BaseError as error:
             raise _named(error, name) from error
 
     async def upload(self, name: str, file: Path, progress: Progress) -> None:
+        """Writes a file to the store, in parts."""
         try:
             await obstore.put_async(self._store, name, _read(file, progress), chunk_size=2 * CHUNK_BYTES)
         except BaseError as error:
             raise _named(error, name) from error
 
     async def download(self, name: str, file: Path, progress: Progress) -> str:
-        """Writes the object to `file`; returns its SHA-256 in hex. Raises Missing."""
+        """Writes an object to a file.
+
+        Returns:
+            SHA-256 of the content, in hex.
+
+        Raises:
+            Missing: There is no such object.
+        """
         digest = hashlib.sha256()
         try:
             result = await obstore.get_async(self._store, name)
             with file.open("wb") as out:
                 async for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
-                    # In a thread: whoever downloads while it serves must not hold its streams up.
-                    await asyncio.to_thread(_take, chunk, out, digest)
+                    # In a thread, because a process that serves streams meanwhile must not block them.
+                    await asyncio.to_thread(_write_chunk, chunk, out, digest)
                     progress(len(chunk))
         except (BaseError, FileNotFoundError) as error:
             raise _named(error, name) from error
         return digest.hexdigest()
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
-        """The content in pieces of about a megabyte. Raises Missing."""
+        """The content of an object in pieces of about 1 MiB.
+
+        Raises:
+            Missing: There is no such object.
+        """
         try:
             result = await obstore.get_async(self._store, name)
             async for chunk in result.stream(min_chunk_size=PIECE_BYTES):
@@ -129,7 +157,7 @@ class ObjectStore:
             raise _named(error, prefix) from error
 
     async def delete(self, name: str) -> None:
-        """One that is gone already is as good."""
+        """Deletes an object. It is no error if it does not exist."""
         try:
             await obstore.delete_async(self._store, name)
         except (NotFoundError, FileNotFoundError):
@@ -139,6 +167,7 @@ class ObjectStore:
 
 
 def connect(settings: StoreSettings) -> ObjectStore:
+    """The bucket that the settings name. No request is sent yet."""
     return ObjectStore(
         S3Store(
             settings.s3_bucket,
@@ -153,7 +182,7 @@ def connect(settings: StoreSettings) -> ObjectStore:
     )
 
 
-def _take(chunk: Buffer, out: BinaryIO, digest: "hashlib._Hash") -> None:
+def _write_chunk(chunk: Buffer, out: BinaryIO, digest: "hashlib._Hash") -> None:
     out.write(chunk)
     digest.update(chunk)
 
@@ -170,5 +199,5 @@ def _named(error: Exception, name: str) -> StoreError:
         return Missing(name)
     if isinstance(error, (AlreadyExistsError, PreconditionError)):
         return Conflict(name)
-    # What follows the first line is the library's own state, for its developers.
+    # The other lines are internal state of the library.
     return StoreError(f"{name}: {str(error).partition(chr(10))[0]}")

@@ -1,4 +1,4 @@
-"""A process from its settings to its end, for every `python -m`."""
+"""The main function of every service process: read the settings, configure logging, run."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,14 +8,20 @@ from services.shared import lifecycle
 from services.shared.settings import LogSettings, WrongSettings, read, stop
 from services.shared.telemetry import configure_logging
 
-Told = TypeVar("Told", bound=LogSettings)
+OwnSettings = TypeVar("OwnSettings", bound=LogSettings)
 
 
-def run(name: str, settings: type[Told], serve: Callable[[Told, asyncio.Event], Awaitable[None]]) -> None:
-    """Until `serve(settings, told to stop)` returns. Settings that prove wrong end the process, saying which."""
+def run(name: str, settings: type[OwnSettings], serve: Callable[[OwnSettings, asyncio.Event], Awaitable[None]]) -> None:
+    """Runs a process until `serve` returns. Wrong settings end the process with a message.
+
+    Args:
+        name: Name of the process, for its log.
+        settings: The model of its settings.
+        serve: Gets the settings and an event that is set when the process must stop.
+    """
     try:
         given = read(settings)
         configure_logging(name, given.log_level)
-        lifecycle.run(lambda told: serve(given, told))
+        lifecycle.run(lambda stop_event: serve(given, stop_event))
     except WrongSettings as error:
         stop(error)

@@ -1,4 +1,4 @@
-"""The model registry: versions and aliases in the object store (layout in manifests.py)."""
+"""The model registry: versions and aliases in the object store. manifests.py describes the layout."""
 
 import re
 from collections.abc import AsyncIterator
@@ -22,20 +22,25 @@ class UnknownVersion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`model`, `model@alias` or `model@version`."""
+    """Names a version: `model` (alias `latest`), `model@alias` or `model@version`."""
 
     model: str
     which: str = DEFAULT_ALIAS
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Raises ValueError for what is not a reference."""
+        """Parses a reference.
+
+        Raises:
+            ValueError: `text` is not a reference.
+        """
         if not (match := _REFERENCE.fullmatch(text)):
             raise ValueError(f"{text!r} is not a model reference: model, model@alias or model@version")
         return cls(match["model"], match["which"] or DEFAULT_ALIAS)
 
     @property
     def is_version(self) -> bool:
+        """Whether it names a version and not an alias."""
         return is_version(self.which)
 
     def __str__(self) -> str:
@@ -43,22 +48,32 @@ class Reference:
 
 
 class Pointer(Stored):
-    """An alias: where it points, and where it pointed before it was last moved."""
+    """An alias: the version that it points to, and the version before its last move."""
 
     version: Sha256
     previous: Sha256 | None = None
 
     def moved_to(self, version: str) -> "Pointer":
-        """One that is moved to where it points already keeps what it knows of before."""
+        """The alias after a move. A move to the present version changes nothing."""
         return self if version == self.version else Pointer(version=version, previous=self.version)
 
 
 class Registry:
+    """The registry in one object store.
+
+    All methods raise StoreError when the store cannot be reached.
+    """
+
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     async def resolve(self, reference: Reference) -> Manifest:
-        """The manifest that a reference names. Raises UnknownVersion, WrongManifest, StoreError."""
+        """The manifest that a reference names.
+
+        Raises:
+            UnknownVersion: The registry has no such version or alias.
+            WrongManifest: The manifest does not parse or is not that of the version.
+        """
         version = reference.which if reference.is_version else await self.alias(reference)
         try:
             document, _ = await self._store.get(object_name(reference.model, version, MANIFEST))
@@ -66,15 +81,25 @@ class Registry:
             raise UnknownVersion(f"{reference}: no such version in the registry") from None
         manifest = parse(document, expected_version=version)
         if manifest.model != reference.model:
-            raise WrongManifest(f"{reference}: what lies there is {manifest.model}@{version}, under another name")
+            raise WrongManifest(f"{reference}: the manifest there belongs to {manifest.model}@{version}")
         return manifest
 
     async def alias(self, reference: Reference) -> str:
-        """The version that an alias points to. Raises UnknownVersion, WrongManifest."""
+        """The version that an alias points to.
+
+        Raises:
+            UnknownVersion: There is no such alias.
+            WrongManifest: The alias does not parse.
+        """
         return (await self.pointer(reference)).version
 
     async def pointer(self, reference: Reference) -> Pointer:
-        """Raises UnknownVersion, WrongManifest."""
+        """The alias itself.
+
+        Raises:
+            UnknownVersion: There is no such alias.
+            WrongManifest: The alias does not parse.
+        """
         try:
             document, _ = await self._store.get(_alias_name(reference))
         except Missing:
@@ -82,7 +107,12 @@ class Registry:
         return _pointer(reference, document)
 
     async def move_alias(self, reference: Reference, version: str) -> None:
-        """Points an alias at a version. Raises Conflict when somebody moved it at the same time."""
+        """Points an alias to a version. An alias that does not exist is made.
+
+        Raises:
+            Conflict: Another process moved the alias at the same time.
+            WrongManifest: The alias does not parse.
+        """
         try:
             document, etag = await self._store.get(_alias_name(reference))
         except Missing:
@@ -92,11 +122,19 @@ class Registry:
             await self._store.put_if(_alias_name(reference), _written(moved), etag)
 
     async def previous(self, reference: Reference) -> str | None:
-        """The version that an alias pointed to before it was last moved. Raises UnknownVersion."""
+        """The version that an alias pointed to before its last move; None when it was never moved.
+
+        Raises:
+            UnknownVersion: There is no such alias.
+        """
         return (await self.pointer(reference)).previous
 
     async def versions(self) -> AsyncIterator[Manifest]:
-        """Every complete version of every model, in the order of their names. Raises WrongManifest."""
+        """Every complete version of every model, sorted by name.
+
+        Raises:
+            WrongManifest: A manifest does not parse or is not that of its version.
+        """
         async for name in self._store.list(""):
             model, _, rest = name.partition("/")
             version, _, file = rest.partition("/")
@@ -107,14 +145,19 @@ class Registry:
                     continue
 
     async def find(self, model: str, word: str) -> Manifest:
-        """What a person means by an alias, a version, or the beginning of one. Raises UnknownVersion, WrongManifest."""
+        """Finds a version by what a person types: an alias, a version, or its first characters (at least 4).
+
+        Raises:
+            UnknownVersion: Nothing or several versions match.
+            WrongManifest: The manifest does not parse or is not that of the version.
+        """
         if not _WORD.fullmatch(word):
             raise UnknownVersion(f"{word!r} is neither an alias nor a version")
         versions = [version async for version in self._versions_of(model) if version.startswith(word)]
         if len(versions) == 1 and len(word) >= SHORTEST_BEGINNING:
             return await self.resolve(Reference(model, versions[0]))
         if len(versions) > 1 and len(word) >= SHORTEST_BEGINNING:
-            raise UnknownVersion(f"{model}@{word}: {len(versions)} versions begin so; give more of it")
+            raise UnknownVersion(f"{model}@{word}: {len(versions)} versions begin like this; give more characters")
         return await self.resolve(Reference(model, word))
 
     async def _versions_of(self, model: str) -> AsyncIterator[str]:
@@ -124,11 +167,19 @@ class Registry:
                 yield version
 
     async def aliases(self) -> dict[Reference, str]:
-        """Where every alias points. Raises WrongManifest."""
+        """The version of every alias.
+
+        Raises:
+            WrongManifest: An alias does not parse.
+        """
         return {reference: pointer.version for reference, pointer in (await self.pointers()).items()}
 
     async def pointers(self) -> dict[Reference, Pointer]:
-        """Every alias. Raises WrongManifest."""
+        """Every alias.
+
+        Raises:
+            WrongManifest: An alias does not parse.
+        """
         found: dict[Reference, Pointer] = {}
         async for name in self._store.list(""):
             model, _, rest = name.partition("/")
@@ -139,10 +190,12 @@ class Registry:
 
 
 def is_version(text: str) -> bool:
+    """Whether `text` has the form of a version: 64 hex digits."""
     return bool(_VERSION.fullmatch(text))
 
 
 def object_name(model: str, version: str, file: str) -> str:
+    """Name of a version's file in the object store."""
     return f"{model}/{version}/{file}"
 
 

@@ -1,4 +1,4 @@
-"""Folders for work that is under way, gone when it ends; what a killed process left goes when the next one begins."""
+"""Temporary folders. The next process of the same kind removes those that a killed process left behind."""
 
 import shutil
 import tempfile
@@ -13,7 +13,17 @@ _TRIES = 10
 
 @contextmanager
 def scratch(work: str) -> Iterator[Path]:
-    """A new folder among the temporary ones, in use until the block is left. Raises OSError."""
+    """A temporary folder until the `with` block ends.
+
+    Args:
+        work: Kind of work; part of the folder's name.
+
+    Yields:
+        The folder.
+
+    Raises:
+        OSError: The folder cannot be made.
+    """
     prefix = f"tidegate-{work}-"
     _clear(prefix)
     folder, lock = _new(prefix)
@@ -25,16 +35,16 @@ def scratch(work: str) -> Iterator[Path]:
 
 
 def _new(prefix: str) -> tuple[Path, FolderLock]:
-    """One that was taken for abandoned before it was locked is made anew."""
+    """Another process may remove the folder before it is locked; then a new one is made."""
     for _ in range(_TRIES):
         folder = Path(tempfile.mkdtemp(prefix=prefix))
         if lock := FolderLock.to_use(folder):
             return folder, lock
-    raise OSError(f"{_TRIES} folders {prefix}* were removed as soon as they were made")
+    raise OSError(f"{_TRIES} folders {prefix}* were removed as soon as they were created")
 
 
 def _clear(prefix: str) -> None:
-    """Those of other users, and what is no folder, stay."""
+    """Removes abandoned folders. Folders of other users, and files, stay."""
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with suppress(OSError):
             if lock := FolderLock.to_remove(folder):

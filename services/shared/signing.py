@@ -1,4 +1,4 @@
-"""Signatures of model versions: Ed25519 over the version, which is itself the digest of everything in the manifest."""
+"""Signatures of model versions: Ed25519 over the version, which is the digest of the manifest."""
 
 import base64
 import binascii
@@ -24,11 +24,11 @@ RAW_KEY_BYTES = 32
 
 
 class Untrusted(Exception):
-    """Nobody whom we trust has signed this version; the message says what is wrong."""
+    """No trusted key has signed this version. The message says what is wrong."""
 
 
 class SigningKey:
-    """A private key. `public` is what goes into TIDEGATE_TRUSTED_KEYS."""
+    """A private key. `public` is its public key as TIDEGATE_TRUSTED_KEYS takes it."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -36,29 +36,36 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> "SigningKey":
+        """A new random key."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def parse(cls, content: bytes) -> "SigningKey":
-        """PEM (PKCS #8, as `openssl genpkey -algorithm ed25519` writes it), or base64 of the 32 raw bytes.
+        """Reads PEM (PKCS #8, as `openssl genpkey -algorithm ed25519` writes it), or base64 of the 32 raw bytes.
 
-        Raises ValueError.
+        Raises:
+            ValueError: It is neither, or a key of another kind.
         """
         if content.lstrip().startswith(b"-----BEGIN"):
             return cls(_of_pem(content))
         return cls(Ed25519PrivateKey.from_private_bytes(_raw(content.decode("ascii", "replace"))))
 
     def to_pem(self) -> str:
+        """The key as PEM (PKCS #8), without a password."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     def sign(self, manifest: Manifest) -> Manifest:
-        """The same manifest, signed; its version stays."""
+        """The same manifest with a signature. Its version stays the same."""
         signature = base64.b64encode(self._key.sign(manifest.version.encode())).decode()
         return manifest.model_copy(update={"signer": self.public, "signature": signature})
 
 
 def public_key(text: str) -> str:
-    """A public key as base64 of its 32 raw bytes, from that or from base64 of its DER form. Raises ValueError."""
+    """Normalizes a public key to base64 of its 32 raw bytes. Base64 of its DER form is accepted too.
+
+    Raises:
+        ValueError: It is not an Ed25519 public key.
+    """
     try:
         decoded = base64.b64decode(text.strip(), validate=True)
         key = Ed25519PublicKey.from_public_bytes(decoded) if len(decoded) == RAW_KEY_BYTES else _of_der(decoded)
@@ -88,17 +95,33 @@ class SigningSettings(Settings):
     )
 
     def signing_key(self) -> SigningKey:
-        """Raises WrongSettings."""
+        """Reads the key.
+
+        Raises:
+            WrongSettings: The file cannot be read or does not hold a key.
+        """
         return load_key(self.signing_key_file, "TIDEGATE_SIGNING_KEY_FILE")
 
 
 class TrustedKeys:
+    """The public keys whose signatures are accepted.
+
+    Args:
+        keys: Public keys in base64.
+
+    Raises:
+        ValueError: A key is not an Ed25519 public key.
+    """
+
     def __init__(self, keys: Iterable[str]) -> None:
-        """Raises ValueError for what is no public key."""
         self._keys = frozenset(public_key(key) for key in keys)
 
     def check(self, manifest: Manifest) -> None:
-        """Raises Untrusted unless one of these keys signed the version."""
+        """Checks that one of these keys signed the version.
+
+        Raises:
+            Untrusted: No signature, an unknown key, or a wrong signature.
+        """
         name = f"{manifest.model}@{manifest.version}"
         if not manifest.signer or not manifest.signature:
             raise Untrusted(f"{name} is not signed")
@@ -112,7 +135,15 @@ class TrustedKeys:
 
 
 def load_key(file: Path, name: str) -> SigningKey:
-    """Raises WrongSettings, naming the setting that led to the file."""
+    """Reads a private key from a file.
+
+    Args:
+        file: PEM, or base64 of the 32 raw bytes.
+        name: The setting that names the file, for error messages.
+
+    Raises:
+        WrongSettings: The file cannot be read or does not hold a key.
+    """
     try:
         return SigningKey.parse(file.read_bytes())
     except OSError as error:
@@ -125,16 +156,16 @@ def _of_pem(content: bytes) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ValueError("not a private key in PEM without a password") from None
+        raise ValueError("not a private key in PEM, or it has a password") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError("a private key, but not of Ed25519")
+        raise ValueError("a private key, but not an Ed25519 key")
     return key
 
 
 def _of_der(content: bytes) -> Ed25519PublicKey:
     key = load_der_public_key(content)
     if not isinstance(key, Ed25519PublicKey):
-        raise ValueError("a public key, but not of Ed25519")
+        raise ValueError("a public key, but not an Ed25519 key")
     return key
 
 
@@ -144,5 +175,5 @@ def _raw(text: str) -> bytes:
     except binascii.Error:
         raise ValueError("neither PEM nor base64") from None
     if len(decoded) != RAW_KEY_BYTES:
-        raise ValueError(f"a raw Ed25519 key has {RAW_KEY_BYTES} bytes, this has {len(decoded)}")
+        raise ValueError(f"a raw Ed25519 key has {RAW_KEY_BYTES} bytes, this one has {len(decoded)}")
     return decoded

@@ -1,6 +1,7 @@
-"""Model files from the object store to local disk: every byte checked against the manifest before anything reads it.
+"""Downloads model files to the local disk and verifies every byte against the manifest.
 
-A version's folder appears under its name only when it is whole and verified, so whatever is there can be used.
+The folder of a version gets its name only when it is complete and verified. So every folder with a version's name can
+be used.
 """
 
 import json
@@ -21,7 +22,7 @@ from services.shared.signing import TrustedKeys, Untrusted
 
 log = logging.getLogger(__name__)
 
-# Formats that hold data and nothing that runs. Everything else (.bin, .pt, .pkl, .py, ...) is refused.
+# Formats that hold only data and no code. All others (.bin, .pt, .pkl, .py, ...) are refused.
 _ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
 _ALLOWED_NAMES = {"LICENSE"}
 _CODE_KEYS = {"auto_map", "custom_pipelines", "trust_remote_code"}
@@ -29,25 +30,37 @@ _REPORT_EVERY_S = 5.0
 
 
 class RefusedModel(Exception):
-    """The version must not be loaded, now or later. The message names the file and what is wrong with it."""
+    """The version must never be loaded. The message names the file and what is wrong with it."""
 
 
 class Stager:
-    """Keeps verified versions in the folder `cache`, those that `trusted` keys signed and no others."""
+    """Stages verified versions in a folder.
+
+    Args:
+        store: Where the files come from.
+        cache: Folder for the versions.
+        clock: Paces the progress log.
+        trusted: Only versions that one of these keys signed are staged.
+    """
 
     def __init__(self, store: ObjectStore, cache: Path, clock: Clock, trusted: TrustedKeys) -> None:
         self._store, self._cache, self._clock, self._trusted = store, cache, clock, trusted
 
     async def stage(self, manifest: Manifest) -> Path:
-        """Folder with the verified files of a version, asked of the store only if it is signed.
+        """Downloads and verifies a version unless it is staged already. The signature is checked first.
 
-        Raises RefusedModel, StoreError.
+        Returns:
+            The folder with the files.
+
+        Raises:
+            RefusedModel: The signature or a file is wrong.
+            StoreError: The store failed.
         """
         self._check_signature(manifest)
         check_names(manifest)
         folder = self.folder_of(manifest)
         if folder.is_dir():
-            log.info("%s is staged already: %s", manifest.model, folder)
+            log.info("%s is already staged: %s", manifest.model, folder)
             return folder
         self._cache.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".part-{manifest.version}-", dir=self._cache))
@@ -62,7 +75,7 @@ class Stager:
         return folder
 
     def folder_of(self, manifest: Manifest) -> Path:
-        """Where a version is, once it is staged."""
+        """The folder of a version, which exists when the version is staged."""
         return self._cache / manifest.version
 
     def _check_signature(self, manifest: Manifest) -> None:
@@ -81,7 +94,7 @@ class Stager:
 
     async def _fetch(self, part: Path, manifest: Manifest, file: File, progress: Callable[[int], None]) -> None:
         name = object_name(manifest.model, manifest.version, file.name)
-        budget = _Budget(file.size, lambda: RefusedModel(f"{name} is larger than its manifest says: {file.size} bytes"))
+        budget = _Budget(file.size, lambda: RefusedModel(f"{name} is larger than the manifest says: {file.size} bytes"))
 
         def arrived(count: int) -> None:
             budget.spend(count)
@@ -95,16 +108,24 @@ class Stager:
 
 
 def check_names(manifest: Manifest) -> None:
-    """Raises RefusedModel for files that could carry code."""
+    """Checks that no file can contain code.
+
+    Raises:
+        RefusedModel: A file has a format that is not allowed.
+    """
     for file in manifest.files:
         if PurePath(file.name).suffix not in _ALLOWED and file.name not in _ALLOWED_NAMES:
-            raise RefusedModel(f"{manifest.model}: {file.name} is not of a safe format ({', '.join(sorted(_ALLOWED))})")
+            raise RefusedModel(
+                f"{manifest.model}: {file.name} does not have a safe format ({', '.join(sorted(_ALLOWED))})"
+            )
 
 
 def check_contents(folder: Path, manifest: Manifest) -> None:
-    """Raises RefusedModel when a configuration asks for code of the model's own, or an index for files from elsewhere.
+    """Checks the configuration files and weight indexes of a version.
 
-    Neither may be other than a JSON object.
+    Raises:
+        RefusedModel: A file is not a JSON object, a configuration asks for code of the model's own, or an index names
+            files that do not belong to the version.
     """
     names = {file.name for file in manifest.files}
     for name in sorted(names):
@@ -114,21 +135,21 @@ def check_contents(folder: Path, manifest: Manifest) -> None:
         elif name.endswith(".index.json"):
             shards = _json(folder / name, manifest).get("weight_map")
             if not isinstance(shards, dict) or not names.issuperset(map(str, shards.values())):
-                raise RefusedModel(f"{manifest.model}: {name} looks for weights in files that are not the version's")
+                raise RefusedModel(f"{manifest.model}: {name} names weight files that do not belong to the version")
 
 
 def _json(file: Path, manifest: Manifest) -> dict[str, Any]:
     try:
         document = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise RefusedModel(f"{manifest.model}: {file.name} is no JSON: {error}") from None
+        raise RefusedModel(f"{manifest.model}: {file.name} is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise RefusedModel(f"{manifest.model}: {file.name} is no JSON object")
+        raise RefusedModel(f"{manifest.model}: {file.name} is not a JSON object")
     return document
 
 
 def _code(document: dict[str, Any]) -> str | None:
-    """The first key at any depth that makes a library run code which comes with a model."""
+    """The first key, at any depth, that makes a library run code from the model's folder."""
     left: list[Any] = [document]
     while left:
         item = left.pop()
@@ -142,7 +163,7 @@ def _code(document: dict[str, Any]) -> str | None:
 
 
 def _move(part: Path, folder: Path) -> None:
-    """Another worker on this machine may have staged the same version in the meantime; its folder is as good."""
+    """Another worker on this machine may have staged the same version meanwhile; then its folder is used."""
     try:
         part.rename(folder)
     except OSError:
@@ -162,7 +183,7 @@ class _Budget:
 
 
 class _Progress:
-    """Says in the log how far a download is, every few seconds."""
+    """Logs the progress of a download every few seconds."""
 
     def __init__(self, manifest: Manifest, clock: Clock) -> None:
         self._manifest, self._clock = manifest, clock

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error; `/livez`, `/readyz` and `/metrics` over HTTP."""
+"""Logs as JSON lines on standard error, and `/livez`, `/readyz` and `/metrics` over HTTP."""
 
 import logging
 from collections.abc import Callable
@@ -11,10 +11,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 Check = Callable[[], str | None]
-"""A health check: None when well, else what is wrong in a few words."""
+"""A health check: None when healthy, else a few words about what is wrong."""
 
 
 def configure_logging(process: str, level: str = "INFO") -> None:
+    """Sends all logs to standard error, as JSON lines that name the process."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter(
@@ -31,7 +32,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
 
 
 def admin_app(live: Check, ready: Check, registry: CollectorRegistry) -> Starlette:
-    """The HTTP face of a process that speaks gRPC: probes and metrics, nothing else."""
+    """The HTTP application of a process that serves gRPC: only probes and metrics."""
 
     def probe(check: Check) -> Callable[[Request], Response]:
         def answer(_: Request) -> Response:

@@ -185,7 +185,7 @@ async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_v
     async with load(cluster) as (made, http):
         for bad, signed, reason in (
             (unproven, True, "golden prompt 0: token 0 is"),
-            (pickled, True, "pytorch_model.bin is not of a safe format"),
+            (pickled, True, "pytorch_model.bin does not have a safe format"),
             (unsigned, False, "is not signed"),
         ):
             version = await publish_changed(cluster, bad(before), signed=signed)

@@ -46,7 +46,7 @@ def test_changed_content_no_longer_matches_its_version(key: str) -> None:
     document[key] = (
         [{**document[key][0], "size": 4}] if key == "files" else ("d" * 60) if key in ("model", "source") else "d" * 64
     )
-    with pytest.raises(WrongManifest, match="digests to"):
+    with pytest.raises(WrongManifest, match="its digest is"):
         parse(json.dumps(document).encode(), expected_version=made.version)
 
 

@@ -76,7 +76,7 @@ async def test_people_may_name_a_version_by_its_beginning_or_an_alias(store: Obj
 async def test_a_beginning_that_several_versions_share_is_no_name(store: ObjectStore) -> None:
     for ending in ("0", "1"):
         await store.put_new(object_name("tiny", "abcd" * 15 + "000" + ending, MANIFEST), b"{}")
-    with pytest.raises(UnknownVersion, match="2 versions begin so"):
+    with pytest.raises(UnknownVersion, match="2 versions begin like this"):
         await Registry(store).find("tiny", "abcdabcd")
 
 
