@@ -1,4 +1,4 @@
-"""What the gateway counts. Label values come from the catalog, the code and the status table, never from clients."""
+"""The gateway's metrics. Label values come from the catalog, the code and the status table, never from clients."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -12,6 +12,8 @@ UNKNOWN_MODEL = "unknown"
 
 
 class Metrics:
+    """Counters and histograms of requests; other parts of the gateway register their own."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.requests = Counter(
@@ -49,15 +51,24 @@ class Metrics:
         self._queue_wait = Children(self.queue_wait)
 
     def answered(self, model: str, status: int, seconds: float) -> None:
-        """model: an id of the catalog, or UNKNOWN_MODEL."""
+        """Counts an answered request.
+
+        Args:
+            model: an id of the catalog, or UNKNOWN_MODEL.
+            status: of HTTP.
+            seconds: from the request to the last byte.
+        """
         self._requests[model, str(status)].inc()
         self._latency[model].observe(seconds)
 
     def waited(self, tier: str, seconds: float) -> None:
+        """Notes how long the router held a request before its grant."""
         self._queue_wait[tier].observe(seconds)
 
     def began(self, model: str, seconds: float) -> None:
+        """Notes the time to a request's first token."""
         self._ttft[model].observe(seconds)
 
     def generated(self, model: str, tokens: int) -> None:
+        """Counts the tokens of a request that has ended."""
         self._tokens[model].inc(tokens)

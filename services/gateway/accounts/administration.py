@@ -25,14 +25,13 @@ class KeyRequest(Protocol):
 
 
 class Administration:
-    """What the admin API does. Every method may raise DatabaseAway; those that take a name raise AccountNotFound."""
+    """What the admin API does. Every method may raise DatabaseAway; those that take a name raise AccountNotFound.
+
+    Args:
+        caches: what this gateway remembers of keys; emptied after a change.
+    """
 
     def __init__(self, store: AccountStore, api_keys: ApiKeys, caches: tuple[KeyCache, ...], clock: Clock) -> None:
-        """Wires the parts.
-
-        Args:
-            caches: what this gateway remembers of keys; emptied after a change.
-        """
         self._store, self._api_keys, self._caches, self._clock = store, api_keys, caches, clock
 
     async def create(self, request: KeyRequest, by: Caller) -> tuple[Key, str]:
@@ -44,10 +43,10 @@ class Administration:
         return key, new.key
 
     async def rotate(self, key_id: str, grace_s: float, by: Caller) -> tuple[Key, str]:
-        """Gives a key's rights to a new secret. Returns the record and the new secret.
+        """Gives a key's rights to a new secret. The former secret stays valid for `grace_s` seconds.
 
-        Args:
-            grace_s: how long the former secret stays valid.
+        Returns:
+            The key's record, and the new secret.
         """
         new = self._api_keys.mint()
         key = await self._store.rotate(_checked(KEY_ID, key_id), new, self._clock.wall() + grace_s)

@@ -26,19 +26,18 @@ FindKey = Callable[[str, float], Awaitable[Found | None]]
 
 
 class Authentication:
-    """Finds the caller behind a key."""
+    """Finds the caller behind a key.
+
+    Args:
+        api_key: the settings' key with the role `inference`; it needs no database.
+        admin_key: the settings' key with the role `admin`; it needs no database.
+        by_digest: keys of the database, by digest.
+        by_id: the same keys, by id.
+    """
 
     def __init__(
         self, api_key: str, admin_key: str, api_keys: ApiKeys, by_digest: "KeyCache", by_id: "KeyCache", clock: Clock
     ) -> None:
-        """Wires the sources of keys.
-
-        Args:
-            api_key: the settings' key with the role `inference`; it needs no database.
-            admin_key: the settings' key with the role `admin`; it needs no database.
-            by_digest: keys of the database, by digest.
-            by_id: the same keys, by id.
-        """
         self._api_keys, self._by_digest, self._by_id, self._clock = api_keys, by_digest, by_id, clock
         self._settings_keys = (
             (api_keys.digest(api_key), Caller("settings-api-key", DEFAULT_TENANT, "inference")),

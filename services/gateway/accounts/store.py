@@ -44,9 +44,10 @@ class AccountStore:
     # ---- for requests
 
     async def find(self, digest: str, now: float) -> Found | None:
-        """Finds a key by the hash of its secret, or of the former secret while that one is valid.
+        """Finds a key by the hash of its secret, or of its former secret while that one is valid.
 
         Args:
+            digest: as ApiKeys makes it.
             now: seconds since 1970.
         """
         former = and_(keys.c.former_digest == digest, keys.c.former_until > now)
@@ -99,10 +100,7 @@ class AccountStore:
         return await self._change(key_id, keys.c.id == key_id, {"revoked": revoked, "former_until": None})
 
     async def rotate(self, key_id: str, new: NewKey, former_until: float) -> Key:
-        """Gives a key's rights to a new secret.
-
-        Args:
-            former_until: when the former secret ends, in seconds since 1970.
+        """Gives a key's rights to a new secret. The former one ends at `former_until`, in seconds since 1970.
 
         Raises:
             AccountNotFound: there is no such key, or it was revoked.

@@ -1,4 +1,4 @@
-"""Tenants and their keys: who they are, what they may do, and how much of it."""
+"""Tenants and their keys: who they are, what they may do, and how much."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -11,16 +11,16 @@ from services.shared.errors import PermissionDenied, QuotaExceeded
 DEFAULT_TENANT = "default"
 ALL_TIERS = tuple(tier.label for tier in ServiceClass)
 ORDINARY_TIERS = tuple(tier.label for tier in ServiceClass if tier is not ServiceClass.PRIORITY)
-"""What a new tenant may use; going before others has to be granted."""
+"""What a new tenant may use; the priority class has to be granted."""
 _ORDINARY_CLASSES = (ServiceClass.DEFAULT, ServiceClass.FLEX, ServiceClass.BATCH, ServiceClass.PRIORITY)
-"""In the order in which whoever asks for none of them in particular gets one."""
+"""The first of these that a key has is its class for service tier `auto`."""
 
 Role = Literal["inference", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For each model. None: no limit."""
+    """Limits of one key, for each model apart; None: no limit."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Tokens of prompts and answers together."""
+    """How many tokens a key may use in a period, prompts and answers together."""
 
     tokens: int
     period: Period
@@ -37,7 +37,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """weight: share of each class beside tenants of weight 1."""
+    """A tenant.
+
+    Args:
+        weight: its share of each class, beside tenants of weight 1.
+        tiers: service tiers that its keys may use.
+    """
 
     name: str
     weight: float = 1.0
@@ -46,9 +51,12 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of a key but for the key itself. models, tiers: None for all that the tenant has.
+    """The record of a key, without its secret. Times are in seconds since 1970.
 
-    Times in seconds since 1970.
+    Args:
+        prefix: first characters of the secret, to recognise it by.
+        models: that it may use; None for all.
+        tiers: that it may use; None for all that its tenant has.
     """
 
     id: str
@@ -66,22 +74,30 @@ class Key:
 
 
 class Spending:
-    """What a key has used of its budget, as far as this gateway knows."""
+    """How much of its budget a key has used, as far as this gateway knows."""
 
     def __init__(self, budget: Budget, used: int, now: float) -> None:
         self.budget = budget
         self._used, self._since = used, self._period(now)
 
     def learn(self, used: int, now: float) -> None:
-        """used: by all gateways, as the database has it; what this one has not written there yet still counts."""
+        """Takes what all gateways used, as the database has it. What this one has not written there yet still counts."""
         self._turn_over(now)
         self._used = max(self._used, used)
 
     def add(self, tokens: int) -> None:
+        """Adds what a request used."""
         self._used += tokens
 
     def check(self, now: float) -> None:
-        """Raises QuotaExceeded. Who begins within the budget is served whole, so the last request may exceed it."""
+        """Checks that some budget is left. The last request may exceed it, since a request is never cut off.
+
+        Args:
+            now: seconds since 1970.
+
+        Raises:
+            QuotaExceeded: the budget of this period is used up.
+        """
         self._turn_over(now)
         if self._used >= self.budget.tokens:
             period = self.budget.period
@@ -100,7 +116,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key in use: everything that is asked about it while it makes requests."""
+    """The key behind a request, with everything that decides what the request may do."""
 
     key_id: str
     tenant: str
@@ -113,6 +129,7 @@ class Caller:
 
     @classmethod
     def of(cls, key: Key, tenant: Tenant, spending: Spending | None) -> "Caller":
+        """The caller that a key of the database stands for."""
         return cls(
             key_id=key.id,
             tenant=tenant.name,
@@ -125,26 +142,31 @@ class Caller:
         )
 
     def may_use(self, model: str) -> bool:
-        """`pool:*` in a key's models stands for every adapter of the pool."""
+        """The key may use this model. `pool:*` among its models stands for every adapter of the pool."""
         if self.models is None or model in self.models:
             return True
         pool, _, adapter = model.partition(":")
         return bool(adapter) and f"{pool}:*" in self.models
 
-    def service_class(self, asked: str) -> ServiceClass:
-        """`auto` is the best of what the key has, but never more than default. Raises PermissionDenied."""
-        if asked == "auto":
+    def service_class(self, tier: str) -> ServiceClass:
+        """The class for a service tier; `auto` is the key's best class, but never better than default.
+
+        Raises:
+            PermissionDenied: the key may not use the tier.
+        """
+        if tier == "auto":
             return self._ordinary_class()
-        if asked not in self.tiers:
-            raise PermissionDenied(f"This key has no right to the service tier '{asked}'.", param="service_tier")
-        return ServiceClass.of_label(asked)
+        if tier not in self.tiers:
+            raise PermissionDenied(f"This key has no right to the service tier '{tier}'.", param="service_tier")
+        return ServiceClass.of_label(tier)
 
     def check_budget(self, now: float) -> None:
-        """Raises QuotaExceeded."""
+        """Checks the budget, if there is one. Raises QuotaExceeded."""
         if self.spending:
             self.spending.check(now)
 
     def spend(self, tokens: int) -> None:
+        """Charges the budget, if there is one."""
         if self.spending:
             self.spending.add(tokens)
 

@@ -1,4 +1,4 @@
-"""What can be asked for: the pools as the router last told them."""
+"""The models that clients may ask for: pools and their adapters, as the router last told them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,13 @@ from tidegate.router.v1 import router_pb2
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One name that clients may send: a pool, or one of its adapters as `pool:adapter`."""
+    """One name that clients may send: a pool, or one of its adapters as `pool:adapter`.
+
+    Args:
+        adapter: empty for the pool itself.
+        context_tokens: of prompt and answer together; 0: not known.
+        created: seconds since 1970.
+    """
 
     id: str
     pool: str
@@ -31,7 +37,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """By pool: addresses, where some of its ready workers are; versions, those of the model that they serve."""
+    """All models.
+
+    Args:
+        models: by the name that clients send.
+        addresses: some of the ready workers, host:port, by pool.
+        versions: of the model that these workers serve, by pool.
+    """
 
     models: dict[str, Model] = field(default_factory=dict)
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -39,6 +51,7 @@ class Catalog:
 
     @classmethod
     def of_pools(cls, pools: Iterable[router_pb2.Pool]) -> "Catalog":
+        """Reads the router's message."""
         pools = list(pools)
         return cls(
             {model.id: model for pool in pools for model in _models(pool)},
@@ -47,10 +60,15 @@ class Catalog:
         )
 
     def open_to(self, caller: Caller) -> list[Model]:
+        """The models that the caller may use."""
         return [model for model in self.models.values() if caller.may_use(model.id)]
 
     def model(self, name: str, caller: Caller) -> Model:
-        """Raises UnknownModel: a model that the caller may not use is none to it."""
+        """Returns a model by its name.
+
+        Raises:
+            UnknownModel: it does not exist, or the caller may not use it.
+        """
         if (found := self.models.get(name)) and caller.may_use(found.id):
             return found
         shown = name if len(name) <= 64 else f"{name[:64]}..."

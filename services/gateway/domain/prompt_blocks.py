@@ -1,4 +1,4 @@
-"""The prompt as a chain of block hashes, so that placement can find the worker that has its beginning cached."""
+"""The prompt as a chain of block hashes: with them, the router finds the worker that has its beginning cached."""
 
 from hashlib import blake2b
 
@@ -10,10 +10,13 @@ MAX_BLOCKS = 512
 
 
 def block_hashes(prompt: bytes, *, scope: str) -> list[int]:
-    """64-bit hashes of the whole blocks, first block first; each covers all text before it as well.
+    """Returns 64-bit hashes of the complete blocks, first block first. Each hash covers all text before it as well.
 
-    `scope` (pool, adapter, cache salt) keeps equal texts apart that share no cache. Beyond MAX_BLOCKS a longer match
-    would no longer change where a request goes.
+    There are at most MAX_BLOCKS: a longer match would not change where a request goes.
+
+    Args:
+        prompt: its text.
+        scope: pool, adapter and cache salt; equal texts of different scopes share no cache and no hash.
     """
     chained = blake2b(scope.encode(), digest_size=8).digest()
     hashes = []

@@ -50,7 +50,11 @@ DeltaObserver = Callable[[list[worker_pb2.Delta]], None]
 
 
 class GenerationStream:
-    """The tokens of one generation, whichever workers they come from (TokenStream says what its members mean)."""
+    """The tokens of one generation, whichever workers they come from (TokenStream says what its members mean).
+
+    Args:
+        progress: how much the client has of the answer already, from another gateway.
+    """
 
     def __init__(
         self,
@@ -62,11 +66,6 @@ class GenerationStream:
         ledger: LedgerWriter,
         progress: Progress | None = None,
     ) -> None:
-        """Makes a stream that has not asked for anything yet.
-
-        Args:
-            progress: how much the client has of the answer already, from another gateway.
-        """
         self.generation = generation
         self._router, self._workers = router, workers
         self._clock, self._metrics = clock, metrics
@@ -268,9 +267,10 @@ class Generations:
 
     @contextmanager
     def open(self, generation: Generation, progress: Progress | None = None) -> Iterator[GenerationStream]:
-        """Opens the stream of one generation; its own time limit interrupts it.
+        """Opens the stream of one generation.
 
         Args:
+            generation: its time limit interrupts the stream.
             progress: how much the client has of the answer already.
 
         Raises:

@@ -15,10 +15,8 @@ def submit(generation: Generation, retries: Retries, progress: Progress, *, time
     """Asks the router for a worker.
 
     A later attempt goes to the head of its class, since the request had its turn, and away from workers that failed
-    it. An answer that has begun needs a worker with the same model version.
-
-    Args:
-        timeout_s: how long the client still waits for the whole answer.
+    it. An answer that has begun needs a worker with the same model version. The client waits `timeout_s` seconds longer
+    for the whole answer.
     """
     cost = generation.cost
     return router_pb2.Submit(
@@ -53,6 +51,8 @@ def start(
     """Asks the worker that the grant names to begin.
 
     Args:
+        generation: the request.
+        grant: the router's, for the current attempt.
         stream_id: names the request on the stream that this gateway shares with the worker.
         resume: how far each choice has come on earlier workers.
         timeout_s: how long the client still waits for the whole answer.

@@ -43,20 +43,17 @@ class LedgerMetrics:
 
 
 class Ledger:
-    """Keeps rows on disk, and writes them to the database in the background."""
+    """Keeps rows on disk, and writes them to the database in the background.
+
+    Args:
+        root: folder of the write-ahead logs of all gateways on this machine.
+        max_bytes: of this gateway's log.
+    """
 
     def __init__(
         self, root: Path, store: LedgerStore, metrics: LedgerMetrics, *, max_bytes: int, clock: Clock, random: Random
     ) -> None:
-        """Opens a write-ahead log of its own.
-
-        Args:
-            root: folder of the logs of all gateways on this machine.
-            max_bytes: of this gateway's log.
-
-        Raises:
-            OSError: no log can be made there.
-        """
+        """Makes a log of its own. Raises OSError when that cannot be done."""
         self._log = WriteAheadLog(root, max_bytes, random)
         self._root, self._store, self._metrics = root, store, metrics
         self._clock, self._random = clock, random

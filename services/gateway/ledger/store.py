@@ -14,7 +14,7 @@ from services.gateway.database.engine import Database
 from services.gateway.database.tables import ledger, usage
 from services.gateway.ledger.entry import Row
 
-# A statement is built in one go, and nothing else runs meanwhile.
+# Nothing else runs in the process while a statement is built.
 ROWS_A_STATEMENT = 100
 _COLUMNS = tuple(field.name for field in fields(Row))
 _values = attrgetter(*_COLUMNS)
@@ -25,7 +25,7 @@ _SUMS = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What requests of one kind have used together."""
+    """What requests of one kind used together. A name that was not asked for is empty."""
 
     key_id: str
     day: str
@@ -41,7 +41,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """first, last: days as YYYY-MM-DD, both included. tenant: None for all."""
+    """The days of a report.
+
+    Args:
+        first: the first day, as YYYY-MM-DD.
+        last: the last day, included.
+        tenant: None for all tenants.
+    """
 
     first: str
     last: str
@@ -49,16 +55,19 @@ class Span:
 
 
 class LedgerStore:
-    """Raises DatabaseAway."""
+    """Rows and their sums in the database. Every method may raise DatabaseAway."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._insert = _INSERTS[database.dialect]
 
     async def add(self, rows: Iterable[Row]) -> int:
-        """Returns how many were new; the others stay as they are, and only what is new is added to the sums.
+        """Adds rows. Rows that are there already stay as they are, and only new rows are added to the sums.
 
-        Every gateway writes in one order, rows before sums: two that write the same never wait for each other.
+        Every gateway writes in the same order, rows before sums, so two gateways never wait for each other in a circle.
+
+        Returns:
+            How many rows were new.
         """
         given = {row.request_id: row for row in rows}
         if not given:
@@ -71,14 +80,14 @@ class LedgerStore:
         return len(added)
 
     async def usage(self, span: Span, columns: Sequence[str], limit: int) -> list[Usage]:
-        """Sums by `columns`, at most `limit`; other names are empty."""
+        """Returns sums by `columns`, at most `limit`."""
         by = [usage.c[name] for name in columns]
         sums = [func.sum(usage.c[name]).label(name) for name in _SUMS]
-        wanted = select(*by, *sums).where(usage.c.day.between(span.first, span.last)).group_by(*by).order_by(*by)
+        query = select(*by, *sums).where(usage.c.day.between(span.first, span.last)).group_by(*by).order_by(*by)
         if span.tenant is not None:
-            wanted = wanted.where(usage.c.tenant == span.tenant)
+            query = query.where(usage.c.tenant == span.tenant)
         async with self._database.begin() as connection:
-            rows = (await connection.execute(wanted.limit(limit))).mappings().all()
+            rows = (await connection.execute(query.limit(limit))).mappings().all()
         return [_usage(row) for row in rows]
 
     async def _insert_rows(self, connection: AsyncConnection, rows: Sequence[Row]) -> list[str]:

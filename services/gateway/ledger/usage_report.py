@@ -1,4 +1,4 @@
-"""Usage reports: sums of the ledger with their cost, grouped as asked."""
+"""Usage reports: sums of the ledger with their cost by the price list of tidegate.yaml, in groups."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,11 @@ MILLION = Decimal(1_000_000)
 
 @dataclass(slots=True)
 class Line:
-    """cost: None when any part of it has no price."""
+    """Usage of one group.
+
+    Attributes:
+        cost: in the price list's currency; None when any part of the usage has no price.
+    """
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -26,6 +30,7 @@ class Line:
     cost: Decimal | None = Decimal(0)
 
     def add(self, used: Usage, cost: Decimal | None) -> None:
+        """Adds usage of one model and tier with its cost."""
         self.requests += used.requests
         self.prompt_tokens += used.prompt_tokens
         self.cached_tokens += used.cached_tokens
@@ -33,6 +38,7 @@ class Line:
         self.cost = None if self.cost is None or cost is None else self.cost + cost
 
     def document(self) -> dict[str, Any]:
+        """The line as the API returns it."""
         return {
             "requests": self.requests,
             "prompt_tokens": self.prompt_tokens,
@@ -43,12 +49,12 @@ class Line:
 
 
 def columns(groups: Sequence[str]) -> list[str]:
-    """What has to be read to report by `groups` and to know prices."""
+    """The ledger's columns that a report by `groups` needs, with those that decide the price."""
     return list(dict.fromkeys([*(GROUPS[group] for group in groups), *PRICED_BY]))
 
 
 def report(used: Iterable[Usage], groups: Sequence[str], prices: Prices) -> dict[str, Any]:
-    """A line for each group, in the order of `used`, and their total."""
+    """The report: a line for each group, in the order of `used`, and their total."""
     lines: dict[tuple[str, ...], Line] = {}
     total = Line()
     for one in used:
@@ -61,7 +67,7 @@ def report(used: Iterable[Usage], groups: Sequence[str], prices: Prices) -> dict
 
 
 def cost(used: Usage, prices: Prices) -> Decimal | None:
-    """In the list's currency; None when the list does not have the model. Wants usage of one model and tier."""
+    """The cost of usage of one model and tier, in the list's currency; None when the list does not have the model."""
     if (price := price_of(used.model, used.tier, prices)) is None:
         return None
     cached = price.prompt if price.cached is None else price.cached
@@ -74,12 +80,12 @@ def cost(used: Usage, prices: Prices) -> Decimal | None:
 
 
 def _exact(amount: float) -> Decimal:
-    """As it was written in the list."""
+    """Exactly the number that the list has."""
     return Decimal(str(amount))
 
 
 def price_of(model: str, tier: str, prices: Prices) -> Price | None:
-    """An adapter without a price of its own costs what its pool does."""
+    """The price of a model in a tier. An adapter without a price of its own costs what its pool costs."""
     listed = prices.models.get(model) or prices.models.get(model.partition(":")[0])
     if listed is None:
         return None

@@ -63,15 +63,14 @@ class Batch:
 
 
 class WriteAheadLog:
-    """The log of this process. Its methods raise OSError when the disk does not take a line."""
+    """The log of this process. Its methods raise OSError when the disk does not take a line.
+
+    Args:
+        root: where every gateway of this machine has a folder of its own.
+        max_bytes: of all files together.
+    """
 
     def __init__(self, root: Path, max_bytes: int, random: Random) -> None:
-        """Makes a folder with a first file.
-
-        Args:
-            root: where every gateway of this machine has a folder of its own.
-            max_bytes: of all files together.
-        """
         self.folder, self._lock = _own_folder(root, random)
         self._max_bytes = max_bytes
         self._segments: deque[Segment] = deque()

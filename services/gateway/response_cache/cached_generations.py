@@ -24,7 +24,12 @@ DELTAS_A_READ = 64
 
 
 class CachedGenerations:
-    """Opens token streams from the cache where that is allowed, else from a worker."""
+    """Opens token streams from the cache where that is allowed, else from a worker.
+
+    Args:
+        stores: by pool; a pool without a store has no cache.
+        latest_catalog: what the router last told of its pools.
+    """
 
     def __init__(
         self,
@@ -34,12 +39,6 @@ class CachedGenerations:
         ledger: LedgerWriter,
         registry: CollectorRegistry,
     ) -> None:
-        """Wires the cache.
-
-        Args:
-            stores: by pool; a pool without a store has no cache.
-            latest_catalog: what the router last told of its pools.
-        """
         self._generations, self._stores, self._latest_catalog = generations, stores, latest_catalog
         self._ledger = ledger
         self._outcomes = Counter(
@@ -58,6 +57,7 @@ class CachedGenerations:
         """Opens the stream of one generation.
 
         Args:
+            generation: the request.
             progress: how much the client has of the answer already; such a request never comes from the cache.
             directive: the client's; its outcome is set before the block is entered. None: no cache.
 

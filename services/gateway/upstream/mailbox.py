@@ -37,14 +37,12 @@ class Mailbox:
 
     A delta keeps the memory of the whole message that brought it, and that message carries deltas of many requests.
     So a delta that is not read at once is kept as its bytes.
+
+    Args:
+        limit: most items that may lie unread; only a worker that ignores its credit reaches it.
     """
 
     def __init__(self, limit: int) -> None:
-        """Makes an empty mailbox.
-
-        Args:
-            limit: most items that may lie unread; only a worker that ignores its credit reaches it.
-        """
         self._items: deque[Item | bytes] = deque()
         self._limit = limit
         self._interruption: Exception | None = None

@@ -61,6 +61,10 @@ class Ticket:
 class RouterClient:
     """Submits and finishes attempts.
 
+    Args:
+        addresses: of all router replicas, host:port; tried in random order.
+        reconnect_timeout_s: how long requests wait for a router to come back before they are refused.
+
     Attributes:
         catalog: the pools as the router last told them; None before the first connection.
     """
@@ -75,12 +79,6 @@ class RouterClient:
         tls: rpc.Tls | None = None,
         reconnect_timeout_s: float = 5.0,
     ) -> None:
-        """Makes a client that is not connected yet.
-
-        Args:
-            addresses: of all router replicas, host:port; tried in random order.
-            reconnect_timeout_s: how long requests wait for a router to come back before they are refused.
-        """
         self._addresses = random.sample(list(addresses), len(addresses))
         self._hello = router_pb2.DispatchHello(gateway_id=gateway_id, session_id=f"{random.getrandbits(128):032x}")
         self._clock, self._random, self._tls = clock, random, tls

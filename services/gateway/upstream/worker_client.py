@@ -62,11 +62,7 @@ class WorkerStream:
         self._outbox.put(worker_pb2.ServeFrame(credit=worker_pb2.Credit(stream_id=stream_id, tokens=tokens)))
 
     def end(self, stream_id: int, cancel: worker_pb2.Cancel | None) -> None:
-        """Stops reading a request.
-
-        Args:
-            cancel: tells the worker to stop it too; None when the worker has ended it.
-        """
+        """Stops reading a request. `cancel` tells the worker to stop it; None when the worker has ended it."""
         self._used_at = self._clock.monotonic()
         if self._readers.pop(stream_id, None) and cancel:
             self._outbox.put(worker_pb2.ServeFrame(cancel=cancel))
