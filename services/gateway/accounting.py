@@ -1,4 +1,4 @@
-"""All that is kept in the database, wired together: who may ask, what was used, and the way in for operators."""
+"""Wires accounts and ledger with their database."""
 
 from pathlib import Path
 from random import Random
@@ -20,6 +20,8 @@ from services.shared.settings import WrongSettings
 
 
 class Accounting:
+    """Everything that uses the database: authentication, administration and the ledger."""
+
     def __init__(self, settings: GatewaySettings, registry: CollectorRegistry, *, clock: Clock, random: Random) -> None:
         """Raises WrongSettings for a database or a folder that cannot be used."""
         self._database = Database(_database_url(settings), clock=clock, random=random)
@@ -40,12 +42,12 @@ class Accounting:
         self.usage_rows = rows
 
     async def start(self) -> None:
-        """Needs no database to start."""
+        """Starts the background work. The database need not be reachable."""
         self._tasks.start(self._database.run(), "database migration")
         self._tasks.start(self.ledger.run(), "ledger")
 
     async def stop(self) -> None:
-        """Once all requests have ended."""
+        """Writes what the ledger still has. Call this when all requests have ended."""
         await self._tasks.stop()
         await self.ledger.stop()
         await self._database.close()

@@ -1,4 +1,4 @@
-"""Wires the gateway: what talks to what, and in which order it starts and stops."""
+"""Wires the gateway: which part uses which, and in which order they start and stop."""
 
 import asyncio
 import os
@@ -64,8 +64,14 @@ MIB = 2**20
 
 
 class GatewayApp:
+    """One gateway process.
+
+    Attributes:
+        address: of gRPC, host:port, once it has started; likewise http_address and metrics_address.
+    """
+
     def __init__(self, settings: GatewaySettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
-        """Raises WrongSettings."""
+        """Wires everything. Raises WrongSettings."""
         self._settings, self._cluster = settings, config.load(settings.config)
         self._clock, self._random = clock or SystemClock(), random or SystemRandom()
         self._id = f"gateway-{socket.gethostname()}-{os.getpid()}"
@@ -77,26 +83,26 @@ class GatewayApp:
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
         self._resume_log = ResumeLogClient(self.router, ControlClient(settings.routers, settings.tls()), self._clock)
         self._batches: BatchService | None = None
-        self._http, self._grpc = self._faces()
-        self._scraped = self._face_for_scraping()
+        self._http, self._grpc = self._servers()
+        self._metrics_http = self._metrics_server()
         self.address = self.http_address = self.metrics_address = ""
 
     async def start(self) -> None:
-        """Raises OSError or RuntimeError when an address is taken. Needs no router to start."""
+        """Starts to listen and to connect. Raises OSError or RuntimeError when an address is taken."""
         await self.accounting.start()
         self.http_address = await self._http.start()
-        if self._scraped:
-            self.metrics_address = await self._scraped.start()
+        if self._metrics_http:
+            self.metrics_address = await self._metrics_http.start()
         self.address = await self._grpc.start(*split(self._settings.listen))
         await self.router.start()
         await self.workers.start()
         await self._resume_log.start()
         if self._batches:
             await self._batches.start()
-        self._tasks.start(self._tell_health(), "gRPC health")
+        self._tasks.start(self._report_health(), "gRPC health")
 
     async def stop(self) -> None:
-        """Is no longer ready; then takes nothing new, finishes what is open within drain_s, and says goodbye."""
+        """Drains: is no longer ready, accepts no new requests, ends open ones within drain_s, and disconnects."""
         self._draining = True
         await self._clock.sleep(self._settings.linger_s)
         if self._batches:
@@ -108,11 +114,11 @@ class GatewayApp:
         await self.workers.stop()
         await self.router.stop()
         await self.accounting.stop()
-        if self._scraped:
-            await self._scraped.stop()
+        if self._metrics_http:
+            await self._metrics_http.stop()
 
     def ready(self) -> str | None:
-        """None when ready, else why not."""
+        """Returns None when the gateway is ready, else why it is not."""
         if self._draining:
             return "draining"
         if not self.router.connected:
@@ -133,14 +139,14 @@ class GatewayApp:
         )
         return router, WorkerClient(self._id, clock=clock, tls=settings.tls())
 
-    def _faces(self) -> tuple[HttpServer, InferenceServer]:
+    def _servers(self) -> tuple[HttpServer, InferenceServer]:
         settings, clock = self._settings, self._clock
         keys = self.accounting.authentication
-        tokenizing = TokenizerClient(self._random, settings.tls())
-        asking = RequestBuilder(
-            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizing
+        tokenizer = TokenizerClient(self._random, settings.tls())
+        builder = RequestBuilder(
+            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizer
         )
-        answers = Generations(
+        generations = Generations(
             self.router,
             self.workers,
             clock=clock,
@@ -148,25 +154,25 @@ class GatewayApp:
             ledger=self.accounting.ledger,
             max_open=settings.max_open_requests,
         )
-        self._batches = self._batch_service(asking, answers)
+        self._batches = self._batch_service(builder, generations)
         resuming = Resuming(self._cluster, self._secret(), self._resume_log, lambda: self.router.catalog)
-        cached = self._cached(answers)
+        cached = self._with_cache(generations)
         console = ConsoleRoutes()
-        told = OpenInference(version("tidegate"), asking.catalog, self.ready)
-        routes = self._rest_routes(asking, cached, resuming, told, console)
-        rest = rest_api(each.router() for each in routes)
-        front = AccessMiddleware(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
+        open_inference = OpenInference(version("tidegate"), builder.catalog, self.ready)
+        routes = self._rest_routes(builder, cached, resuming, open_inference, console)
+        rest = rest_api(resource.router() for resource in routes)
+        app = AccessMiddleware(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
         calls = Calls(keys, self.metrics, clock, self._random)
-        service = InferenceService(calls, asking, cached, resuming, settings.stall_timeout_s)
-        open_inference = OpenInferenceService(calls, told)
+        service = InferenceService(calls, builder, cached, resuming, settings.stall_timeout_s)
+        grpc_open_inference = OpenInferenceService(calls, open_inference)
         grpc = InferenceServer(
-            service, open_inference, calls, max_message_bytes=settings.max_body_bytes, drain_s=settings.drain_s
+            service, grpc_open_inference, calls, max_message_bytes=settings.max_body_bytes, drain_s=settings.drain_s
         )
-        return self._http_server(front), grpc
+        return self._http_server(app), grpc
 
-    def _http_server(self, front: AccessMiddleware) -> HttpServer:
+    def _http_server(self, app: AccessMiddleware) -> HttpServer:
         return HttpServer(
-            front,
+            app,
             *split(self._settings.http_listen),
             drain_s=self._settings.drain_s,
             http=HttpProtocol,
@@ -174,34 +180,37 @@ class GatewayApp:
             timeout_keep_alive=KEEP_ALIVE_S,
         )
 
-    def _cached(self, answers: Generations) -> CachedGenerations:
-        wanted = {pool.name: pool.response_cache for pool in self._cluster.pools if pool.response_cache}
-        stores = {name: ResponseStore(cache.max_mib * MIB, cache.ttl_s, self._clock) for name, cache in wanted.items()}
+    def _with_cache(self, generations: Generations) -> CachedGenerations:
+        stores = {
+            pool.name: ResponseStore(cache.max_mib * MIB, cache.ttl_s, self._clock)
+            for pool in self._cluster.pools
+            if (cache := pool.response_cache)
+        }
         ledger, registry = self.accounting.ledger, self.metrics.registry
-        return CachedGenerations(answers, stores, lambda: self.router.catalog, ledger, registry)
+        return CachedGenerations(generations, stores, lambda: self.router.catalog, ledger, registry)
 
     def _rest_routes(
         self,
-        asking: RequestBuilder,
+        builder: RequestBuilder,
         cached: CachedGenerations,
         resuming: Resuming,
-        told: OpenInference,
+        open_inference: OpenInference,
         console: ConsoleRoutes,
     ) -> list[Routes]:
         """All routes of the REST API, in the order in which the OpenAPI document lists them."""
         settings, clock, administration = self._settings, self._clock, self.accounting.administration
         bodies = BodyReader(settings.max_body_bytes, settings.body_timeout_s)
-        generations = GenerationHandler(cached, self._idempotency, resuming, bodies, settings.stall_timeout_s)
+        handler = GenerationHandler(cached, self._idempotency, resuming, bodies, settings.stall_timeout_s)
         control = ControlClient(settings.routers, settings.tls())
         return [
-            ChatCompletionRoutes(asking, generations),
-            CompletionRoutes(asking, generations),
-            ResponseRoutes(asking, generations),
-            TokenizeRoutes(asking, bodies),
-            EmbeddingRoutes(asking, bodies),
-            ModelRoutes(asking),
+            ChatCompletionRoutes(builder, handler),
+            CompletionRoutes(builder, handler),
+            ResponseRoutes(builder, handler),
+            TokenizeRoutes(builder, bodies),
+            EmbeddingRoutes(builder, bodies),
+            ModelRoutes(builder),
             HealthRoutes(self.metrics.registry, live=lambda: None, ready=self.ready),
-            OpenInferenceRoutes(told),
+            OpenInferenceRoutes(open_inference),
             KeyRoutes(administration),
             TenantRoutes(administration),
             UsageRoutes(self.accounting.usage_rows, self._cluster.prices, clock),
@@ -219,13 +228,13 @@ class GatewayApp:
             BatchRoutes(batches, files, self._clock, self._random.getrandbits),
         ]
 
-    def _batch_service(self, asking: RequestBuilder, answers: Generations) -> BatchService | None:
+    def _batch_service(self, builder: RequestBuilder, generations: Generations) -> BatchService | None:
         if (store := self._settings.store()) is None:
             return None
         return BatchService(
             objectstore.connect(store),
-            asking,
-            answers,
+            builder,
+            generations,
             self.accounting.authentication.authenticate_id,
             concurrency=self._settings.batch_concurrency,
             clock=self._clock,
@@ -238,14 +247,14 @@ class GatewayApp:
     def _secret(self) -> ServerSecret:
         return ServerSecret(self._settings.server_secret.get_secret_value())
 
-    def _face_for_scraping(self) -> HttpServer | None:
+    def _metrics_server(self) -> HttpServer | None:
         if not self._settings.metrics_listen:
             return None
         return HttpServer(
             admin_app(lambda: None, self.ready, self.metrics.registry), *split(self._settings.metrics_listen)
         )
 
-    async def _tell_health(self) -> None:
+    async def _report_health(self) -> None:
         while True:
             await self._grpc.tell_health(ready=self.ready() is None)
             await self._clock.sleep(HEALTH_INTERVAL_S)

@@ -45,7 +45,6 @@ def engine_request(start: pb.Start) -> EngineRequest:
         resume={p.choice: ResumePoint(tuple(p.token_ids), p.text_offset, p.finished) for p in start.resume},
         cache_salt=start.cache_salt,
         priority=start.priority,
-        traceparent=start.traceparent,
     )
 
 

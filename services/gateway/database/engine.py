@@ -1,4 +1,4 @@
-"""The gateway's database: SQLite in a file, or PostgreSQL. It may be away at any time, at the start too."""
+"""The gateway's database: SQLite in a file, or PostgreSQL. It may be out of reach at any time, even at the start."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Dialect, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -26,22 +26,31 @@ MIGRATION_LIMIT_S = 120.0
 
 
 class DatabaseAway(Exception):
-    """The database cannot be asked now. The message names the kind of failure, never the URL."""
+    """The database cannot be reached now. The message names the kind of failure, never the URL."""
 
 
 class Database:
+    """Transactions on the gateway's database.
+
+    Args:
+        url: sqlite:///PATH or postgresql://USER:PASSWORD@HOST:5432/NAME.
+
+    Raises:
+        WrongSettings: the URL names no such database. The message hides it, since it may hold a password.
+    """
+
     def __init__(self, url: str, *, clock: Clock, random: Random) -> None:
-        """Raises WrongSettings for what is no URL of a database that we know; its value may hold a password."""
         self._engine = _engine(_parse(url))
         self._clock, self._random = clock, random
         self._migrated = False
 
     @property
     def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
         return self._engine.dialect.name
 
     async def run(self) -> None:
-        """Migrates as soon as the database answers."""
+        """Brings the schema up to date as soon as the database can be reached."""
         for delay in backoff(self._random, cap_s=5.0):
             try:
                 await self.migrate()
@@ -51,20 +60,26 @@ class Database:
             await self._clock.sleep(delay)
 
     async def migrate(self) -> None:
-        """Raises DatabaseAway."""
+        """Brings the schema up to date. Raises DatabaseAway."""
         async with self._transaction(MIGRATION_LIMIT_S) as connection:
             await connection.run_sync(migrate)
         self._migrated = True
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction. Raises DatabaseAway, and IntegrityError for what contradicts the tables."""
+        """Opens a transaction; leaving the block commits it.
+
+        Raises:
+            DatabaseAway: the database cannot be reached, or takes too long.
+            IntegrityError: a statement violates a constraint of the tables.
+        """
         if not self._migrated:
             raise DatabaseAway("not reached since the start")
         async with self._transaction(TRANSACTION_LIMIT_S) as connection:
             yield connection
 
     async def close(self) -> None:
+        """Closes all connections."""
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -83,16 +98,15 @@ def _parse(url: str) -> URL:
         parsed = make_url(url)
         return parsed.set(drivername=DRIVERS[parsed.get_backend_name()])
     except (ArgumentError, KeyError) as error:
-        wanted = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:5432/NAME"
-        raise WrongSettings(f"TIDEGATE_DATABASE_URL = (hidden): {type(error).__name__}: wanted is {wanted}") from None
+        forms = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST:5432/NAME"
+        raise WrongSettings(f"TIDEGATE_DATABASE_URL = (hidden): {type(error).__name__}: expected {forms}") from None
 
 
 def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
-        # One connection: a file has one writer at a time in any case, and none of ours then waits for another's lock.
+        # One connection: a file has one writer at a time anyway, and so no connection of ours waits for another's lock.
         engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=TRANSACTION_LIMIT_S)
-        # Its own way to give a connection up closes it twice when it is cancelled, and waits for the second for ever.
-        engine.dialect.do_terminate = engine.dialect.do_close  # type: ignore[method-assign]
+        _close_instead_of_terminate(engine.dialect)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -106,8 +120,13 @@ def _engine(url: URL) -> AsyncEngine:
     )
 
 
+def _close_instead_of_terminate(dialect: Dialect) -> None:
+    """The aiosqlite dialect, when it is cancelled, terminates a connection twice and waits for the second for ever."""
+    dialect.do_terminate = dialect.do_close  # type: ignore[method-assign]
+
+
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """The driver would begin transactions by rules of its own, and leave changes of the schema outside of them."""
+    """Makes transactions ours: the driver would begin them by its own rules, and leave schema changes outside."""
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000", "foreign_keys = ON"):

@@ -1,4 +1,4 @@
-"""The gateway's tables. What is changed here needs a migration beside it (database/migrations/versions)."""
+"""The gateway's tables. A change here needs a migration in database/migrations/versions."""
 
 from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
 
@@ -20,7 +20,7 @@ keys = Table(
     Column("name", String(128), nullable=False),
     Column("prefix", String(16), nullable=False),
     Column("digest", String(64), nullable=False, unique=True),
-    # The key before the last rotation, which may be good for a while yet.
+    # The key before the last rotation; it may still be valid for a while.
     Column("former_digest", String(64), unique=True),
     Column("former_until", Float),
     Column("role", String(16), nullable=False),
@@ -59,7 +59,7 @@ ledger = Table(
     Index("ledger_by_key", "key_id", "accepted"),
 )
 
-# Sums of the ledger, added to in the transaction that adds the rows: reports and budgets read these alone.
+# Sums of the ledger, changed in the transaction that adds its rows. Reports and budgets read only these.
 usage = Table(
     "usage_by_day",
     metadata,

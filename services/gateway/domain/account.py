@@ -81,7 +81,7 @@ class Spending:
         self._used, self._since = used, self._period(now)
 
     def learn(self, used: int, now: float) -> None:
-        """Takes what all gateways used, as the database has it. What this one has not written there yet still counts."""
+        """Takes what all gateways used, as the database has it. What this one has yet to write there still counts."""
         self._turn_over(now)
         self._used = max(self._used, used)
 

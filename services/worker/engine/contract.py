@@ -94,7 +94,6 @@ class EngineRequest:
     resume: Mapping[int, ResumePoint] = field(default_factory=dict)
     cache_salt: str = ""
     priority: int = 0
-    traceparent: str = ""
 
 
 # ---- answered ----

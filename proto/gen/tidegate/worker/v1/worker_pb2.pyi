@@ -322,7 +322,6 @@ class Start(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     CREDIT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_SALT_FIELD_NUMBER: _builtins.int
-    TRACEPARENT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     request_id: _builtins.str
@@ -337,8 +336,6 @@ class Start(_message.Message):
     """Tokens the worker may send before the first Credit. 0: no flow control."""
     cache_salt: _builtins.str
     """Separates tenants in the prefix cache. Empty: shared."""
-    traceparent: _builtins.str
-    """W3C trace context."""
     priority: _builtins.int
     """Rank of the service class, 0 first; an engine that can order by priority uses it."""
     @_builtins.property
@@ -367,12 +364,11 @@ class Start(_message.Message):
         timeout_ms: _builtins.int = ...,
         credit_tokens: _builtins.int = ...,
         cache_salt: _builtins.str = ...,
-        traceparent: _builtins.str = ...,
         priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["chat", "text", "token_ids"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015

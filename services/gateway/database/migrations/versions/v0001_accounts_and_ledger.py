@@ -8,6 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Makes the first tables."""
     op.create_table(
         "tenants",
         sa.Column("name", sa.String(64), primary_key=True),
