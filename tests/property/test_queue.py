@@ -29,6 +29,8 @@ from tests.property.replicas import POOL, ROUTERS, Replicas, grants
 from tests.property.stock import CONSTANT, Stock
 from tidegate.router.v1 import router_pb2 as pb
 
+pytestmark = pytest.mark.slow
+
 START_MS = 1_000_000
 LEASE_MS = 10_000
 GRACE_MS = 30_000
