@@ -23,15 +23,18 @@ class ClusterView:
 
     @classmethod
     def of(cls, cluster: RunningCluster) -> Self:
+        """Reads the addresses that the supervisor has written down."""
         record = cluster.record
         http = {process.name: process.http_address for process in record.processes}
         return cls(cluster, http, _redis_url(cluster, record.addresses.redis))
 
     @property
     def target(self) -> Target:
+        """The gateway, with the key that `up` made, as a target of a workload."""
         return Target.of(self.cluster.rest, self.cluster.key)
 
     def named(self, prefix: str) -> list[str]:
+        """The processes whose name begins so, sorted."""
         return sorted(name for name in self.http if name.startswith(prefix))
 
     async def metric(self, process: str, name: str) -> float:

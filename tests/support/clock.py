@@ -6,6 +6,8 @@ from itertools import count
 
 
 class ManualClock:
+    """Implements `services.shared.clock.Clock`. Time in seconds."""
+
     def __init__(self, start: float = 1_000_000.0) -> None:
         self._now = start
         self._order = count()
@@ -23,7 +25,7 @@ class ManualClock:
         await woken
 
     async def advance(self, seconds: float) -> None:
-        """Moves time on, waking each sleeper at its own moment and letting it run."""
+        """Moves time forward, and wakes each sleeper at its own moment, in order."""
         end = self._now + seconds
         while self._sleepers and self._sleepers[0][0] <= end:
             self._now, _, woken = heapq.heappop(self._sleepers)

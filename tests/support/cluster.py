@@ -23,43 +23,54 @@ UP_S = 400.0
 
 @dataclass(frozen=True, slots=True)
 class RunningCluster:
-    """`folder` is where people would have called `tidegate up`; `.tidegate` lies in it."""
+    """A cluster that runs.
+
+    Attributes:
+        folder: The working directory of `tidegate up`; `.tidegate` is in it.
+        variables: What `.tidegate/local.env` sets.
+    """
 
     folder: Path
     variables: dict[str, str]
 
     @property
     def rest(self) -> str:
+        """The base URL for OpenAI clients; it ends with `/v1`."""
         return self.variables["OPENAI_BASE_URL"]
 
     @property
     def key(self) -> str:
+        """The API key that `up` made for clients."""
         return self.variables["OPENAI_API_KEY"]
 
     @property
     def grpc(self) -> str:
+        """host:port of the gRPC interface."""
         return self.variables["TIDEGATE_GRPC"]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a shell has after `. .tidegate/local.env`."""
+        """The environment of a shell after `. .tidegate/local.env`."""
         return {**os.environ, **self.variables}
 
     def status(self) -> dict[str, Any]:
+        """What `tidegate status --json` prints. Takes a second; `record` is quicker."""
         return dict(json.loads(tidegate(self.folder, "status", "--json").stdout))
 
     @property
     def record(self) -> cluster_record.ClusterRecord:
-        """What its supervisor has written down; quicker than `status`."""
+        """The file in which the supervisor keeps the processes' state."""
         record = cluster_record.load(DataFolder(self.folder / ".tidegate").state)
         assert record is not None
         return record
 
     def pids(self) -> list[int]:
+        """The process ids of all processes that run."""
         return [process.pid for process in self.record.processes if process.pid]
 
 
 def tidegate(folder: Path, *arguments: str, timeout: float = UP_S) -> subprocess.CompletedProcess[str]:
+    """Runs a `tidegate` command in a folder. Does not check its exit status."""
     command = [*TIDEGATE, *arguments]
     return subprocess.run(command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=timeout)
 
@@ -69,13 +80,21 @@ def _environment() -> dict[str, str]:
 
 
 def local_env(folder: Path) -> dict[str, str]:
+    """The variables that `.tidegate/local.env` sets."""
     lines = (folder / ".tidegate/local.env").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 @contextmanager
 def running_cluster(folder: Path, config: str, *options: str, foreground: bool = False) -> Iterator[RunningCluster]:
-    """Asserts that it starts, and that nothing of it is left afterwards. foreground: in our own session."""
+    """Starts a cluster, and stops it at the end. Asserts that it starts and that no process of it is left.
+
+    Args:
+        folder: An empty folder for configuration and data.
+        config: The text of `tidegate.yaml`.
+        *options: Options of `tidegate up`.
+        foreground: Start it in this process's own Linux session, without `--detach`.
+    """
     (folder / "tidegate.yaml").write_text(config)
     with ExitStack() as started:
         try:
@@ -100,14 +119,14 @@ def _up_detached(folder: Path, *options: str) -> None:
 
 @contextmanager
 def _up(folder: Path, *options: str) -> Iterator[None]:
-    """Left once somebody has taken it down."""
-    said = folder / "up.log"
+    """Starts `tidegate up` and waits until the cluster runs. At the end it waits until the command has ended."""
+    log = folder / "up.log"
     command = [*TIDEGATE, "up", *options]
-    with said.open("w") as out, subprocess.Popen(command, cwd=folder, env=_environment(), stdout=out, stderr=out) as up:
+    with log.open("w") as out, subprocess.Popen(command, cwd=folder, env=_environment(), stdout=out, stderr=out) as up:
         deadline = time.monotonic() + UP_S
         record = None
         while record is None or record.state != "running":
-            assert up.poll() is None, said.read_text() + _logs(folder)
+            assert up.poll() is None, log.read_text() + _logs(folder)
             if time.monotonic() > deadline:
                 up.terminate()
                 raise AssertionError(f"the cluster was not up within {UP_S:g} s")

@@ -1,4 +1,4 @@
-"""A router and a worker that keep the wire contracts and do as a test tells them."""
+"""A fake router and a fake worker: they speak the real protocols and behave as a test tells them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,23 +17,24 @@ CONTEXT_TOKENS = 4096
 
 
 def word(choice: int, index: int) -> str:
-    """The text of every token is known, so that a lost, repeated or foreign one shows."""
+    """The text of a token. It is unique, so that a lost, repeated or wrong token is visible."""
     return f"c{choice}t{index} "
 
 
 def text(tokens: int, choice: int = 0) -> str:
+    """The text of the first tokens of a choice."""
     return "".join(word(choice, index) for index in range(tokens))
 
 
 @dataclass
 class Behaviour:
-    """What a worker does with each request."""
+    """How the fake worker treats each request."""
 
     tokens: int = 5
     refuse: "worker_pb2.FailureKind.ValueType | None" = None
-    # Says nothing more after this many tokens a choice.
+    # Sends nothing more after this many tokens of each choice.
     hang_after: int | None = None
-    # Set, it goes on where it hung, having heard nothing meanwhile.
+    # Once this event is set, the worker continues where it stopped.
     wakes: asyncio.Event | None = None
     resumable: bool = False
     reported_epoch: int | None = None
@@ -49,15 +50,18 @@ class FakeServer:
         self.address = ""
 
     async def start(self) -> None:
+        """Listens on `listen`; `address` then has the port."""
         self.address = f"127.0.0.1:{rpc.bind(self._server, self.listen)}"
         await self._server.start()
 
     async def stop(self) -> None:
-        """At once, as a killed process would leave its peers."""
+        """Stops at once. Peers see what they see when a process is killed."""
         await self._server.stop(None)
 
 
 class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
+    """Generates the tokens of `word`. Change `behaviour` to make it fail; read `starts` and `cancels`."""
+
     def __init__(self, worker_id: str = "worker-1", epoch: int = 7) -> None:
         super().__init__()
         self.worker_id, self.epoch = worker_id, epoch
@@ -164,6 +168,8 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
 
 @dataclass
 class Session:
+    """The frames that go to one gateway."""
+
     outgoing: asyncio.Queue[router_pb2.RouterFrame] = field(default_factory=asyncio.Queue)
 
     def send(self, **frame: Any) -> None:
@@ -171,20 +177,20 @@ class Session:
 
 
 class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
-    """Grants to the first worker that a request does not exclude; `holding` queues instead."""
+    """Grants each request to the first worker that it does not exclude. While `holding`, it queues them instead."""
 
     def __init__(self, *workers: FakeWorker) -> None:
         super().__init__()
         self.workers = workers
         self.holding = False
         self.reject: router_pb2.Reject | None = None
-        # Told with every answer to a Submit.
+        # Sent with every answer to a Submit.
         self.limits: list[router_pb2.LimitState] = []
         self.hellos: list[router_pb2.DispatchHello] = []
         self.submits: list[router_pb2.Submit] = []
         self.finishes: list[router_pb2.Finish] = []
         self.logs: dict[str, bytes] = {}
-        # Streams that the journal has room for.
+        # How many streams the resume log takes.
         self.room_for_logs = 2**31
         self.session = Session()
         router_pb2_grpc.add_RouterServiceServicer_to_server(self, self._server)
@@ -212,12 +218,12 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         return router_pb2.ReadLogResponse(log=self.logs[request.request_id])
 
     def grant(self, submit: router_pb2.Submit) -> None:
-        """The turn of a request that was held has come."""
+        """Grants a request that was held."""
         name = {"request_id": submit.request_id, "attempt": submit.attempt}
         self.session.send(grant=_grant(name, self.workers[0], submit.service_class))
 
     def tell_place(self, submit: router_pb2.Submit, position: int, expected_wait_ms: int) -> None:
-        """Said again to a request that waits."""
+        """Tells a waiting request its queue position."""
         queued = router_pb2.Queued(
             request_id=submit.request_id,
             attempt=submit.attempt,
@@ -227,6 +233,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         self.session.send(queued=queued)
 
     def revoke(self, submit: router_pb2.Submit) -> None:
+        """Takes a grant back, as if the worker were stuck."""
         reason = router_pb2.REVOKE_REASON_WORKER_STUCK
         frame = router_pb2.Revoke(request_id=submit.request_id, attempt=submit.attempt, reason=reason)
         self.session.send(revoke=frame)
@@ -277,6 +284,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         return router_pb2.LogLength(request_id=part.request_id, length=len(log))
 
     def send_catalog(self, version: str) -> None:
+        """Sends a catalog in which the model has this version."""
         self.session.send(catalog=self._catalog(version))
 
     def _catalog(self, version: str = VERSION) -> router_pb2.Catalog:

@@ -1,4 +1,4 @@
-"""A gateway and a worker as the router sees them: its two streams, driven by hand."""
+"""A gateway and a worker as the router sees them: its two gRPC streams, controlled by the test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,11 @@ _ids = count(1)
 
 
 class Gateway:
-    """Frames that the router sent wait in `inbox`; of catalog and waiting requests only the last word is kept."""
+    """Frames of the router wait in `inbox`. Of catalogs and queue positions only the latest is kept.
+
+    Attributes:
+        standing: The latest `Queued` frame by request id and attempt.
+    """
 
     def __init__(self, stream: object) -> None:
         self._stream = stream
@@ -39,6 +43,7 @@ class Gateway:
                     self.inbox.put_nowait(frame)
 
     async def send(self, frame: pb.GatewayFrame) -> None:
+        """Sends one frame to the router."""
         async with self._writing:
             await self._stream.write(pb.DispatchRequest(frames=[frame]))  # type: ignore[attr-defined]
 
@@ -64,18 +69,19 @@ class Gateway:
         await self.send(pb.GatewayFrame(finish=finish))
 
     async def next(self, kind: str) -> object:
-        """The next frame, which must be of this kind."""
+        """The next frame. Asserts that it is of this kind."""
         frame = await asyncio.wait_for(self.inbox.get(), 20)
         assert frame.WhichOneof("frame") == kind, frame
         return getattr(frame, kind)
 
     async def granted(self) -> str:
-        """The request id of the next frame, which must be a grant."""
+        """The request id of the next frame. Asserts that it is a grant."""
         grant = await self.next("grant")
         assert isinstance(grant, pb.Grant)
         return grant.request_id
 
     async def closed(self) -> None:
+        """Asserts that the router closes the stream within 5 seconds."""
         await asyncio.wait([self._reader], timeout=5)
         assert self._reader.done()
         self._reader.exception()
@@ -94,6 +100,8 @@ async def gateway(address: str, session_id: str | None = None, *, held: tuple[st
 
 
 class Worker:
+    """Sends its heartbeat again and again. Change `heartbeat` to report something else."""
+
     def __init__(self, stream: object, heartbeat: pb.Heartbeat, interval_s: float) -> None:
         self._stream = stream
         self._writing = asyncio.Lock()  # a stream takes one write at a time
@@ -101,18 +109,19 @@ class Worker:
         self._beats = asyncio.create_task(self._beat(interval_s))
 
     async def _beat(self, interval_s: float) -> None:
-        """Until the router ends the stream."""
+        """Sends heartbeats until the router ends the stream."""
         with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             while True:
                 await asyncio.sleep(interval_s)
                 await self.beat()
 
     async def beat(self) -> None:
+        """Sends one heartbeat now."""
         async with self._writing:
             await self._stream.write(pb.AttachRequest(heartbeat=self.heartbeat))  # type: ignore[attr-defined]
 
     async def delivered(self, deliver: pb.Deliver, phase: str = "committed", reason: str = "") -> None:
-        """Reports how a delivery stands; once committed it serves the version."""
+        """Reports the phase of a weight update. Once it is committed, the worker serves the version."""
         self.heartbeat.delivery.delivery_id = deliver.delivery_id
         self.heartbeat.delivery.model_version = deliver.model_version
         self.heartbeat.delivery.phase = pb.DeliveryPhase.Value(f"DELIVERY_PHASE_{phase.upper()}")
@@ -122,7 +131,7 @@ class Worker:
         await self.beat()
 
     async def asked(self, delivery_id: str = "") -> pb.Deliver:
-        """The next delivery that is asked for, past repetitions of `delivery_id`."""
+        """The next weight update that the router requests; repetitions of `delivery_id` are skipped."""
         async with asyncio.timeout(20):
             while True:
                 frame = await self._stream.read()  # type: ignore[attr-defined]
@@ -130,14 +139,17 @@ class Worker:
                     return frame.deliver  # type: ignore[no-any-return]
 
     async def goodbye(self) -> None:
+        """Tells the router that the worker leaves."""
         self._beats.cancel()
         async with self._writing:
             await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
 
     async def read(self) -> pb.AttachResponse:
+        """The next frame of the router."""
         return await asyncio.wait_for(self._stream.read(), 20)  # type: ignore[attr-defined]
 
     def stop(self) -> None:
+        """Sends no more heartbeats."""
         self._beats.cancel()
 
 

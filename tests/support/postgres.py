@@ -1,7 +1,7 @@
-"""A real PostgreSQL for tests: one server a session, and an empty database for every test that asks.
+"""A real PostgreSQL for tests: one server for all tests, and an empty database for each test that needs one.
 
-The server comes as a wheel whose own Python starts it by fork, which a process that uses gRPC does not survive: so that
-is done by a process of its own, and here are only signals and connections.
+The server comes as a Python package that starts it with fork, which breaks a process that uses gRPC. So a child process
+starts it, and this module only sends signals and connects.
 """
 
 import os
@@ -27,38 +27,40 @@ print(get_server(sys.argv[1], cleanup_mode=None).get_uri())
 
 
 class Postgres:
-    """Reached through a socket, so that no port is taken."""
+    """A server that listens on a Unix socket, so it needs no port."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._uri = ""
 
     def new_database(self) -> str:
-        """The SQLAlchemy URL of an empty one."""
+        """Makes an empty database and returns its SQLAlchemy URL."""
         name = f"test_{next(_names)}"
         with psycopg.connect(self._uri, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self._uri.replace("postgresql://", "postgresql+psycopg://").replace("@/postgres?", f"@/{name}?")
 
     def start(self) -> None:
+        """Starts the server; its data is kept from the last start."""
         command = [sys.executable, "-W", "ignore", "-c", _START, str(self._folder)]
         started = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
         self._uri = started.stdout.splitlines()[-1]
 
     def stop(self) -> None:
-        """Whoever is connected loses the connection."""
+        """Stops the server. All clients lose their connection."""
         process = self._process()
         os.kill(process.pid, signal.SIGINT)
         process.wait(20)
 
     def freeze(self) -> None:
-        """Whoever is connected waits, and so does whoever wants to be."""
+        """Suspends all processes of the server. Clients wait, and so do new connections."""
         process = self._process()
         process.suspend()
         for child in process.children(recursive=True):
             child.suspend()
 
     def thaw(self) -> None:
+        """Resumes the processes that `freeze` has suspended."""
         process = self._process()
         for child in process.children(recursive=True):
             child.resume()
@@ -70,7 +72,8 @@ class Postgres:
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    # Not under pytest's folders: as root the server runs as another user, who may not go there.
+    """Starts a server in a temporary folder, and removes both at the end."""
+    # Not in pytest's folders: under root the server runs as another user, who has no access to them.
     folder = Path(tempfile.mkdtemp(prefix="tidegate-postgres-"))
     server = Postgres(folder)
     try:

@@ -1,4 +1,4 @@
-"""Whether a process has ended, and which ones have not."""
+"""Which processes have ended, and which have not."""
 
 import os
 from contextlib import suppress
@@ -7,7 +7,7 @@ import psutil
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """True for one that nobody has reaped yet, too: in a container nobody may."""
+    """A process that nobody has reaped (a zombie) counts as gone: in some containers nobody ever does."""
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:  # between the two questions
@@ -15,7 +15,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def living(groups: set[int]) -> list[psutil.Process]:
-    """What still runs of these process groups."""
+    """The processes of these process groups that still run."""
     found = []
     for process in psutil.process_iter():
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Redis as operators run it: a cluster, a master that a Sentinel watches, a server behind TLS."""
+"""Redis as operators run it: a cluster, a master with a Sentinel, a server behind TLS."""
 
 import asyncio
 import ssl
@@ -21,20 +21,25 @@ SLOTS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class Server:
+    """A running Redis on loopback."""
+
     port: int
     process: subprocess.Popen[bytes]
 
     def client(self) -> redis.Redis:
+        """A client that retries until the server accepts connections."""
         retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 100)
         return redis.Redis(port=self.port, decode_responses=True, retry=retry, retry_on_error=[redis.ConnectionError])
 
     def kill(self) -> None:
+        """`kill -9`."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[Server]:
+    """Starts a Redis on a free port, with these options of `redis-server`, and kills it at the end."""
     with Ports(Random()) as ports:
         port = ports.free()
         folder = folder / str(port)
@@ -58,12 +63,14 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Cluster:
+    """A Redis Cluster of several masters."""
+
     def __init__(self, *nodes: Server) -> None:
         self.nodes = nodes
         self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
 
     def move(self, slot: int, begin: Server, end: Server) -> Iterator[None]:
-        """Moves a slot as operators' tools do. Yields while it is on its way."""
+        """Moves a slot to another master, as operators' tools do. Yields while the move is under way."""
         with begin.client() as giver, end.client() as taker:
             ids = giver.cluster("MYID"), taker.cluster("MYID")
             taker.cluster("SETSLOT", slot, "IMPORTING", ids[0])
@@ -77,7 +84,7 @@ class Cluster:
 
 @asynccontextmanager
 async def redis_cluster(folder: Path) -> AsyncIterator[Cluster]:
-    """Three masters that share the slots evenly."""
+    """Starts three masters that share the slots evenly."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
     with (
         Ports(Random()) as buses,
@@ -108,6 +115,8 @@ def _is_whole(node: Server) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
+    """A master and a replica, and the URL of the Sentinel that watches them."""
+
     url: str
     master: Server
     replica: Server
@@ -115,7 +124,7 @@ class Watched:
 
 @asynccontextmanager
 async def watched_by_sentinel(folder: Path) -> AsyncIterator[Watched]:
-    """A master and its replica; half a second after the master's end the Sentinel promotes the replica."""
+    """Starts a master, a replica and a Sentinel, which promotes the replica half a second after the master's end."""
     at_once = ("--repl-diskless-sync-delay", "0")
     with server(folder, *at_once) as master, server(folder, "--replicaof", "127.0.0.1", str(master.port)) as replica:
         # A Sentinel that does not find the replica at once looks again only after ten seconds.
@@ -149,7 +158,7 @@ def _knows_a_replica(sentinel: Server) -> bool:
 
 @asynccontextmanager
 async def behind_tls(port: int, tls: Tls) -> AsyncIterator[int]:
-    """TLS in front of a server, as its own would be: the Redis that comes as a wheel has none. Yields the port."""
+    """Puts TLS before a server, because the Redis that comes as a Python package has none. Yields the TLS port."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tls.authority))
     context.load_cert_chain(tls.certificate, tls.key)
     context.verify_mode = ssl.CERT_REQUIRED

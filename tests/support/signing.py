@@ -1,4 +1,4 @@
-"""The key that signs models in tests, and a stranger's."""
+"""The key that signs models in tests, and another key that nobody trusts."""
 
 from base64 import b64encode
 

@@ -1,4 +1,4 @@
-"""Waiting for what a test expects, instead of sleeping and hoping."""
+"""Waiting until a condition holds. Tests use this instead of sleeping."""
 
 import asyncio
 import inspect
@@ -12,7 +12,17 @@ async def wait_until(
     timeout: float = 10.0,
     every: float = 0.01,
 ) -> None:
-    """Returns once `predicate()` is true; fails the test, naming `description`, after `timeout` seconds."""
+    """Returns once the predicate is true.
+
+    Args:
+        predicate: A function, or a coroutine function.
+        description: The expected state, for the error message.
+        timeout: Seconds after which the test fails.
+        every: Seconds between two calls of the predicate.
+
+    Raises:
+        AssertionError: The predicate was not true in time.
+    """
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         result = predicate()
