@@ -50,12 +50,12 @@ def test_a_public_key_may_also_come_as_openssl_writes_it() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "has 32 bytes, this has 0"),
+        (b"", "has 32 bytes, this one has 0"),
         (b"not base64!", "neither PEM nor base64"),
         (b"-----BEGIN PRIVATE KEY-----\nrubbish\n-----END PRIVATE KEY-----", "not a private key"),
         (
             ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            "not of Ed25519",
+            "not an Ed25519 key",
         ),
     ],
     ids=["empty", "rubbish", "rubbish in PEM", "another kind"],

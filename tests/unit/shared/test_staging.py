@@ -48,7 +48,7 @@ async def test_a_staged_version_is_not_fetched_again(tmp_path: Path) -> None:
     [
         ("model.safetensors", b"weighhs" + b"weights" * 99, "is corrupt"),
         ("model.safetensors", b"weights" * 99, "has 693 bytes"),
-        ("model.safetensors", b"weights" * 101, "larger than its manifest says"),
+        ("model.safetensors", b"weights" * 101, "larger than the manifest says"),
     ],
     ids=["a flipped bit", "short", "long"],
 )
@@ -96,7 +96,7 @@ async def test_an_index_that_looks_for_weights_elsewhere_is_refused(tmp_path: Pa
         manifest = manifest_of(files)
         staging = (await stager(tmp_path, manifest, files)).stage(manifest)
         if refused:
-            with pytest.raises(RefusedModel, match=r"index\.json looks for weights"):
+            with pytest.raises(RefusedModel, match=r"index\.json names weight files"):
                 await staging
         else:
             assert (await staging / name).exists()
