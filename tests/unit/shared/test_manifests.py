@@ -51,7 +51,7 @@ def test_changed_content_no_longer_matches_its_version(key: str) -> None:
 
 
 def test_another_version_than_asked_for_is_refused() -> None:
-    with pytest.raises(WrongManifest, match="the manifest of .* is wrong"):
+    with pytest.raises(WrongManifest, match=r"the manifest of .* is wrong"):
         parse(manifest().to_json(), expected_version="f" * 64)
 
 

@@ -94,7 +94,7 @@ async def test_files_without_a_manifest_are_no_version(store: ObjectStore) -> No
 
 async def test_a_manifest_at_the_wrong_place_is_refused(store: ObjectStore) -> None:
     await store.put_new(object_name("tiny", "f" * 64, MANIFEST), manifest().to_json())
-    with pytest.raises(WrongManifest, match="the manifest of .* is wrong"):
+    with pytest.raises(WrongManifest, match=r"the manifest of .* is wrong"):
         await Registry(store).resolve(Reference("tiny", "f" * 64))
 
 
