@@ -1,4 +1,4 @@
-"""A batch: what was asked for, how it stands, and which gateway works on it. One JSON document in the object store."""
+"""A batch: what the client asked for, its state, and which gateway works on it. It is stored as one JSON document."""
 
 import re
 from typing import Any, Literal
@@ -13,6 +13,8 @@ _ID = re.compile(r"batch_[0-9a-f]{32}")
 
 
 class Counts(BaseModel):
+    """How many requests of a batch have ended, and how."""
+
     model_config = ConfigDict(frozen=True)
 
     total: int = 0
@@ -21,7 +23,7 @@ class Counts(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong with a line of the input, counted from 1."""
+    """What is wrong with the input file. line: counted from 1; None if the whole file is wrong."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +34,14 @@ class Problem(BaseModel):
 
 
 class Batch(BaseModel):
-    """`beat` grows with each word of life of its `owner`. Times: seconds since 1970."""
+    """A batch, as it is stored.
+
+    Attributes:
+        owner: the gateway that works on it; None when no gateway does.
+        beat: grows each time the owner writes the document, which shows that the owner is alive.
+        created: seconds since 1970.
+        reached: when the batch entered each status, in seconds since 1970.
+    """
 
     # Documents of the first release say more of their key than its id.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -55,17 +64,20 @@ class Batch(BaseModel):
 
     @property
     def ended(self) -> bool:
+        """Whether the batch has ended, in whatever way."""
         return self.status in ENDED
 
     @property
     def expires(self) -> int:
+        """When the batch expires, in seconds since 1970."""
         return self.created + WINDOW_S
 
     def entered(self, status: Status, now: float, **changes: Any) -> "Batch":
+        """Returns the batch in another status. now: seconds since 1970. changes: other fields that change."""
         return self.model_copy(update={"status": status, "reached": {**self.reached, status: int(now)}, **changes})
 
     def document(self) -> dict[str, Any]:
-        """As OpenAI shows it."""
+        """Returns the batch as OpenAI shows it."""
         problems = {"object": "list", "data": [problem.model_dump() for problem in self.problems]}
         return {
             "id": self.id,
@@ -89,9 +101,15 @@ class Batch(BaseModel):
 
 
 def mint_id(now: float, bits: int) -> str:
-    """Later batches have later names. bits: 80 random ones."""
+    """Returns a new id. Ids sort by time.
+
+    Args:
+        now: seconds since 1970.
+        bits: 80 random bits.
+    """
     return f"batch_{int(now * 1000):012x}{bits:020x}"
 
 
 def is_id(text: str) -> bool:
+    """Returns whether a text can be the id of a batch."""
     return bool(_ID.fullmatch(text))

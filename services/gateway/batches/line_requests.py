@@ -1,4 +1,4 @@
-"""Requests of a batch, asked as any other: the same validator, limits, queue and ledger, in a class of their own."""
+"""Runs the requests of a batch like all others: the same validation, limits, queue and ledger, in the class `batch`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -16,44 +16,57 @@ from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.classes import ServiceClass
 
 CurrentRights = Callable[[str], Awaitable[Caller]]
-"""From the id of a key to what it may do now."""
+"""Returns what a key may do now, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRequester:
+    """A line of a batch as the maker of a request."""
+
     request_id: str
     caller: Caller
 
 
 class LineRequests:
-    def __init__(self, asking: RequestBuilder, answers: Generations, still: CurrentRights) -> None:
-        self._asking, self._answers, self._still = asking, answers, still
+    """Runs single requests of batches."""
+
+    def __init__(self, builder: RequestBuilder, generations: Generations, rights: CurrentRights) -> None:
+        self._builder, self._generations, self._rights = builder, generations, rights
 
     async def ask(self, batch: Batch, body: dict[str, Any], request_id: str) -> dict[str, Any]:
-        """The endpoint's document. Raises TidegateError."""
-        asker = BatchRequester(request_id, await self._caller(batch))
-        generation, whole = self._prepare(batch.endpoint, body, asker)
-        with self._answers.open(generation) as answer:
-            await answer.begin()
-            return await collect(answer, whole)
+        """Runs one request and returns the endpoint's document.
+
+        Args:
+            batch: the batch that the request belongs to.
+            body: the decoded body.
+            request_id: 32 hexadecimal digits.
+
+        Raises:
+            TidegateError: the request is wrong, or it failed.
+        """
+        requester = BatchRequester(request_id, await self._caller(batch))
+        generation, document = self._prepare(batch.endpoint, body, requester)
+        with self._generations.open(generation) as stream:
+            await stream.begin()
+            return await collect(stream, document)
 
     async def _caller(self, batch: Batch) -> Caller:
-        """Whoever made the batch, with the limits and the budget that their key has now, in this class alone."""
-        caller = await self._still(batch.key_id)
+        """Returns who made the batch, with the rights that the key has now, restricted to the class `batch`."""
+        caller = await self._rights(batch.key_id)
         tier = caller.service_class(ServiceClass.BATCH.label)
         return replace(caller, tiers=frozenset({tier.label}))
 
     def _prepare(
-        self, endpoint: Endpoint, body: dict[str, Any], asker: BatchRequester
+        self, endpoint: Endpoint, body: dict[str, Any], requester: BatchRequester
     ) -> tuple[Generation, DocumentBuilder]:
         match endpoint:
             case "/v1/chat/completions":
-                generation = self._asking.chat(body, asker)
+                generation = self._builder.chat(body, requester)
                 return generation, ChatDocument(generation.sampling.n)
             case "/v1/completions":
-                generation = self._asking.completion(body, asker)
+                generation = self._builder.completion(body, requester)
                 return generation, CompletionDocument(generation.sampling.n)
             case "/v1/responses":
-                wanted = validation.check(ResponsesRequest, body)
-                generation = self._asking.response(wanted, asker)
-                return generation, ResponseDocument(wanted.echo(), generation.id)
+                parsed = validation.check(ResponsesRequest, body)
+                generation = self._builder.response(parsed, requester)
+                return generation, ResponseDocument(parsed.echo(), generation.id)

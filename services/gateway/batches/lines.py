@@ -1,4 +1,8 @@
-"""The lines of a batch: requests as they were uploaded, results as they are handed back."""
+"""The lines of a batch: requests as the client uploaded them, and results as the client reads them.
+
+The input lies in a file of this gateway, and each line is read when its turn comes. In memory, all lines together could
+take twenty times the space of the file.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -28,7 +32,14 @@ class _Line(Request):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """index: its place among the lines that are not blank, from 0. at, size: of its bytes in the file."""
+    """One request of the input file.
+
+    Attributes:
+        index: its place among the lines that are not blank, from 0.
+        custom_id: its name, which the client chose.
+        at: offset of its first byte in the file.
+        size: its length in bytes.
+    """
 
     index: int
     custom_id: str
@@ -38,24 +49,42 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """What became of one request.
+
+    Attributes:
+        index: of its line.
+        failed: whether it goes to the error file.
+        document: as the client reads it.
+    """
+
     index: int
     failed: bool
     document: dict[str, Any]
 
     def dump(self) -> bytes:
+        """Returns the result as it is stored in a part."""
         return orjson.dumps([self.index, self.failed, self.document]) + b"\n"
 
     def line(self) -> bytes:
-        """As clients read it."""
+        """Returns the result as the client reads it."""
         return orjson.dumps(self.document) + b"\n"
 
     @classmethod
     def load(cls, line: bytes) -> "Result":
+        """Returns what `dump` made."""
         return cls(*orjson.loads(line))
 
 
 def read_lines(content: Iterable[bytes], endpoint: Endpoint) -> tuple[list[Line], list[Problem]]:
-    """Either all lines, or what is wrong with them. content: the lines with their ends."""
+    """Reads an input file.
+
+    Args:
+        content: the lines with their line ends.
+        endpoint: the one that all lines must name.
+
+    Returns:
+        All lines and no problems, or no lines and what is wrong.
+    """
     lines: list[Line] = []
     problems: list[Problem] = []
     seen: set[str] = set()
@@ -78,16 +107,18 @@ def read_lines(content: Iterable[bytes], endpoint: Endpoint) -> tuple[list[Line]
 
 
 def body_of(raw: bytes) -> dict[str, Any]:
-    """Of a line that was found to be one."""
+    """Returns the body of a valid line."""
     body: dict[str, Any] = strict_json.parse_object(raw)["body"]
     return body
 
 
 def answered(batch_id: str, line: Line, request_id: str, body: dict[str, Any]) -> Result:
+    """Returns the result of a request that succeeded."""
     return Result(line.index, False, _document(batch_id, line, request_id, 200, body))
 
 
 def refused(batch_id: str, line: Line, request_id: str, error: TidegateError) -> Result:
+    """Returns the result of a request that failed."""
     return Result(line.index, True, _document(batch_id, line, request_id, error.wire.http, error.body()))
 
 
@@ -115,7 +146,7 @@ def _read(raw: bytes, endpoint: Endpoint, seen: set[str]) -> _Line:
 
 @dataclass(frozen=True, slots=True)
 class BatchInput:
-    """With `problems` there are no lines to work on."""
+    """The input file of a batch on this machine. If it has problems, it has no lines."""
 
     path: Path
     lines: list[Line]
@@ -123,14 +154,27 @@ class BatchInput:
 
     @classmethod
     async def fetch(cls, pieces: AsyncIterator[bytes], path: Path, endpoint: Endpoint) -> "BatchInput":
-        """Raises OSError, and what reading the pieces raises."""
+        """Writes the input to a file and reads its lines.
+
+        Args:
+            pieces: the content.
+            path: the file to write.
+            endpoint: the one that all lines must name.
+
+        Raises:
+            OSError: the file cannot be written. What `pieces` raises is raised too.
+        """
         with path.open("wb") as file:
             async for piece in pieces:
                 await asyncio.to_thread(file.write, piece)
         return cls(path, *await asyncio.to_thread(_read_file, path, endpoint))
 
     def body(self, line: Line) -> dict[str, Any]:
-        """Raises OSError."""
+        """Reads the body of a line's request.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
         with self.path.open("rb") as file:
             file.seek(line.at)
             return body_of(file.read(line.size))

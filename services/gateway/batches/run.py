@@ -1,8 +1,8 @@
-"""One batch in this gateway's hands, from its input file to its output files.
+"""One batch in the hands of this gateway, from its input file to its output files.
 
-Whoever holds a batch writes its document every few seconds, with its own name in it. Only who has read the latest form
-can change it, so two gateways that both believe to hold a batch find out at the next word of life. What is done is kept
-in parts beside it: a gateway that is killed costs no more than the answers of the last few seconds.
+The owner of a batch writes its document every few seconds, with its own name in it. Only a gateway that has read the
+latest form can change it. So if two gateways both believe that they own a batch, they find out at the next write.
+Results are stored in parts beside the document: when a gateway is killed, only those of the last few seconds are lost.
 """
 
 import asyncio
@@ -44,19 +44,31 @@ class Lost(Exception):
 
 
 class BatchRun:
+    """Works on one batch."""
+
     def __init__(
         self,
         held: Stored,
         batches: BatchStore,
         files: FileStore,
-        asking: LineRequests,
+        line_requests: LineRequests,
         *,
         concurrency: int,
         clock: Clock,
         random: Random,
     ) -> None:
-        """held: the batch as this gateway wrote it when it took it."""
-        self._held, self._batches, self._files, self._asking = held, batches, files, asking
+        """Makes a run that has not begun.
+
+        Args:
+            held: the batch as this gateway wrote it when it took it.
+            batches: stores batches and results.
+            files: stores input and output files.
+            line_requests: runs single requests.
+            concurrency: requests that are open at once.
+            clock: pauses, and times of the batch.
+            random: ids of requests, and jitter.
+        """
+        self._held, self._batches, self._files, self._line_requests = held, batches, files, line_requests
         self._concurrency, self._clock, self._random = concurrency, clock, random
         self._owner = held.batch.owner
         self._counts = held.batch.counts
@@ -69,14 +81,23 @@ class BatchRun:
         return self._held.batch
 
     async def run(self) -> None:
-        """To the end of the batch. Raises ExceptionGroup of Lost or StoreError when this gateway cannot go on."""
+        """Runs the batch to its end.
+
+        Raises:
+            ExceptionGroup: of Lost or StoreError: this gateway cannot go on with the batch.
+        """
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._beat())
             await self._advance()
             beating.cancel()
 
     async def release(self) -> None:
-        """Keeps what is done and lets others go on at once. Raises Lost, StoreError."""
+        """Stores what is done, and lets another gateway take the batch at once.
+
+        Raises:
+            Lost: another gateway has the batch.
+            StoreError: the object store cannot be reached.
+        """
         await self._save()
         await self._update(lambda batch: batch.model_copy(update={"owner": None}))
 
@@ -107,11 +128,9 @@ class BatchRun:
         await self._enter("failed", problems=tuple(problems))
         await self._batches.close(self._batch)
 
-    # ---- the work
-
-    async def _work(self, asked: BatchInput, todo: deque[Line]) -> None:
-        """Until all is done, the batch is cancelled, or its time is up."""
-        workers = [asyncio.create_task(self._drain(asked, todo), name="batch") for _ in range(self._concurrency)]
+    async def _work(self, batch_input: BatchInput, todo: deque[Line]) -> None:
+        """Runs requests until all are done, the batch is cancelled, or its time is up."""
+        workers = [asyncio.create_task(self._drain(batch_input, todo), name="batch") for _ in range(self._concurrency)]
         try:
             while self._over is None and any(not worker.done() for worker in workers):
                 await asyncio.wait(workers, timeout=BEAT_S / 5)
@@ -125,32 +144,32 @@ class BatchRun:
 
     @property
     def _over(self) -> Status | None:
-        """How a batch ends that is not worked on any more."""
+        """How the batch ends if no more requests may run; None while they may."""
         if self._batch.status == "cancelling":
             return "cancelled"
         return "expired" if self._clock.wall() >= self._batch.expires else None
 
-    async def _drain(self, asked: BatchInput, todo: deque[Line]) -> None:
+    async def _drain(self, batch_input: BatchInput, todo: deque[Line]) -> None:
         while todo:
             line = todo.popleft()
-            result = await self._answer(line, asked.body(line))
+            result = await self._answer(line, batch_input.body(line))
             self._unsaved.append(result)
             counts = self._counts
             self._counts = counts.model_copy(
                 update={"completed": counts.completed + (not result.failed), "failed": counts.failed + result.failed}
             )
 
-    async def _answer(self, line: Line, wanted: dict[str, Any]) -> Result:
-        """Waits for what time may heal; everything else is the line's result."""
+    async def _answer(self, line: Line, body: dict[str, Any]) -> Result:
+        """Runs one request. Waits and tries again after errors that pass; any other error is the line's result."""
         tries = 0
         while True:
             request_id = f"{self._random.getrandbits(128):032x}"
             try:
-                body = await self._asking.ask(self._batch, wanted, request_id)
-                return answered(self._batch.id, line, request_id, body)
+                document = await self._line_requests.ask(self._batch, body, request_id)
+                return answered(self._batch.id, line, request_id, document)
             except TidegateError as error:
                 tries += isinstance(error, EngineFailed)
-                if not _heals(error) or tries >= ENGINE_TRIES:
+                if not _passes(error) or tries >= ENGINE_TRIES:
                     return refused(self._batch.id, line, request_id, error)
                 await self._clock.sleep(min(error.retry_after_s or 1.0, MAX_PAUSE_S) * (1 + self._random.random()))
             except Exception:
@@ -167,7 +186,7 @@ class BatchRun:
         await self._batches.close(self._batch)
 
     async def _hand_over(self, folder: Path) -> tuple[str | None, str | None]:
-        """Ids of the output file and of the error file; None for one that would be empty."""
+        """Returns the ids of output file and error file; None for one that would be empty."""
         paths = (folder / "output.jsonl", folder / "errors.jsonl")
         with paths[0].open("wb") as output, paths[1].open("wb") as errors:
             async for result in self._batches.results(self._batch):
@@ -181,10 +200,8 @@ class BatchRun:
         name = f"{self._batch.id}_{path.name}"
         return (await self._files.save(self._batch.tenant, name, "batch_output", path, size)).id
 
-    # ---- the document
-
     async def _beat(self) -> None:
-        """Words of life. Raises Lost, StoreError."""
+        """Writes the document every few seconds. Raises Lost, StoreError."""
         while True:
             await self._clock.sleep(BEAT_S)
             await self._save()
@@ -202,7 +219,7 @@ class BatchRun:
                 await self._batches.add_part(self._batch, self._parts, results)
 
     async def _update(self, change: Callable[[Batch], Batch]) -> None:
-        """Writes the document with a change, which is made again when somebody else changed it first."""
+        """Writes the document with a change. If another gateway changed it first, the change is made again."""
         async with self._writing:
             for _ in range(TRIES):
                 with contextlib.suppress(Conflict):
@@ -221,11 +238,11 @@ class BatchRun:
 
 
 def _enter(batch: Batch, status: Status, now: float, **changes: object) -> Batch:
-    """One that was cancelled meanwhile stays so until it has ended."""
+    """A batch that was cancelled meanwhile stays so until it has ended."""
     if batch.status == "cancelling" and status not in ENDED:
         return batch
     return batch.entered(status, now, **changes)
 
 
-def _heals(error: TidegateError) -> bool:
+def _passes(error: TidegateError) -> bool:
     return isinstance(error, Overloaded | RateLimited | EngineFailed) and not isinstance(error, QuotaExceeded)

@@ -1,6 +1,6 @@
-"""Finds batches that nobody works on and works on them, a few at a time.
+"""Finds batches that no gateway works on, and works on a few of them at a time.
 
-Gateways share no clock: a batch is free when its document has not changed for LEASE_S of this gateway's own time.
+Gateways share no clock. A batch is free when its document has not changed for LEASE_S by this gateway's own clock.
 """
 
 import asyncio
@@ -25,28 +25,41 @@ RELEASE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
+    """A form of a batch that this gateway has seen. since: when first, on the monotonic clock."""
+
     etag: str
     since: float
 
 
 class BatchRunner:
+    """Takes free batches, and runs them."""
+
     def __init__(
         self,
         owner: str,
         batches: BatchStore,
-        hold: Callable[[Stored], BatchRun],
+        make_run: Callable[[Stored], BatchRun],
         *,
         clock: Clock,
         lease_s: float = LEASE_S,
     ) -> None:
-        """owner: unique to this process. hold: a run of a batch that was taken."""
-        self._owner, self._batches, self._hold = owner, batches, hold
+        """Makes a runner that does not run yet.
+
+        Args:
+            owner: name of this gateway process; no other has it.
+            batches: stores batches.
+            make_run: makes the run of a batch that was taken.
+            clock: pauses between looks, and leases.
+            lease_s: seconds without a change after which a batch is free.
+        """
+        self._owner, self._batches, self._make_run = owner, batches, make_run
         self._clock, self._lease_s = clock, lease_s
         self._running: set[str] = set()
         self._seen: dict[str, Seen] = {}
         self._tasks = Tasks()
 
     async def run(self) -> None:
+        """Looks for free batches again and again."""
         while True:
             try:
                 await self._look()
@@ -55,6 +68,7 @@ class BatchRunner:
             await self._clock.sleep(POLL_S)
 
     async def stop(self) -> None:
+        """Stops the runs, and releases their batches."""
         await self._tasks.stop()
 
     async def _look(self) -> None:
@@ -97,8 +111,8 @@ class BatchRunner:
             self._tasks.start(self._carry_out(held), f"batch {batch.id}")
 
     async def _carry_out(self, held: Stored) -> None:
-        """A run that breaks off is taken up again, by this gateway or another, once its lease has run out."""
-        run = self._hold(held)
+        """Runs a batch. If the run breaks off, a gateway takes the batch again when its lease has run out."""
+        run = self._make_run(held)
         try:
             await run.run()
         except asyncio.CancelledError:

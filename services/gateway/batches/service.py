@@ -20,9 +20,9 @@ class BatchService:
     def __init__(
         self,
         store: ObjectStore,
-        asking: RequestBuilder,
-        answers: Generations,
-        still: CurrentRights,
+        builder: RequestBuilder,
+        generations: Generations,
+        rights: CurrentRights,
         *,
         concurrency: int,
         clock: Clock,
@@ -32,21 +32,21 @@ class BatchService:
 
         Args:
             store: keeps files, batches and their results.
-            asking: validates the lines of a batch.
-            answers: generates the responses.
-            still: returns what a key may do now.
+            builder: validates the lines of a batch.
+            generations: runs them.
+            rights: returns what a key may do now.
             concurrency: requests of one batch that are open at once.
             clock: times of files and batches, and pauses.
             random: ids of files, batches and requests.
         """
         self.files, self.batches = FileStore(store, clock, random.getrandbits), BatchStore(store)
-        files, batches, line_requests = self.files, self.batches, LineRequests(asking, answers, still)
+        files, batches, line_requests = self.files, self.batches, LineRequests(builder, generations, rights)
 
-        def hold(held: Stored) -> BatchRun:
+        def make_run(held: Stored) -> BatchRun:
             return BatchRun(held, batches, files, line_requests, concurrency=concurrency, clock=clock, random=random)
 
         owner = f"{random.getrandbits(128):032x}"
-        self._runner = BatchRunner(owner, batches, hold, clock=clock)
+        self._runner = BatchRunner(owner, batches, make_run, clock=clock)
         self._tasks = Tasks()
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Batches in the object store: a document each, changed by who read its latest form, and results beside it in parts."""
+"""Batches in the object store: a document each, and results beside it in parts."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -15,25 +15,34 @@ TRIES = 8
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """etag: of the form that was read; whoever changes the batch must have read the latest one."""
+    """A batch as it was read.
+
+    Attributes:
+        batch: the batch.
+        etag: names the form that was read. Only who has read the latest form can change the batch.
+    """
 
     batch: Batch
     etag: str
 
 
 class BatchStore:
-    """Every method raises StoreError when the store is unwell."""
+    """Stores batches. Every method raises StoreError when the object store cannot be reached."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     async def create(self, batch: Batch) -> None:
-        """Marked as open first: a marker without a batch does no harm, a batch without one would never run."""
+        """Stores a new batch. First it is marked as open: without its mark, a batch would never run."""
         await self._store.put_new(_marker(batch), b"")
         await self._store.put_new(_name(batch.tenant, batch.id), _written(batch))
 
     async def get(self, tenant: str, batch_id: str) -> Stored:
-        """Raises NotFound."""
+        """Returns a batch.
+
+        Raises:
+            NotFound: the tenant has no such batch.
+        """
         if not is_id(batch_id):
             raise _unknown(batch_id)
         try:
@@ -43,12 +52,21 @@ class BatchStore:
         return Stored(Batch.model_validate_json(content), etag)
 
     async def put(self, stored: Stored, batch: Batch) -> Stored:
-        """Raises Conflict when somebody else changed it meanwhile."""
+        """Stores another form of a batch.
+
+        Raises:
+            Conflict: it was changed meanwhile.
+        """
         await self._store.put_if(_name(batch.tenant, batch.id), _written(batch), stored.etag)
         return await self.get(batch.tenant, batch.id)
 
     async def change(self, tenant: str, batch_id: str, change: Callable[[Batch], Batch]) -> Batch:
-        """Changes the latest form. Raises NotFound, Conflict when others keep changing it, and what `change` raises."""
+        """Changes the latest form of a batch.
+
+        Raises:
+            NotFound: the tenant has no such batch.
+            Conflict: others change it again and again. What `change` raises is raised too.
+        """
         for _ in range(TRIES):
             stored = await self.get(tenant, batch_id)
             try:
@@ -58,31 +76,37 @@ class BatchStore:
         raise Conflict(batch_id)
 
     async def open_batches(self, tenant: str = "") -> AsyncIterator[tuple[str, str]]:
-        """Tenant and id of each that has not ended; of one tenant, or of all."""
+        """Yields tenant and id of each batch that has not ended. tenant: only its batches; empty for all."""
         async for name in self._store.list(f"{OPEN}/{tenant}/" if tenant else f"{OPEN}/"):
             owner, _, batch_id = name.removeprefix(f"{OPEN}/").partition("/")
             yield owner, batch_id
 
     async def close(self, batch: Batch) -> None:
-        """It has ended: nobody needs to look at it again."""
+        """Removes the mark of a batch that has ended, and its parts."""
         await self._store.delete(_marker(batch))
         async for name in self._store.list(f"{_parts(batch)}/"):
             await self._store.delete(name)
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
-        """A page of batches, newest first, and whether there are more."""
+        """Returns a page of batches, newest first, and whether there are more.
+
+        Args:
+            tenant: owns the batches.
+            after: id of the last batch of the page before; None for the first page.
+            limit: most batches of a page.
+        """
         names = [name async for name in self._store.list(f"{ROOT}/{tenant}/") if name.endswith(".json")]
         ids = sorted((name.rpartition("/")[2].removesuffix(".json") for name in names), reverse=True)
         ids = [batch_id for batch_id in ids if not after or batch_id < after]
         return [(await self.get(tenant, batch_id)).batch for batch_id in ids[:limit]], len(ids) > limit
 
     async def add_part(self, batch: Batch, number: int, results: Iterable[Result]) -> None:
-        """Results are kept as they come. An owner's parts have names of its own, so that none is written over."""
+        """Stores some results. The name has the owner in it, so that no gateway overwrites the parts of another."""
         content = b"".join(result.dump() for result in results)
         await self._store.put_new(f"{_parts(batch)}/{batch.owner}-{number:08}.jsonl", content)
 
     async def results(self, batch: Batch) -> AsyncIterator[Result]:
-        """Each once, though a gateway that was taken for dead may have given some again."""
+        """Yields each result once, although two gateways may have stored the same one."""
         seen: set[int] = set()
         async for name in self._store.list(f"{_parts(batch)}/"):
             for line in b"".join([piece async for piece in self._store.stream(name)]).splitlines():

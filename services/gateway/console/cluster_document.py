@@ -1,4 +1,4 @@
-"""The cluster as one JSON document: what the router says of it, in the words that people use."""
+"""The cluster as one JSON document: pools and workers as the router knows them, and what this gateway has counted."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ from tidegate.router.v1 import router_pb2 as pb
 Document = dict[str, Any]
 
 
-def pools(standing: ClusterStatus) -> list[Document]:
-    """Pools by name, each with its classes in order of rank, its workers by id, and its last rollout."""
+def pools(status: ClusterStatus) -> list[Document]:
+    """Returns the pools by name, each with its classes in order of rank, its workers by id, and its last rollout."""
     workers = defaultdict(list)
-    for worker in sorted(standing.workers, key=lambda worker: worker.heartbeat.worker_id):
+    for worker in sorted(status.workers, key=lambda worker: worker.heartbeat.worker_id):
         workers[worker.heartbeat.pool].append(_worker(worker))
     return [
-        _pool(status, workers[status.pool.name], standing.rollouts.get(status.pool.name))
-        for status in sorted(standing.pools, key=lambda status: status.pool.name)
+        _pool(pool, workers[pool.pool.name], status.rollouts.get(pool.pool.name))
+        for pool in sorted(status.pools, key=lambda pool: pool.pool.name)
     ]
 
 
@@ -83,19 +83,19 @@ def _rollout(rollout: pb.Rollout) -> Document:
         "reason": rollout.reason,
         "started_ms": rollout.started_ms,
         "ended_ms": rollout.ended_ms,
-        "workers": [_rolled(worker) for worker in rollout.workers],
+        "workers": [_rollout_worker(worker) for worker in rollout.workers],
     }
 
 
-def _rolled(worker: pb.RolloutWorker) -> Document:
-    """`phase` is null for a worker that this rollout has asked nothing of."""
-    delivery = worker.delivery if worker.HasField("delivery") else None
+def _rollout_worker(worker: pb.RolloutWorker) -> Document:
+    """`phase` is null for a worker that this rollout has not asked to do anything."""
+    update = worker.delivery if worker.HasField("delivery") else None
     return {
         "id": worker.worker_id,
         "state": _state(worker.state),
         "version": worker.model_version,
-        "phase": _name(pb.DeliveryPhase.Name(delivery.phase), "DELIVERY_PHASE_") if delivery else None,
-        "reason": delivery.reason if delivery else "",
+        "phase": _name(pb.DeliveryPhase.Name(update.phase), "DELIVERY_PHASE_") if update else None,
+        "reason": update.reason if update else "",
     }
 
 
@@ -108,7 +108,10 @@ def _name(name: str, prefix: str) -> str:
 
 
 def traffic(metrics: Metrics) -> dict[str, Any]:
-    """`requests` counts answers by status. `ttft`: `counts[i]` is of times up to `le[i]` seconds, null is no limit."""
+    """Returns what this gateway has counted since it started. A reader that reads it twice knows the rates in between.
+
+    `requests` counts responses by status. In `ttft`, `counts[i]` counts times up to `le[i]` seconds; null is no limit.
+    """
     return {
         "open_requests": sum(sample.value for sample in _samples(metrics.open_requests)),
         "tokens": sum(sample.value for sample in _samples(metrics.tokens, "_total")),

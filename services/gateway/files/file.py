@@ -1,4 +1,4 @@
-"""A file that a tenant keeps here: what is known of it, beside its content."""
+"""A file of a tenant: what is known of it, beside its content."""
 
 import re
 from typing import Any, Literal
@@ -10,7 +10,12 @@ _ID = re.compile(r"file-[0-9a-f]{32}")
 
 
 class File(BaseModel):
-    """created: seconds since 1970."""
+    """A file.
+
+    Attributes:
+        bytes: its size.
+        created: seconds since 1970.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,7 +26,7 @@ class File(BaseModel):
     created: int
 
     def document(self) -> dict[str, Any]:
-        """As OpenAI shows it."""
+        """Returns the file as OpenAI shows it."""
         return {
             "id": self.id,
             "object": "file",
@@ -34,9 +39,15 @@ class File(BaseModel):
 
 
 def mint_id(now: float, bits: int) -> str:
-    """Later files have later names. bits: 80 random ones."""
+    """Returns a new id. Ids sort by time.
+
+    Args:
+        now: seconds since 1970.
+        bits: 80 random bits.
+    """
     return f"file-{int(now * 1000):012x}{bits:020x}"
 
 
 def is_id(text: str) -> bool:
+    """Returns whether a text can be the id of a file."""
     return bool(_ID.fullmatch(text))

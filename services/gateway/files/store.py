@@ -1,4 +1,4 @@
-"""Files of tenants in the object store: what is known of a file is written last, so that it is whole or not there."""
+"""Files of tenants in the object store. The record of a file is written last, so a file is complete or not there."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,16 +12,25 @@ RandomBits = Callable[[int], int]
 
 ROOT = "_gateway/files"
 MAX_FILES = 1000
-"""Of one tenant."""
+"""Most files of one tenant."""
 
 
 class FileStore:
-    """Raises StoreError when the store is unwell. Tenants see their own files only."""
+    """Stores files; a tenant sees only its own. Every method raises StoreError if the object store cannot be reached."""
 
     def __init__(self, store: ObjectStore, clock: Clock, random_bits: RandomBits) -> None:
         self._store, self._clock, self._random_bits = store, clock, random_bits
 
     async def save(self, tenant: str, filename: str, purpose: Purpose, content: Path, size: int) -> File:
+        """Stores a file.
+
+        Args:
+            tenant: owns the file.
+            filename: its name, for people.
+            purpose: what it is for.
+            content: a file on this machine.
+            size: its bytes.
+        """
         now = self._clock.wall()
         file = File(
             id=mint_id(now, self._random_bits(80)), filename=filename, purpose=purpose, bytes=size, created=int(now)
@@ -31,12 +40,20 @@ class FileStore:
         return file
 
     async def check_room(self, tenant: str) -> None:
-        """Raises RateLimited when the tenant has as many as it may upload."""
+        """Checks that the tenant may upload one more file.
+
+        Raises:
+            RateLimited: it has as many as it may.
+        """
         if len([name async for name in self._names(tenant)]) >= MAX_FILES:
             raise RateLimited(f"There are {MAX_FILES} files already; delete some first.", code="too_many_files")
 
     async def get(self, tenant: str, file_id: str) -> File:
-        """Raises NotFound."""
+        """Returns the record of a file.
+
+        Raises:
+            NotFound: the tenant has no such file.
+        """
         if not is_id(file_id):
             raise _unknown(file_id)
         try:
@@ -45,19 +62,34 @@ class FileStore:
             raise _unknown(file_id) from None
 
     async def content(self, tenant: str, file_id: str) -> AsyncIterator[bytes]:
-        """Raises NotFound."""
+        """Returns the content of a file, piece by piece.
+
+        Raises:
+            NotFound: the tenant has no such file.
+        """
         await self.get(tenant, file_id)
         return self._store.stream(_content(tenant, file_id))
 
     async def list(self, tenant: str, *, after: str | None, limit: int, newest_first: bool) -> tuple[list[File], bool]:
-        """A page of files, and whether there are more."""
+        """Returns a page of files, and whether there are more.
+
+        Args:
+            tenant: owns the files.
+            after: id of the last file of the page before; None for the first page.
+            limit: most files of a page.
+            newest_first: the order; otherwise the oldest come first.
+        """
         ids = sorted([name async for name in self._names(tenant)], reverse=newest_first)
         if after:
             ids = [name for name in ids if (name < after if newest_first else name > after)]
         return [await self.get(tenant, name) for name in ids[:limit]], len(ids) > limit
 
     async def delete(self, tenant: str, file_id: str) -> None:
-        """Raises NotFound."""
+        """Deletes a file.
+
+        Raises:
+            NotFound: the tenant has no such file.
+        """
         await self.get(tenant, file_id)
         await self._store.delete(_known(tenant, file_id))
         await self._store.delete(_content(tenant, file_id))

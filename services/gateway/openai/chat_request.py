@@ -14,6 +14,8 @@ from tidegate.worker.v1 import worker_pb2
 
 
 class ChatCompletionRequest(SamplingRequest):
+    """Body of POST /v1/chat/completions."""
+
     messages: Messages
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
@@ -29,6 +31,7 @@ class ChatCompletionRequest(SamplingRequest):
 
     @property
     def token_limit(self) -> int | None:
+        """Most tokens that a choice may have; None: as many as fit."""
         return self.max_completion_tokens or self.max_tokens
 
     @model_validator(mode="after")
@@ -42,6 +45,7 @@ class ChatCompletionRequest(SamplingRequest):
         return self
 
     def sampling(self) -> worker_pb2.Sampling:
+        """Returns how the engine is to sample; a field that is absent stays absent."""
         sampling = super().sampling()
         if self.logprobs:
             sampling.top_logprobs = self.top_logprobs or 0
@@ -50,6 +54,7 @@ class ChatCompletionRequest(SamplingRequest):
         return sampling
 
     def worker_prompt(self) -> worker_pb2.ChatPrompt:
+        """Returns the prompt as workers take it: messages and tools, which they render with the chat template."""
         messages = [message.model_dump(exclude_none=True) for message in self.messages]
         kept, choice = narrow(self.tools, self.tool_choice)
         tools = [tool.model_dump(exclude_none=True) for tool in kept]

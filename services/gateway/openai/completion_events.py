@@ -1,8 +1,8 @@
-"""Server-sent events of a streamed answer.
+"""Server-sent events of streamed chat completions and completions.
 
-Almost every event differs from the one before only in a few characters of text, so all the rest of it is built once
-for the stream and the text is put between. Events that carry more (tool calls, log probabilities, a finish reason)
-are built whole.
+Almost every event differs from the one before only in a few characters of text. So everything else is built once for
+the stream, and each event puts its text in between. Events with more than text (tool calls, log probabilities, a finish
+reason) are built whole.
 """
 
 from collections.abc import Iterable
@@ -20,19 +20,20 @@ DONE = b"data: [DONE]\n\n"
 
 
 def event(document: Any) -> bytes:
+    """Returns an event without an id. document: becomes its JSON."""
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
 def comment(text: str) -> bytes:
-    """What clients skip, and what keeps a connection from looking dead."""
+    """Returns a comment, which clients skip and which keeps the connection alive."""
     return f": {text}\n\n".encode()
 
 
 class _Events:
-    """Events of one kind for one answer; `usage` is null in all of them but the last, when it was asked for."""
+    """Builds the events of one kind for one generation. Only the last has `usage`, if the client asked for it."""
 
-    def __init__(self, head: GenerationHeader, kind: str, include_usage: bool) -> None:
-        self._fields = header_fields(head, kind)
+    def __init__(self, header: GenerationHeader, kind: str, include_usage: bool) -> None:
+        self._fields = header_fields(header, kind)
         self._include_usage = include_usage
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
 
@@ -40,7 +41,7 @@ class _Events:
         return event({**self._fields, "choices": [choice], **self._usage})
 
     def around_text(self, choice: dict[str, Any]) -> tuple[bytes, bytes]:
-        """The event's bytes before and after the JSON string that stands in the place of the text "@"."""
+        """Returns the bytes of an event before and after its text. `choice` has the text "@" where the text belongs."""
         before, _, after = self.of_choice(choice).rpartition(b'"@"')
         return before, after
 
@@ -51,34 +52,39 @@ class _Events:
 
 
 class ChatStream:
-    def __init__(self, head: GenerationHeader, choices: int, include_usage: bool) -> None:
-        self._events = _Events(head, "chat.completion.chunk", include_usage)
+    """Encodes a chat completion."""
+
+    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool) -> None:
+        self._events = _Events(header, "chat.completion.chunk", include_usage)
         self._choices = choices
         self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
 
     def open(self) -> list[bytes]:
+        """Returns an event for each choice, which tells its role."""
         first = {"role": "assistant", "content": ""}
         return [self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices)]
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        """Returns the events of some deltas, joined."""
         return b"".join([self._frame(delta) for delta in deltas])
 
     def close(self, used: worker_pb2.Usage) -> bytes:
+        """Returns the usage event, if the client asked for it, and [DONE]."""
         return self._events.last(used)
 
     def fail(self, error: TidegateError) -> bytes:
-        """The error instead of [DONE]."""
+        """Returns an error event, which takes the place of [DONE]."""
         return event(error.body())
 
     def _frame(self, delta: worker_pb2.Delta) -> bytes:
         if delta.finish_reason or delta.tool_calls or delta.reasoning or delta.logprobs:
-            return self._whole(delta)
+            return self._with_more_than_text(delta)
         if not delta.text:
             return b""
         before, after = self._text[delta.choice]
         return before + orjson.dumps(delta.text) + after
 
-    def _whole(self, delta: worker_pb2.Delta) -> bytes:
+    def _with_more_than_text(self, delta: worker_pb2.Delta) -> bytes:
         choice = _chat_choice(delta.choice, chat_delta(delta))
         choice["logprobs"] = logprobs.chat(delta.logprobs)
         choice["finish_reason"] = FINISH_REASONS[delta.finish_reason]
@@ -90,18 +96,19 @@ def _chat_choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
 
 
 def chat_delta(delta: worker_pb2.Delta) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
+    """Returns what a delta adds to its choice's message."""
+    fields: dict[str, Any] = {}
     if delta.text:
-        shown["content"] = delta.text
+        fields["content"] = delta.text
     if delta.reasoning:
-        shown["reasoning_content"] = delta.reasoning
+        fields["reasoning_content"] = delta.reasoning
     if delta.tool_calls:
-        shown["tool_calls"] = [_tool_call(call) for call in delta.tool_calls]
-    return shown
+        fields["tool_calls"] = [_tool_call(call) for call in delta.tool_calls]
+    return fields
 
 
 def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
-    """Id, type and name come with a call's first delta only."""
+    """Only the first delta of a call has its id, type and name."""
     function = {"arguments": call.arguments}
     if not call.id:
         return {"index": call.index, "function": function}
@@ -109,22 +116,27 @@ def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
 
 
 class CompletionStream:
-    def __init__(self, head: GenerationHeader, choices: int, include_usage: bool) -> None:
-        self._events = _Events(head, "text_completion", include_usage)
+    """Encodes a completion."""
+
+    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool) -> None:
+        self._events = _Events(header, "text_completion", include_usage)
         self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
 
     def open(self) -> list[bytes]:
+        """Returns nothing: a completion has no opening event."""
         return []
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        """Returns the events of some deltas, joined."""
         return b"".join([self._frame(delta) for delta in deltas])
 
     def close(self, used: worker_pb2.Usage) -> bytes:
+        """Returns the usage event, if the client asked for it, and [DONE]."""
         return self._events.last(used)
 
     def fail(self, error: TidegateError) -> bytes:
-        """The error instead of [DONE]."""
+        """Returns an error event, which takes the place of [DONE]."""
         return event(error.body())
 
     def _frame(self, delta: worker_pb2.Delta) -> bytes:

@@ -1,4 +1,4 @@
-"""Why a choice ended, and what was used, in OpenAI's words."""
+"""Fields that responses of chat completions and completions share: header, finish reason, usage."""
 
 from typing import Any
 
@@ -15,6 +15,7 @@ FINISH_REASONS: dict[int, str | None] = {
 
 
 def usage(used: worker_pb2.Usage) -> dict[str, Any]:
+    """Returns token counts as OpenAI shows them."""
     return {
         "prompt_tokens": used.prompt_tokens,
         "completion_tokens": used.completion_tokens,

@@ -13,7 +13,7 @@ TokenPrompt = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT
 
 
 def _single(prompt: Any) -> Any:
-    """Several prompts are several requests, each with its own place in the queue."""
+    """Several prompts would be several requests, each with its own position in the queue."""
     if not (isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list)):
         return prompt
     if len(prompt) > 1:
@@ -22,6 +22,8 @@ def _single(prompt: Any) -> Any:
 
 
 class CompletionRequest(SamplingRequest):
+    """Body of POST /v1/completions."""
+
     prompt: Annotated[Annotated[Text, Field(min_length=1)] | TokenPrompt, BeforeValidator(_single)]
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -40,6 +42,7 @@ class CompletionRequest(SamplingRequest):
         return self
 
     def sampling(self) -> worker_pb2.Sampling:
+        """Returns how the engine is to sample; a field that is absent stays absent."""
         sampling = super().sampling()
         sampling.echo = bool(self.echo)
         if self.logprobs is not None:
@@ -47,4 +50,5 @@ class CompletionRequest(SamplingRequest):
         return sampling
 
     def worker_prompt(self) -> str | worker_pb2.TokenIds:
+        """Returns the prompt as workers take it: text, or token ids."""
         return self.prompt if isinstance(self.prompt, str) else worker_pb2.TokenIds(ids=self.prompt)

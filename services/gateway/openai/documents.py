@@ -1,4 +1,4 @@
-"""Answers that are not streamed: deltas gathered until the end, then one JSON document."""
+"""Generations that are not streamed: all deltas are collected, then shown as one JSON document."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,8 +12,15 @@ from tidegate.worker.v1 import worker_pb2
 
 
 class DocumentBuilder(Protocol):
-    def add(self, deltas: Iterable[worker_pb2.Delta]) -> None: ...
-    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]: ...
+    """Collects the deltas of one generation."""
+
+    def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
+        """Adds deltas."""
+        ...
+
+    def document(self, header: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+        """Returns the document, once all deltas were added."""
+        ...
 
 
 @dataclass(slots=True)
@@ -22,7 +29,7 @@ class _ToolCall:
     name: str
     arguments: list[str] = field(default_factory=list)
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         function = {"name": self.name, "arguments": "".join(self.arguments)}
         return {"id": self.id, "type": "function", "function": function}
 
@@ -36,7 +43,7 @@ class _Choice:
     finish_reason: str | None = None
 
     def add(self, delta: worker_pb2.Delta) -> None:
-        """Most have text and nothing else."""
+        """Most deltas have text and nothing else."""
         self.text.append(delta.text)
         if delta.reasoning:
             self.reasoning.append(delta.reasoning)
@@ -55,7 +62,7 @@ class _Choice:
         if reasoning := "".join(self.reasoning):
             message["reasoning_content"] = reasoning
         if self.tool_calls:
-            message["tool_calls"] = [call.shown() for call in self.tool_calls.values()]
+            message["tool_calls"] = [call.document() for call in self.tool_calls.values()]
         return message
 
 
@@ -69,7 +76,10 @@ class _Choices:
 
 
 class ChatDocument(_Choices):
-    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+    """Builds a chat completion."""
+
+    def document(self, header: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+        """Returns the chat completion."""
         choices = [
             {
                 "index": index,
@@ -79,11 +89,14 @@ class ChatDocument(_Choices):
             }
             for index, choice in enumerate(self._choices)
         ]
-        return {**header_fields(head, "chat.completion"), "choices": choices, "usage": usage(used)}
+        return {**header_fields(header, "chat.completion"), "choices": choices, "usage": usage(used)}
 
 
 class CompletionDocument(_Choices):
-    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+    """Builds a completion."""
+
+    def document(self, header: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
+        """Returns the completion."""
         choices = [
             {
                 "index": index,
@@ -93,17 +106,21 @@ class CompletionDocument(_Choices):
             }
             for index, choice in enumerate(self._choices)
         ]
-        return {**header_fields(head, "text_completion"), "choices": choices, "usage": usage(used)}
+        return {**header_fields(header, "text_completion"), "choices": choices, "usage": usage(used)}
 
 
-async def collect(answer: TokenStream, whole: DocumentBuilder) -> dict[str, Any]:
-    """Reads an answer that has begun to its end. Raises TidegateError."""
+async def collect(stream: TokenStream, builder: DocumentBuilder) -> dict[str, Any]:
+    """Reads a stream that has begun to its end, and returns it as one document.
+
+    Raises:
+        TidegateError: the generation failed.
+    """
 
     def add(deltas: list[worker_pb2.Delta]) -> bool:
-        whole.add(deltas)
+        builder.add(deltas)
         return True
 
-    answer.deliver_to(add)
-    while deltas := await answer.read():
+    stream.deliver_to(add)
+    while deltas := await stream.read():
         add(deltas)
-    return whole.document(GenerationHeader.of(answer), answer.usage)
+    return builder.document(GenerationHeader.of(stream), stream.usage)

@@ -1,4 +1,4 @@
-"""Body of POST /v1/embeddings. Every model here generates text, so what is well formed still names the wrong one."""
+"""Body of POST /v1/embeddings. Every model here generates text, so a valid request names a model that cannot embed."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,8 @@ def _as_inputs(value: Any) -> Any:
 
 
 class EmbeddingsRequest(Request):
+    """Body of POST /v1/embeddings."""
+
     model: ModelName
     input: Annotated[
         list[TextInput | TokenInput], Field(min_length=1, max_length=MAX_INPUTS), BeforeValidator(_as_inputs)
@@ -31,6 +33,7 @@ class EmbeddingsRequest(Request):
 
 
 def does_not_embed(model: str) -> InvalidRequest:
+    """Returns the error that answers a valid request. model: the name that the client sent."""
     return InvalidRequest(
         f"The model '{model}' does not embed: it generates text.", param="model", code="model_does_not_embed"
     )

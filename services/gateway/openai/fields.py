@@ -1,4 +1,4 @@
-"""Types of fields that several requests share, with the bounds that keep an engine alive."""
+"""Types of fields that several requests share, with bounds that protect the engine."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 
 class Request(BaseModel):
-    """Base of all that clients send: no coercion, no unknown fields, no NaN."""
+    """Base of everything that clients send. It coerces no types, and it refuses unknown fields and NaN."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -54,6 +54,6 @@ Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 Identifier = Annotated[str, Field(max_length=512)]
-"""Of the caller's own users: taken, and neither stored nor passed on."""
+"""Names one of the caller's own users. It is accepted, and neither stored nor passed on."""
 NotStored = Annotated[bool, AfterValidator(_not_stored)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]

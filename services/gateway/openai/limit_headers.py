@@ -1,4 +1,4 @@
-"""Where a caller's limits stand, in the headers of OpenAI's API; the same names as metadata over gRPC."""
+"""The state of a caller's limits in headers, as OpenAI names them. gRPC has the same names as metadata."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,7 @@ Headers = list[tuple[str, str]]
 
 
 def limit_headers(states: Iterable[router_pb2.LimitState]) -> Headers:
+    """Returns name and value of each header. states: what the router told of the limits."""
     headers: Headers = []
     for state in states:
         if state.requests_limit:
@@ -26,7 +27,7 @@ def _headers(kind: str, limit: int, remaining: int, reset_ms: int) -> Headers:
 
 
 def duration(milliseconds: int) -> str:
-    """As OpenAI writes it: 20ms, 1.5s, 6m0s."""
+    """Returns a time as OpenAI writes it: 20ms, 1.5s, 6m0s."""
     if milliseconds < 1000:
         return f"{milliseconds}ms"
     minutes, rest = divmod(milliseconds, 60_000)

@@ -7,11 +7,13 @@ from tidegate.worker.v1 import worker_pb2
 
 
 def chat(tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
+    """Returns log probabilities as a chat completion shows them; None when there are none."""
     content = response(tokens)
     return {"content": content, "refusal": None} if content else None
 
 
 def response(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str, Any]]:
+    """Returns log probabilities as the Responses API shows them."""
     return [{**_chosen(token), "top_logprobs": [_chosen(top) for top in token.top]} for token in tokens]
 
 
@@ -20,21 +22,22 @@ def _chosen(token: worker_pb2.TokenLogprob | worker_pb2.TopLogprob) -> dict[str,
 
 
 class CompletionLogprobs:
-    """The older shape: parallel lists, with each token's offset in the text of its choice."""
+    """Log probabilities of one choice of a completion: parallel lists, with each token's offset in the text."""
 
     def __init__(self) -> None:
         self._offset = 0
 
     def take(self, tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
-        shown: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        """Returns the log probabilities of the next tokens; None when there are none."""
+        lists: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for token in tokens:
             text = _text(token.token)
-            shown["tokens"].append(text)
-            shown["token_logprobs"].append(token.logprob)
-            shown["top_logprobs"].append({_text(top.token): top.logprob for top in token.top})
-            shown["text_offset"].append(self._offset)
+            lists["tokens"].append(text)
+            lists["token_logprobs"].append(token.logprob)
+            lists["top_logprobs"].append({_text(top.token): top.logprob for top in token.top})
+            lists["text_offset"].append(self._offset)
             self._offset += len(text)
-        return shown if shown["tokens"] else None
+        return lists if lists["tokens"] else None
 
 
 def _text(token: bytes) -> str:

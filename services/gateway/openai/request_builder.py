@@ -1,4 +1,4 @@
-"""From a decoded request to a Generation: the one way in, for REST and gRPC."""
+"""From a decoded request body to what the cluster does: the one way in, for REST and gRPC."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
@@ -25,77 +25,128 @@ from services.shared.errors import StoreUnavailable, Unauthenticated
 
 
 class Requester(Protocol):
+    """A request as far as building needs it: over REST, over gRPC, or a line of a batch."""
+
     @property
-    def request_id(self) -> str: ...
+    def request_id(self) -> str:
+        """32 hexadecimal digits, made by this gateway."""
+        ...
+
     @property
     def caller(self) -> Caller | None:
-        """None: nobody was let in."""
+        """Who makes the request; None if no key was checked."""
         ...
 
 
 class RequestBuilder:
+    """Validates request bodies, and makes generations of them."""
+
     def __init__(
         self,
         latest: Callable[[], Catalog | None],
         clock: Clock,
         timeout_s: float,
         cache_salt: CacheSalt,
-        tokenizing: TokenizerClient,
+        tokenizer: TokenizerClient,
     ) -> None:
-        """latest: the catalog as last heard from a router; None when none was ever heard."""
+        """Makes the builder.
+
+        Args:
+            latest: returns the last catalog that a router sent; None before the first.
+            clock: time of each request.
+            timeout_s: seconds that a generation may take at most.
+            cache_salt: separates the prefix caches of tenants.
+            tokenizer: asks workers to tokenize.
+        """
         self._latest, self._clock, self._timeout_s = latest, clock, timeout_s
-        self._cache_salt, self._tokenizing = cache_salt, tokenizing
+        self._cache_salt, self._tokenizer = cache_salt, tokenizer
 
     def catalog(self) -> Catalog:
-        """Raises StoreUnavailable while no router has said what there is."""
+        """Returns the last catalog that a router sent.
+
+        Raises:
+            StoreUnavailable: no router has sent one yet.
+        """
         if (catalog := self._latest()) is None:
             raise StoreUnavailable("The gateway has no connection to a router yet.", retry_after_s=1.0)
         return catalog
 
-    def chat(self, document: dict[str, Any], asker: Requester, timeout_s: float | None = None) -> Generation:
-        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
+    def chat(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
+        """Builds the generation of a chat completion.
+
+        Args:
+            document: the decoded body.
+            requester: whose request it is.
+            timeout_s: seconds that the client waits at most; None: as long as the gateway allows.
+
+        Raises:
+            InvalidRequest: the body is wrong.
+            UnknownModel: there is no such model for this caller.
+            PermissionDenied: the caller may not use the service tier.
+            QuotaExceeded: the caller's budget is spent.
+            StoreUnavailable: no router has sent a catalog yet.
+        """
         request = validation.check(ChatCompletionRequest, document)
-        return chat_generation(request, self.catalog(), self._origin(asker, timeout_s))
+        return chat_generation(request, self.catalog(), self._origin(requester, timeout_s))
 
-    def completion(self, document: dict[str, Any], asker: Requester, timeout_s: float | None = None) -> Generation:
-        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
+    def completion(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
+        """Builds the generation of a completion. Arguments and errors are those of `chat`."""
         request = validation.check(CompletionRequest, document)
-        return completion_generation(request, self.catalog(), self._origin(asker, timeout_s))
+        return completion_generation(request, self.catalog(), self._origin(requester, timeout_s))
 
-    async def tokenize(self, document: dict[str, Any], asker: Requester) -> tuple[Model, list[int]]:
-        """Raises InvalidRequest and its like, NoWorkers, Overloaded."""
+    async def tokenize(self, document: dict[str, Any], requester: Requester) -> tuple[Model, list[int]]:
+        """Returns the model, and the token ids of a prompt or a chat.
+
+        Raises:
+            InvalidRequest: the body is wrong.
+            NoWorkers: no worker serves the model.
+            Overloaded: the worker cannot take the request now.
+        """
         request = validation.check(TokenizeRequest, document)
-        model = self.model(request.model, asker)
-        return model, await self._tokenizing.tokenize(model, self.catalog(), request.worker_request())
+        model = self.model(request.model, requester)
+        return model, await self._tokenizer.tokenize(model, self.catalog(), request.worker_request())
 
-    async def detokenize(self, document: dict[str, Any], asker: Requester) -> str:
-        """Raises InvalidRequest and its like, NoWorkers, Overloaded."""
+    async def detokenize(self, document: dict[str, Any], requester: Requester) -> str:
+        """Returns the text of token ids. Its errors are those of `tokenize`."""
         request = validation.check(DetokenizeRequest, document)
-        model = self.model(request.model, asker)
-        return await self._tokenizing.detokenize(model, self.catalog(), request.tokens)
+        model = self.model(request.model, requester)
+        return await self._tokenizer.detokenize(model, self.catalog(), request.tokens)
 
-    def embed(self, document: dict[str, Any], asker: Requester) -> NoReturn:
-        """Raises InvalidRequest and its like."""
+    def embed(self, document: dict[str, Any], requester: Requester) -> NoReturn:
+        """Validates a request for embeddings, and raises the error that answers it.
+
+        Raises:
+            InvalidRequest: always, for no model here embeds.
+        """
         request = validation.check(EmbeddingsRequest, document)
-        raise does_not_embed(self.model(request.model, asker).id)
+        raise does_not_embed(self.model(request.model, requester).id)
 
-    def response(self, request: ResponsesRequest, asker: Requester) -> Generation:
-        """Raises InvalidRequest and its like, PermissionDenied, QuotaExceeded, StoreUnavailable."""
-        return response_generation(request, self.catalog(), self._origin(asker, None))
+    def response(self, request: ResponsesRequest, requester: Requester) -> Generation:
+        """Builds the generation of a response. Its errors are those of `chat`."""
+        return response_generation(request, self.catalog(), self._origin(requester, None))
 
-    def model(self, name: str, asker: Requester) -> Model:
-        """Raises UnknownModel, StoreUnavailable."""
-        return self.catalog().model(name, identified(asker))
+    def model(self, name: str, requester: Requester) -> Model:
+        """Returns a model by name.
 
-    def _origin(self, asker: Requester, timeout_s: float | None) -> RequestOrigin:
-        caller, now = identified(asker), self._clock.wall()
+        Raises:
+            UnknownModel: there is no such model for this caller.
+            StoreUnavailable: no router has sent a catalog yet.
+        """
+        return self.catalog().model(name, identified(requester))
+
+    def _origin(self, requester: Requester, timeout_s: float | None) -> RequestOrigin:
+        caller, now = identified(requester), self._clock.wall()
         caller.check_budget(now)
         timeout_s = min(timeout_s or self._timeout_s, self._timeout_s)
-        return RequestOrigin(asker.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
+        return RequestOrigin(requester.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
 
 
-def identified(asker: Requester) -> Caller:
-    """Raises Unauthenticated."""
-    if asker.caller is None:
+def identified(requester: Requester) -> Caller:
+    """Returns who makes a request.
+
+    Raises:
+        Unauthenticated: no key was checked.
+    """
+    if requester.caller is None:
         raise Unauthenticated("You didn't provide an API key.")
-    return asker.caller
+    return requester.caller

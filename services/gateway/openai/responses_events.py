@@ -1,4 +1,4 @@
-"""Answers of OpenAI's Responses API: one document, or the events from which clients build it."""
+"""OpenAI's Responses API as a client receives it: one document, or the events from which it builds the document."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,32 +30,34 @@ _TEXT_EVENTS: dict[type[Item], str] = {
 }
 
 
-def document(head: GenerationHeader, echo: Document, status: str, output: list[Document], **changes: Any) -> Document:
+def document(header: GenerationHeader, echo: Document, status: str, output: list[Document], **changes: Any) -> Document:
+    """Returns a response. echo: fields that repeat the request. changes: fields that differ from the defaults."""
     return {
-        "id": head.id,
+        "id": header.id,
         "object": "response",
-        "created_at": head.created,
+        "created_at": header.created,
         "status": status,
         "error": None,
         "incomplete_details": None,
-        "model": head.model,
+        "model": header.model,
         "output": output,
-        "service_tier": head.service_tier,
+        "service_tier": header.service_tier,
         "usage": None,
         **echo,
         **changes,
     }
 
 
-def ended(head: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage) -> Document:
-    """As it stands at the end; `incomplete` when tokens ran out."""
+def ended(header: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage) -> Document:
+    """Returns a response that has ended; it is `incomplete` when the token limit cut it short."""
     if output.complete:
-        return document(head, echo, "completed", output.documents(), usage=usage(used))
-    why = {"reason": "max_output_tokens"}
-    return document(head, echo, "incomplete", output.documents(), usage=usage(used), incomplete_details=why)
+        return document(header, echo, "completed", output.documents(), usage=usage(used))
+    reason = {"reason": "max_output_tokens"}
+    return document(header, echo, "incomplete", output.documents(), usage=usage(used), incomplete_details=reason)
 
 
 def usage(used: worker_pb2.Usage) -> Document:
+    """Returns token counts as the Responses API shows them."""
     return {
         "input_tokens": used.prompt_tokens,
         "input_tokens_details": {"cached_tokens": used.cached_tokens},
@@ -66,48 +68,60 @@ def usage(used: worker_pb2.Usage) -> Document:
 
 
 class ResponseDocument:
+    """Builds a response that is not streamed."""
+
     def __init__(self, echo: Document, answer_id: str) -> None:
         self._echo, self._output = echo, Output(answer_id)
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
+        """Adds deltas."""
         for delta in deltas:
             for _ in self._output.take(delta):
                 pass
 
-    def document(self, head: GenerationHeader, used: worker_pb2.Usage) -> Document:
+    def document(self, header: GenerationHeader, used: worker_pb2.Usage) -> Document:
+        """Returns the response, once all deltas were added."""
         for _ in self._output.finish():
             pass
-        return ended(head, self._echo, self._output, used)
+        return ended(header, self._echo, self._output, used)
 
 
 class ResponseStream:
-    """Events are numbered from 0. Of those that carry text, all but number and text is built once for each item."""
+    """Encodes a streamed response.
 
-    def __init__(self, head: GenerationHeader, echo: Document) -> None:
-        self._head, self._echo = head, echo
-        self._output = Output(head.id)
+    Events are numbered from 0. Events that carry text differ from one another only in number and text; the rest is built
+    once for each item.
+    """
+
+    def __init__(self, header: GenerationHeader, echo: Document) -> None:
+        self._header, self._echo = header, echo
+        self._output = Output(header.id)
         self._number = 0
         self._before_text = b""
 
     def open(self) -> list[bytes]:
-        response = document(self._head, self._echo, "in_progress", [])
+        """Returns the events that announce the response."""
+        response = document(self._header, self._echo, "in_progress", [])
         return [
             self._event("response.created", response=response),
             self._event("response.in_progress", response=response),
         ]
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
+        """Returns the events of some deltas, joined."""
         return b"".join([self._frame(change) for delta in deltas for change in self._output.take(delta)])
 
     def close(self, used: worker_pb2.Usage) -> bytes:
+        """Returns the events that end the last item and the response."""
         frames = [self._frame(change) for change in self._output.finish()]
-        response = ended(self._head, self._echo, self._output, used)
+        response = ended(self._header, self._echo, self._output, used)
         return b"".join([*frames, self._event(f"response.{response['status']}", response=response)])
 
     def fail(self, error: TidegateError) -> bytes:
+        """Returns the event that tells of an error."""
         code = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
-        told = {"code": code, "message": error.message}
-        response = document(self._head, self._echo, "failed", self._output.documents(), error=told)
+        failure = {"code": code, "message": error.message}
+        response = document(self._header, self._echo, "failed", self._output.documents(), error=failure)
         return self._event("response.failed", response=response)
 
     def _frame(self, change: Change) -> bytes:

@@ -1,4 +1,4 @@
-"""The input items of OpenAI's Responses API, and the chat messages that they are."""
+"""The input items of OpenAI's Responses API, and the chat messages that they stand for."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -12,15 +12,19 @@ Status = Literal["in_progress", "completed", "incomplete"]
 Id = Annotated[str, Field(max_length=128)]
 CallId = Annotated[str, Field(min_length=1, max_length=128)]
 Ignored = Annotated[list[Any], Field(max_length=65_536)]
-"""What our own answers hold beside the text; it comes back when clients send an answer as it was."""
+"""What our own responses hold beside the text. Clients send it back when they repeat a response unchanged."""
 
 
 class InputText(Request):
+    """Text from the user."""
+
     type: Literal["input_text"]
     text: Text
 
 
 class OutputText(Request):
+    """Text that the model generated before."""
+
     type: Literal["output_text"]
     text: Text
     annotations: Ignored | None = None
@@ -28,15 +32,20 @@ class OutputText(Request):
 
 
 class Refusal(Request):
+    """A refusal that the model generated before."""
+
     type: Literal["refusal"]
     refusal: Text
 
     @property
     def text(self) -> str:
+        """The refusal, read like other text."""
         return self.refusal
 
 
 class ReasoningText(Request):
+    """Reasoning that the model generated before."""
+
     type: Literal["reasoning_text"]
     text: Text
 
@@ -46,6 +55,8 @@ Content = Text | Annotated[list[Part], Field(max_length=256)]
 
 
 class MessageItem(Request):
+    """A message of any role."""
+
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
     content: Content
@@ -55,6 +66,8 @@ class MessageItem(Request):
 
 
 class FunctionCallItem(Request):
+    """A function call that the model made before."""
+
     type: Literal["function_call"]
     call_id: CallId
     name: Name
@@ -64,6 +77,8 @@ class FunctionCallItem(Request):
 
 
 class FunctionCallOutputItem(Request):
+    """What a function returned."""
+
     type: Literal["function_call_output"]
     call_id: CallId
     output: Text | Annotated[list[InputText], Field(max_length=256)]
@@ -72,6 +87,8 @@ class FunctionCallOutputItem(Request):
 
 
 class ReasoningItem(Request):
+    """Reasoning that came with an earlier response."""
+
     type: Literal["reasoning"]
     summary: Ignored
     content: Annotated[list[ReasoningText], Field(max_length=256)] | None = None
@@ -81,7 +98,7 @@ class ReasoningItem(Request):
 
 
 def _kind(item: Any) -> str | None:
-    """A message need not say that it is one."""
+    """The `type` of a message may be left out."""
     kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
     return "message" if kind is None else kind
 
@@ -97,7 +114,11 @@ Input = Annotated[Text, Field(min_length=1)] | Annotated[list[Item], Field(min_l
 
 
 def check_calls(items: Input) -> None:
-    """Raises ValueError when an output belongs to no call before it."""
+    """Checks that every output answers a function call before it.
+
+    Raises:
+        ValueError: one does not.
+    """
     called: set[str] = set()
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, FunctionCallItem):
@@ -107,13 +128,13 @@ def check_calls(items: Input) -> None:
 
 
 def messages(instructions: str | None, items: Input) -> list[dict[str, Any]]:
-    """As a chat template reads them: a turn's reasoning, text and calls are one message of the assistant's."""
+    """Returns the input as chat templates read it: reasoning, text and calls of one turn are one assistant message."""
     turns: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
     if isinstance(items, str):
         return [*turns, {"role": "user", "content": items}]
     for item in items:
         _add(turns, item)
-    return [_said_something(turn) for turn in turns]
+    return [_with_content(turn) for turn in turns]
 
 
 def _add(turns: list[dict[str, Any]], item: Item) -> None:
@@ -135,7 +156,7 @@ def _add(turns: list[dict[str, Any]], item: Item) -> None:
 
 
 def _assistant(turns: list[dict[str, Any]], after: Iterable[str]) -> dict[str, Any]:
-    """The assistant's turn that goes on, when all that it has said may come before; else a new one."""
+    """Returns the assistant's message to extend if it has nothing but what may come before; otherwise a new one."""
     last = turns[-1] if turns else {}
     if last.get("role") == "assistant" and set(last) <= {"role", *after}:
         return last
@@ -143,9 +164,10 @@ def _assistant(turns: list[dict[str, Any]], after: Iterable[str]) -> dict[str, A
     return turns[-1]
 
 
-def _said_something(turn: dict[str, Any]) -> dict[str, Any]:
+def _with_content(turn: dict[str, Any]) -> dict[str, Any]:
     return turn if "content" in turn or "tool_calls" in turn else {**turn, "content": ""}
 
 
 def text_of(content: str | Iterable[InputText | OutputText | Refusal]) -> str:
+    """Returns the text of some content: a string, or parts."""
     return content if isinstance(content, str) else "".join(part.text for part in content)

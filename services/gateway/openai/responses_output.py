@@ -1,4 +1,4 @@
-"""What a model says, as the items of OpenAI's Responses API: reasoning, messages, function calls."""
+"""What a model generates, as the output items of the Responses API: reasoning, messages, function calls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tidegate.worker.v1 import worker_pb2
 
 @dataclass(slots=True)
 class Item:
-    """One that grows until the next one begins. `id` is unique in the whole cluster."""
+    """An item that grows until the next one begins. Its `id` is unique in the whole cluster."""
 
     id: str
     index: int
@@ -19,13 +19,15 @@ class Item:
 
     @property
     def text(self) -> str:
+        """The text so far."""
         return "".join(self.parts)
 
     def part(self, text: str) -> dict[str, Any] | None:
-        """The content part that holds the text; None for items without parts."""
+        """Returns the content part that holds `text`; None for items without parts."""
         return None
 
     def document(self, status: str) -> dict[str, Any]:
+        """Returns the item as clients see it. status: `in_progress`, `completed` or `incomplete`."""
         part = self.part(self.text)
         content = [part] if part and self.parts else []
         return {"id": self.id, "type": self.kind, "status": status, "content": content}
@@ -33,46 +35,61 @@ class Item:
 
 @dataclass(slots=True)
 class Reasoning(Item):
+    """Reasoning before the answer."""
+
     kind: ClassVar[str] = "reasoning"
 
     def part(self, text: str) -> dict[str, Any]:
+        """Returns the content part that holds `text`."""
         return {"type": "reasoning_text", "text": text}
 
     def document(self, status: str) -> dict[str, Any]:
+        """Returns the item as clients see it."""
         return {**Item.document(self, status), "summary": []}
 
 
 @dataclass(slots=True)
 class Message(Item):
+    """Text of the answer."""
+
     tokens: list[worker_pb2.TokenLogprob] = field(default_factory=list)
     kind: ClassVar[str] = "message"
 
     def part(self, text: str) -> dict[str, Any]:
+        """Returns the content part that holds `text`."""
         shown = logprobs.response(self.tokens) if text else []
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": shown}
 
     def document(self, status: str) -> dict[str, Any]:
+        """Returns the item as clients see it."""
         return {**Item.document(self, status), "role": "assistant"}
 
 
 @dataclass(slots=True)
 class Call(Item):
+    """A function call. Its text is the arguments."""
+
     call_id: str = ""
     name: str = ""
     kind: ClassVar[str] = "function_call"
 
     def document(self, status: str) -> dict[str, Any]:
+        """Returns the item as clients see it."""
         named = {"call_id": self.call_id, "name": self.name, "arguments": self.text}
         return {"id": self.id, "type": self.kind, "status": status, **named}
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """An item began."""
+
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class Grown:
+    """An item got more text."""
+
     item: Item
     text: str
     tokens: tuple[worker_pb2.TokenLogprob, ...] = ()
@@ -80,6 +97,8 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
+    """An item ended."""
+
     item: Item
 
 
@@ -87,7 +106,7 @@ Change = Opened | Grown | Closed
 
 
 class Output:
-    """Items of one answer. `take` and `finish` say what changes, in order; the last item is open."""
+    """The items of one response. `take` and `finish` say what changes, in order; only the last item is open."""
 
     def __init__(self, answer_id: str) -> None:
         self._suffix = answer_id.partition("_")[2]
@@ -97,6 +116,7 @@ class Output:
         self.finish_reason = worker_pb2.FINISH_REASON_UNSPECIFIED
 
     def take(self, delta: worker_pb2.Delta) -> Iterator[Change]:
+        """Adds a delta, and yields what changes."""
         self.finish_reason = delta.finish_reason or self.finish_reason
         if delta.reasoning:
             yield from self._grow(Reasoning, "rs", delta.reasoning)
@@ -106,17 +126,18 @@ class Output:
             yield from self._call(call)
 
     def finish(self) -> Iterator[Change]:
-        """An answer that said nothing has one empty message."""
+        """Ends the last item, and yields what changes. A response without text has one empty message."""
         if not self.items:
             yield from self._begin(Message(self._name("msg"), 0))
         yield from self._end()
 
     @property
     def complete(self) -> bool:
+        """Whether the model came to its end, rather than to the token limit."""
         return self.finish_reason != worker_pb2.FINISH_REASON_LENGTH
 
     def documents(self) -> list[dict[str, Any]]:
-        """An answer that was cut short was cut in its last item."""
+        """Returns all items as clients see them. If the response was cut short, its last item is incomplete."""
         last = len(self.items) - 1
         return [
             item.document("completed" if self.complete or index < last else "incomplete")

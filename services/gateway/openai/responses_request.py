@@ -1,4 +1,4 @@
-"""Body of POST /v1/responses, and the chat that it is."""
+"""Body of POST /v1/responses, and the chat completion request that it stands for."""
 
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +17,8 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 class FunctionTool(Request):
+    """A function that the model may call."""
+
     type: Literal["function"]
     name: Name
     description: Annotated[Text, Field(max_length=16_384)] | None = None
@@ -25,21 +27,29 @@ class FunctionTool(Request):
 
 
 class NamedFunction(Request):
+    """A function by name."""
+
     type: Literal["function"]
     name: Name
 
 
 class AllowedFunctions(Request):
+    """A choice of several functions."""
+
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
     tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS)]
 
 
 class PlainFormat(Request):
+    """Plain text, or any JSON object."""
+
     type: Literal["text", "json_object"]
 
 
 class SchemaFormat(Request):
+    """JSON that satisfies a schema."""
+
     type: Literal["json_schema"]
     name: Name
     schema_: Annotated[Schema, Field(alias="schema")]
@@ -48,16 +58,22 @@ class SchemaFormat(Request):
 
 
 class TextOptions(Request):
+    """Options of the generated text."""
+
     format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
     verbosity: Literal["medium"] | None = None
 
 
 class ReasoningOptions(Request):
+    """Options of the reasoning."""
+
     effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
     summary: None = None
 
 
 class StreamOptions(Request):
+    """Options of a streamed response."""
+
     include_obfuscation: Literal[False] | None = None
 
 
@@ -75,7 +91,7 @@ Forgotten = Annotated[str, AfterValidator(_forgotten)]
 
 
 class ResponsesRequest(Request):
-    """Without memory: answers are not stored, so each request carries its whole conversation."""
+    """Body of POST /v1/responses. Responses are not stored, so each request carries its whole conversation."""
 
     model: ModelName
     input: Input
@@ -120,7 +136,7 @@ class ResponsesRequest(Request):
 
     @cached_property
     def chat(self) -> ChatCompletionRequest:
-        """Through the one validator of chats as well. Raises InvalidRequest."""
+        """The same request as a chat completion, which is validated as well. Raises InvalidRequest."""
         document = {
             "model": self.model,
             "messages": responses_input.messages(self.instructions, self.input),
@@ -140,7 +156,7 @@ class ResponsesRequest(Request):
         return validation.check(ChatCompletionRequest, document)
 
     def echo(self) -> dict[str, Any]:
-        """What an answer repeats of its request."""
+        """Returns the fields of the request that the response repeats."""
         shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
             "background": False,

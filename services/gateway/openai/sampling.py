@@ -1,4 +1,4 @@
-"""The sampling fields that chat completions and completions share, and their form on the wire to workers."""
+"""The sampling fields that chat completions and completions share, and their form in messages to workers."""
 
 from typing import Annotated, Literal, Self
 
@@ -24,12 +24,16 @@ ServiceTier = Literal["auto", "default", "flex", "priority"]
 
 
 class StreamOptions(Request):
+    """Options of a streamed response."""
+
     include_usage: bool | None = None
     include_obfuscation: Literal[False] | None = None
     continuous_usage_stats: Literal[False] | None = None
 
 
 class SamplingRequest(Request):
+    """Fields that chat completions and completions share."""
+
     model: ModelName
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -58,15 +62,17 @@ class SamplingRequest(Request):
 
     @property
     def token_limit(self) -> int | None:
-        """Most tokens that a choice may have; None: whatever fits."""
+        """Most tokens that a choice may have; None: as many as fit."""
         return self.max_tokens
 
     @property
     def choices(self) -> int:
+        """How many choices the client asks for."""
         return self.n or 1
 
     @property
     def include_usage(self) -> bool:
+        """Whether a stream ends with token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @model_validator(mode="after")
@@ -78,7 +84,7 @@ class SamplingRequest(Request):
         return self
 
     def sampling(self) -> worker_pb2.Sampling:
-        """What the engine is told; absent stays absent, so that the model's own defaults hold."""
+        """Returns how the engine is to sample. An absent field stays absent, so that the model's own defaults hold."""
         sampling = worker_pb2.Sampling(
             max_tokens=self.token_limit,
             min_tokens=self.min_tokens or 0,

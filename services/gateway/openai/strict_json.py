@@ -1,4 +1,4 @@
-"""JSON as the RFC has it and nothing more lenient: no duplicate keys, no NaN, no numbers or depths that hurt later."""
+"""JSON exactly as its RFC has it: no duplicate keys, no NaN, no numbers or depths that cause trouble later."""
 
 import json
 import re
@@ -14,7 +14,11 @@ _INTEGERS = range(-(2**63), 2**63)
 
 
 def parse(body: bytes) -> Any:
-    """Raises NotJson saying what is wrong."""
+    """Returns the value of some JSON.
+
+    Raises:
+        NotJson: it is not valid; the error says why.
+    """
     if not body.strip():
         raise NotJson("The request body is empty; a JSON object is needed.")
     _check_depth(body)
@@ -26,7 +30,11 @@ def parse(body: bytes) -> Any:
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Raises NotJson, also for arrays and scalars."""
+    """Returns a JSON object.
+
+    Raises:
+        NotJson: it is not valid, or not an object.
+    """
     value = parse(body)
     if not isinstance(value, dict):
         raise NotJson("The request body must be a JSON object.")

@@ -1,4 +1,4 @@
-"""Structured outputs: what shape an answer must have, checked before any engine compiles it."""
+"""Structured output: the form that a response must have, checked before an engine compiles it."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _BEYOND_REGULAR = re.compile(r"(?<!\\)\(\?<?[=!]|\\[1-9k]")
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A valid JSON schema, small enough, closed in itself and without recursion."""
+    """Accepts a valid JSON schema that is small enough, refers only to itself, and does not recurse."""
     if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
         raise ValueError(f"the JSON schema is larger than {MAX_SCHEMA_BYTES} bytes")
     _check_against_its_own_schema(schema)
@@ -47,7 +47,14 @@ def _check_against_its_own_schema(schema: dict[str, Any]) -> None:
 
 
 def _check_references(node: Any, root: dict[str, Any], trail: tuple[str, ...], sound: set[str]) -> None:
-    """sound: references that were followed to their ends already. Each is followed once, however often it is used."""
+    """Follows all references of a node.
+
+    Args:
+        node: a part of the schema.
+        root: the schema.
+        trail: references that led here.
+        sound: references that were followed to their ends already. Each is followed once, however often it is used.
+    """
     for reference in _references(node):
         if not reference.startswith("#"):
             raise ValueError("the JSON schema may refer only to its own definitions")
@@ -61,12 +68,12 @@ def _check_references(node: Any, root: dict[str, Any], trail: tuple[str, ...], s
 
 
 def _references(node: Any) -> Iterator[str]:
-    """Each `$ref` that a value of `node` would have to satisfy; definitions count only where they are used."""
+    """Yields each `$ref` that a value of `node` would have to satisfy; definitions count only where they are used."""
     return (value for keyword, value in _keywords(node, definitions=False) if keyword == "$ref")
 
 
 def _keywords(node: Any, *, definitions: bool = True) -> Iterator[tuple[str, Any]]:
-    """Keywords of a schema and its parts, at any depth, that have a string for a value."""
+    """Yields the keywords of a schema and its parts, at any depth, that have a string as their value."""
     if isinstance(node, list):
         for value in node:
             yield from _keywords(value, definitions=definitions)
@@ -90,7 +97,7 @@ def _resolve(reference: str, root: dict[str, Any]) -> Any:
 
 
 def regex(pattern: str) -> str:
-    """Refuses what no automaton can follow; an engine would only find that out later."""
+    """Refuses a pattern that no finite automaton can match; an engine would find that out only later."""
     if len(pattern) > MAX_REGEX_CHARACTERS:
         raise ValueError(f"a regular expression must not be longer than {MAX_REGEX_CHARACTERS} characters")
     bare = _CHARACTER_CLASS.sub("", pattern.replace("\\\\", ""))
@@ -104,14 +111,20 @@ Regex = Annotated[Text, Field(min_length=1), AfterValidator(regex)]
 
 
 class TextFormat(Request):
+    """Plain text."""
+
     type: Literal["text"]
 
 
 class JsonObjectFormat(Request):
+    """Any JSON object."""
+
     type: Literal["json_object"]
 
 
 class JsonSchema(Request):
+    """A JSON schema with a name."""
+
     name: Name
     description: Annotated[Text, Field(max_length=4096)] | None = None
     schema_: Annotated[Schema, Field(alias="schema")]
@@ -119,6 +132,8 @@ class JsonSchema(Request):
 
 
 class JsonSchemaFormat(Request):
+    """JSON that satisfies a schema."""
+
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
@@ -130,7 +145,7 @@ Option = Annotated[Text, Field(min_length=1, max_length=4096)]
 
 
 class StructuredOutputs(Request):
-    """One of: a JSON schema, a regular expression, a grammar, one of several texts, any JSON object."""
+    """vLLM's field for structured output: exactly one of its forms."""
 
     json_: Annotated[Schema | None, Field(alias="json")] = None
     regex: Regex | None = None
@@ -146,23 +161,25 @@ class StructuredOutputs(Request):
         return self
 
 
-def set_structured_output(sampling: worker_pb2.Sampling, wanted: StructuredOutputs) -> None:
-    if wanted.json_ is not None:
-        sampling.json_schema = orjson.dumps(wanted.json_).decode()
-    elif wanted.regex is not None:
-        sampling.regex = wanted.regex
-    elif wanted.grammar is not None:
-        sampling.grammar = wanted.grammar
-    elif wanted.choice is not None:
-        sampling.grammar = "root ::= " + " | ".join(orjson.dumps(option).decode() for option in wanted.choice)
+def set_structured_output(sampling: worker_pb2.Sampling, output: StructuredOutputs) -> None:
+    """Writes the form into the sampling parameters."""
+    if output.json_ is not None:
+        sampling.json_schema = orjson.dumps(output.json_).decode()
+    elif output.regex is not None:
+        sampling.regex = output.regex
+    elif output.grammar is not None:
+        sampling.grammar = output.grammar
+    elif output.choice is not None:
+        sampling.grammar = "root ::= " + " | ".join(orjson.dumps(option).decode() for option in output.choice)
     else:
         sampling.json_object = True
 
 
 def set_response_format(
-    sampling: worker_pb2.Sampling, wanted: TextFormat | JsonObjectFormat | JsonSchemaFormat
+    sampling: worker_pb2.Sampling, response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat
 ) -> None:
-    if isinstance(wanted, JsonSchemaFormat):
-        sampling.json_schema = orjson.dumps(wanted.json_schema.schema_).decode()
-    elif isinstance(wanted, JsonObjectFormat):
+    """Writes OpenAI's `response_format` into the sampling parameters."""
+    if isinstance(response_format, JsonSchemaFormat):
+        sampling.json_schema = orjson.dumps(response_format.json_schema.schema_).decode()
+    elif isinstance(response_format, JsonObjectFormat):
         sampling.json_object = True

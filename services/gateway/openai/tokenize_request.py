@@ -32,6 +32,7 @@ class TokenizeRequest(Request):
         return self
 
     def worker_request(self) -> worker_pb2.TokenizeRequest:
+        """Returns the request as workers take it."""
         if self.messages is None:
             return worker_pb2.TokenizeRequest(text=self.prompt or "")
         messages = [message.model_dump(exclude_none=True) for message in self.messages]
@@ -45,5 +46,7 @@ class TokenizeRequest(Request):
 
 
 class DetokenizeRequest(Request):
+    """Body of POST /v1/detokenize."""
+
     model: ModelName
     tokens: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_TOKENS)]

@@ -11,6 +11,8 @@ MAX_TOOLS = 128
 
 
 class Function(Request):
+    """A function that the model may call."""
+
     name: Name
     description: Annotated[Text, Field(max_length=16_384)] | None = None
     parameters: Schema | None = None
@@ -18,25 +20,35 @@ class Function(Request):
 
 
 class Tool(Request):
+    """A tool. All tools are functions."""
+
     type: Literal["function"]
     function: Function
 
 
 class FunctionName(Request):
+    """The name of a function."""
+
     name: Name
 
 
 class NamedTool(Request):
+    """A choice of one function, which the model must call."""
+
     type: Literal["function"]
     function: FunctionName
 
 
 class AllowedTools(Request):
+    """Functions of which the model may call some."""
+
     mode: Literal["auto", "required"]
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
 
 
 class AllowedToolsChoice(Request):
+    """A choice of several functions."""
+
     type: Literal["allowed_tools"]
     allowed_tools: AllowedTools
 
@@ -49,7 +61,11 @@ ToolChoice = (
 
 
 def check_choice(tools: list[Tool] | None, choice: ToolChoice | None) -> None:
-    """Raises ValueError for repeated names and for a choice that no tool answers to."""
+    """Checks the choice against the tools.
+
+    Raises:
+        ValueError: two functions have one name, or no tool fits the choice.
+    """
     names = [tool.function.name for tool in tools or ()]
     if len(set(names)) < len(names):
         raise ValueError("tools: function names must differ")
@@ -61,7 +77,7 @@ def check_choice(tools: list[Tool] | None, choice: ToolChoice | None) -> None:
 
 
 def narrow(tools: list[Tool] | None, choice: ToolChoice | None) -> tuple[list[Tool], Choice | None]:
-    """The tools that the choice leaves, and the choice in words that chat templates know."""
+    """Returns the tools that the choice allows, and the choice in words that chat templates know."""
     if not isinstance(choice, AllowedToolsChoice):
         return tools or [], choice
     allowed = _chosen(choice)

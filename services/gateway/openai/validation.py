@@ -1,4 +1,4 @@
-"""pydantic's findings in OpenAI's words: which parameter, what is wrong with it."""
+"""Pydantic's findings as OpenAI's errors: which parameter, and what is wrong with it."""
 
 import re
 from typing import Any, TypeVar
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from services.shared.errors import InvalidRequest
 
 R = TypeVar("R", bound=BaseModel)
-_WORDS = {"model_type": "must be an object", "dict_type": "must be an object", "list_type": "must be an array"}
+_MESSAGES = {"model_type": "must be an object", "dict_type": "must be an object", "list_type": "must be an array"}
 UNSUPPORTED = frozenset(
     {
         *("audio", "functions", "function_call", "prediction", "verbosity", "web_search_options"),
@@ -16,12 +16,20 @@ UNSUPPORTED = frozenset(
         *("background", "conversation", "include", "max_tool_calls", "prompt", "context_management"),
     }
 )
-"""Parameters that OpenAI knows and Tidegate cannot honour: refused, because to drop them would change the answer."""
+"""Parameters of OpenAI that Tidegate does not support. They are refused: to ignore them would change the response."""
 _NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.DOTALL)
 
 
 def check(kind: type[R], document: dict[str, Any]) -> R:
-    """The one validator, for REST and gRPC. Raises InvalidRequest naming the parameter most at fault."""
+    """Validates a decoded body; REST, gRPC and batches all use this function.
+
+    Args:
+        kind: the model of the body.
+        document: the body.
+
+    Raises:
+        InvalidRequest: the body is wrong; the error names the parameter most at fault.
+    """
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -30,12 +38,12 @@ def check(kind: type[R], document: dict[str, Any]) -> R:
 
 
 def _rank(problem: Any, document: Any) -> tuple[int, bool]:
-    """Of the branches of a union, the one that got furthest into the value was meant; a wrong tag explains the rest."""
+    """Of the branches of a union, the client meant the one that got furthest. A wrong tag explains the rest."""
     return len(_path(problem, document)), problem["type"] == "literal_error"
 
 
 def _path(problem: Any, document: Any) -> list[str | int]:
-    """The location without the names that pydantic gives to branches of unions."""
+    """Returns the location without the names that pydantic gives to branches of unions."""
     found: list[str | int] = []
     missing = problem["type"] == "missing"
     for position, step in enumerate(problem["loc"]):
@@ -62,19 +70,19 @@ def _explain(problem: Any, document: dict[str, Any]) -> InvalidRequest:
         return InvalidRequest(message, param=param, code="unsupported_parameter")
     if problem["type"] == "extra_forbidden":
         return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
-    said = _WORDS.get(problem["type"]) or _said(problem)
-    if problem["type"] == "value_error" and (named := _NAMED.match(said)):
+    text = _MESSAGES.get(problem["type"]) or _text(problem)
+    if problem["type"] == "value_error" and (named := _NAMED.match(text)):
         param = ".".join(filter(None, (param, named[1])))
-        said = named[2]
-    return InvalidRequest(f"Invalid value for '{param}': {said}.", param=param or None, code="invalid_value")
+        text = named[2]
+    return InvalidRequest(f"Invalid value for '{param}': {text}.", param=param or None, code="invalid_value")
 
 
-def _said(problem: Any) -> str:
-    """A wrong tag is not repeated: it may be anything, of any length."""
-    said = str(problem["msg"])
+def _text(problem: Any) -> str:
+    """A wrong tag is not repeated, since it may be anything, of any length."""
+    text = str(problem["msg"])
     if problem["type"] == "union_tag_invalid":
-        return f"must be one of {said.rpartition(': ')[2]}"
-    return said.removeprefix("Value error, ")
+        return f"must be one of {text.rpartition(': ')[2]}"
+    return text.removeprefix("Value error, ")
 
 
 def _param(path: list[str | int]) -> str:
