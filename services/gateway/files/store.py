@@ -16,7 +16,7 @@ MAX_FILES = 1000
 
 
 class FileStore:
-    """Stores files; a tenant sees only its own. Every method raises StoreError if the object store cannot be reached."""
+    """Stores files; a tenant sees only its own. Every method raises StoreError if the object store is away."""
 
     def __init__(self, store: ObjectStore, clock: Clock, random_bits: RandomBits) -> None:
         self._store, self._clock, self._random_bits = store, clock, random_bits

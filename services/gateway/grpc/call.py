@@ -1,4 +1,4 @@
-"""One public gRPC call from beginning to end: its name, its caller, its status, its place in the metrics."""
+"""One public gRPC call from its beginning to its end: its id, its caller, its status, and its count in the metrics."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -25,37 +25,55 @@ DETAIL = "tidegate-error-bin"
 
 @dataclass(slots=True)
 class Call:
+    """One call.
+
+    Attributes:
+        request_id: 32 hexadecimal digits, made by this gateway.
+        context: grpc's own.
+        caller: who calls.
+        model: name of the model in the catalog, once it is known.
+        metadata_sent: whether the initial metadata was sent.
+        limits: metadata that tells the state of the caller's limits.
+        cache_directive: what the call asks of the response cache, and what came of it.
+    """
+
     request_id: str
     context: Any
     caller: Caller | None = None
     model: str = UNKNOWN_MODEL
-    greeted: bool = False
+    metadata_sent: bool = False
     limits: Headers = field(default_factory=list)
-    wish: CacheDirective | None = None
+    cache_directive: CacheDirective | None = None
 
-    async def greet(self, version: str = "none") -> None:
-        """Initial metadata; sent once, before the first message or the status."""
-        if not self.greeted:
-            self.greeted = True
-            cached = ((HEADER, self.wish.outcome),) if self.wish else ()
+    async def send_metadata(self, version: str = "none") -> None:
+        """Sends the initial metadata, before the first message or the status. A second call does nothing.
+
+        Args:
+            version: of the model's weights.
+        """
+        if not self.metadata_sent:
+            self.metadata_sent = True
+            cached = ((HEADER, self.cache_directive.outcome),) if self.cache_directive else ()
             await self.context.send_initial_metadata(
                 (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits, *cached)
             )
 
 
 class Calls:
+    """Opens calls."""
+
     def __init__(self, keys: Authentication, metrics: Metrics, clock: Clock, random: Random) -> None:
         self._keys, self._metrics, self._clock, self._random = keys, metrics, clock, random
 
     @asynccontextmanager
     async def open(self, context: Any) -> AsyncIterator[Call]:
-        """Lets in who has a key; turns errors into statuses. Whatever happens is counted."""
+        """Checks the key, and turns errors into statuses. Every call is counted, whatever comes of it."""
         call = Call(f"{self._random.getrandbits(128):032x}", context)
         started = self._clock.monotonic()
         status = ClientLeft("").wire.http
         try:
             call.caller = await self._keys.authenticate(_metadata(context, "authorization"))
-            call.wish = CacheDirective.of(_metadata(context, HEADER))
+            call.cache_directive = CacheDirective.of(_metadata(context, HEADER))
             yield call
             status = 200
         except TidegateError as error:
@@ -75,7 +93,7 @@ def _metadata(context: Any, name: str) -> str | None:
 
 
 async def _abort(call: Call, error: TidegateError) -> None:
-    await call.greet()
+    await call.send_metadata()
     fields = error.body()["error"]
     detail = inference_pb2.OpenAIError(**{name: value or "" for name, value in fields.items()})
     trailing: list[tuple[str, str | bytes]] = [(DETAIL, detail.SerializeToString()), *call.limits]

@@ -12,35 +12,43 @@ SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
 
 class OpenInferenceService(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, calls: Calls, told: OpenInference) -> None:
-        self._calls, self._told = calls, told
+    """Serves the Open Inference Protocol over gRPC."""
+
+    def __init__(self, calls: Calls, open_inference: OpenInference) -> None:
+        self._calls, self._open_inference = calls, open_inference
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:  # noqa: N802
+        """Says that the server is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:  # noqa: N802
-        return pb.ServerReadyResponse(ready=self._told.ready)
+        """Says whether the server takes requests."""
+        return pb.ServerReadyResponse(ready=self._open_inference.ready)
 
     async def ServerMetadata(  # noqa: N802
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**self._told.server())
+        """Returns the server's metadata."""
+        return pb.ServerMetadataResponse(**self._open_inference.server())
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:  # noqa: N802
-        answer = pb.ModelReadyResponse()
+        """Says whether some worker takes requests for a model."""
+        response = pb.ModelReadyResponse()
         async with self._calls.open(context) as call:
-            answer.ready = self._told.model_ready(request.name, request.version, identified(call))
-        return answer
+            response.ready = self._open_inference.model_ready(request.name, request.version, identified(call))
+        return response
 
     async def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, context: Any
     ) -> pb.ModelMetadataResponse:
-        told: dict[str, Any] = {}
+        """Returns a model's metadata."""
+        fields: dict[str, Any] = {}
         async with self._calls.open(context) as call:
-            told = self._told.model(request.name, request.version, identified(call))
-        return pb.ModelMetadataResponse(**told)
+            fields = self._open_inference.model(request.name, request.version, identified(call))
+        return pb.ModelMetadataResponse(**fields)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
+        """Refuses: text is not generated over this protocol."""
         async with self._calls.open(context):
             raise no_tensors()
         return pb.ModelInferResponse()

@@ -1,4 +1,4 @@
-"""Public gRPC messages as the documents that OpenAI's REST API would carry, for the one validator."""
+"""Public gRPC messages as the JSON bodies of the REST API, so that one validator serves both."""
 
 from copy import deepcopy
 from hashlib import sha256
@@ -12,7 +12,7 @@ Generating = inference_pb2.ChatRequest | inference_pb2.CompleteRequest
 
 
 def chat(request: inference_pb2.ChatRequest) -> dict[str, Any]:
-    """Raises InvalidRequest."""
+    """Returns the body of a chat completion. Raises InvalidRequest."""
     document = {"messages": _messages(request.messages), **_common(request)}
     if request.HasField("top_logprobs"):
         document |= {"logprobs": True, "top_logprobs": request.top_logprobs}
@@ -28,7 +28,7 @@ def chat(request: inference_pb2.ChatRequest) -> dict[str, Any]:
 
 
 def completion(request: inference_pb2.CompleteRequest) -> dict[str, Any]:
-    """Raises InvalidRequest."""
+    """Returns the body of a completion. Raises InvalidRequest."""
     if request.prompt and request.token_ids:
         raise InvalidRequest("Either a prompt or token_ids are needed, not both.", param="token_ids")
     prompt = list(request.token_ids) or request.prompt
@@ -39,14 +39,14 @@ def completion(request: inference_pb2.CompleteRequest) -> dict[str, Any]:
 
 
 def digest(request: Generating) -> bytes:
-    """The same whenever the request is sent, be it from its beginning or after an event."""
-    begun = deepcopy(request)
-    begun.ClearField("last_event_id")
-    return sha256(begun.DESCRIPTOR.name.encode() + begun.SerializeToString(deterministic=True)).digest()
+    """Returns a digest of a request that is the same when the client sends it again to continue after an event."""
+    whole = deepcopy(request)
+    whole.ClearField("last_event_id")
+    return sha256(whole.DESCRIPTOR.name.encode() + whole.SerializeToString(deterministic=True)).digest()
 
 
 def tokenizing(request: inference_pb2.TokenizeRequest) -> dict[str, Any]:
-    """Raises InvalidRequest."""
+    """Returns the body of a request to tokenize. Raises InvalidRequest."""
     document: dict[str, Any] = {"model": request.model}
     if request.prompt:
         document["prompt"] = request.prompt
@@ -58,10 +58,12 @@ def tokenizing(request: inference_pb2.TokenizeRequest) -> dict[str, Any]:
 
 
 def detokenizing(request: inference_pb2.DetokenizeRequest) -> dict[str, Any]:
+    """Returns the body of a request to detokenize."""
     return {"model": request.model, "tokens": list(request.token_ids)}
 
 
 def embedding(request: inference_pb2.EmbedRequest) -> dict[str, Any]:
+    """Returns the body of a request for embeddings."""
     return {"model": request.model, "input": list(request.inputs)}
 
 
@@ -70,7 +72,7 @@ def _messages(messages: Any) -> list[dict[str, Any]]:
 
 
 def _message(message: inference_pb2.Message) -> dict[str, Any]:
-    """proto3 cannot say "absent" of a plain string: an empty one is left out where OpenAI's field is optional."""
+    """proto3 cannot tell an absent string from an empty one, so empty ones are left out where the field is optional."""
     optional: dict[str, Any] = {
         "name": message.name,
         "tool_call_id": message.tool_call_id,
@@ -135,7 +137,7 @@ def _structure(structure: inference_pb2.Structure) -> dict[str, Any]:
 
 
 def _sampling(sampling: inference_pb2.Sampling) -> dict[str, Any]:
-    """Names are those of the REST API; what is not set is absent."""
+    """Names are those of the REST API. What is not set is absent."""
     document = {field.name: value for field, value in sampling.ListFields()}
     for name in ("stop", "stop_token_ids"):
         if name in document:
@@ -149,5 +151,5 @@ def _json(text: str, param: str) -> dict[str, Any]:
     try:
         return strict_json.parse_object(text.encode())
     except NotJson as error:
-        said = error.message.replace("The request body", "It").removesuffix(".")
-        raise InvalidRequest(f"Invalid value for '{param}': {said}.", param=param, code="invalid_value") from None
+        reason = error.message.replace("The request body", "It").removesuffix(".")
+        raise InvalidRequest(f"Invalid value for '{param}': {reason}.", param=param, code="invalid_value") from None

@@ -8,14 +8,17 @@ from tidegate.worker.v1 import worker_pb2
 
 
 def chat_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.ChatChoice]:
+    """Returns the choices that some deltas add to; deltas with nothing to show are left out."""
     return [_chat_choice(delta) for delta in deltas if _shows(delta)]
 
 
 def complete_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.CompleteChoice]:
+    """Returns the choices that some deltas add to; deltas with nothing to show are left out."""
     return [_complete_choice(delta) for delta in deltas if _shows(delta)]
 
 
 def usage(used: worker_pb2.Usage) -> inference_pb2.Usage:
+    """Returns token counts."""
     return inference_pb2.Usage(
         prompt_tokens=used.prompt_tokens,
         cached_tokens=used.cached_tokens,

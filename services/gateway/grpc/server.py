@@ -1,4 +1,4 @@
-"""The public gRPC port: inference, the Open Inference Protocol, standard health, reflection."""
+"""The public gRPC port: inference, the Open Inference Protocol, standard health, and reflection."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,6 +22,8 @@ MAX_METADATA_BYTES = 8 * 1024
 
 
 class InferenceServer:
+    """The server of the public gRPC port."""
+
     def __init__(
         self,
         service: InferenceService,
@@ -50,31 +52,43 @@ class InferenceServer:
         )
 
     async def start(self, host: str, port: int) -> str:
-        """Returns host:port. Raises RuntimeError when the address is taken."""
+        """Starts to serve, and returns host:port. port: 0 for any free one.
+
+        Raises:
+            RuntimeError: the address is taken.
+        """
         bound = rpc.bind(self._server, f"{host}:{port}")
         await self._server.start()
         return f"{host}:{bound}"
 
     async def tell_health(self, *, ready: bool) -> None:
+        """Sets what the health service answers."""
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", NAME, OPEN_INFERENCE):
             await self._health.set(name, status)
 
     async def stop(self) -> None:
-        """Lets open calls finish, at most drain_s seconds."""
+        """Takes no more calls, and lets open ones finish within the drain time."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._drain_s)
 
 
 class DecodingInterceptor(grpc.aio.ServerInterceptor):
-    """services: full names of those whose requests are decoded here."""
+    """Decodes requests. Bytes that are no message are the client's fault; gRPC would call it the server's."""
 
     def __init__(self, calls: Calls, services: tuple[str, ...]) -> None:
+        """Makes the interceptor.
+
+        Args:
+            calls: opens the calls that are refused.
+            services: full names of the services whose requests are decoded here.
+        """
         self._calls, self._services = calls, services
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
     ) -> Any:
+        """Replaces the decoder of a method of these services."""
         handler = await continuation(details)
         if handler is None or str(details.method).split("/")[1] not in self._services:
             return handler
@@ -82,13 +96,13 @@ class DecodingInterceptor(grpc.aio.ServerInterceptor):
         serve = self._serve(handler.request_deserializer, getattr(handler, kind))
         return handler._replace(request_deserializer=None, **{kind: serve})
 
-    def _serve(self, decode: Callable[[bytes], Any], answer: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    def _serve(self, decode: Callable[[bytes], Any], respond: Callable[[Any, Any], Awaitable[Any]]) -> Any:
         async def serve(body: bytes, context: Any) -> Any:
             try:
                 message = decode(body)
             except DecodeError:
                 return await self._refuse(context)
-            return await answer(message, context)
+            return await respond(message, context)
 
         return serve
 

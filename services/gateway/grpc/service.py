@@ -1,4 +1,4 @@
-"""The public InferenceService: the same answers as REST, as typed messages."""
+"""The public InferenceService: what the REST API offers, as typed messages."""
 
 import asyncio
 from typing import Any
@@ -24,103 +24,112 @@ Response = type[inference_pb2.ChatResponse] | type[inference_pb2.CompleteRespons
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
+    """Serves inference over gRPC."""
+
     def __init__(
         self,
         calls: Calls,
-        asking: RequestBuilder,
-        answers: CachedGenerations,
+        builder: RequestBuilder,
+        generations: CachedGenerations,
         resuming: Resuming,
         stall_timeout_s: float,
     ) -> None:
-        self._calls, self._asking, self._answers, self._resuming = calls, asking, answers, resuming
+        self._calls, self._builder, self._generations, self._resuming = calls, builder, generations, resuming
         self._stall_timeout_s = stall_timeout_s
 
     async def Chat(self, request: inference_pb2.ChatRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Streams a chat completion."""
         async with self._calls.open(context) as call:
-            generation = self._asking.chat(request_documents.chat(request), call, context.time_remaining())
-            kept = self._kept(request, generation)
-            await self._answer(call, generation, inference_pb2.ChatResponse, response_messages.chat_choices, kept)
+            generation = self._builder.chat(request_documents.chat(request), call, context.time_remaining())
+            resumption = self._resumption(request, generation)
+            await self._stream(call, generation, inference_pb2.ChatResponse, response_messages.chat_choices, resumption)
 
     async def Complete(self, request: inference_pb2.CompleteRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Streams a completion."""
         async with self._calls.open(context) as call:
-            generation = self._asking.completion(request_documents.completion(request), call, context.time_remaining())
-            kept = self._kept(request, generation)
-            await self._answer(
-                call, generation, inference_pb2.CompleteResponse, response_messages.complete_choices, kept
+            generation = self._builder.completion(request_documents.completion(request), call, context.time_remaining())
+            resumption = self._resumption(request, generation)
+            await self._stream(
+                call, generation, inference_pb2.CompleteResponse, response_messages.complete_choices, resumption
             )
 
     async def Embed(  # noqa: N802
         self, request: inference_pb2.EmbedRequest, context: Any
     ) -> inference_pb2.EmbedResponse:
+        """Validates the request, and answers that the model does not embed."""
         async with self._calls.open(context) as call:
-            self._asking.embed(request_documents.embedding(request), call)
+            self._builder.embed(request_documents.embedding(request), call)
         return inference_pb2.EmbedResponse()
 
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TokenizeRequest, context: Any
     ) -> inference_pb2.TokenizeResponse:
-        answer = inference_pb2.TokenizeResponse()
+        """Returns the token ids of a prompt or a chat."""
+        response = inference_pb2.TokenizeResponse()
         async with self._calls.open(context) as call:
-            model, token_ids = await self._asking.tokenize(request_documents.tokenizing(request), call)
-            answer = inference_pb2.TokenizeResponse(token_ids=token_ids, context_tokens=model.context_tokens)
-            await call.greet()
-        return answer
+            model, token_ids = await self._builder.tokenize(request_documents.tokenizing(request), call)
+            response = inference_pb2.TokenizeResponse(token_ids=token_ids, context_tokens=model.context_tokens)
+            await call.send_metadata()
+        return response
 
     async def Detokenize(  # noqa: N802
         self, request: inference_pb2.DetokenizeRequest, context: Any
     ) -> inference_pb2.DetokenizeResponse:
-        answer = inference_pb2.DetokenizeResponse()
+        """Returns the text of token ids."""
+        response = inference_pb2.DetokenizeResponse()
         async with self._calls.open(context) as call:
-            answer = inference_pb2.DetokenizeResponse(
-                text=await self._asking.detokenize(request_documents.detokenizing(request), call)
+            response = inference_pb2.DetokenizeResponse(
+                text=await self._builder.detokenize(request_documents.detokenizing(request), call)
             )
-            await call.greet()
-        return answer
+            await call.send_metadata()
+        return response
 
     async def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: Any
     ) -> inference_pb2.ListModelsResponse:
+        """Lists the models that the caller may use."""
         models = []
         async with self._calls.open(context) as call:
             models = [
                 inference_pb2.Model(
                     id=model.id, created=model.created, owned_by="tidegate", context_tokens=model.context_tokens
                 )
-                for model in self._asking.catalog().open_to(identified(call))
+                for model in self._builder.catalog().open_to(identified(call))
             ]
-            await call.greet()
+            await call.send_metadata()
         return inference_pb2.ListModelsResponse(models=models)
 
-    def _kept(self, request: request_documents.Generating, generation: Generation) -> Resumption | None:
-        """Raises InvalidRequest for an event id that is none of this request's."""
+    def _resumption(self, request: request_documents.Generating, generation: Generation) -> Resumption | None:
+        """Returns how the stream resumes; None if the client asks for no event ids. Raises InvalidRequest."""
         if not (request.resumable or request.last_event_id):
             return None
-        name = orjson.dumps([generation.caller.tenant, request_documents.digest(request).hex()])
-        return self._resuming.open(generation, name, request.last_event_id)
+        identity = orjson.dumps([generation.caller.tenant, request_documents.digest(request).hex()])
+        return self._resuming.open(generation, identity, request.last_event_id)
 
-    async def _answer(
-        self, call: Call, generation: Generation, kind: Response, choices_of: Any, kept: Resumption | None
+    async def _stream(
+        self, call: Call, generation: Generation, kind: Response, choices_of: Any, resumption: Resumption | None
     ) -> None:
-        """A client that cancels cancels this task, and leaving the block frees its slot."""
+        """Streams a generation. If the client cancels, this task is cancelled, and leaving the block frees the slot."""
         call.model = generation.model.id
-        progress = await kept.progress() if kept else None
-        with self._answers.open(generation, progress, None if kept else call.wish) as answer:
-            await _begin(answer, call)
-            await call.greet(answer.version or "none")
-            head = _head(kept.header(answer) if kept else GenerationHeader.of(answer))
-            trail = kept.recorder(answer) if kept else None
+        progress = await resumption.progress() if resumption else None
+        directive = None if resumption else call.cache_directive
+        with self._generations.open(generation, progress, directive) as stream:
+            await _begin(stream, call)
+            await call.send_metadata(stream.version or "none")
+            header = _header_fields(resumption.header(stream) if resumption else GenerationHeader.of(stream))
+            recorder = resumption.recorder(stream) if resumption else None
             try:
-                while deltas := await answer.read():
-                    event_id = _event_id(trail, deltas)
+                while deltas := await stream.read():
+                    event_id = _event_id(recorder, deltas)
                     if choices := choices_of(deltas):
-                        await self._write(call, kind(choices=choices, event_id=event_id, **head))
+                        await self._write(call, kind(choices=choices, event_id=event_id, **header))
             finally:
-                if trail:
-                    trail.end()
-            await self._write(call, kind(usage=response_messages.usage(answer.usage), **head))
+                if recorder:
+                    recorder.end()
+            await self._write(call, kind(usage=response_messages.usage(stream.usage), **header))
 
     async def _write(self, call: Call, message: Message) -> None:
-        """Raises ClientLeft when nothing was read for the stall time-out."""
+        """Raises ClientLeft when the client read nothing for the stall timeout."""
         try:
             async with asyncio.timeout(self._stall_timeout_s):
                 await call.context.write(message)
@@ -128,20 +137,20 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             raise ClientLeft("The client stopped reading.") from None
 
 
-async def _begin(answer: TokenStream, call: Call) -> None:
+async def _begin(stream: TokenStream, call: Call) -> None:
     try:
-        await answer.begin()
+        await stream.begin()
     finally:
-        call.limits = limit_headers(answer.limits)
+        call.limits = limit_headers(stream.limits)
 
 
-def _head(head: GenerationHeader) -> dict[str, Any]:
-    return {"id": head.id, "created": head.created, "model": head.model, "service_tier": head.service_tier}
+def _header_fields(header: GenerationHeader) -> dict[str, Any]:
+    return {"id": header.id, "created": header.created, "model": header.model, "service_tier": header.service_tier}
 
 
-def _event_id(trail: StreamRecorder | None, deltas: list[worker_pb2.Delta]) -> str:
-    if trail is None:
+def _event_id(recorder: StreamRecorder | None, deltas: list[worker_pb2.Delta]) -> str:
+    if recorder is None:
         return ""
     for delta in deltas:
-        trail.append(delta)
-    return trail.event_id().decode()
+        recorder.append(delta)
+    return recorder.event_id().decode()

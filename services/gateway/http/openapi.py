@@ -1,4 +1,4 @@
-"""The OpenAPI document: routes from FastAPI, request bodies from the models that validate them."""
+"""The OpenAPI document: routes come from FastAPI, request bodies from the models that validate them."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _ERROR: dict[str, Any] = {
 
 
 class Body(dict[str, Any]):
-    """`openapi_extra` of a route that parses its body itself; remembers the model for the document's schemas."""
+    """`openapi_extra` of a route that parses its body itself. It keeps the model, which the document shows."""
 
     def __init__(self, model: type[BaseModel], example: dict[str, Any] | None) -> None:
         content: dict[str, Any] = {"schema": {"$ref": _TEMPLATE.format(model=model.__name__)}}
@@ -37,19 +37,17 @@ class Body(dict[str, Any]):
 
 
 def body_of(model: type[BaseModel], example: dict[str, Any] | None = None) -> Body:
+    """Returns the documentation of a JSON body. example: a valid body."""
     return Body(model, example)
 
 
 def complete(app: FastAPI) -> None:
-    """Puts into the document of `app` what FastAPI cannot know: the bodies' schemas, errors, and how to say who one is.
-
-    Once all routes are there.
-    """
-    built = app.openapi
+    """Adds what FastAPI cannot know: schemas of bodies, errors, how to send a key. Call it when all routes are in."""
+    framework_document = app.openapi
     models = {extra.model for route in app.routes if isinstance(extra := getattr(route, "openapi_extra", None), Body)}
 
     def openapi() -> dict[str, Any]:
-        document = built()
+        document = framework_document()
         _, schemas = models_json_schema(
             [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
             ref_template=_TEMPLATE,
@@ -60,15 +58,15 @@ def complete(app: FastAPI) -> None:
         document["security"] = [{"key": []}]
         for operations in document["paths"].values():
             for operation in operations.values():
-                _tell_errors(operation["responses"])
+                _document_errors(operation["responses"])
                 operation.setdefault("tags", ["inference"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _tell_errors(responses: dict[str, Any]) -> None:
-    """All in one shape, so one line says it; FastAPI's own 422 never happens."""
+def _document_errors(responses: dict[str, Any]) -> None:
+    """All errors have one shape, so one entry documents them. FastAPI's own 422 never happens."""
     responses.pop("422", None)
     content = {"application/json": {"schema": {"$ref": _TEMPLATE.format(model="Error")}}}
     responses["default"] = {"description": "An error, in OpenAI's shape", "content": content}

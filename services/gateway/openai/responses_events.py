@@ -89,8 +89,8 @@ class ResponseDocument:
 class ResponseStream:
     """Encodes a streamed response.
 
-    Events are numbered from 0. Events that carry text differ from one another only in number and text; the rest is built
-    once for each item.
+    Events are numbered from 0. Events that carry text differ from one another only in number and text.
+    All else is built once for each item.
     """
 
     def __init__(self, header: GenerationHeader, echo: Document) -> None:

@@ -77,6 +77,7 @@ class GenerationResponse(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response; this is ASGI."""
         client = Client(scope, send, self._stall_timeout_s)
         try:
             await self._respond(client)

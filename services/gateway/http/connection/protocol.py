@@ -1,4 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on size and time of headers, and its refusals in OpenAI's shape."""
+"""uvicorn's HTTP protocol, with bounds on size and time of request headers, and with OpenAI's format of errors.
+
+This is the only module that knows uvicorn's classes. `tests/unit/gateway/http/connection/test_protocol.py` names each
+member that it uses or overrides, and fails when uvicorn changes one.
+"""
 
 import asyncio
 import socket
@@ -12,22 +16,27 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 100
 HEADER_TIMEOUT_S = 10.0
-# The system would let a socket grow to megabytes, and every reader that stalls would hold as much.
+# The system would let a socket's buffer grow to megabytes, for every client that stalls.
 SEND_BUFFER_BYTES = 64 * 1024
-# What the loop holds beyond that. Many small writes cost it four times their bytes.
+# What the event loop may hold beyond that. Many small writes take four times their bytes there.
 UNSENT_BYTES = 16 * 1024
 CONNECTION = "tidegate.connection"
 
 
 class Connection:
-    """One response's way to the socket, without waiting: what ASGI has no words for."""
+    """The short way from one response to its socket, without waiting. ASGI has no words for this."""
 
     def __init__(self, cycle: RequestResponseCycle, when_lost: set[Callable[[], None]]) -> None:
-        """when_lost: what is called when the client leaves."""
+        """Makes the connection of one response.
+
+        Args:
+            cycle: uvicorn's request and response.
+            when_lost: functions that are called when the client leaves.
+        """
         self._cycle, self._when_lost = cycle, when_lost
 
     def take_body(self) -> bytes | None:
-        """The request's, if all of it is here, as it mostly is: then nobody need wait for it. It is kept no longer."""
+        """Returns the body of the request if all of it has arrived; otherwise None. It can be taken once."""
         if self._cycle.more_body:
             return None
         body, self._cycle.body = self._cycle.body, bytearray()
@@ -35,17 +44,17 @@ class Connection:
 
     @property
     def keeps_up(self) -> bool:
-        """The client is there, and takes what is written."""
+        """Whether the client is there, and reads what is written."""
         return not (self._cycle.flow.write_paused or self._cycle.disconnected)
 
     def write(self, part: bytes) -> None:
-        """A part, not empty, of a body without a declared length that has begun and goes on."""
+        """Writes a part of a chunked body that has started and goes on. part: not empty."""
         self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
 
     @contextmanager
     def watched(self, when_lost: Callable[[], None]) -> Iterator[None]:
-        """`when_lost` is called if the client leaves meanwhile, or has left. The request has been read."""
-        # A large body makes uvicorn stop reading, and whoever does not read does not notice either.
+        """Calls `when_lost` if the client leaves within the block, or left before. The request must have been read."""
+        # After a large body uvicorn has stopped reading, and without reading it would not notice that the client left.
         self._cycle.flow.resume_reading()
         if self._cycle.transport.is_closing():
             when_lost()
@@ -56,12 +65,12 @@ class Connection:
             self._when_lost.discard(when_lost)
 
     def abort(self) -> None:
-        """Drops the connection and what is unsent."""
+        """Drops the connection, and what is unsent."""
         self._cycle.transport.abort()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Applications find a Connection in the scope's state, as `CONNECTION`."""
+    """One connection of a client. Applications find a Connection in `scope["state"][CONNECTION]`."""
 
     header_timeout_s = HEADER_TIMEOUT_S
 
@@ -70,37 +79,45 @@ class HttpProtocol(HttpToolsProtocol):
         self._reading_headers = False
         self._header_bytes = 0
         self._refused = False
-        self._patience: asyncio.TimerHandle | None = None
+        self._header_timer: asyncio.TimerHandle | None = None
         self._when_lost: set[Callable[[], None]] = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Limits the buffers, and begins to wait for headers."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         transport.set_write_buffer_limits(UNSENT_BYTES)
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tells all who watch the connection."""
         self._stop_awaiting()
         super().connection_lost(exc)
-        for tell in list(self._when_lost):
-            tell()
+        for when_lost in list(self._when_lost):
+            when_lost()
 
     def data_received(self, data: bytes) -> None:
+        """Passes bytes to the parser. Counts the bytes of headers as they arrive: one endless header never ends."""
         if self._refused:
             return
         super().data_received(data)
         if self._reading_headers:
-            # Counted by arrival: one endless header never becomes a header.
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(431, "The request's headers are too large.")
 
     def on_message_begin(self) -> None:
+        """Begins to wait for the headers of a request."""
         super().on_message_begin()
         self._reading_headers, self._header_bytes = True, 0
         self._await_headers()
 
     def on_headers_complete(self) -> None:
+        """Checks the headers, starts the request, and puts its Connection into the scope.
+
+        Raises:
+            ValueError: the headers are refused; uvicorn then stops parsing.
+        """
         self._reading_headers = False
         self._stop_awaiting()
         if len(self.headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
@@ -109,31 +126,33 @@ class HttpProtocol(HttpToolsProtocol):
         if sum(name == b"host" for name, _ in self.headers) > 1:
             raise ValueError("more than one Host header")
         super().on_headers_complete()
-        # The task that was started for it has not run yet.
+        # The task of the request was started, but has not run yet.
         self.scope["state"][CONNECTION] = Connection(self.cycle, self._when_lost)
 
     def send_400_response(self, msg: str) -> None:
+        """Answers bytes that are not HTTP, in OpenAI's format."""
         self._refuse(400, msg)
 
     def _await_headers(self) -> None:
-        """From here on, the headers of a request must be whole within the time limit, however they trickle in."""
+        """From now on, all headers of a request must arrive within the time limit, however slowly they come."""
         self._stop_awaiting()
-        late = "The request's headers did not arrive in time."
-        self._patience = asyncio.get_running_loop().call_later(self.header_timeout_s, self._refuse, 408, late)
+        message = "The request's headers did not arrive in time."
+        loop = asyncio.get_running_loop()
+        self._header_timer = loop.call_later(self.header_timeout_s, self._refuse, 408, message)
 
     def _stop_awaiting(self) -> None:
-        if self._patience:
-            self._patience.cancel()
-            self._patience = None
+        if self._header_timer:
+            self._header_timer.cancel()
+            self._header_timer = None
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answers once, below any application, and closes."""
+        """Answers once, below any application, and closes the connection."""
         if self._refused:
             return
         self._refused = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle and not cycle.response_complete:
-            # A pipelined request is at fault while an answer is on its way: it must not get into that.
+            # A pipelined request is wrong while a response is on its way. The error must not get into that response.
             self.transport.abort()
             return
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_http"}

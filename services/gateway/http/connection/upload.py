@@ -19,13 +19,21 @@ COPY_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Form:
+    """A form with one file.
+
+    Attributes:
+        file: the content.
+        filename: its name, for people.
+        fields: all other fields.
+    """
+
     file: UploadFile
     filename: str
     fields: dict[str, str]
 
 
 class _Stopped(MultiPartException):
-    """Of the errors that end an upload, the parser closes its files for this kind alone."""
+    """An error that ends an upload. Only after errors of this kind does the parser close its files."""
 
     def __init__(self, error: TidegateError) -> None:
         super().__init__(error.message)
@@ -34,7 +42,20 @@ class _Stopped(MultiPartException):
 
 @asynccontextmanager
 async def uploaded(request: Request, *, max_bytes: int, timeout_s: float) -> AsyncIterator[Form]:
-    """Raises UnsupportedMedia, TooLarge, RequestTimeout, InvalidRequest, ClientLeft."""
+    """Reads a form, and closes its file after the block.
+
+    Args:
+        request: the HTTP request, its body still unread.
+        max_bytes: size of the largest file.
+        timeout_s: seconds within which the form must arrive.
+
+    Raises:
+        UnsupportedMedia: the content type is not a multipart form.
+        TooLarge: the file is too large.
+        RequestTimeout: the form did not arrive in time.
+        InvalidRequest: the form has no file, or it cannot be read.
+        ClientLeft: the client closed the connection before the form was complete.
+    """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("The content type must be 'multipart/form-data'.")
     form = await _parse(request, max_bytes, timeout_s)
@@ -45,7 +66,11 @@ async def uploaded(request: Request, *, max_bytes: int, timeout_s: float) -> Asy
 
 
 async def copy_to(file: UploadFile, target: Path) -> int:
-    """Returns the size in bytes. Raises InvalidRequest when there is nothing in it."""
+    """Writes a file, and returns its size in bytes.
+
+    Raises:
+        InvalidRequest: the file is empty.
+    """
     size = 0
     with target.open("wb") as out:
         while chunk := await file.read(COPY_BYTES):

@@ -1,4 +1,4 @@
-"""The outermost layer: names every request, lets in only who has a key, and counts what came of it."""
+"""The outermost layer: gives every request an id, checks its key, and counts what came of it."""
 
 import ipaddress
 import logging
@@ -23,6 +23,8 @@ ADMIN_PATHS = "/v1/admin/"
 
 
 class AccessMiddleware:
+    """Runs around all routes."""
+
     def __init__(
         self,
         app: ASGIApp,
@@ -33,12 +35,22 @@ class AccessMiddleware:
         *,
         open_paths: frozenset[str] = frozenset(),
     ) -> None:
-        """open_paths: those that need no key, beside OPEN_PATHS."""
+        """Makes the middleware.
+
+        Args:
+            app: the REST API.
+            keys: knows all keys.
+            metrics: counts requests.
+            clock: measures them.
+            random: makes their ids.
+            open_paths: paths that need no key, in addition to OPEN_PATHS.
+        """
         self._app, self._keys, self._metrics = app, keys, metrics
         self._clock, self._random = clock, random
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs one request; this is ASGI."""
         context = RequestContext(
             f"{self._random.getrandbits(128):032x}", self._clock.monotonic(), dict(scope["headers"])
         )
@@ -53,7 +65,7 @@ class AccessMiddleware:
         try:
             await self._admit(scope, receive, send_with_headers)
         except Exception:
-            # From the framework it comes to be logged: that has answered 500 in OpenAI's shape already.
+            # FastAPI raises an error again after it has answered 500, so that it is logged here.
             log.exception("request failed", extra={"request_id": context.request_id})
             if not context.status:
                 await error_response(InternalError())(scope, receive, send_with_headers)
@@ -70,11 +82,11 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
         except TidegateError as error:
             if RequestContext.of(scope).status:
-                raise  # its answer has begun already
+                raise  # the response has started already
             await error_response(error)(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        """Deny by default: what is not named needs a key."""
+        """Whether a path needs no key. All paths that are not named here need one."""
         path = scope["path"]
         return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
 
@@ -94,7 +106,7 @@ def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
 
 
 def _authorise(caller: Caller, scope: Scope) -> None:
-    """Whatever lies under the admin paths, there or not, is for admin keys."""
+    """All paths under /v1/admin, even those that do not exist, are for admin keys."""
     if scope["path"].startswith(ADMIN_PATHS) and caller.role != "admin":
         raise PermissionDenied("This needs an admin key.")
 

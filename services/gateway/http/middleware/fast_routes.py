@@ -20,6 +20,7 @@ class FastRoutes:
         self._handlers, self._app = handlers, app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Runs one request; this is ASGI."""
         handler = self._handlers.get(scope["path"]) if scope["method"] == "POST" else None
         if handler is None:
             await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""/v1/batches: many requests at once, answered when there is room."""
+"""/v1/batches: many requests at once, which run when there is room."""
 
 from typing import Annotated, Any, Literal
 
@@ -24,7 +24,7 @@ from services.shared.errors import Conflict, InvalidRequest, RateLimited
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 MAX_OPEN = 64
-"""Batches of one tenant that have not ended."""
+"""Most batches of one tenant that have not ended."""
 MAX_PAGE = 100
 EXAMPLE: dict[str, Any] = {
     "input_file_id": "file-0199f0b1c2d3aaaaaaaaaaaaaaaaaaaa",
@@ -34,6 +34,8 @@ EXAMPLE: dict[str, Any] = {
 
 
 class BatchRequest(Request):
+    """Body of POST /v1/batches."""
+
     input_file_id: Annotated[str, Field(min_length=1, max_length=128)]
     endpoint: Endpoint
     completion_window: Literal["24h"]
@@ -41,6 +43,8 @@ class BatchRequest(Request):
 
 
 class BatchRoutes:
+    """Batches: made, listed and cancelled."""
+
     def __init__(self, batches: BatchStore, files: FileStore, clock: Clock, random_bits: RandomBits) -> None:
         self._batches, self._files, self._clock, self._random_bits = batches, files, clock, random_bits
         self._bodies = BodyReader(MAX_BODY_BYTES, BODY_TIMEOUT_S)
@@ -56,18 +60,20 @@ class BatchRoutes:
         return router
 
     async def create(self, request: HttpRequest) -> Response:
-        wanted, caller = validation.check(BatchRequest, await self._bodies.read(request)), caller_of(request)
+        """Makes a batch of an uploaded file."""
+        parsed, caller = validation.check(BatchRequest, await self._bodies.read(request)), caller_of(request)
         caller.service_class(ServiceClass.BATCH.label)
         caller.check_budget(self._clock.wall())
         async with object_store_errors():
-            await self._check(wanted, caller)
-            batch = self._new(wanted, caller)
+            await self._check(parsed, caller)
+            batch = self._new(parsed, caller)
             await self._batches.create(batch)
         return JSONResponse(batch.document())
 
     async def list_batches(
         self, request: HttpRequest, after: str | None = None, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20
     ) -> Response:
+        """Lists the tenant's batches, newest first."""
         async with object_store_errors():
             batches, more = await self._batches.list(caller_of(request).tenant, after=after, limit=limit)
         ends = (
@@ -77,10 +83,12 @@ class BatchRoutes:
         return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
 
     async def show(self, batch_id: str, request: HttpRequest) -> Response:
+        """Shows one batch."""
         async with object_store_errors():
             return JSONResponse((await self._batches.get(caller_of(request).tenant, batch_id)).batch.document())
 
     async def cancel(self, batch_id: str, request: HttpRequest) -> Response:
+        """Cancels a batch. Results that exist stay."""
         async with object_store_errors():
             batch = await self._batches.change(caller_of(request).tenant, batch_id, self._cancelled)
         return JSONResponse(batch.document())
@@ -90,8 +98,8 @@ class BatchRoutes:
             raise Conflict(f"A batch that is {batch.status} cannot be cancelled.", code="batch_ended")
         return batch if batch.status == "cancelling" else batch.entered("cancelling", self._clock.wall())
 
-    async def _check(self, wanted: BatchRequest, caller: Caller) -> None:
-        file = await self._files.get(caller.tenant, wanted.input_file_id)
+    async def _check(self, parsed: BatchRequest, caller: Caller) -> None:
+        file = await self._files.get(caller.tenant, parsed.input_file_id)
         if file.purpose != "batch":
             raise InvalidRequest("The file was not uploaded for batches.", param="input_file_id", code="invalid_value")
         if len([found async for found in self._batches.open_batches(caller.tenant)]) >= MAX_OPEN:
@@ -99,14 +107,14 @@ class BatchRoutes:
                 f"There are {MAX_OPEN} open batches already.", code="too_many_batches", retry_after_s=60.0
             )
 
-    def _new(self, wanted: BatchRequest, caller: Caller) -> Batch:
+    def _new(self, parsed: BatchRequest, caller: Caller) -> Batch:
         now = self._clock.wall()
         return Batch(
             id=mint_id(now, self._random_bits(80)),
             tenant=caller.tenant,
             key_id=caller.key_id,
-            endpoint=wanted.endpoint,
-            input_file_id=wanted.input_file_id,
+            endpoint=parsed.endpoint,
+            input_file_id=parsed.input_file_id,
             created=int(now),
-            metadata=wanted.metadata,
+            metadata=parsed.metadata,
         )

@@ -14,15 +14,21 @@ from services.gateway.upstream.control_client import ClusterStatus
 from services.shared.clock import Clock
 from services.shared.errors import TidegateError
 
-# However many look on, the router is asked this often and no oftener.
+# Seconds between two questions to the router, however many people watch the console.
 KEPT_S = 1.0
 
 
 class Source(Protocol):
-    def status(self) -> Awaitable[ClusterStatus]: ...
+    """Where the state of the cluster comes from."""
+
+    def status(self) -> Awaitable[ClusterStatus]:
+        """Asks the router for pools, workers and rollouts."""
+        ...
 
 
 class ClusterRoutes:
+    """The state of the cluster, for the console."""
+
     def __init__(self, gateway_id: str, source: Source, metrics: Metrics, clock: Clock) -> None:
         self._gateway_id, self._source, self._metrics, self._clock = gateway_id, source, metrics, clock
         self._since = clock.wall()
@@ -35,7 +41,7 @@ class ClusterRoutes:
         return router
 
     async def cluster(self) -> Response:
-        """`gateway` has counted from `since` on; another request may find another gateway, with counts of its own."""
+        """Shows pools, workers, rollouts, and what this gateway has counted since `since`; other gateways count too."""
         return JSONResponse(await self._latest.get(), headers={"cache-control": "no-store"})
 
     async def _document(self) -> dict[str, Any]:
@@ -45,26 +51,30 @@ class ClusterRoutes:
 
 
 class CachedDocument:
-    """An answer that is asked for once at a time and kept for KEPT_S, failures included."""
+    """A document that is asked for once at a time and kept for KEPT_S; so is a failure."""
 
     def __init__(self, ask: Callable[[], Awaitable[dict[str, Any]]], clock: Clock) -> None:
         self._ask, self._clock = ask, clock
-        self._turn = asyncio.Lock()
+        self._asking = asyncio.Lock()
         self._good_until = clock.monotonic()
-        self._answer: dict[str, Any] | TidegateError = {}
+        self._result: dict[str, Any] | TidegateError = {}
 
     async def get(self) -> dict[str, Any]:
-        """Raises the TidegateError that asking raised."""
-        async with self._turn:
+        """Returns the document.
+
+        Raises:
+            TidegateError: asking for it failed.
+        """
+        async with self._asking:
             if self._clock.monotonic() >= self._good_until:
                 await self._refresh()
-        if isinstance(self._answer, TidegateError):
-            raise self._answer
-        return self._answer
+        if isinstance(self._result, TidegateError):
+            raise self._result
+        return self._result
 
     async def _refresh(self) -> None:
         try:
-            self._answer = await self._ask()
+            self._result = await self._ask()
         except TidegateError as error:
-            self._answer = error
+            self._result = error
         self._good_until = self._clock.monotonic() + KEPT_S

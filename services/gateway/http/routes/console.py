@@ -1,4 +1,4 @@
-"""The console's files, served without a key: pages that hold nothing but what every copy of Tidegate holds."""
+"""The console's files, served without a key. They hold nothing but what every copy of Tidegate holds."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,7 +19,7 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Nothing from elsewhere, nothing inline, nothing in a frame; and no text that becomes markup (Trusted Types).
+# Allows nothing from other hosts, nothing inline, no frames, and no text that becomes markup (Trusted Types).
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -38,24 +38,27 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    # Kept by browsers, and asked about each time: a new version shows at once.
+    # Browsers keep the files and ask each time whether they changed, so a new version shows at once.
     "cache-control": "no-cache",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class File:
+    """One file of the console."""
+
     body: bytes
     media_type: str
     etag: str
 
     @classmethod
     def read(cls, path: Path) -> "File":
+        """Reads a file from disk."""
         body = path.read_bytes()
         return cls(body, TYPES[path.suffix], f'"{sha256(body).hexdigest()[:32]}"')
 
     def response(self, known: str) -> Response:
-        """`known`: the etags of If-None-Match."""
+        """Returns the file, or 304 if the client has it. known: the value of If-None-Match."""
         headers = {**HEADERS, "etag": self.etag}
         if self.etag in known:
             return Response(status_code=304, headers=headers)
@@ -63,17 +66,22 @@ class File:
 
 
 class ConsoleRoutes:
-    """All of them, read once: what is asked for is looked up among their names, so no path leads anywhere else."""
+    """All files of the console, read once. A request is looked up among their names, so no path leads elsewhere."""
 
     def __init__(self, folder: Path = STATIC) -> None:
-        """Raises OSError, and KeyError for a file of a type that TYPES does not know."""
+        """Reads the files.
+
+        Raises:
+            OSError: a file cannot be read.
+            KeyError: TYPES does not know the type of a file.
+        """
         files = {path.name: File.read(path) for path in sorted(folder.iterdir()) if path.is_file()}
         pages = {path: files.pop(name) for path, name in PAGES.items()}
         self._files = {**pages, **{PREFIX + name: file for name, file in files.items()}}
 
     @property
     def paths(self) -> frozenset[str]:
-        """What is open to everybody."""
+        """Paths that need no key."""
         return frozenset(self._files)
 
     def router(self) -> RestRouter:
@@ -84,6 +92,7 @@ class ConsoleRoutes:
         return router
 
     async def show(self, request: Request) -> Response:
+        """Sends a file."""
         file = self._files.get(request.scope["path"])
         if file is None:
             raise UnknownRoute("The console has no such file.")

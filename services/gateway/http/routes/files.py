@@ -1,4 +1,4 @@
-"""/v1/files: what clients upload for batches, and what batches leave for them."""
+"""/v1/files: input files of batches, which clients upload, and output files, which batches leave."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from services.shared.scratch import scratch
 
 MAX_UPLOADS = 4
 MAX_WAITING = 64
-"""Uploads whose turn has not come; what they send waits in their sockets."""
+"""Most uploads that wait for their turn; meanwhile their bytes wait in their sockets."""
 MAX_PAGE = 100
 
 UPLOAD = {
@@ -42,10 +42,12 @@ UPLOAD = {
 
 
 class FileRoutes:
+    """Files: uploaded, listed, downloaded and deleted."""
+
     def __init__(self, files: FileStore, *, max_bytes: int, timeout_s: float) -> None:
         self._files, self._max_bytes, self._timeout_s = files, max_bytes, timeout_s
         self._uploads = 0
-        self._turn = asyncio.Semaphore(MAX_UPLOADS)
+        self._slots = asyncio.Semaphore(MAX_UPLOADS)
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
@@ -59,11 +61,12 @@ class FileRoutes:
         return router
 
     async def upload(self, request: Request) -> Response:
+        """Uploads a file."""
         if self._uploads >= MAX_UPLOADS + MAX_WAITING:
             raise Overloaded("Too many uploads are under way. Please try again.", retry_after_s=1.0)
         self._uploads += 1
         try:
-            async with self._turn:
+            async with self._slots:
                 return JSONResponse(await self._take(request))
         finally:
             self._uploads -= 1
@@ -76,7 +79,7 @@ class FileRoutes:
         order: Literal["asc", "desc"] = "desc",
         purpose: str | None = None,
     ) -> Response:
-        """A page has at most MAX_PAGE files, whatever is asked."""
+        """Lists the tenant's files. A page has at most 100, even if more are asked for."""
         newest = order == "desc"
         async with object_store_errors():
             files, more = await self._files.list(
@@ -87,15 +90,18 @@ class FileRoutes:
         return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
 
     async def show(self, file_id: str, request: Request) -> Response:
+        """Shows what is known of a file."""
         async with object_store_errors():
             return JSONResponse((await self._files.get(caller_of(request).tenant, file_id)).document())
 
     async def delete(self, file_id: str, request: Request) -> Response:
+        """Deletes a file."""
         async with object_store_errors():
             await self._files.delete(caller_of(request).tenant, file_id)
         return JSONResponse({"id": file_id, "object": "file", "deleted": True})
 
     async def content(self, file_id: str, request: Request) -> Response:
+        """Downloads a file."""
         async with object_store_errors():
             pieces = await self._files.content(caller_of(request).tenant, file_id)
             first = await anext(pieces, b"")
@@ -119,7 +125,7 @@ class FileRoutes:
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The first piece was read before the status was sent, so that a store that is away becomes an error."""
+    """Puts the first piece back: it was read before the status was sent, so that a missing store becomes a status."""
     yield first
     async for piece in rest:
         yield piece

@@ -7,13 +7,15 @@ from services.gateway.http.connection.request_context import caller_of
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.open_inference import OpenInference, no_tensors
 
-# What tells nothing of anybody, and is asked by probes that have no key.
+# They reveal nothing of any tenant, and probes without a key ask them.
 OPEN = frozenset({"/v2", "/v2/health/live", "/v2/health/ready"})
 
 
 class OpenInferenceRoutes:
-    def __init__(self, told: OpenInference) -> None:
-        self._told = told
+    """The Open Inference Protocol over REST."""
+
+    def __init__(self, open_inference: OpenInference) -> None:
+        self._open_inference = open_inference
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
@@ -30,24 +32,30 @@ class OpenInferenceRoutes:
         return router
 
     async def server(self) -> Response:
-        return JSONResponse(self._told.server())
+        """Shows the server's metadata."""
+        return JSONResponse(self._open_inference.server())
 
     async def live(self) -> Response:
+        """Says that the server is alive."""
         return JSONResponse({"live": True})
 
     async def ready(self) -> Response:
-        return _readiness(self._told.ready)
+        """Says whether the server takes requests."""
+        return _readiness(self._open_inference.ready)
 
     async def model(self, model: str, request: Request, version: str = "") -> Response:
-        return JSONResponse(self._told.model(model, version, caller_of(request)))
+        """Shows a model's metadata."""
+        return JSONResponse(self._open_inference.model(model, version, caller_of(request)))
 
     async def model_ready(self, model: str, request: Request, version: str = "") -> Response:
-        return _readiness(self._told.model_ready(model, version, caller_of(request)))
+        """Says whether some worker takes requests for a model."""
+        return _readiness(self._open_inference.model_ready(model, version, caller_of(request)))
 
     async def infer(self, model: str) -> Response:
+        """Refuses: text is not generated over this protocol."""
         raise no_tensors()
 
 
 def _readiness(ready: bool) -> Response:
-    """The protocol's clients read the status; 503 is what load balancers expect of a server that is not."""
+    """The protocol tells readiness by the status; load balancers expect 503 of a server that is not ready."""
     return JSONResponse({"ready": ready}, status_code=200 if ready else 503)

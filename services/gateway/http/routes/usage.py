@@ -22,6 +22,8 @@ FIRST_YEAR = 2000
 
 
 class UsageRoutes:
+    """Reports of usage and costs."""
+
     def __init__(self, store: LedgerStore, prices: Prices, clock: Clock) -> None:
         self._store, self._prices, self._clock = store, prices, clock
 
@@ -39,7 +41,10 @@ class UsageRoutes:
         until: str | None = None,
         tenant: str | None = None,
     ) -> Response:
-        """by: tenant, key, model, version, tier, day, with commas between. since, until: days, both included."""
+        """Reports usage and costs.
+
+        by: tenant, key, model, version, tier, day, with commas between. since, until: days, both included.
+        """
         groups, span = _groups(by), self._span(since, until, _tenant(request, tenant))
         async with database_errors():
             used = await self._store.usage(span, columns(groups), MAX_LINES + 1)
@@ -71,13 +76,13 @@ def _day(text: str, param: str) -> date:
         raise InvalidRequest(f"'{param}' must be a day as YYYY-MM-DD.", param=param) from None
 
 
-def _tenant(request: Request, asked: str | None) -> str | None:
-    """None: all tenants."""
+def _tenant(request: Request, requested: str | None) -> str | None:
+    """Returns the tenant to report on; None for all tenants."""
     caller = caller_of(request)
-    if asked is not None and not asked.isprintable():
+    if requested is not None and not requested.isprintable():
         raise InvalidRequest("'tenant' is no name of a tenant.", param="tenant")
     if caller.role == "admin":
-        return asked
-    if asked not in (None, caller.tenant):
+        return requested
+    if requested not in (None, caller.tenant):
         raise PermissionDenied("This key sees the usage of its own tenant only.", param="tenant")
     return caller.tenant

@@ -1,0 +1,158 @@
+"""Members of uvicorn that HttpProtocol and Connection build on, without any promise that uvicorn keeps them."""
+
+import asyncio
+import inspect
+from typing import Any, cast
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from services.gateway.http.connection.protocol import CONNECTION, Connection, HttpProtocol
+
+REQUEST = b"POST /path HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"
+OVERRIDDEN = {
+    "connection_made": ["self", "transport"],
+    "connection_lost": ["self", "exc"],
+    "data_received": ["self", "data"],
+    "on_message_begin": ["self"],
+    "on_headers_complete": ["self"],
+    "send_400_response": ["self", "msg"],
+}
+
+
+class Socket:
+    def setsockopt(self, *_: Any) -> None: ...
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1", 2)
+
+    getpeername = getsockname
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": Socket()})
+        self.written, self.closed = b"", False
+        self.limits: list[int | None] = []
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self.limits.append(high)
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never answers: tests answer in its place."""
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def protocol() -> HttpProtocol:
+    config = Config(_app, http=HttpProtocol, lifespan="off", log_config=None)
+    config.load()
+    made = HttpProtocol(config=config, server_state=ServerState(), app_state={})
+    made.connection_made(Transport())
+    return made
+
+
+@pytest.fixture
+async def connection(protocol: HttpProtocol) -> Connection:
+    protocol.data_received(REQUEST)
+    found: Connection = protocol.scope["state"][CONNECTION]
+    return found
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_what_is_overridden_is_there_with_these_parameters(name: str) -> None:
+    method = getattr(HttpToolsProtocol, name)
+    assert list(inspect.signature(method).parameters) == OVERRIDDEN[name]
+
+
+def test_lines_of_status_are_bytes_by_status() -> None:
+    assert STATUS_LINE[431].startswith(b"HTTP/1.1 431 ")
+    assert STATUS_LINE[431].endswith(b"\r\n")
+    assert {400, 408, 431} <= set(STATUS_LINE)
+
+
+async def test_the_protocol_has_its_request_in_these_members(protocol: HttpProtocol, connection: Connection) -> None:
+    """headers, scope, cycle, transport, flow; the scope that we put the Connection into is the application's."""
+    assert (b"host", b"a") in protocol.headers
+    assert protocol.scope["path"] == "/path"
+    assert isinstance(protocol.transport, Transport)
+    assert isinstance(protocol.flow, FlowControl)
+    assert isinstance(protocol.cycle, RequestResponseCycle)
+    assert not protocol.cycle.response_started
+    assert protocol.cycle.scope is protocol.scope
+
+
+async def test_a_request_and_its_response_have_these_members(protocol: HttpProtocol, connection: Connection) -> None:
+    """more_body, body, flow.write_paused, disconnected, transport, response_complete."""
+    cycle = protocol.cycle
+    assert cycle is not None
+    assert cycle.more_body is False
+    assert cycle.body == b"body"
+    assert cycle.flow.write_paused is False
+    assert cycle.disconnected is False
+    assert cycle.transport is protocol.transport
+    assert cycle.response_complete is False
+
+
+async def test_a_body_is_taken_once(connection: Connection) -> None:
+    assert connection.take_body() == b"body"
+    assert connection.take_body() == b""
+
+
+async def test_a_client_that_reads_no_more_does_not_keep_up(protocol: HttpProtocol, connection: Connection) -> None:
+    assert connection.keeps_up
+    protocol.pause_writing()
+    assert not connection.keeps_up
+    protocol.resume_writing()
+    assert connection.keeps_up
+
+
+async def test_whoever_watches_hears_that_the_client_left(protocol: HttpProtocol, connection: Connection) -> None:
+    left: list[str] = []
+    with connection.watched(lambda: left.append("left")):
+        assert not left
+        protocol.connection_lost(None)
+    assert left == ["left"]
+    assert not connection.keeps_up
+
+
+async def test_a_part_is_a_chunk_as_uvicorn_writes_it(protocol: HttpProtocol, connection: Connection) -> None:
+    """A response without a length is chunked by uvicorn itself; Connection.write must write the same."""
+    transport, cycle = cast(Transport, protocol.transport), protocol.cycle
+    assert cycle is not None
+    await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    transport.written = b""
+    await cycle.send({"type": "http.response.body", "body": b"x" * 20, "more_body": True})
+    by_uvicorn, transport.written = transport.written.partition(b"\r\n\r\n")[2] or transport.written, b""
+    connection.write(b"x" * 20)
+    assert transport.written == by_uvicorn == b"14\r\n" + b"x" * 20 + b"\r\n"
+
+
+async def test_reading_goes_on_after_a_large_body(protocol: HttpProtocol) -> None:
+    """uvicorn stops to read at its high-water mark; flow.resume_reading and flow.read_paused are what we rely on."""
+    size = HIGH_WATER_LIMIT + 1
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)
+    connection: Connection = protocol.scope["state"][CONNECTION]
+    assert protocol.flow.read_paused
+    with connection.watched(lambda: None):
+        assert not protocol.flow.read_paused
