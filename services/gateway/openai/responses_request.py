@@ -71,7 +71,7 @@ class ReasoningOptions(Request):
     summary: None = None
 
 
-class StreamOptions(Request):
+class ResponseStreamOptions(Request):
     """Options of a streamed response."""
 
     include_obfuscation: Literal[False] | None = None
@@ -97,7 +97,7 @@ class ResponsesRequest(Request):
     input: Input
     instructions: Text | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     max_output_tokens: Tokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
