@@ -12,7 +12,7 @@ from services.shared.config import Tier
 from services.shared.settings import WrongSettings
 
 BLOCK_TOKENS = 64
-"""As the gateway hashes prompts (gateway/domain/prompt_blocks.py). Simulated engines keep KV in the same blocks."""
+"""As the gateway hashes prompts (gateway/domain/prompt.py). Simulated engines keep KV in the same blocks."""
 
 
 @dataclass(frozen=True, slots=True)

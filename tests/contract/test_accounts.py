@@ -69,7 +69,7 @@ async def test_a_revoked_key_stays_revoked(store: AccountStore) -> None:
         await store.rotate(new.id, KEYS.mint(), NOON)
 
 
-async def test_a_rotated_key_has_two_faces_for_a_while(store: AccountStore) -> None:
+async def test_a_rotated_key_has_two_valid_secrets_for_a_while(store: AccountStore) -> None:
     old, new = KEYS.mint(), KEYS.mint()
     await store.add(key(old), old)
     assert (await store.rotate(old.id, new, NOON + 60)).prefix == new.prefix
@@ -80,7 +80,7 @@ async def test_a_rotated_key_has_two_faces_for_a_while(store: AccountStore) -> N
     assert await store.find(old.digest, NOON + 2) is None
 
 
-async def test_what_a_key_has_used_counts_from_the_period_on(store: AccountStore, database: Database) -> None:
+async def test_usage_counts_from_the_start_of_the_period(store: AccountStore, database: Database) -> None:
     daily, monthly = KEYS.mint(), KEYS.mint()
     await store.add(key(daily), daily)
     await store.add(key(monthly, budget=Budget(1000, "month")), monthly)
@@ -94,7 +94,7 @@ async def test_what_a_key_has_used_counts_from_the_period_on(store: AccountStore
     assert [found.used for found in used.values() if found] == [10, 20]
 
 
-async def test_lists_and_what_is_not_there(store: AccountStore) -> None:
+async def test_lists_and_unknown_names(store: AccountStore) -> None:
     first, second = KEYS.mint(), KEYS.mint()
     await store.add(key(first, tenant="default", tiers=None, models=None, budget=None), first)
     await store.add(key(second, created=NOON + 1), second)

@@ -1,4 +1,4 @@
-"""Both databases: migrations and their ends."""
+"""Both databases: migrations, transactions and failures."""
 
 import asyncio
 import sqlite3
@@ -25,7 +25,7 @@ def opened(url: str) -> Database:
     return Database(url, clock=SystemClock(), random=Random(1))
 
 
-async def test_migrations_make_what_the_tables_say(database: Database) -> None:
+async def test_migrations_make_the_tables_of_the_code(database: Database) -> None:
     def differences(connection: Connection) -> list[object]:
         options = {"version_table": "gateway_schema", "compare_type": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
@@ -95,11 +95,11 @@ def _threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
 
 
-async def test_a_database_that_is_away_says_so_without_its_password() -> None:
+async def test_the_error_of_an_unreachable_database_hides_its_password() -> None:
     away = opened("postgresql://tidegate:geheim@127.0.0.1:9/tidegate")
-    with pytest.raises(DatabaseAway) as told:
+    with pytest.raises(DatabaseAway) as failed:
         await away.migrate()
-    assert "geheim" not in str(told.value)
+    assert "geheim" not in str(failed.value)
     with pytest.raises(DatabaseAway):
         async with away.begin():
             pass
@@ -107,7 +107,7 @@ async def test_a_database_that_is_away_says_so_without_its_password() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "geheim", "mysql://root:geheim@host/db"])
-def test_what_is_no_database_stops_the_start(url: str, tmp_path: Path) -> None:
+def test_a_wrong_database_url_stops_the_start(url: str, tmp_path: Path) -> None:
     with pytest.raises(WrongSettings, match="TIDEGATE_DATABASE_URL") as wrong:
         opened(url)
     assert "geheim" not in str(wrong.value)

@@ -47,13 +47,13 @@ async def test_a_row_written_again_counts_once(database: Database) -> None:
     assert (used.requests, used.prompt_tokens, used.cached_tokens, used.completion_tokens) == (1201, 12010, 4804, 3603)
 
 
-async def test_what_a_dead_process_left_open_does_not_replace_its_end(database: Database) -> None:
+async def test_a_row_of_a_dead_process_does_not_replace_the_final_one(database: Database) -> None:
     store = LedgerStore(database)
     assert await store.add([row(1)]) == 1
     assert await store.add([row(1, outcome="lost"), row(2, outcome="lost", completion_tokens=0)]) == 1
     async with database.begin() as connection:
-        told = (await connection.execute(select(ledger.c.request_id, ledger.c.outcome).order_by("request_id"))).all()
-    assert [tuple(one) for one in told] == [("r1", "completed"), ("r2", "lost")]
+        rows = (await connection.execute(select(ledger.c.request_id, ledger.c.outcome).order_by("request_id"))).all()
+    assert [tuple(one) for one in rows] == [("r1", "completed"), ("r2", "lost")]
 
 
 async def test_gateways_write_the_same_sums_at_once(database: Database, database_url: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,9 +12,9 @@ from sqlalchemy import URL, Dialect, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from services.gateway.database.migrate import migrate
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
+from services.shared.migrations import Migrations, upgrade
 from services.shared.settings import WrongSettings
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ CONNECTIONS = 8
 CONNECT_LIMIT_S = 3
 TRANSACTION_LIMIT_S = 10.0
 MIGRATION_LIMIT_S = 120.0
+MIGRATIONS = Migrations(Path(__file__).parent / "migrations", version_table="gateway_schema", lock=0x7469_6465)
 
 
 class DatabaseAway(Exception):
@@ -60,9 +62,9 @@ class Database:
             await self._clock.sleep(delay)
 
     async def migrate(self) -> None:
-        """Brings the schema up to date. Raises DatabaseAway."""
+        """Brings the schema up to date; safe while other gateways do the same. Raises DatabaseAway."""
         async with self._transaction(MIGRATION_LIMIT_S) as connection:
-            await connection.run_sync(migrate)
+            await connection.run_sync(upgrade, MIGRATIONS)
         self._migrated = True
 
     @asynccontextmanager

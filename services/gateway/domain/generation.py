@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Model
-from services.gateway.domain.cost import Cost
+from services.gateway.domain.prompt import Cost
 from services.shared.classes import ServiceClass
 from tidegate.worker.v1 import worker_pb2
 
@@ -23,7 +23,7 @@ class Generation:
         tier_asked: the service tier as the client named it.
         service_class: the class that the request is queued in.
         cost: estimated tokens.
-        block_hashes: the prompt as a chain of blocks (prompt_blocks.py).
+        block_hashes: the prompt as a chain of blocks (prompt.py).
         cache_salt: see CacheSalt.
         include_usage: a streamed answer ends with its usage.
         timeout_s: from the request to the end of its answer.

@@ -1,4 +1,4 @@
-"""How a router's rejection and a worker's failure are told to clients."""
+"""The error that a client gets for a router's rejection or a worker's failure."""
 
 from services.shared.errors import (
     ContextLengthExceeded,
@@ -31,7 +31,13 @@ _REJECTIONS: dict[int, tuple[type[TidegateError], str]] = {
 
 
 def rejected(reject: router_pb2.Reject, model: str, tokens: int) -> TidegateError:
-    """Every refusal that time may heal carries Retry-After. tokens: that the request was expected to cost."""
+    """The error for a request that the router refused. If it may succeed later, the error has a Retry-After.
+
+    Args:
+        reject: the router's message.
+        model: id of the model that was asked for.
+        tokens: the estimated cost of the request.
+    """
     if reject.reason == router_pb2.REJECT_REASON_RATE_LIMITED:
         return _rate_limited(reject, model, tokens)
     if reject.reason not in _REJECTIONS:
@@ -67,11 +73,11 @@ _FAILURES: dict[int, type[TidegateError]] = {
     worker_pb2.FAILURE_KIND_CONTEXT_LENGTH: ContextLengthExceeded,
     worker_pb2.FAILURE_KIND_DEADLINE: DeadlineExceeded,
 }
-"""Failures that are the request's own; the others are the worker's, and their text stays inside."""
+"""Failures that the request itself causes. All others are the worker's, and clients never see their text."""
 
 
 def failed(failure: worker_pb2.Failure) -> TidegateError | None:
-    """None when the worker is at fault and another one may do better."""
+    """The error for a failure that the request causes; None when another worker may do better."""
     if failure.kind not in _FAILURES:
         return None
     kind = _FAILURES[failure.kind]

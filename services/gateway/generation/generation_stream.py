@@ -6,7 +6,7 @@
             ...
         stream.usage
 
-However the block is left, that frees the worker's slot and tells the router, once.
+Leaving the block in any way frees the worker's slot and tells the router, once.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from services.gateway.domain.account import Caller, Limits
 from services.gateway.domain.generation import Generation
-from services.gateway.domain.prompt_blocks import BLOCK_TOKENS
+from services.gateway.domain.prompt import BLOCK_TOKENS
 from services.gateway.generation.progress import Progress
 from services.gateway.generation.retry import Retries
 from tidegate.router.v1 import router_pb2

@@ -6,9 +6,8 @@ import orjson
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
-from services.gateway.domain.cost import estimate
 from services.gateway.domain.generation import Generation, Prompt
-from services.gateway.domain.prompt_blocks import block_hashes
+from services.gateway.domain.prompt import block_hashes, estimate
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.responses_request import ResponsesRequest

@@ -43,11 +43,11 @@ class CachedGenerations:
         self._ledger = ledger
         self._outcomes = Counter(
             "tidegate_gateway_cache_requests_total",
-            "Requests that wished for the response cache, by what became of that",
+            "Requests that asked for the response cache, by outcome",
             ["outcome"],
             registry=registry,
         )
-        size = Gauge("tidegate_gateway_cache_bytes", "Memory that kept answers take", registry=registry)
+        size = Gauge("tidegate_gateway_cache_bytes", "Memory that cached responses take", registry=registry)
         size.set_function(lambda: sum(store.size for store in stores.values()))
 
     @contextmanager

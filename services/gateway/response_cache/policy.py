@@ -16,7 +16,7 @@ CacheOutcome = Literal["hit", "miss", "bypass"]
 
 @dataclass(slots=True)
 class CacheDirective:
-    """A client's wish to be answered from the cache: one header, the same over REST and gRPC.
+    """A client asks to be answered from the cache: one header, the same over REST and gRPC.
 
     Attributes:
         outcome: what became of it; `bypass` where the request may not come from the cache.

@@ -56,8 +56,8 @@ async def _migrated(client: httpx.AsyncClient) -> None:
     await wait_until(asked, description="the database is there")
 
 
-async def make(admin: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
-    answer = await admin.post("keys", json={"name": "test", **wanted})
+async def make(admin: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    answer = await admin.post("keys", json={"name": "test", **fields})
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -73,7 +73,7 @@ async def grpc_chat(cluster: Cluster, key: str, request: inference_pb2.ChatReque
     return call, [message async for message in call]
 
 
-async def test_a_key_from_its_making_to_its_end(cluster: Cluster, admin: httpx.AsyncClient) -> None:
+async def test_the_life_of_a_key(cluster: Cluster, admin: httpx.AsyncClient) -> None:
     made = await make(admin, tenant="default", models=[MODEL], requests_per_minute=60, concurrency=5)
     secret = made.pop("key")
     assert secret.startswith(made["prefix"])
@@ -118,14 +118,14 @@ async def test_a_revoked_key_ends_on_every_gateway(cluster: Cluster, admin: http
         ("PUT", "not/there"),
     ],
 )
-async def test_only_admin_keys_come_near_the_admin_api(cluster: Cluster, method: str, path: str) -> None:
+async def test_only_admin_keys_may_use_the_admin_api(cluster: Cluster, method: str, path: str) -> None:
     refused = await cluster.http.request(method, f"/v1/admin/{path}", json={"name": "mine", "role": "admin"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
     async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
         assert (await stranger.request(method, f"/v1/admin/{path}")).status_code == 401
 
 
-async def test_wrong_wishes_are_named(admin: httpx.AsyncClient) -> None:
+async def test_wrong_requests_name_their_fault(admin: httpx.AsyncClient) -> None:
     refused = await admin.post("keys", json={"name": "a", "tiers": ["gold"]})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tiers[0]")
 
@@ -141,7 +141,7 @@ async def test_wrong_wishes_are_named(admin: httpx.AsyncClient) -> None:
         ("POST", "keys", {"name": "a", "tenant": "nobody"}),
     ],
 )
-async def test_what_is_not_there(admin: httpx.AsyncClient, method: str, path: str, body: Any) -> None:
+async def test_unknown_keys_and_tenants(admin: httpx.AsyncClient, method: str, path: str, body: Any) -> None:
     answer = await admin.request(method, path, json=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
@@ -153,22 +153,22 @@ async def test_the_admin_api_is_documented(cluster: Cluster) -> None:
     assert {"NewKeyRequest", "RotateRequest", "TenantRequest"} <= named <= set(schemas)
 
 
-async def test_models_that_a_key_may_not_use_are_none_to_it(cluster: Cluster, admin: httpx.AsyncClient) -> None:
+async def test_models_that_a_key_may_not_use_do_not_exist_for_it(cluster: Cluster, admin: httpx.AsyncClient) -> None:
     key = (await make(admin, models=["other"]))["key"]
     refused = await chat(cluster, key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
     assert (await cluster.http.get("/v1/models", headers=bearer(key))).json()["data"] == []
     assert (await cluster.http.get(f"/v1/models/{MODEL}", headers=bearer(key))).status_code == 404
-    with pytest.raises(grpc.aio.AioRpcError) as told:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         await grpc_chat(cluster, key)
-    assert told.value.code() is grpc.StatusCode.NOT_FOUND
+    assert failed.value.code() is grpc.StatusCode.NOT_FOUND
     listed = await inference_pb2_grpc.InferenceServiceStub(cluster.channel).ListModels(
         inference_pb2.ListModelsRequest(), metadata=(("authorization", f"Bearer {key}"),)
     )
     assert not listed.models
 
 
-async def test_tiers_weights_and_salts_are_the_tenants(cluster: Cluster, admin: httpx.AsyncClient) -> None:
+async def test_tiers_weights_and_salts_come_from_the_tenant(cluster: Cluster, admin: httpx.AsyncClient) -> None:
     tenant = {"name": "acme", "weight": 2.5, "tiers": ["default", "flex"]}
     assert (await admin.post("tenants", json=tenant)).json() == {"object": "tenant", **tenant}
     key = (await make(admin, tenant="acme"))["key"]
@@ -183,7 +183,7 @@ async def test_tiers_weights_and_salts_are_the_tenants(cluster: Cluster, admin: 
     assert all(salts)
 
 
-async def test_every_answer_says_where_the_limits_stand(cluster: Cluster) -> None:
+async def test_every_response_has_the_limit_headers(cluster: Cluster) -> None:
     cluster.router.limits = [STATE]
     for stream in (False, True):
         answer = await chat(cluster, KEY, stream=stream)
@@ -199,10 +199,10 @@ async def test_over_the_limit(cluster: Cluster) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     assert refused.headers["retry-after"] == "2"
     assert LIMIT_HEADERS.items() <= refused.headers.items()
-    with pytest.raises(grpc.aio.AioRpcError) as told:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         await grpc_chat(cluster, KEY)
-    assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    trailing = dict(told.value.trailing_metadata())
+    assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    trailing = dict(failed.value.trailing_metadata())
     assert trailing["grpc-retry-pushback-ms"] == "1500"
     assert LIMIT_HEADERS.items() <= trailing.items()
 
@@ -215,9 +215,9 @@ async def test_a_budget_ends(cluster: Cluster, admin: httpx.AsyncClient) -> None
     refused = await chat(cluster, key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
     assert int(refused.headers["retry-after"]) <= 31 * 86_400
-    with pytest.raises(grpc.aio.AioRpcError) as told:
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
         await grpc_chat(cluster, key)
-    assert told.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await cluster.http.get("/v1/models", headers=bearer(key))).status_code == 200
 
 
@@ -235,7 +235,7 @@ async def test_secrets_appear_nowhere(
         await admin.post(f"keys/{made['id']}/revoke"),
         await cluster.http.get("/metrics"),
     ]
-    said = "".join(answer.text + str(answer.headers) for answer in answers) + str([vars(r) for r in caplog.records])
-    assert "key rotated" in said
+    written = "".join(answer.text + str(answer.headers) for answer in answers) + str([vars(r) for r in caplog.records])
+    assert "key rotated" in written
     for secret in (made["key"], rotated["key"], "x" * 48, SERVER_SECRET, ADMIN_KEY, KEY):
-        assert secret not in said
+        assert secret not in written

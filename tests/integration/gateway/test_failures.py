@@ -78,8 +78,8 @@ async def test_frames_of_another_epoch_are_dropped(cluster: Cluster, start: Star
     assert second.starts
 
 
-async def test_a_worker_that_wakes_up_late_is_not_heard(cluster: Cluster, start: Started) -> None:
-    """It was frozen, lost its request to another one, and sends the rest of it all the same."""
+async def test_frames_of_a_former_attempt_are_dropped(cluster: Cluster, start: Started) -> None:
+    """The worker was frozen, lost its request to another worker, and then sends the rest."""
     first, second = cluster.worker, await second_worker(cluster, start)
     for worker, tokens in ((first, 2), (second, 4)):
         worker.behaviour.resumable, worker.behaviour.hang_after = True, tokens
@@ -163,10 +163,10 @@ async def test_queued_request_survives_its_router(start: Started, worker: FakeWo
     body = {"model": MODEL, "messages": ASK}
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
         headers = {"authorization": f"Bearer {KEY}"}
-        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
         await wait_until(lambda: first.submits, description="the request is queued")
         await first.stop()
-        answer = await asked
+        answer = await request
     assert answer.json()["choices"][0]["message"]["content"] == text(5)
     assert other.submits[0] == first.submits[0]
     assert other.hellos[0].session_id == first.hellos[0].session_id
@@ -182,17 +182,17 @@ async def test_running_request_is_reported_to_the_next_router(start: Started, wo
     body = {"model": MODEL, "messages": ASK, "stream": True}
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
         headers = {"authorization": f"Bearer {KEY}"}
-        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
         await wait_until(lambda: worker.sent_tokens, description="the answer has begun")
         await first.stop()
         await wait_until(lambda: other.submits, description="the other router hears of it")
-        asked.cancel()
+        request.cancel()
         await wait_until(lambda: other.finishes, description="the other router sees Finish")
     assert other.submits[0].placement.worker_id == worker.worker_id
     assert other.submits[0].placement.worker_epoch == worker.epoch
 
 
-async def test_finish_that_no_router_heard_is_said_again(start: Started, worker: FakeWorker) -> None:
+async def test_finish_that_no_router_received_is_sent_again(start: Started, worker: FakeWorker) -> None:
     router: FakeRouter = await start(FakeRouter(worker))
     gateway: GatewayApp = await start(GatewayApp(settings(router.address), random=Random(3)))
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
@@ -200,11 +200,11 @@ async def test_finish_that_no_router_heard_is_said_again(start: Started, worker:
     body = {"model": MODEL, "messages": ASK, "stream": True}
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
         headers = {"authorization": f"Bearer {KEY}"}
-        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
         await wait_until(lambda: worker.sent_tokens, description="the answer has begun")
         await router.stop()
         await wait_until(lambda: not gateway.router.connected, description="the gateway notices")
-        asked.cancel()
+        request.cancel()
         await wait_until(lambda: worker.cancels, description="the worker sees Cancel")
     returned = FakeRouter(worker)
     returned.listen = router.address
@@ -284,7 +284,7 @@ async def _stall(gateway: GatewayApp) -> tuple[asyncio.StreamReader, asyncio.Str
 
 
 async def _settled(worker: FakeWorker, request_id: str) -> int:
-    """Tokens sent once no more come."""
+    """Waits until no more tokens come, and returns how many came."""
     seen = [-1]
 
     def still() -> bool:
@@ -295,7 +295,7 @@ async def _settled(worker: FakeWorker, request_id: str) -> int:
     return seen[-1]
 
 
-async def test_drain_finishes_what_is_open(start: Started, cluster: Cluster) -> None:
+async def test_drain_finishes_open_requests(start: Started, cluster: Cluster) -> None:
     gateway = GatewayApp(settings(cluster.router.address))
     await gateway.start()
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
@@ -303,18 +303,18 @@ async def test_drain_finishes_what_is_open(start: Started, cluster: Cluster) -> 
     body = {"model": MODEL, "messages": ASK}
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
         headers = {"authorization": f"Bearer {KEY}"}
-        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
         await wait_until(lambda: cluster.router.submits, description="the request is queued")
         stopping = asyncio.create_task(gateway.stop())
         await wait_until(lambda: gateway.ready() == "draining", description="the gateway drains")
         cluster.router.grant(cluster.router.submits[0])
-        answer = await asked
+        answer = await request
         await stopping
     assert answer.json()["choices"][0]["message"]["content"] == text(5)
     await cluster.idle()
 
 
-async def test_a_gateway_that_leaves_says_so_before_it_refuses_anyone(cluster: Cluster) -> None:
+async def test_a_stopping_gateway_is_unready_before_it_refuses_requests(cluster: Cluster) -> None:
     gateway = GatewayApp(settings(cluster.router.address, linger_s=1.0))
     await gateway.start()
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
@@ -329,16 +329,16 @@ async def test_a_gateway_that_leaves_says_so_before_it_refuses_anyone(cluster: C
     await cluster.idle()
 
 
-async def test_what_is_open_when_the_time_to_drain_is_over_ends(cluster: Cluster) -> None:
+async def test_requests_that_are_open_after_the_drain_time_end(cluster: Cluster) -> None:
     gateway = GatewayApp(settings(cluster.router.address, drain_s=0))
     await gateway.start()
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
     cluster.router.holding = True
     body, headers = {"model": MODEL, "messages": ASK}, {"authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
-        asked = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
+        request = asyncio.create_task(client.post("/v1/chat/completions", json=body, headers=headers))
         await wait_until(lambda: cluster.router.submits, description="the request is queued")
         await asyncio.wait_for(gateway.stop(), 20)
         with pytest.raises(httpx.HTTPError):
-            (await asked).raise_for_status()
+            (await request).raise_for_status()
     await cluster.idle()

@@ -1,4 +1,4 @@
-"""One row for every accepted request, whatever becomes of it, its gateway or its database."""
+"""One row for every accepted request, even if the gateway or the database fails."""
 
 import asyncio
 import os
@@ -30,13 +30,13 @@ ADMIN = {"authorization": f"Bearer {ADMIN_KEY}"}
 
 
 async def rows(url: str) -> list[dict[str, Any]]:
-    """None of them while there is no table yet."""
+    """Returns no rows while there is no table."""
     driver = "sqlite+aiosqlite" if url.startswith("sqlite") else "postgresql+psycopg"
     engine = create_async_engine(make_url(url).set(drivername=driver))
-    wanted = "SELECT * FROM ledger ORDER BY accepted, request_id"
+    query = "SELECT * FROM ledger ORDER BY accepted, request_id"
     try:
         async with engine.connect() as connection:
-            return [dict(row) for row in (await connection.exec_driver_sql(wanted)).mappings()]
+            return [dict(row) for row in (await connection.exec_driver_sql(query)).mappings()]
     except (OperationalError, ProgrammingError):
         return []
     finally:
@@ -60,7 +60,7 @@ async def written(url: str, number: int) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_row_says_what_was_asked_and_what_came_of_it(cluster: Cluster, url: str) -> None:
+async def test_a_row_has_the_request_and_its_result(cluster: Cluster, url: str) -> None:
     answer = await cluster.http.post("/v1/chat/completions", json={**ASK, "service_tier": "flex"})
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
     request = inference_pb2.CompleteRequest(model=MODEL, prompt="Count.")
@@ -86,7 +86,7 @@ async def test_a_row_says_what_was_asked_and_what_came_of_it(cluster: Cluster, u
     assert (second["request_id"], second["tier_asked"], second["tier"]) == (over_grpc, "auto", "default")
 
 
-async def test_every_end_has_its_row_and_refusals_have_none(cluster: Cluster, url: str) -> None:
+async def test_every_outcome_has_a_row_and_refused_requests_have_none(cluster: Cluster, url: str) -> None:
     cluster.router.reject = router_pb2.Reject(reason=router_pb2.REJECT_REASON_QUEUE_FULL)
     assert (await cluster.http.post("/v1/chat/completions", json=ASK)).status_code == 429
     cluster.router.reject = None
@@ -130,7 +130,7 @@ async def test_usage_is_seen_by_its_own_tenant_and_by_admins(cluster: Cluster, u
 @pytest.mark.parametrize(
     "wrong", [{"by": ""}, {"by": "model,model"}, {"by": "secret"}, {"since": "1.1.2026"}, {"until": "0001-01-01"}]
 )
-async def test_wrong_questions_about_usage(cluster: Cluster, wrong: dict[str, str]) -> None:
+async def test_wrong_usage_queries_are_refused(cluster: Cluster, wrong: dict[str, str]) -> None:
     refused = await cluster.http.get("/v1/usage", params=wrong)
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] in ("by", "since", "until")
@@ -151,7 +151,7 @@ async def test_a_database_that_stops_under_load_costs_no_request(
 
         await wait_until(key_is_made, description="the database is there")
         load = Load(client, made["key"])
-        asking = [asyncio.create_task(load.ask()) for _ in range(8)]
+        running = [asyncio.create_task(load.ask()) for _ in range(8)]
         await wait_until(lambda: len(load.usages) > 20, description="requests are answered")
         await asyncio.to_thread(postgres.stop)
         try:
@@ -162,7 +162,7 @@ async def test_a_database_that_stops_under_load_costs_no_request(
         finally:
             await asyncio.to_thread(postgres.start)
         load.stopped = True
-        await asyncio.gather(*asking)
+        await asyncio.gather(*running)
     assert set(load.statuses) == {200}
     found = await written(url, len(load.usages))
     assert {row["request_id"] for row in found} == set(load.usages)

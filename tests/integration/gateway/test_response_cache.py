@@ -1,5 +1,6 @@
-"""The response cache: who wishes for it is answered from memory, and nobody gets what is another's or outdated."""
+"""The response cache: opt-in, from memory, never another tenant's answer and never an outdated one."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,14 +41,14 @@ async def http(gateway: GatewayApp) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ask(http: httpx.AsyncClient, path: str = CHAT, **changes: Any) -> tuple[str, httpx.Response]:
-    """What the header says, and the answer."""
+    """Returns the response header's value and the response."""
     headers = {**USE, **changes.pop("headers", {})}
     answer = await http.post(path, json={**ASK, **changes}, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.headers.get("x-tidegate-cache", "none"), answer
 
 
-async def test_the_second_of_two_is_a_hit_however_it_is_shown(http: httpx.AsyncClient, worker: FakeWorker) -> None:
+async def test_the_second_request_is_a_hit_in_every_format(http: httpx.AsyncClient, worker: FakeWorker) -> None:
     first, whole = await ask(http)
     second, again = await ask(http)
     third, stream = await ask(http, stream=True, stream_options={"include_usage": True})
@@ -63,6 +64,22 @@ async def test_the_second_of_two_is_a_hit_however_it_is_shown(http: httpx.AsyncC
     assert text(5).split()[-1] in stream.text
 
 
+async def test_a_stream_is_recorded_while_its_client_gets_tokens_as_they_come(
+    http: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    first, stream = await ask(http, stream=True)
+    second, again = await ask(http, stream=True)
+    assert (first, second) == ("miss", "hit")
+    assert len(worker.starts) == 1
+    assert _texts(again) == _texts(stream) != []
+
+
+def _texts(stream: httpx.Response) -> list[str]:
+    """The text of each event of a streamed chat."""
+    events = [line.removeprefix("data: ") for line in stream.text.splitlines() if line.startswith("data: {")]
+    return [json.loads(event)["choices"][0]["delta"].get("content", "") for event in events]
+
+
 async def test_grpc_and_rest_share_it(gateway: GatewayApp, http: httpx.AsyncClient, worker: FakeWorker) -> None:
     await ask(http)
     async with grpc.aio.insecure_channel(gateway.address) as channel:
@@ -73,13 +90,13 @@ async def test_grpc_and_rest_share_it(gateway: GatewayApp, http: httpx.AsyncClie
         )
         metadata = (("authorization", f"Bearer {KEY}"), *USE.items())
         call = inference_pb2_grpc.InferenceServiceStub(channel).Chat(request, metadata=metadata)
-        said = "".join([choice.content async for answer in call for choice in answer.choices])
+        text_of_answer = "".join([choice.content async for answer in call for choice in answer.choices])
         assert dict(await call.initial_metadata())["x-tidegate-cache"] == "hit"
-    assert said == text(5)
+    assert text_of_answer == text(5)
     assert len(worker.starts) == 1
 
 
-async def test_what_may_differ_is_never_cached(http: httpx.AsyncClient, worker: FakeWorker) -> None:
+async def test_answers_that_may_differ_are_never_cached(http: httpx.AsyncClient, worker: FakeWorker) -> None:
     for changes in ({"temperature": 0.5}, {"temperature": None}):
         assert [(await ask(http, **changes))[0] for _ in range(2)] == ["bypass", "bypass"]
     unasked = await http.post(CHAT, json=ASK)
@@ -102,7 +119,7 @@ async def test_other_tenants_get_answers_of_their_own(http: httpx.AsyncClient, w
     assert len(worker.starts) == 2
 
 
-async def test_another_version_of_the_model_is_asked_anew(
+async def test_another_version_of_the_model_answers_anew(
     gateway: GatewayApp, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await ask(http))[0] == "miss"
@@ -112,7 +129,7 @@ async def test_another_version_of_the_model_is_asked_anew(
         assert (await ask(http))[0] == outcome, versions
 
 
-async def test_what_broke_off_is_not_kept(http: httpx.AsyncClient, worker: FakeWorker) -> None:
+async def test_an_incomplete_answer_is_not_cached(http: httpx.AsyncClient, worker: FakeWorker) -> None:
     worker.behaviour.hang_after = 2
     async with http.stream("POST", CHAT, json={**ASK, "stream": True}, headers=USE) as answer:
         await anext(answer.aiter_bytes())

@@ -1,4 +1,4 @@
-"""What the gateway tells the next replica when it has lost one."""
+"""What the gateway sends to the next router replica after it lost one."""
 
 from random import Random
 
@@ -10,8 +10,8 @@ from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2
 
 
-async def test_only_the_last_ends_are_told_again(start: Started, router: FakeRouter) -> None:
-    """At 200 requests a second, half a minute of ends kept a new replica busy for longer than it lived."""
+async def test_only_recent_finishes_are_sent_again(start: Started, router: FakeRouter) -> None:
+    """Finishes of half a minute at 200 requests a second once kept a new replica busy for its whole life."""
     clock = ManualClock()
     client: RouterClient = await start(RouterClient([router.address], "gateway", clock=clock, random=Random(1)))
     await wait_until(lambda: client.connected, description="the gateway is connected")

@@ -1,4 +1,4 @@
-"""What the gateway's loop holds for clients that do not read."""
+"""How much memory unsent data takes for clients that do not read."""
 
 import asyncio
 import socket

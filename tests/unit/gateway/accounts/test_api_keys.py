@@ -8,7 +8,7 @@ from services.gateway.domain.secrets import CacheSalt, ServerSecret
 SECRET = ServerSecret("a secret of the tests, long enough")
 
 
-def test_own_keys_are_known_by_their_tag() -> None:
+def test_own_keys_are_recognised_by_their_tag() -> None:
     keys = ApiKeys(SECRET, Random(1))
     made = [keys.mint() for _ in range(50)]
     assert len({new.key for new in made}) == len({new.id for new in made}) == 50
@@ -21,11 +21,11 @@ def test_own_keys_are_known_by_their_tag() -> None:
 
 
 @pytest.mark.parametrize("key", ["", "tg-", "tg-x", "tg-" + "a" * 48, "sk-" + "a" * 48, "\udcff\xff"])
-def test_strangers_are_not(key: str) -> None:
+def test_other_strings_are_not(key: str) -> None:
     assert not ApiKeys(SECRET, Random(1)).is_ours(key)
 
 
-def test_another_server_knows_none_of_them() -> None:
+def test_another_server_recognises_none_of_them() -> None:
     new = ApiKeys(SECRET, Random(1)).mint()
     other = ApiKeys(ServerSecret("another secret of the tests, as long"), Random(1))
     assert not other.is_ours(new.key)

@@ -1,4 +1,4 @@
-"""Keys of the settings and of the database; what holds while the database is away."""
+"""Keys of the settings and of the database, and what is valid while the database is away."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,16 +21,16 @@ NEW = KEYS.mint()
 KEY = Key(NEW.id, "acme", "n", NEW.prefix, "inference", None, None, Limits(), Budget(10, "day"), 0.0)
 
 
-class Keeper:
+class FakeStore:
     """A database with one key."""
 
     def __init__(self) -> None:
         self.found: Found | None = Found(KEY, Tenant("acme"), 0)
         self.away = False
-        self.asked = 0
+        self.lookups = 0
 
     async def find(self, digest: str, now: float) -> Found | None:
-        self.asked += 1
+        self.lookups += 1
         await asyncio.sleep(0)
         if self.away:
             raise DatabaseAway("test")
@@ -47,104 +47,106 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def keeper() -> Keeper:
-    return Keeper()
+def store() -> FakeStore:
+    return FakeStore()
 
 
 @pytest.fixture
-def door(keeper: Keeper, clock: ManualClock) -> Authentication:
-    by_digest, by_id = KeyCache(keeper.find, clock), KeyCache(keeper.find, clock)
+def authentication(store: FakeStore, clock: ManualClock) -> Authentication:
+    by_digest, by_id = KeyCache(store.find, clock), KeyCache(store.find, clock)
     return Authentication("inference-key-of-tests", "admin-key-of-the-tests", KEYS, by_digest, by_id, clock)
 
 
 BEARER = f"Bearer {NEW.key}"
 
 
-async def test_keys_of_the_settings_need_no_database(door: Authentication, keeper: Keeper) -> None:
-    assert (await door.authenticate("Bearer inference-key-of-tests")).role == "inference"
-    assert (await door.authenticate("bearer admin-key-of-the-tests")).role == "admin"
-    assert keeper.asked == 0
+async def test_keys_of_the_settings_need_no_database(authentication: Authentication, store: FakeStore) -> None:
+    assert (await authentication.authenticate("Bearer inference-key-of-tests")).role == "inference"
+    assert (await authentication.authenticate("bearer admin-key-of-the-tests")).role == "admin"
+    assert store.lookups == 0
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Bearer nope", "Basic inference-key-of-tests", "\xff", BEARER + "x"]
 )
-async def test_what_was_never_a_key_is_refused_without_asking(
-    door: Authentication, keeper: Keeper, header: str | None
+async def test_a_string_that_was_never_a_key_is_refused_without_a_lookup(
+    authentication: Authentication, store: FakeStore, header: str | None
 ) -> None:
     with pytest.raises(Unauthenticated) as refused:
-        await door.authenticate(header)
+        await authentication.authenticate(header)
     assert "nope" not in refused.value.message
-    assert keeper.asked == 0
+    assert store.lookups == 0
 
 
-async def test_many_requests_ask_once(door: Authentication, keeper: Keeper) -> None:
-    callers = await asyncio.gather(*(door.authenticate(BEARER) for _ in range(20)))
+async def test_many_requests_share_one_lookup(authentication: Authentication, store: FakeStore) -> None:
+    callers = await asyncio.gather(*(authentication.authenticate(BEARER) for _ in range(20)))
     assert {caller.key_id for caller in callers} == {NEW.id}
-    assert keeper.asked == 1
+    assert store.lookups == 1
 
 
-@pytest.mark.parametrize(
-    "end", [lambda keeper: keeper.change(revoked=5.0), lambda keeper: setattr(keeper, "found", None)]
-)
+@pytest.mark.parametrize("end", [lambda store: store.change(revoked=5.0), lambda store: setattr(store, "found", None)])
 async def test_a_key_that_ends_is_refused_within_seconds(
-    door: Authentication, keeper: Keeper, clock: ManualClock, end: Callable[[Keeper], None]
+    authentication: Authentication, store: FakeStore, clock: ManualClock, end: Callable[[FakeStore], None]
 ) -> None:
-    await door.authenticate(BEARER)
-    end(keeper)
+    await authentication.authenticate(BEARER)
+    end(store)
     await clock.advance(FRESH_S)
     with pytest.raises(Unauthenticated):
-        await door.authenticate(BEARER)
+        await authentication.authenticate(BEARER)
 
 
-async def test_a_key_expires_on_time(door: Authentication, keeper: Keeper, clock: ManualClock) -> None:
-    keeper.change(expires=clock.wall() + 1)
-    await door.authenticate(BEARER)
+async def test_a_key_expires_on_time(authentication: Authentication, store: FakeStore, clock: ManualClock) -> None:
+    store.change(expires=clock.wall() + 1)
+    await authentication.authenticate(BEARER)
     await clock.advance(1)
     with pytest.raises(Unauthenticated, match="expired"):
-        await door.authenticate(BEARER)
+        await authentication.authenticate(BEARER)
 
 
-async def test_known_keys_outlive_the_database(door: Authentication, keeper: Keeper, clock: ManualClock) -> None:
-    await door.authenticate(BEARER)
-    keeper.away = True
+async def test_cached_keys_stay_valid_while_the_database_is_away(
+    authentication: Authentication, store: FakeStore, clock: ManualClock
+) -> None:
+    await authentication.authenticate(BEARER)
+    store.away = True
     for _ in range(10):
         await clock.advance(FRESH_S)
-        assert (await door.authenticate(BEARER)).key_id == NEW.id
-        asked = keeper.asked
-        await door.authenticate(BEARER)
-        assert keeper.asked == asked, "asked again at once"
-    keeper.away = False
-    keeper.change(revoked=5.0)
+        assert (await authentication.authenticate(BEARER)).key_id == NEW.id
+        lookups = store.lookups
+        await authentication.authenticate(BEARER)
+        assert store.lookups == lookups, "looked up again at once"
+    store.away = False
+    store.change(revoked=5.0)
     await clock.advance(max(FRESH_S, ASK_AGAIN_S))
     with pytest.raises(Unauthenticated):
-        await door.authenticate(BEARER)
+        await authentication.authenticate(BEARER)
 
 
-async def test_a_key_never_seen_has_to_wait_for_the_database(door: Authentication, keeper: Keeper) -> None:
-    keeper.away = True
+async def test_a_key_that_is_not_cached_has_to_wait_for_the_database(
+    authentication: Authentication, store: FakeStore
+) -> None:
+    store.away = True
     with pytest.raises(Overloaded) as refused:
-        await door.authenticate(BEARER)
+        await authentication.authenticate(BEARER)
     assert refused.value.retry_after_s
 
 
 async def test_what_a_running_request_uses_counts_after_the_key_was_read_again(
-    door: Authentication, keeper: Keeper, clock: ManualClock
+    authentication: Authentication, store: FakeStore, clock: ManualClock
 ) -> None:
-    before = await door.authenticate(BEARER)
+    before = await authentication.authenticate(BEARER)
     await clock.advance(FRESH_S)
-    after = await door.authenticate(BEARER)
-    assert keeper.asked == 2
+    after = await authentication.authenticate(BEARER)
+    assert store.lookups == 2
     before.spend(10)
     with pytest.raises(QuotaExceeded):
         after.check_budget(clock.wall())
 
 
-async def test_memory_is_bounded(clock: ManualClock, keeper: Keeper) -> None:
-    cache = KeyCache(keeper.find, clock)
+async def test_memory_is_bounded(clock: ManualClock, store: FakeStore) -> None:
+    cache = KeyCache(store.find, clock)
     for number in range(MAX_CACHED + 5):
         await cache.get(str(number))
     await cache.get(str(MAX_CACHED))
-    asked = keeper.asked
+    lookups = store.lookups
     await cache.get("0")
-    assert keeper.asked == asked + 1
+    assert store.lookups == lookups + 1

@@ -14,7 +14,7 @@ def caller(tenant_tiers: tuple[str, ...], key_tiers: tuple[str, ...] | None) -> 
     return Caller.of(key, Tenant("t", tiers=tenant_tiers), None)
 
 
-def test_a_key_has_no_more_than_its_tenant() -> None:
+def test_a_key_may_do_no_more_than_its_tenant() -> None:
     both = caller(("default", "flex"), ("flex", "priority"))
     assert both.tiers == {"flex"}
     with pytest.raises(PermissionDenied, match="priority") as refused:
@@ -30,7 +30,7 @@ def test_a_key_has_no_more_than_its_tenant() -> None:
         (("priority",), ServiceClass.PRIORITY),
     ],
 )
-def test_auto_is_the_best_ordinary_tier(tiers: tuple[str, ...], served: ServiceClass) -> None:
+def test_auto_is_the_best_tier_below_priority(tiers: tuple[str, ...], served: ServiceClass) -> None:
     assert caller(tiers, None).service_class("auto") is served
 
 
@@ -57,7 +57,7 @@ def test_a_budget_ends_and_begins_again() -> None:
     spending.check(LEAP_DAY_NOON + DAY / 2)
 
 
-def test_what_this_gateway_knows_is_not_forgotten_before_the_database_has_it() -> None:
+def test_usage_that_the_database_does_not_have_yet_still_counts() -> None:
     spending = Spending(Budget(100, "month"), 0, LEAP_DAY_NOON)
     spending.add(100)
     spending.learn(40, LEAP_DAY_NOON)

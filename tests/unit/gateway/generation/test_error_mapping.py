@@ -36,7 +36,7 @@ def test_every_rejection_has_its_error() -> None:
     assert isinstance(refusal(router_pb2.Reject(reason=router_pb2.REJECT_REASON_STALE_ATTEMPT)), InternalError)
 
 
-def test_a_limit_says_which_it_is_and_when_it_ends() -> None:
+def test_a_rate_limit_error_names_the_limit_and_when_to_retry() -> None:
     requests = refusal(limited(1500, requests_limit=60, tokens_limit=100, tokens_remaining=50))
     assert isinstance(requests, RateLimited)
     assert requests.retry_after_s == 1.5
@@ -46,7 +46,7 @@ def test_a_limit_says_which_it_is_and_when_it_ends() -> None:
     assert "on requests at once" in refusal(limited(1000, tokens_limit=100, tokens_remaining=50)).message
 
 
-def test_what_never_fits_is_not_asked_to_come_again() -> None:
+def test_a_request_that_never_fits_has_no_retry_after() -> None:
     never = refusal(limited(0, tokens_limit=100), tokens=200)
     assert never.message == "Request too large for m on tokens per minute: Limit 100, Requested 200."
     assert never.wire.http == 429

@@ -4,8 +4,8 @@ import pytest
 
 from services.gateway.domain.account import Caller, Limits
 from services.gateway.domain.catalog import Model
-from services.gateway.domain.cost import Cost
 from services.gateway.domain.generation import Generation, Prompt
+from services.gateway.domain.prompt import Cost
 from services.gateway.generation import messages
 from services.gateway.generation.progress import Progress
 from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed

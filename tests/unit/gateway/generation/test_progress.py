@@ -2,7 +2,7 @@ from services.gateway.generation.progress import Progress
 from tidegate.worker.v1 import worker_pb2 as pb
 
 
-def test_another_worker_goes_on_where_the_last_delta_ended() -> None:
+def test_another_worker_continues_where_the_last_delta_ended() -> None:
     progress = Progress(choices_expected=2)
     progress.start(pb.Started(model_version="v1", prompt_tokens=9, cached_tokens=4, resumable=True))
     progress.take(pb.Delta(choice=0, token_ids=[1, 2], text_end=5))
@@ -16,7 +16,7 @@ def test_another_worker_goes_on_where_the_last_delta_ended() -> None:
     assert not progress.complete
 
 
-def test_the_prompt_costs_what_it_cost_at_first() -> None:
+def test_the_cost_of_the_prompt_is_that_of_the_first_worker() -> None:
     progress = Progress(choices_expected=1)
     progress.start(pb.Started(model_version="v1", prompt_tokens=9, cached_tokens=0))
     progress.take(pb.Delta(token_ids=[1], text_end=1))
@@ -24,7 +24,7 @@ def test_the_prompt_costs_what_it_cost_at_first() -> None:
     assert progress.cached_tokens == 0
 
 
-def test_complete_is_when_every_choice_has_ended() -> None:
+def test_an_answer_is_complete_when_every_choice_has_ended() -> None:
     progress = Progress(choices_expected=2)
     for choice in range(2):
         assert not progress.complete

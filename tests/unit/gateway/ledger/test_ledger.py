@@ -1,4 +1,4 @@
-"""The ledger's own task, with a database and a disk that fail as they are told."""
+"""The ledger's background task, with a database and a disk that fail on demand."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ async def ledger(
 
 
 async def tick(clock: ManualClock, seconds: float = WRITE_EVERY_S) -> None:
-    """Lets the task come round; its work on the disk is done in another thread."""
+    """Lets the task run once; another thread does its work on the disk."""
     await asyncio.sleep(0)
     await clock.advance(seconds)
 
@@ -116,7 +116,7 @@ async def test_a_full_disk_refuses_requests_and_loses_none(
     ledger.check()
 
 
-async def test_no_more_requests_than_can_be_written_down(ledger: Ledger, database: Database) -> None:
+async def test_requests_that_cannot_be_written_down_are_refused(ledger: Ledger, database: Database) -> None:
     database.away = True
     with pytest.raises(Overloaded) as refused:
         serve(ledger, *range(100_000))

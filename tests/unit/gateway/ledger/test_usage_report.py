@@ -22,10 +22,10 @@ def used(model: str, tier: str, tenant: str = "acme") -> Usage:
 
 
 def test_cached_tokens_and_tiers_have_their_own_prices() -> None:
-    told = report([used("m", "default"), used("m", "flex"), used("m:fr", "default")], ("model", "tier"), PRICES)
-    assert told["currency"] == "EUR"
-    assert [line["cost"] for line in told["data"]] == [0.6 + 0.04 + 2.0, 0.5 + 1.0, 0.6 + 0.04 + 2.0]
-    assert told["total"] == {
+    made = report([used("m", "default"), used("m", "flex"), used("m:fr", "default")], ("model", "tier"), PRICES)
+    assert made["currency"] == "EUR"
+    assert [line["cost"] for line in made["data"]] == [0.6 + 0.04 + 2.0, 0.5 + 1.0, 0.6 + 0.04 + 2.0]
+    assert made["total"] == {
         "requests": 6,
         "prompt_tokens": 3_000_000,
         "cached_tokens": 1_200_000,
@@ -34,15 +34,15 @@ def test_cached_tokens_and_tiers_have_their_own_prices() -> None:
     }
 
 
-def test_no_price_is_no_cost_and_never_nothing() -> None:
-    told = report([used("m", "default"), used("other", "default"), used("m", "flex", "b")], ("tenant",), PRICES)
-    assert [(line["tenant"], line["requests"], line["cost"]) for line in told["data"]] == [
+def test_without_a_price_the_cost_is_unknown_and_not_zero() -> None:
+    made = report([used("m", "default"), used("other", "default"), used("m", "flex", "b")], ("tenant",), PRICES)
+    assert [(line["tenant"], line["requests"], line["cost"]) for line in made["data"]] == [
         ("acme", 4, None),
         ("b", 2, 1.5),
     ]
-    assert told["total"]["cost"] is None
+    assert made["total"]["cost"] is None
 
 
-def test_what_has_to_be_read_includes_what_prices_depend_on() -> None:
+def test_columns_include_those_that_prices_depend_on() -> None:
     assert columns(["day", "key"]) == ["day", "key_id", "model", "tier"]
     assert columns(["model"]) == ["model", "tier"]

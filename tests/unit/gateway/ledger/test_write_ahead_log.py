@@ -1,4 +1,4 @@
-"""The journal on disk: files of a test's own folder, no database."""
+"""The write-ahead log on disk, in a folder of each test, without a database."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +19,21 @@ def make(tmp_path: Path) -> Make:
     return lambda: WriteAheadLog(tmp_path / "ledger", 64 * 1024 * 1024, random)
 
 
-def drain(journal: WriteAheadLog) -> list[Row]:
+def drain(log: WriteAheadLog) -> list[Row]:
     rows = []
-    while batch := journal.unwritten():
+    while batch := log.unwritten():
         rows += batch.rows
-        journal.wrote(batch)
+        log.wrote(batch)
     return rows
 
 
-def die(journal: WriteAheadLog) -> None:
-    """As kill -9: the lock ends with the process, the files stay."""
-    journal._lock.release()
+def die(log: WriteAheadLog) -> None:
+    """Like kill -9: the lock ends with the process, the files stay."""
+    log._lock.release()
 
 
 def orphaned_rows(root: Path) -> list[Row]:
-    """What the next process finds of those that died."""
+    """What the next process finds in the logs of dead ones."""
     rows: list[Row] = []
     while orphaned := take_over(root):
         rows += orphaned.rows()
@@ -43,67 +43,67 @@ def orphaned_rows(root: Path) -> list[Row]:
 
 
 def test_rows_come_out_once_and_in_order(make: Make) -> None:
-    journal = make()
+    log = make()
     for number in range(5000):
-        journal.accepted(begun(number))
-        journal.ended(ended(number))
-    assert journal.unwritten_rows == 5000
-    assert drain(journal) == [ended(number) for number in range(5000)]
-    assert (journal.size, journal.unwritten_rows) == (0, 0)
-    assert len(list(journal.folder.iterdir())) == 1
+        log.accepted(begun(number))
+        log.ended(ended(number))
+    assert log.unwritten_rows == 5000
+    assert drain(log) == [ended(number) for number in range(5000)]
+    assert (log.size, log.unwritten_rows) == (0, 0)
+    assert len(list(log.folder.iterdir())) == 1
 
 
 def test_a_file_stays_until_its_requests_have_ended(make: Make) -> None:
-    journal = make()
-    journal.accepted(begun(0))
+    log = make()
+    log.accepted(begun(0))
     for number in range(1, 1 + SEGMENT_BYTES // 100):
-        journal.ended(ended(number))
-    drain(journal)
-    assert journal.size > SEGMENT_BYTES / 2
-    journal.ended(ended(0))
-    assert drain(journal) == [ended(0)]
-    assert journal.size == 0
+        log.ended(ended(number))
+    drain(log)
+    assert log.size > SEGMENT_BYTES / 2
+    log.ended(ended(0))
+    assert drain(log) == [ended(0)]
+    assert log.size == 0
 
 
-def test_what_a_killed_process_leaves_is_found_whole(make: Make, tmp_path: Path) -> None:
-    journal, alive = make(), make()
+def test_every_row_of_a_killed_process_is_found(make: Make, tmp_path: Path) -> None:
+    log, alive = make(), make()
     for number in range(3):
-        journal.accepted(begun(number))
-    journal.ended(ended(0))
-    drain(journal)
-    journal.ended(ended(1))
+        log.accepted(begun(number))
+    log.ended(ended(0))
+    drain(log)
+    log.ended(ended(1))
     alive.accepted(begun(7))
     assert orphaned_rows(tmp_path / "ledger") == [], "the files of a process that lives are its own"
-    die(journal)
+    die(log)
     found = {row.request_id: row for row in orphaned_rows(tmp_path / "ledger")}
     assert found == {row.request_id: row for row in (ended(0), ended(1), begun(2))}
     assert [folder.name for folder in (tmp_path / "ledger").iterdir()] == [alive.folder.name]
 
 
-def test_a_line_torn_by_a_power_failure_is_left_out(make: Make, tmp_path: Path) -> None:
-    journal = make()
-    journal.ended(ended(1))
-    die(journal)
-    (file,) = journal.folder.iterdir()
+def test_a_line_that_a_power_failure_cut_off_is_skipped(make: Make, tmp_path: Path) -> None:
+    log = make()
+    log.ended(ended(1))
+    die(log)
+    (file,) = log.folder.iterdir()
     file.write_bytes(file.read_bytes() + ended(2).line()[:40])
     assert orphaned_rows(tmp_path / "ledger") == [ended(1)]
 
 
-def test_room_is_kept_for_the_ends_of_what_runs(tmp_path: Path) -> None:
-    journal = WriteAheadLog(tmp_path / "ledger", 3 * REQUEST_BYTES, Random(1))
+def test_space_is_kept_free_for_the_last_lines_of_running_requests(tmp_path: Path) -> None:
+    log = WriteAheadLog(tmp_path / "ledger", 3 * REQUEST_BYTES, Random(1))
     number = 0
-    while journal.has_room:
-        journal.accepted(begun(number))
+    while log.has_room:
+        log.accepted(begun(number))
         number += 1
     for open_one in range(number):
-        journal.ended(ended(open_one))
+        log.ended(ended(open_one))
     assert number > 0
-    assert journal.size <= 3 * REQUEST_BYTES
-    drain(journal)
-    assert journal.has_room
+    assert log.size <= 3 * REQUEST_BYTES
+    drain(log)
+    assert log.has_room
 
 
-def test_close_leaves_nothing_when_all_is_written_and_everything_otherwise(make: Make, tmp_path: Path) -> None:
+def test_close_removes_the_log_only_when_all_is_written(make: Make, tmp_path: Path) -> None:
     settled, open_ = make(), make()
     settled.ended(ended(1))
     drain(settled)

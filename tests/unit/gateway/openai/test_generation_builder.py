@@ -5,7 +5,7 @@ import pytest
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog
 from services.gateway.domain.generation import Generation
-from services.gateway.domain.prompt_blocks import BLOCK_BYTES
+from services.gateway.domain.prompt import BLOCK_BYTES
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.generation_builder import RequestOrigin, chat_generation

@@ -46,13 +46,13 @@ CHANGES: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_what_decides_over_nothing_is_not_in_the_key() -> None:
+def test_what_does_not_change_the_answer_is_not_in_the_key() -> None:
     first = cache_key(chat(), "v1")
     again = chat(request_id="cd", stream=True, user="me", metadata={"a": "b"}, service_tier="flex", n=1)
     assert cache_key(again, "v1") == first
 
 
-def test_whatever_decides_over_the_answer_is_in_the_key() -> None:
+def test_everything_that_changes_the_answer_is_in_the_key() -> None:
     made = [
         cache_key(chat(), "v1"),
         cache_key(chat(), "v2"),
@@ -67,7 +67,7 @@ def test_whatever_decides_over_the_answer_is_in_the_key() -> None:
     assert len(set(made)) == len(made)
 
 
-def test_only_what_draws_nothing_or_from_its_own_seed_is_deterministic() -> None:
+def test_only_greedy_or_seeded_requests_are_deterministic() -> None:
     assert deterministic(chat().sampling)
     assert deterministic(chat(temperature=1.5, seed=0).sampling)
     assert not deterministic(chat(temperature=0.1).sampling)
@@ -75,13 +75,13 @@ def test_only_what_draws_nothing_or_from_its_own_seed_is_deterministic() -> None
     assert not deterministic(chat(temperature=None).sampling)
 
 
-def test_nothing_is_looked_for_while_workers_serve_several_versions() -> None:
+def test_nothing_is_cacheable_while_workers_serve_several_versions() -> None:
     assert served_version(chat(), catalog("v1")) == "v1"
     assert served_version(chat(), catalog("v1", "v2")) is None
     assert served_version(chat(), catalog()) is None
 
 
-def test_the_header_says_one_thing() -> None:
+def test_the_header_has_one_valid_value() -> None:
     assert CacheDirective.of(None) is None
     assert CacheDirective.of("use") == CacheDirective("bypass")
     with pytest.raises(InvalidRequest, match="can only say 'use'"):

@@ -1,4 +1,4 @@
-"""Mailbox and outbox: never wait when filled, bounded, in order."""
+"""The outbox: never waits when filled, bounded, in order, many frames to a message."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,45 +6,12 @@ from collections.abc import Sequence
 import pytest
 
 from services.gateway.upstream.bidirectional import MAX_TOGETHER, MAX_TOGETHER_BYTES, Outbox, OutboxFull
-from services.gateway.upstream.mailbox import Mailbox
-from services.shared.errors import ClientLeft, EngineFailed
 from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2
 
 
-async def test_a_mailbox_is_drained_in_one_go_and_in_order() -> None:
-    mailbox = Mailbox(limit=10)
-    deltas = [worker_pb2.Delta(choice=n) for n in range(3)]
-    for delta in deltas:
-        mailbox.put(delta)
-    assert await mailbox.drain() == deltas
-    waiting = asyncio.create_task(mailbox.drain())
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    mailbox.put(deltas[0])
-    assert await waiting == deltas[:1]
-
-
-async def test_an_interruption_wins_and_lasts() -> None:
-    mailbox = Mailbox(limit=10)
-    mailbox.put(worker_pb2.Delta())
-    mailbox.interrupt(ClientLeft("left"))
-    mailbox.clear()
-    for _ in range(2):
-        with pytest.raises(ClientLeft):
-            await mailbox.drain()
-
-
-async def test_a_worker_that_ignores_its_credit_is_cut_off() -> None:
-    mailbox = Mailbox(limit=2)
-    for _ in range(3):
-        mailbox.put(worker_pb2.Delta())
-    with pytest.raises(EngineFailed):
-        await mailbox.drain()
-
-
-class Sent:
-    """Takes messages for as long as the test lets it."""
+class FakeStream:
+    """Takes messages while `open` is set."""
 
     def __init__(self) -> None:
         self.messages: list[list[bytes]] = []
@@ -59,8 +26,8 @@ def frame(content: bytes) -> worker_pb2.ChatPrompt:
     return worker_pb2.ChatPrompt(tools_json=content)
 
 
-async def test_what_comes_while_a_message_is_written_goes_together_in_the_next() -> None:
-    sent = Sent()
+async def test_frames_put_while_a_message_is_written_share_the_next_message() -> None:
+    sent = FakeStream()
     outbox: Outbox[worker_pb2.ChatPrompt] = Outbox(limit=4)
     pump = asyncio.create_task(outbox.pump(sent.write))
     outbox.put(frame(b"1"))
@@ -83,7 +50,7 @@ async def test_an_outbox_says_when_it_overflows() -> None:
 
 
 async def test_a_message_never_grows_beyond_what_a_peer_takes() -> None:
-    sent = Sent()
+    sent = FakeStream()
     large, small = bytes(MAX_TOGETHER_BYTES // 2), b"s"
     larger_than_any = bytes(MAX_TOGETHER_BYTES + 1)
     outbox: Outbox[worker_pb2.ChatPrompt] = Outbox(limit=1000)

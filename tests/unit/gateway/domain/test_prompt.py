@@ -1,7 +1,20 @@
-from services.gateway.domain.prompt_blocks import BLOCK_BYTES, MAX_BLOCKS, block_hashes
+from services.gateway.domain.prompt import (
+    BLOCK_BYTES,
+    DEFAULT_ANSWER_TOKENS,
+    MAX_BLOCKS,
+    Cost,
+    block_hashes,
+    estimate,
+)
 
 
-def test_block_hashes_chain() -> None:
+def test_the_cost_is_estimated_within_the_context() -> None:
+    assert estimate(9, None, 2, 8192) == Cost(3, 2 * DEFAULT_ANSWER_TOKENS)
+    assert estimate(0, 7, 1, 8192) == Cost(1, 7)
+    assert estimate(10**9, 10**9, 1, 100) == Cost(100, 100)
+
+
+def test_each_block_hash_covers_all_text_before_it() -> None:
     blocks = [bytes([n]) * BLOCK_BYTES for n in range(3)]
     whole = block_hashes(b"".join(blocks), scope="m")
     assert block_hashes(b"".join(blocks[:2]) + b"tail", scope="m") == whole[:2]

@@ -1,4 +1,4 @@
-"""Deltas on their short way: from the worker's stream to a client that keeps up, past the request's task."""
+"""The mailbox: never waits when filled, bounded, in order; and a client that keeps up gets deltas past its task."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from services.gateway.upstream.mailbox import MAX_DRAINED, Mailbox, WorkerLost
+from services.shared.errors import ClientLeft, EngineFailed
 from tidegate.worker.v1 import worker_pb2
 
 DELTAS = [worker_pb2.Delta(text=text) for text in "abc"]
@@ -29,7 +30,38 @@ async def waiting(mailbox: Mailbox, client: Client) -> "asyncio.Task[object]":
     return reading
 
 
-async def test_a_client_that_keeps_up_has_them_at_once_and_no_task_is_woken() -> None:
+async def test_a_mailbox_is_drained_in_one_go_and_in_order() -> None:
+    mailbox = Mailbox(limit=10)
+    deltas = [worker_pb2.Delta(choice=n) for n in range(3)]
+    for delta in deltas:
+        mailbox.put(delta)
+    assert await mailbox.drain() == deltas
+    waiting = asyncio.create_task(mailbox.drain())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    mailbox.put(deltas[0])
+    assert await waiting == deltas[:1]
+
+
+async def test_an_interruption_wins_and_lasts() -> None:
+    mailbox = Mailbox(limit=10)
+    mailbox.put(worker_pb2.Delta())
+    mailbox.interrupt(ClientLeft("left"))
+    mailbox.clear()
+    for _ in range(2):
+        with pytest.raises(ClientLeft):
+            await mailbox.drain()
+
+
+async def test_a_worker_that_ignores_its_credit_is_cut_off() -> None:
+    mailbox = Mailbox(limit=2)
+    for _ in range(3):
+        mailbox.put(worker_pb2.Delta())
+    with pytest.raises(EngineFailed):
+        await mailbox.drain()
+
+
+async def test_a_client_that_keeps_up_gets_deltas_without_a_task_being_woken() -> None:
     mailbox, client = Mailbox(limit=10), Client()
     reading = await waiting(mailbox, client)
     mailbox.put_deltas(DELTAS[:1])
@@ -41,7 +73,7 @@ async def test_a_client_that_keeps_up_has_them_at_once_and_no_task_is_woken() ->
     assert await reading == [lost]
 
 
-async def test_nothing_overtakes_what_waits_for_the_task() -> None:
+async def test_no_delta_overtakes_an_unread_item() -> None:
     mailbox, client = Mailbox(limit=10), Client()
     reading = await waiting(mailbox, client)
     client.keeps_up = False
@@ -54,7 +86,7 @@ async def test_nothing_overtakes_what_waits_for_the_task() -> None:
     assert client.taken == []
 
 
-async def test_what_goes_wrong_with_one_client_ends_its_request_and_not_the_shared_stream() -> None:
+async def test_an_error_in_one_sink_ends_its_request_and_not_the_shared_stream() -> None:
     def fail(_: list[worker_pb2.Delta]) -> bool:
         raise ValueError("cannot be rendered")
 
@@ -67,7 +99,7 @@ async def test_what_goes_wrong_with_one_client_ends_its_request_and_not_the_shar
         await reading
 
 
-async def test_whoever_was_cancelled_is_given_nothing() -> None:
+async def test_a_cancelled_reader_gets_nothing() -> None:
     mailbox, client = Mailbox(limit=10), Client()
     reading = await waiting(mailbox, client)
     reading.cancel()
@@ -77,8 +109,8 @@ async def test_whoever_was_cancelled_is_given_nothing() -> None:
     assert await mailbox.drain() == DELTAS
 
 
-async def test_what_a_slow_reader_leaves_unread_does_not_hold_the_messages_that_it_came_in() -> None:
-    """A message carries the deltas of all requests of a step: one reader of many must not keep all of theirs."""
+async def test_unread_deltas_do_not_keep_the_memory_of_their_messages() -> None:
+    """A message carries the deltas of all requests of an engine step. One slow reader must not keep all of them."""
     unread, others = 256, 500
     step = worker_pb2.ServeResponse(deltas=[worker_pb2.Delta(stream_id=n, text=" tide") for n in range(others)])
     message = step.SerializeToString()
