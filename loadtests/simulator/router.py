@@ -10,7 +10,7 @@ from loadtests.simulator.dispatch import Order, Refuse, Start, Yield
 from loadtests.simulator.engine import Engine
 from loadtests.simulator.request import Request
 from services.router.core.class_rules import Rules
-from services.router.core.events import CrowdedOut, Expired, Granted, YieldAsked, decode_event
+from services.router.core.events import Displaced, Expired, Granted, Preempted, decode_event
 from services.router.core.keys import PoolKeys
 from services.router.core.prefix_hashes import prefix_hashes
 from services.router.redis.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
@@ -120,12 +120,12 @@ class RouterDispatch:
             case Granted(request_id=name, attempt=attempt, worker_id=worker):
                 request = self._open(name, attempt)
                 return Start(request, int(worker), request.ask.service_class) if request else None
-            case YieldAsked(request_id=name, attempt=attempt):
+            case Preempted(request_id=name, attempt=attempt):
                 request = self._open(name, attempt)
                 return Yield(request) if request else None
             case Expired(request_id=name):
                 return Refuse(self._requests.pop(name), "expired")
-            case CrowdedOut(request_id=name):
+            case Displaced(request_id=name):
                 return Refuse(self._requests.pop(name), "refused")
             case event:
                 raise RuntimeError(f"nothing here should have brought about {event}")

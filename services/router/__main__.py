@@ -1,4 +1,4 @@
-"""python -m services.router"""
+"""Entry point of a router process: `python -m services.router`."""
 
 from services.router.app import run
 from services.router.settings import RouterSettings
@@ -6,6 +6,7 @@ from services.shared import process
 
 
 def main() -> None:
+    """Runs a router with the settings in the environment."""
     process.run("router", RouterSettings, run)
 
 

@@ -1,4 +1,4 @@
-"""The router process, put together."""
+"""The router process: builds its parts, starts and stops them."""
 
 import asyncio
 import logging
@@ -39,11 +39,13 @@ from tidegate.router.v1 import router_pb2_grpc
 
 log = logging.getLogger(__name__)
 
-STORE_SILENCE_S = 5.0
+REDIS_SILENCE_S = 5.0
 STOP_GRACE_S = 1.0
 
 
 class RouterService(router_pb2_grpc.RouterServiceServicer):
+    """The gRPC service for gateways and workers; each call goes to the part that serves it."""
+
     def __init__(self, dispatcher: Dispatcher, attachments: Attachments) -> None:
         self._dispatcher = dispatcher
         self._attachments = attachments
@@ -51,41 +53,54 @@ class RouterService(router_pb2_grpc.RouterServiceServicer):
     async def Dispatch(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.DispatchRequest], context: Context
     ) -> AsyncIterator[pb.DispatchResponse]:
+        """A gateway's stream."""
         async with aclosing(self._dispatcher.serve(request_iterator, context)) as frames:
             async for frame in frames:
                 yield frame
 
     async def ReadLog(self, request: pb.ReadLogRequest, context: Context) -> pb.ReadLogResponse:  # noqa: N802
+        """Reads a resume log."""
         return await self._dispatcher.read_log(request, context)
 
     async def Attach(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.AttachRequest], context: Context
     ) -> AsyncIterator[pb.AttachResponse]:
+        """A worker's stream."""
         async with aclosing(self._attachments.serve(request_iterator, context)) as frames:
             async for frame in frames:
                 yield frame
 
 
 class RouterApp:
-    """`address` and `http_address` are set by `start`."""
+    """One router replica.
+
+    Attributes:
+        address: host:port of the gRPC server; set by `start`.
+        http_address: host:port of the HTTP server for metrics and health; set by `start`.
+        router_id: Names this replica in Redis.
+    """
 
     address: str
     http_address: str
 
     def __init__(self, settings: RouterSettings, *, clock: Clock | None = None, random: Random | None = None) -> None:
-        """Raises WrongSettings."""
+        """Builds all parts; nothing runs yet.
+
+        Raises:
+            WrongSettings: The settings or tidegate.yaml cannot be used.
+        """
         self._settings, self._clock = settings, clock or SystemClock()
         self._random = random or Random()  # noqa: S311 - jitter only
         self.router_id = f"router-{secrets.token_hex(4)}"
         self._cluster = config.load(settings.config)
         self._registry = CollectorRegistry()
         self._metrics = RouterMetrics(self._registry)
-        self._switchboard, self._census = Sessions(self._metrics), Snapshot()
-        self._store = ScriptRunner(
+        self._sessions, self._snapshot = Sessions(self._metrics), Snapshot()
+        self._runner = ScriptRunner(
             settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics.scripts
         )
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
-        self._upkeep, self._rollouts = self._build_upkeep(), self._build_rollouts()
+        self._maintenance, self._rollouts = self._build_maintenance(), self._build_rollouts()
         self._health = health.aio.HealthServicer()
         self._server = self._build_server()
         self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), *split(settings.http_listen))
@@ -96,25 +111,25 @@ class RouterApp:
         return PoolQueue(
             pool,
             self.router_id,
-            store=self._store,
+            runner=self._runner,
             settings=self._settings,
             cluster=self._cluster,
-            switchboard=self._switchboard,
+            sessions=self._sessions,
             metrics=self._metrics,
         )
 
-    def _build_journal(self) -> ResumeLogs:
+    def _build_resume_logs(self) -> ResumeLogs:
         kept = {pool.name: pool.journal for pool in self._cluster.pools if pool.journal}
-        return ResumeLogs({name: self._queues[name].journal(bounds) for name, bounds in kept.items()})
+        return ResumeLogs({name: self._queues[name].resume_logs(bounds) for name, bounds in kept.items()})
 
-    def _build_upkeep(self) -> Maintenance:
+    def _build_maintenance(self) -> Maintenance:
         return Maintenance(
             self.router_id,
             self._queues,
-            store=self._store,
+            runner=self._runner,
             settings=self._settings,
-            switchboard=self._switchboard,
-            census=self._census,
+            sessions=self._sessions,
+            snapshot=self._snapshot,
             cluster=self._cluster,
             metrics=self._metrics,
             clock=self._clock,
@@ -125,30 +140,30 @@ class RouterApp:
         settings = self._settings
         return RolloutController(
             self._queues,
-            store=self._store,
-            census=self._census,
+            runner=self._runner,
+            snapshot=self._snapshot,
             metrics=self._metrics,
             clock=self._clock,
-            patience=Timeouts(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
+            timeouts=Timeouts(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
         )
 
     def _build_server(self) -> grpc.aio.Server:
-        settings, queues, switchboard = self._settings, self._queues, self._switchboard
+        settings, queues, sessions = self._settings, self._queues, self._sessions
         dispatcher = Dispatcher(
             self.router_id,
             queues,
             settings=settings,
-            switchboard=switchboard,
-            census=self._census,
-            journal=self._build_journal(),
+            sessions=sessions,
+            snapshot=self._snapshot,
+            resume_logs=self._build_resume_logs(),
             metrics=self._metrics,
         )
-        attachments = Attachments(self.router_id, queues, settings=settings, switchboard=switchboard)
+        attachments = Attachments(self.router_id, queues, settings=settings, sessions=sessions)
         control = ControlService(
             queues,
-            store=self._store,
-            upkeep=self._upkeep,
-            census=self._census,
+            runner=self._runner,
+            maintenance=self._maintenance,
+            snapshot=self._snapshot,
             cluster=self._cluster,
             rollouts=self._rollouts,
         )
@@ -159,17 +174,22 @@ class RouterApp:
         return server
 
     async def start(self) -> None:
-        """Waits for Redis. Raises WrongSettings for one that may not be used, RuntimeError for a taken address."""
+        """Waits for Redis, then starts everything.
+
+        Raises:
+            WrongSettings: This Redis may not be used.
+            RuntimeError: An address is in use by another process.
+        """
         self.http_address = await self._http.start()
-        await self._wait_for_store()
-        for pool, sender in self._store.senders():
+        await self._wait_for_redis()
+        for pool, sender in self._runner.senders():
             self._tasks.start(sender, f"calls of {pool}")
-        await self._upkeep.take_census()
-        self._tasks.start(self._upkeep.keep_leases(), "leases")
+        await self._maintenance.take_snapshot()
+        self._tasks.start(self._maintenance.keep_leases(), "leases")
         for pool, queue in self._queues.items():
-            self._tasks.start(self._upkeep.empty_outbox(queue), f"outbox of {pool}")
-        self._tasks.start(self._upkeep.keep_census(), "census")
-        self._tasks.start(self._upkeep.tell_outlook(), "outlook")
+            self._tasks.start(self._maintenance.empty_outbox(queue), f"outbox of {pool}")
+        self._tasks.start(self._maintenance.keep_snapshot(), "snapshot")
+        self._tasks.start(self._maintenance.tell_positions(), "queue positions")
         self._tasks.start(self._rollouts.carry_on(), "rollouts")
         host, _ = split(self._settings.listen)
         self.address = f"{host}:{rpc.bind(self._server, self._settings.listen, self._settings.tls())}"
@@ -178,10 +198,10 @@ class RouterApp:
         self._started = True
         log.info("router is up", extra={"router": self.router_id, "address": self.address})
 
-    async def _wait_for_store(self) -> None:
+    async def _wait_for_redis(self) -> None:
         for delay in backoff(self._random):
             try:
-                await self._store.check()
+                await self._runner.check()
                 return
             except (RedisError, OSError) as error:
                 log.warning("waiting for Redis", extra={"why": str(error)})
@@ -190,19 +210,20 @@ class RouterApp:
     def _not_ready(self) -> str | None:
         if not self._started:
             return "waiting for Redis"
-        silence = self._clock.monotonic() - self._upkeep.last_success
-        return f"Redis has not answered for {silence:.0f} s" if silence > STORE_SILENCE_S else None
+        silence = self._clock.monotonic() - self._maintenance.last_success
+        return f"Redis has not answered for {silence:.0f} s" if silence > REDIS_SILENCE_S else None
 
     async def stop(self) -> None:
-        """Gateways and workers move to another replica; nothing of theirs is lost."""
+        """Stops everything. Gateways and workers move to another replica and lose nothing."""
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.stop(STOP_GRACE_S)
         await self._tasks.stop()
-        await self._store.close()
+        await self._runner.close()
         await self._http.stop()
 
 
 async def run(settings: RouterSettings, stop: asyncio.Event) -> None:
+    """Runs one replica until `stop` is set."""
     app = RouterApp(settings)
     await lifecycle.unless(stop, app.start())
     await stop.wait()

@@ -1,4 +1,4 @@
-"""What a replica does of its own accord: renew leases, reap, deliver the outbox, keep the census."""
+"""The background work of a replica: renew leases, reap, deliver the outbox, take snapshots, keep rules up to date."""
 
 import logging
 from collections import Counter
@@ -12,7 +12,7 @@ from services.router.metrics import RouterMetrics
 from services.router.queue import frames
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.sessions import GatewaySession, Sessions
-from services.router.queue.snapshot import PoolRow, Snapshot, count
+from services.router.queue.snapshot import PoolRow, Snapshot, read_pool
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.settings import RouterSettings
 from services.shared.backoff import backoff
@@ -25,43 +25,49 @@ log = logging.getLogger(__name__)
 
 OUTBOX_WAIT_S = 1
 OUTBOX_BATCH = 256
-OUTLOOK_S = 2.0
-OUTLOOK_BATCH = 256
-CENSUS_S = 0.5
+POSITIONS_S = 2.0
+POSITIONS_BATCH = 256
+SNAPSHOT_S = 0.5
 VERSION_DIGITS = 12
 WORKER_STATES = ("loading", "ready", "draining", "stuck", "swapping", "detached")
 
 
 class Maintenance:
+    """The background tasks of one replica, for all pools.
+
+    Attributes:
+        last_success: Monotonic time (s) of the last round of `keep_leases` that Redis answered.
+    """
+
     def __init__(
         self,
         router_id: str,
         queues: dict[str, PoolQueue],
         *,
-        store: ScriptRunner,
+        runner: ScriptRunner,
         settings: RouterSettings,
-        switchboard: Sessions,
-        census: Snapshot,
+        sessions: Sessions,
+        snapshot: Snapshot,
         cluster: Cluster,
         metrics: RouterMetrics,
         clock: Clock,
         random: Random,
     ) -> None:
         self._queues = queues
-        self._store = store
+        self._runner = runner
         self._settings = settings
-        self._switchboard = switchboard
-        self._census = census
+        self._sessions = sessions
+        self._snapshot = snapshot
         self._cluster = cluster
         self._metrics = metrics
         self._clock = clock
         self._random = random
         self._router_id = router_id
-        self._failures_seen = store.failures
+        self._failures_seen = runner.failures
         self.last_success = clock.monotonic()
 
     async def keep_leases(self) -> None:
-        """Renews and reaps, jittered so that replicas take turns, until cancelled."""
+        """Renews leases and reaps, until cancelled. The pause is random, so that replicas do not all come at once."""
         while True:
             try:
                 for queue in self._queues.values():
@@ -73,18 +79,18 @@ class Maintenance:
             await self._clock.sleep(self._settings.upkeep_ms / 1000 * self._random.uniform(0.5, 1.5))
 
     async def _renew(self, queue: PoolQueue) -> None:
-        if session_ids := self._switchboard.session_ids:
-            self._switchboard.drop(await queue.renew(session_ids), "Redis does not know the session")
+        if session_ids := self._sessions.session_ids:
+            self._sessions.drop(await queue.renew(session_ids), "Redis does not know the session")
 
     def _after_success(self) -> None:
-        """An answer that was lost on its way may have been a grant: let gateways ask again for all they want."""
+        """After a failure an answer may be lost, and it may have been a grant: gateways must submit again."""
         self.last_success = self._clock.monotonic()
-        if self._store.failures != self._failures_seen:
-            self._failures_seen = self._store.failures
-            self._switchboard.drop(self._switchboard.session_ids, "Redis was away")
+        if self._runner.failures != self._failures_seen:
+            self._failures_seen = self._runner.failures
+            self._sessions.drop(self._sessions.session_ids, "Redis was away")
 
     async def empty_outbox(self, queue: PoolQueue) -> None:
-        """Delivers what other replicas' scripts left for this one, until cancelled."""
+        """Delivers the events that other replicas' scripts left for this replica, until cancelled."""
         outbox = queue.keys.key("outbox:", self._router_id)
         delays = backoff(self._random)
         while True:
@@ -95,62 +101,79 @@ class Maintenance:
                 await self._clock.sleep(next(delays))
 
     async def _empty_once(self, queue: PoolQueue, outbox: str) -> None:
-        client = self._store.client(queue.keys)
+        client = self._runner.client(queue.keys)
         popped: Any = await client.blpop([outbox], timeout=OUTBOX_WAIT_S)
         if popped is not None:
             rest: Any = await client.lpop(outbox, OUTBOX_BATCH)
             queue.deliver([popped[1], *(rest or [])])
 
-    async def tell_outlook(self) -> None:
-        """Tells gateways how their waiting requests stand, now and then, until cancelled."""
+    async def tell_positions(self) -> None:
+        """Tells gateways the positions of their waiting requests every POSITIONS_S seconds, until cancelled."""
         while True:
-            await self._clock.sleep(OUTLOOK_S)
-            for session in self._switchboard.sessions:
+            await self._clock.sleep(POSITIONS_S)
+            for session in self._sessions.sessions:
                 for pool, queue in self._queues.items():
                     try:
-                        await self._tell(session, queue, session.waits_in(pool)[:OUTLOOK_BATCH])
+                        await self._tell(session, queue, session.waits_in(pool)[:POSITIONS_BATCH])
                     except RedisUnavailable as error:
-                        log.warning("no outlook", extra={"why": str(error)})
+                        log.warning("no queue positions", extra={"why": str(error)})
 
     async def _tell(self, session: GatewaySession, queue: PoolQueue, waiting: list[str]) -> None:
         if not waiting:
             return
-        standing = await queue.outlook(waiting)
-        for request_id, attempt, queued in standing:
+        positions = await queue.positions(waiting)
+        for request_id, attempt, queued in positions:
             session.send(frames.queued(request_id, attempt, queued))
-        for gone in set(waiting) - {request_id for request_id, _, _ in standing}:
+        for gone in set(waiting) - {request_id for request_id, _, _ in positions}:
             session.waiting.pop(gone, None)
 
-    async def keep_census(self) -> None:
-        """Reads the state of every pool, until cancelled."""
+    async def keep_snapshot(self) -> None:
+        """Takes a snapshot every SNAPSHOT_S seconds, until cancelled."""
         while True:
             try:
-                await self.take_census()
+                await self.take_snapshot()
             except (RedisError, OSError) as error:
-                log.warning("no census", extra={"why": str(error)})
-            await self._clock.sleep(CENSUS_S)
+                log.warning("no snapshot", extra={"why": str(error)})
+            await self._clock.sleep(SNAPSHOT_S)
 
-    async def take_census(self) -> None:
-        """Raises RedisError."""
-        rows = [await count(self._store.client(queue.keys), queue.keys) for queue in self._queues.values()]
-        if self._census.update(rows):
-            self._switchboard.broadcast(pb.RouterFrame(catalog=self._census.catalog))
+    async def take_snapshot(self) -> None:
+        """Reads the state of every pool: updates catalog, metrics and class rules.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        rows = [await read_pool(self._runner.client(queue.keys), queue.keys) for queue in self._queues.values()]
+        if self._snapshot.update(rows):
+            self._sessions.broadcast(pb.RouterFrame(catalog=self._snapshot.catalog))
         for row in rows:
             self._measure(row)
         for queue in self._queues.values():
             await self._follow_rules(queue)
-            self._metrics.redis.measure(queue.pool, await self._store.vitals(queue.keys))
+            self._metrics.redis.measure(queue.pool, await self._runner.health(queue.keys))
 
     async def _follow_rules(self, queue: PoolQueue) -> None:
-        """Takes over what another replica changed, and puts back what Redis has lost."""
-        record: Any = await self._store.client(queue.keys).hgetall(queue.keys.key("rules"))
+        """Takes over rules that another replica changed, and restores rules that Redis has lost."""
+        record: Any = await self._runner.client(queue.keys).hgetall(queue.keys.key("rules"))
         if record and int(record[b"revision"]) != queue.rules.revision:
             queue.rules = queue.rules.with_record(record, self._cluster)
         elif not record and queue.rules.revision:
             await queue.replace_record("rules", 0, queue.rules.fields())
 
     async def change_rules(self, queue: PoolQueue, service_class: ServiceClass, change: pb.ClassPolicy) -> Rules:
-        """Raises RedisUnavailable, RedisError. Repeated until no other replica has changed them meanwhile."""
+        """Changes the rules of one class. Tries again when another replica changed rules in between.
+
+        Args:
+            queue: The queue of the pool.
+            service_class: The class.
+            change: The fields to change.
+
+        Returns:
+            All rules after the change.
+
+        Raises:
+            RedisUnavailable: A script call failed.
+            RedisError: Redis did not answer.
+        """
         while True:
             await self._follow_rules(queue)
             changed = queue.rules.with_change(service_class, change)

@@ -1,4 +1,4 @@
-"""What a router counts (names in docs/architecture.md)."""
+"""The metrics of a router process."""
 
 from collections.abc import Mapping
 
@@ -13,6 +13,8 @@ _OF_A_CLASS = ("pool", "service_class")
 
 
 class RouterMetrics:
+    """All metrics of a router, by what they are about."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         self.gateways = GatewayMetrics(registry)
         self.requests = RequestMetrics(registry)
@@ -23,7 +25,7 @@ class RouterMetrics:
 
 
 class GatewayMetrics:
-    """Who is connected, and what they are told."""
+    """Gateways that are connected, and the events that they are sent."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.connected = Gauge("tidegate_router_gateways", "Gateways connected here", registry=registry)
@@ -31,7 +33,7 @@ class GatewayMetrics:
 
 
 class RequestMetrics:
-    """What became of each request."""
+    """The outcome of each request."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.answers = Children(
@@ -59,6 +61,7 @@ class RequestMetrics:
         )
 
     def finish(self, expected_cached: int, finish: pb.Finish) -> None:
+        """Counts a request that ended. `expected_cached`: prompt tokens that were expected to be cached."""
         outcome = pb.Outcome.Name(finish.outcome).removeprefix("OUTCOME_").lower()
         self.finished[finish.pool, outcome].inc()
         self.prompt_tokens[finish.pool, "all"].inc(finish.prompt_tokens)
@@ -67,7 +70,7 @@ class RequestMetrics:
 
 
 class QueueMetrics:
-    """How the queue of a pool stands, as read now and then; and what time has ended in it."""
+    """The state of each pool's queue as of the last snapshot, and what the reaper removed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.queued = Gauge("llm_queue_size", "Requests that wait", _OF_A_CLASS, registry=registry)
@@ -112,7 +115,7 @@ class WorkerMetrics:
         self._versions: dict[str, frozenset[str]] = {}
 
     def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:
-        """Workers of each version. A version that nobody has any more is dropped, so that labels do not pile up."""
+        """Sets how many workers have each version. Versions without workers are removed, so that labels stay few."""
         for gone in self._versions.get(pool, frozenset()) - workers.keys():
             self.by_version.remove(pool, gone)
         self._versions[pool] = frozenset(workers)

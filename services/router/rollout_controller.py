@@ -1,4 +1,4 @@
-"""The rollouts of this cluster, kept in Redis and carried on by whichever replica comes by."""
+"""Runs rollouts (core/rollout.py): their records are in Redis, and every replica carries each of them on."""
 
 import logging
 import secrets
@@ -7,11 +7,11 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from services.router.core import rollout
-from services.router.core.events import DeliveryAsked, encode_delivery
+from services.router.core.events import DeliveryAsked, encode_event
 from services.router.core.rollout import Member, Outcome, RolloutRecord, Timeouts
 from services.router.metrics import RouterMetrics
 from services.router.queue.pool_queue import PoolQueue
-from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, count
+from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.shared.clock import Clock
 from tidegate.router.v1 import router_pb2 as pb
@@ -32,20 +32,23 @@ class Idle(Exception):
 
 
 class RolloutController:
-    """Methods raise RedisUnavailable or RedisError when Redis does not answer."""
+    """Starts, stops and carries on the rollouts of all pools.
+
+    Methods raise RedisUnavailable or RedisError when Redis does not answer.
+    """
 
     def __init__(
         self,
         queues: dict[str, PoolQueue],
         *,
-        store: ScriptRunner,
-        census: Snapshot,
+        runner: ScriptRunner,
+        snapshot: Snapshot,
         metrics: RouterMetrics,
         clock: Clock,
-        patience: Timeouts,
+        timeouts: Timeouts,
     ) -> None:
-        self._queues, self._store, self._census, self._metrics, self._clock = queues, store, census, metrics, clock
-        self._patience = patience
+        self._queues, self._runner, self._snapshot = queues, runner, snapshot
+        self._metrics, self._clock, self._timeouts = metrics, clock, timeouts
 
     async def carry_on(self) -> None:
         """Moves every pool's rollout on, until cancelled."""
@@ -58,8 +61,20 @@ class RolloutController:
             await self._clock.sleep(EVERY_S)
 
     async def start(self, queue: PoolQueue, version: str, finish_ms: int) -> tuple[RolloutRecord, PoolRow]:
-        """Raises Busy."""
-        row = await count(self._store.client(queue.keys), queue.keys)
+        """Starts a rollout.
+
+        Args:
+            queue: The queue of the pool.
+            version: The model version that workers are brought to.
+            finish_ms: Time for a worker's running requests to end before it changes its weights.
+
+        Returns:
+            The record of the rollout, and the pool's workers.
+
+        Raises:
+            Busy: A rollout of the pool is under way.
+        """
+        row = await self._read(queue)
         before = await self.record(queue)
         if before and not before.state.has_ended:
             raise Busy(f"a rollout of {before.target} is {before.state}")
@@ -72,7 +87,11 @@ class RolloutController:
         return begun, row
 
     async def stop(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
-        """Raises Idle."""
+        """Gives the pool's rollout up: workers that changed go back.
+
+        Raises:
+            Idle: No rollout is under way, or it is being undone already.
+        """
         for _ in range(STOP_TRIES):
             record = await self.record(queue)
             if record is not None and record.state is rollout.State.UNDOING:
@@ -81,32 +100,41 @@ class RolloutController:
                 break
             stopped = rollout.stop(record, "stopped by an operator", self._now_ms())
             if await self._replace(queue, record, stopped):
-                return stopped, await count(self._store.client(queue.keys), queue.keys)
+                return stopped, await self._read(queue)
         raise Idle(f"no rollout of {queue.pool} is under way")
 
     async def last(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
-        """Raises Idle when there was none."""
+        """The record of the pool's last rollout, and the pool's workers.
+
+        Raises:
+            Idle: There was none.
+        """
         if record := await self.record(queue):
-            return record, await count(self._store.client(queue.keys), queue.keys)
+            return record, await self._read(queue)
         raise Idle(f"{queue.pool} has had no rollout")
 
     async def step(self, queue: PoolQueue) -> None:
+        """Moves the pool's rollout on by one step, if there is anything to do."""
         if (record := await self.record(queue)) is None:
             return
         members = _members(await self._row(queue, record))
-        following = rollout.advance(record, members, now_ms=self._now_ms(), patience=self._patience)
-        if following is not record and not await self._replace(queue, record, following):
+        advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts)
+        if advanced is not record and not await self._replace(queue, record, advanced):
             return
-        if order := rollout.order(following, members):
+        if order := rollout.order(advanced, members):
             await self._send(queue, order)
 
     async def _row(self, queue: PoolQueue, record: RolloutRecord) -> PoolRow:
-        """One that has ended is only watched, from what the census knows anyway."""
-        known = self._census.rows.get(queue.pool)
-        return known if known and record.state.has_ended else await count(self._store.client(queue.keys), queue.keys)
+        """A rollout that has ended is only watched. For that the last snapshot is good enough."""
+        known = self._snapshot.rows.get(queue.pool)
+        return known if known and record.state.has_ended else await self._read(queue)
+
+    async def _read(self, queue: PoolQueue) -> PoolRow:
+        return await read_pool(self._runner.client(queue.keys), queue.keys)
 
     async def record(self, queue: PoolQueue) -> RolloutRecord | None:
-        answer: Any = self._store.client(queue.keys).hgetall(queue.keys.key("rollout"))
+        """The record of the pool's last rollout; None if there was none."""
+        answer: Any = self._runner.client(queue.keys).hgetall(queue.keys.key("rollout"))
         stored: dict[bytes, bytes] = await answer
         return RolloutRecord.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
 
@@ -122,15 +150,15 @@ class RolloutController:
         return True
 
     async def _send(self, queue: PoolQueue, order: rollout.Order) -> None:
-        """Through the outbox of the replica that the worker is attached to."""
-        client = self._store.client(queue.keys)
+        """Uses the outbox of the replica that the worker is attached to."""
+        client = self._runner.client(queue.keys)
         answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
         router: bytes | None = await answer
         if router is None:
             return
         event = DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
         pipeline = client.pipeline(transaction=False)
-        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_delivery(event))
+        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_event(event))
         pipeline.expire(queue.keys.key("outbox:", router.decode()), OUTBOX_TTL_S)
         await pipeline.execute()
 
@@ -166,6 +194,7 @@ def _member(worker: WorkerRow) -> Member:
 
 
 def message(pool: str, record: RolloutRecord, row: PoolRow) -> pb.Rollout:
+    """A rollout as operators see it."""
     return pb.Rollout(
         rollout_id=record.rollout_id,
         pool=pool,

@@ -11,7 +11,7 @@ from itertools import count
 from math import ceil, exp, floor, inf
 
 from services.router.core.class_rules import ClassRules, Rules
-from services.router.core.events import CrowdedOut, Event, Expired, Granted, Revoked, YieldAsked
+from services.router.core.events import Displaced, Event, Expired, Granted, Preempted, Revoked
 from services.router.redis.scripts import Limit, Submission, WorkerReport
 from services.shared.classes import ServiceClass
 from tests.property.budgets import Budget
@@ -293,7 +293,7 @@ class Model:
             return False
         retry_after_ms = self.retry_after_ms(s.service_class)
         self._release(last.asked.request_id, 0)
-        self._emit(CrowdedOut(last.asked.session, last.asked.request_id, last.asked.attempt, retry_after_ms))
+        self._emit(Displaced(last.asked.session, last.asked.request_id, last.asked.attempt, retry_after_ms))
         return True
 
     def _wait(self, limit: Limit, s: Submission) -> float | None:
@@ -576,7 +576,7 @@ class Model:
             if victim is None:
                 return
             victim.asked_to_yield = True
-            self._emit(YieldAsked(victim.asked.session, victim.asked.request_id, victim.asked.attempt))
+            self._emit(Preempted(victim.asked.session, victim.asked.request_id, victim.asked.attempt))
 
     def _in_danger(self, rank: ServiceClass) -> int:
         waiting = self.queue(rank)[:LOOKED_AT_RUNNING]

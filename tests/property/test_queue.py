@@ -321,7 +321,7 @@ class RouterQueue(RuleBasedStateMachine):
         for _, event in told:
             if isinstance(event, Granted):
                 request = self.model.requests[event.request_id]
-                assert event.waited_ms == self.model.now - request.submitted
+                assert event.queue_wait_ms == self.model.now - request.submitted
                 assert event.service_class == request.rank
 
     def _check_limits(self, submission: Submission, answer: dict[str, Any]) -> None:

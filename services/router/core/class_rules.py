@@ -1,4 +1,4 @@
-"""How each class of a pool is treated: as tidegate.yaml says, but for what an operator changed at run time."""
+"""Class rules: how the classes of a pool are treated, by tidegate.yaml and by what operators changed at run time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from tidegate.router.v1 import router_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class ClassRules:
-    """Times in milliseconds; tokens are estimates. An ageing of 0 is never."""
+    """The rules of one class. Times are in milliseconds, tokens are estimates. With an ageing of 0 it never ages."""
 
     max_queued: int
     max_queued_tokens: int
@@ -26,6 +26,7 @@ class ClassRules:
 
     @classmethod
     def of_policy(cls, policy: ClassPolicy) -> Self:
+        """The rules that tidegate.yaml has."""
         return cls(
             max_queued=policy.max_queued,
             max_queued_tokens=policy.max_queued_tokens,
@@ -37,16 +38,17 @@ class ClassRules:
         )
 
     def changed(self, change: pb.ClassPolicy) -> "ClassRules":
-        """With every field that `change` has set."""
+        """These rules with every field that is set in `change`."""
         return replace(self, **{described.name: value for described, value in change.ListFields()})
 
     def message(self) -> pb.ClassPolicy:
+        """The rules as operators see them."""
         return pb.ClassPolicy(**{name: getattr(self, name) for name in ClassRules.__slots__})
 
 
 @dataclass(frozen=True)
 class Rules:
-    """`revision` counts the changes made at run time; 0: none."""
+    """The rules of every class. `revision` counts the changes made at run time; `changes` has their fields by class."""
 
     classes: Mapping[ServiceClass, ClassRules]
     revision: int = 0
@@ -54,9 +56,11 @@ class Rules:
 
     @classmethod
     def of_cluster(cls, cluster: Cluster) -> Self:
+        """The rules that tidegate.yaml has."""
         return cls({c: ClassRules.of_policy(cluster.policy(c)) for c in ServiceClass})
 
     def of(self, service_class: ServiceClass) -> ClassRules:
+        """The rules of one class."""
         return self.classes[service_class]
 
     @cached_property
@@ -69,6 +73,7 @@ class Rules:
         return {**aging, "preempting": preempting, "preemptible": preemptible}
 
     def with_change(self, service_class: ServiceClass, change: pb.ClassPolicy) -> "Rules":
+        """The next revision, with one more change."""
         merged = pb.ClassPolicy()
         merged.MergeFrom(self.changes.get(service_class, pb.ClassPolicy()))
         merged.MergeFrom(change)
@@ -76,12 +81,12 @@ class Rules:
         return Rules(classes, self.revision + 1, {**self.changes, service_class: merged})
 
     def fields(self) -> dict[str, str]:
-        """As a record in Redis."""
+        """The record of these rules in Redis."""
         changes = {c.label: _document(change) for c, change in self.changes.items()}
         return {"revision": str(self.revision), **changes}
 
     def with_record(self, record: Mapping[bytes, bytes], cluster: Cluster) -> "Rules":
-        """The cluster's own rules with the changes that a record holds."""
+        """The rules of tidegate.yaml with the changes that a record has."""
         rules = Rules.of_cluster(cluster)
         for service_class in ServiceClass:
             if document := record.get(service_class.label.encode()):

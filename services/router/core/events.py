@@ -1,7 +1,16 @@
-"""What scripts report: answers to a call, and events for gateways and workers. Decoded once, here."""
+"""What scripts report: events for gateways and workers, and answers to a call of the script submit.
 
-from dataclasses import dataclass
-from typing import Any
+Each class here declares the fields of one kind of JSON document, which Lua or Python writes. Both sides read the
+declaration: `decode_event` and `decode_answer` take their fields from it, tests/tidy/test_events.py checks every table
+that Lua writes against it, and queue/frames.py takes the fields of a frame from it.
+
+A field is named as in the frames for gateways. If it has another name in JSON, the declaration has that name too, as in
+`Annotated[str, "request"]`. Names in JSON must stay, because replicas of different releases leave each other events.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, get_args
 
 import orjson
 
@@ -10,7 +19,7 @@ from services.shared.classes import ServiceClass
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """A limit of 0 is none. Times in milliseconds until the budget is whole again."""
+    """What remains of a limit. A limit of 0 is no limit. `_reset_ms`: until the budget is full again."""
 
     name: str
     requests_limit: int
@@ -23,61 +32,95 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
+    """A request has a slot on a worker.
+
+    Attributes:
+        queue_wait_ms: Time from Submit to this grant.
+        expected_cached_tokens: Tokens of the prompt that the worker's cache is believed to hold.
+        limits: Only in an answer to submit.
+    """
+
+    kind: ClassVar = "grant"
     session: str
-    request_id: str
+    request_id: Annotated[str, "request"]
     attempt: int
-    service_class: ServiceClass
-    worker_id: str
-    worker_address: str
-    worker_epoch: int
-    model_version: str
-    waited_ms: int
-    expected_cached_tokens: int = 0
+    service_class: Annotated[ServiceClass, "rank"]
+    worker_id: Annotated[str, "worker"]
+    worker_address: Annotated[str, "address"]
+    worker_epoch: Annotated[int, "epoch"]
+    model_version: Annotated[str, "version"]
+    queue_wait_ms: Annotated[int, "wait_ms"]
+    expected_cached_tokens: Annotated[int, "cached"] = 0
     limits: tuple[LimitState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
+    """A grant is taken back. `reason`: lost, restarted or stuck."""
+
+    kind: ClassVar = "revoke"
     session: str
-    request_id: str
+    request_id: Annotated[str, "request"]
     attempt: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
+    """A request has waited until its deadline."""
+
+    kind: ClassVar = "expired"
     session: str
-    request_id: str
+    request_id: Annotated[str, "request"]
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
-class CrowdedOut:
-    """It waited at the end of a full queue, and another tenant's request took its room."""
+class Displaced:
+    """A request was the last of a full queue, and a request of another tenant took its place."""
 
+    kind: ClassVar = "crowded_out"
     session: str
-    request_id: str
+    request_id: Annotated[str, "request"]
     attempt: int
     retry_after_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class YieldAsked:
+class Preempted:
+    """The gateway is asked to give a running request up."""
+
+    kind: ClassVar = "yield"
     session: str
-    request_id: str
+    request_id: Annotated[str, "request"]
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class DrainAsked:
-    worker_id: str
+    """A worker is asked to take no more work and to end."""
+
+    kind: ClassVar = "drain"
+    worker_id: Annotated[str, "worker"]
     timeout_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
-    """`position`: requests that go first. `wait_ms`: at the present pace."""
+class DeliveryAsked:
+    """A worker is asked to change its weights."""
 
+    kind: ClassVar = "deliver"
+    worker_id: Annotated[str, "worker"]
+    delivery_id: Annotated[str, "delivery"]
+    model_version: Annotated[str, "version"]
+    finish_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A request waits. `position`: requests that go before it. `wait_ms`: expected at the present pace."""
+
+    kind: ClassVar = "queued"
     position: int
     wait_ms: int = 0
     limits: tuple[LimitState, ...] = ()
@@ -85,7 +128,13 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """kind: stale, queue_full, no_workers, expired, limited. `retry_after_ms`: None if it is not known, 0 for never."""
+    """A request may not wait.
+
+    Attributes:
+        kind: stale, queue_full, no_workers, expired or limited.
+        retry_after_ms: None if it is not known, 0 for never.
+        limit: Name of the limit that refuses it.
+    """
 
     kind: str
     retry_after_ms: int | None = None
@@ -93,89 +142,88 @@ class Refused:
     limits: tuple[LimitState, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryAsked:
-    worker_id: str
-    delivery_id: str
-    model_version: str
-    finish_timeout_ms: int
-
-
-Event = Granted | Revoked | Expired | CrowdedOut | YieldAsked | DrainAsked | DeliveryAsked
+Event = Granted | Revoked | Expired | Displaced | Preempted | DrainAsked | DeliveryAsked
 Answer = Granted | Queued | Refused | Revoked
+
+EVENTS: Mapping[str, type[Event]] = {
+    event.kind: event for event in (Granted, Revoked, Expired, Displaced, Preempted, DrainAsked, DeliveryAsked)
+}
+REFUSALS: Mapping[str, tuple[str, ...]] = {
+    "stale": (),
+    "queue_full": ("retry_after_ms",),
+    "no_workers": (),
+    "expired": (),
+    "limited": ("limit", "retry_after_ms"),
+}
+"""The fields of each kind of refusal, beside `limits`."""
+
+Convert = Callable[[Any], Any]
+
+_CONVERT: Mapping[Any, Convert] = {int: int, ServiceClass: lambda rank: ServiceClass(int(rank))}
+
+
+def _declared(event: type[Any]) -> tuple[tuple[str, Convert | None], ...]:
+    found = []
+    for declared in fields(event):
+        plain, name = get_args(declared.type) or (declared.type, declared.name)
+        if declared.name != "limits":
+            found.append((name, _CONVERT.get(plain)))
+    return tuple(found)
+
+
+_FIELDS = {event: _declared(event) for event in (*EVENTS.values(), Queued)}
+
+
+def json_fields(event: type[Any]) -> tuple[tuple[str, Convert | None], ...]:
+    """The fields of an event, or of Queued, in order and without `limits`.
+
+    Returns:
+        For each its name in JSON, and what makes a value the field's type; None for text. Lua writes some numbers as
+        strings, and others with a fraction.
+    """
+    return _FIELDS[event]
 
 
 def decode_event(document: bytes) -> Event:
-    fields = orjson.loads(document)
-    match fields["kind"]:
-        case "grant":
-            return _granted(fields)
-        case "revoke":
-            return Revoked(fields["session"], fields["request"], int(fields["attempt"]), fields["reason"])
-        case "expired":
-            return Expired(fields["session"], fields["request"], int(fields["attempt"]))
-        case "crowded_out":
-            retry_after_ms = int(fields["retry_after_ms"])
-            return CrowdedOut(fields["session"], fields["request"], int(fields["attempt"]), retry_after_ms)
-        case "yield":
-            return YieldAsked(fields["session"], fields["request"], int(fields["attempt"]))
-        case "drain":
-            return DrainAsked(fields["worker"], int(fields["timeout_ms"]))
-        case "deliver":
-            return DeliveryAsked(
-                fields["worker"], fields["delivery"], fields["version"], int(fields["finish_timeout_ms"])
-            )
-        case kind:
-            raise ValueError(f"unknown event {kind!r}")
+    """Reads an event.
+
+    Raises:
+        ValueError: The kind is unknown.
+    """
+    found = orjson.loads(document)
+    event = EVENTS.get(found["kind"])
+    if event is None:
+        raise ValueError(f"unknown event {found['kind']!r}")
+    return event(*_values(event, found))
 
 
-def encode_drain(event: DrainAsked) -> bytes:
-    return orjson.dumps({"kind": "drain", "worker": event.worker_id, "timeout_ms": event.timeout_ms})
-
-
-def encode_delivery(event: DeliveryAsked) -> bytes:
-    return orjson.dumps(
-        {
-            "kind": "deliver",
-            "worker": event.worker_id,
-            "delivery": event.delivery_id,
-            "version": event.model_version,
-            "finish_timeout_ms": event.finish_timeout_ms,
-        }
-    )
+def encode_event(event: DrainAsked | DeliveryAsked) -> bytes:
+    """Writes an event that no script writes, for the outbox of another replica."""
+    names = (name for name, _ in json_fields(type(event)))
+    values = (getattr(event, f.name) for f in fields(event))
+    return orjson.dumps({"kind": event.kind, **dict(zip(names, values, strict=True))})
 
 
 def decode_answer(document: bytes, session: str, request_id: str, attempt: int) -> Answer:
-    fields = orjson.loads(document)
-    limits = tuple(_limit_state(state) for state in fields.get("limits", ()))
-    match fields["kind"]:
-        case "grant":
-            return _granted(fields, limits)
-        case "queued":
-            return Queued(int(fields["position"]), int(fields["wait_ms"]), limits)
-        case "revoke":
-            return Revoked(session, request_id, attempt, fields["reason"])
+    """Reads the answer to a call of submit, for the request that was submitted."""
+    found = orjson.loads(document)
+    limits = tuple(_limit_state(state) for state in found.get("limits", ()))
+    match found["kind"]:
+        case Granted.kind:
+            return Granted(*[*_values(Granted, found), limits])
+        case Queued.kind:
+            return Queued(*[*_values(Queued, found), limits])
+        case Revoked.kind:
+            return Revoked(session, request_id, attempt, found["reason"])
         case kind:
-            return Refused(kind, fields.get("retry_after_ms"), fields.get("limit", ""), limits)
+            return Refused(kind, found.get("retry_after_ms"), found.get("limit", ""), limits)
 
 
-def _limit_state(fields: dict[str, Any]) -> LimitState:
+def _values(event: type[Any], found: Mapping[str, Any]) -> list[Any]:
+    return [found[name] if convert is None else convert(found[name]) for name, convert in _FIELDS[event]]
+
+
+def _limit_state(found: Mapping[str, Any]) -> LimitState:
     """Lua's numbers are doubles; these are whole ones."""
-    numbers: dict[str, int] = {name: int(value) for name, value in fields.items() if name != "name"}
-    return LimitState(fields["name"], **numbers)
-
-
-def _granted(fields: dict[str, Any], limits: tuple[LimitState, ...] = ()) -> Granted:
-    return Granted(
-        session=fields["session"],
-        request_id=fields["request"],
-        attempt=int(fields["attempt"]),
-        service_class=ServiceClass(int(fields["rank"])),
-        worker_id=fields["worker"],
-        worker_address=fields["address"],
-        worker_epoch=int(fields["epoch"]),
-        model_version=fields["version"],
-        waited_ms=int(fields["wait_ms"]),
-        expected_cached_tokens=int(fields["cached"]),
-        limits=limits,
-    )
+    numbers: dict[str, int] = {name: int(value) for name, value in found.items() if name != "name"}
+    return LimitState(found["name"], **numbers)

@@ -1,11 +1,12 @@
-"""A rollout brings a pool to another version, one worker at a time; what follows next is read off record and workers.
+"""A rollout brings a pool to another model version, one worker at a time.
 
     rolling -> done                       every worker serves the version
-    rolling -> undoing -> failed          one could not: those that had changed go back
+    rolling -> undoing -> failed          one worker could not: those that had changed go back
 
-The record says which worker has its turn. Any replica may carry it on: `advance` gives the next record, `order` what to
-say to whom, and both may be repeated without harm. Once a rollout has ended its goal stands: a worker that attaches
-with another version gets it delivered too, once in the life of its process.
+The record says whose turn it is. Any replica may carry a rollout on: `advance` derives the next record from the record
+and the workers, `order` says what to send to which worker, and both may be repeated without harm. The goal of a rollout
+that has ended stays: a worker that attaches with another version is asked to change too, once in the life of its
+process.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ MAX_REASON = 2_000
 
 
 class State(StrEnum):
+    """Where a rollout is."""
+
     ROLLING = "rolling"
     UNDOING = "undoing"
     DONE = "done"
@@ -24,10 +27,13 @@ class State(StrEnum):
 
     @property
     def has_ended(self) -> bool:
+        """Whether the rollout is done or failed."""
         return self in (State.DONE, State.FAILED)
 
 
 class Outcome(StrEnum):
+    """How a worker's weight update went."""
+
     UNDER_WAY = "under way"
     COMMITTED = "committed"
     FAILED = "failed"
@@ -35,7 +41,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One worker of the pool. delivery_id, outcome, reason: of the last delivery that its process was asked for."""
+    """One worker of the pool. The last three fields are about the last weight update that its process was asked for."""
 
     worker_id: str
     epoch: int
@@ -47,15 +53,20 @@ class Member:
 
     @property
     def process(self) -> str:
+        """Names the worker's process: it changes when the worker is started again."""
         return f"{self.worker_id}/{self.epoch}"
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """previous: what the pool served before, or "". turn: process that has been asked, or "". absent_since: when it was
-    not among the pool's workers any more, or 0.
+    """The state of a rollout. Times are in milliseconds.
 
-    stranded: processes that could not be brought to where the record wants them; they are left as they are.
+    Attributes:
+        previous: The version that the pool served before, or "".
+        turn: The process whose turn it is, or "".
+        absent_since_ms: When that process was first missing among the pool's workers, or 0.
+        stranded: Processes that could not be brought to the goal. They are left as they are.
+        revision: Grows with every change.
     """
 
     rollout_id: str
@@ -74,19 +85,21 @@ class RolloutRecord:
 
     @property
     def goal(self) -> str:
-        """The version that workers are brought to now; "" when nothing is known to go back to."""
+        """The version that workers are brought to now; "" when there is no known version to go back to."""
         return self.target if self.state in (State.ROLLING, State.DONE) else self.previous
 
     @property
     def delivery_id(self) -> str:
+        """Names the weight update that workers are asked for now."""
         return f"{self.rollout_id}-{'forth' if self.goal == self.target else 'back'}"
 
     def to_hash(self) -> dict[str, str]:
-        """Fields of a Redis hash."""
+        """The record as fields of a Redis hash."""
         return {name: " ".join(v) if isinstance(v, tuple) else str(v) for name, v in asdict(self).items()}
 
     @classmethod
     def of_hash(cls, stored: dict[str, str]) -> "RolloutRecord":
+        """Reads the fields of a Redis hash."""
         values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
         numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "absent_since_ms", "ended_ms", "revision")
         values.update({name: int(stored[name]) for name in numbers})
@@ -96,7 +109,7 @@ class RolloutRecord:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """turn: for one worker to change. absence: for it to come back when its lease lapsed while it changes."""
+    """`turn_ms`: for one worker to change. `absence_ms`: for it to come back if its lease lapsed while it changes."""
 
     turn_ms: int
     absence_ms: int
@@ -104,6 +117,8 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Order:
+    """What a worker is asked for."""
+
     worker_id: str
     delivery_id: str
     version: str
@@ -119,7 +134,17 @@ def begin(
     now_ms: int,
     finish_ms: int,
 ) -> RolloutRecord:
-    """The way back leads to the last rollout's goal; before the first one, to the version that most workers have."""
+    """Starts a rollout.
+
+    Args:
+        rollout_id: Its id.
+        target: The version that workers are brought to.
+        members: The pool's workers.
+        before: The record of the last rollout. If this one fails, workers go back to the goal of the last one; without
+            a last one, to the version that most workers have.
+        now_ms: The time.
+        finish_ms: Time for a worker's running requests to end before it changes.
+    """
     versions = [member.version for member in members if member.version]
     common = max(sorted(set(versions)), key=versions.count, default="")
     previous = (before.goal if before else "") or common
@@ -127,14 +152,14 @@ def begin(
     return RolloutRecord(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
 
 
-def advance(record: RolloutRecord, members: Sequence[Member], *, now_ms: int, patience: Timeouts) -> RolloutRecord:
-    """The record as it must be next; the same when there is nothing to do but wait."""
-    following = _end_turn(record, members, now_ms, patience) if record.turn else _next_turn(record, members, now_ms)
-    return record if following == record else replace(following, revision=record.revision + 1)
+def advance(record: RolloutRecord, members: Sequence[Member], *, now_ms: int, timeouts: Timeouts) -> RolloutRecord:
+    """Returns the next record, or the same one when there is nothing to do but wait."""
+    advanced = _end_turn(record, members, now_ms, timeouts) if record.turn else _next_turn(record, members, now_ms)
+    return record if advanced == record else replace(advanced, revision=record.revision + 1)
 
 
 def order(record: RolloutRecord, members: Sequence[Member]) -> Order | None:
-    """What to say to the worker that has its turn and has not heard yet."""
+    """What to send to the worker whose turn it is; None when it was asked already."""
     for member in members:
         if member.process == record.turn and member.delivery_id != record.delivery_id:
             return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
@@ -142,58 +167,58 @@ def order(record: RolloutRecord, members: Sequence[Member]) -> Order | None:
 
 
 def stop(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
-    """Gives a running rollout up."""
+    """Gives a running rollout up. `reason` is what operators are told."""
     return replace(_undo(record, reason, now_ms), revision=record.revision + 1)
 
 
 def _next_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int) -> RolloutRecord:
-    """Whoever is at a delivery already goes first: one worker at a time, and nobody is waited for without a limit."""
-    at_it = [member for member in members if _at_a_delivery(record, member)]
-    ready = [member for member in members if member.state == "ready" and _lacks(record, member)]
-    if following := min(at_it or ready, key=lambda member: member.worker_id, default=None):
-        return replace(record, turn=following.process, turn_began_ms=now_ms)
-    # One whose stream broke comes back, or its lease ends soon.
-    if record.state.has_ended or any(member.state == "detached" and _lacks(record, member) for member in members):
+    """A worker that is changing already goes first: only one worker changes at a time, and each has a time limit."""
+    changing = [member for member in members if _is_changing(record, member)]
+    ready = [member for member in members if member.state == "ready" and _needs_goal(record, member)]
+    if advanced := min(changing or ready, key=lambda member: member.worker_id, default=None):
+        return replace(record, turn=advanced.process, turn_began_ms=now_ms)
+    # A worker whose stream broke comes back, or its lease ends soon.
+    if record.state.has_ended or any(member.state == "detached" and _needs_goal(record, member) for member in members):
         return record
     state = State.DONE if record.state is State.ROLLING else State.FAILED
     return replace(record, state=state, ended_ms=now_ms)
 
 
-def _at_a_delivery(record: RolloutRecord, member: Member) -> bool:
+def _is_changing(record: RolloutRecord, member: Member) -> bool:
     under_way = member.outcome is Outcome.UNDER_WAY and member.state != "draining"
     return under_way and bool(record.goal) and member.process not in record.stranded
 
 
-def _lacks(record: RolloutRecord, member: Member) -> bool:
+def _needs_goal(record: RolloutRecord, member: Member) -> bool:
     return bool(record.goal) and member.version != record.goal and member.process not in record.stranded
 
 
-def _end_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int, patience: Timeouts) -> RolloutRecord:
+def _end_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
     member = next((member for member in members if member.process == record.turn), None)
     if member is None:
-        return _absence(record, members, now_ms, patience)
+        return _absence(record, members, now_ms, timeouts)
     if member.delivery_id == record.delivery_id and member.outcome is Outcome.FAILED:
         return _turn_failed(record, members, f"{member.worker_id}: {member.reason}", now_ms)
     if (member.delivery_id, member.outcome) == (record.delivery_id, Outcome.COMMITTED) or member.state == "draining":
         return replace(record, turn="", absent_since_ms=0)
-    if now_ms - record.turn_began_ms >= patience.turn_ms:
-        reason = f"{member.worker_id} did not change within {patience.turn_ms / 1000:g} s"
+    if now_ms - record.turn_began_ms >= timeouts.turn_ms:
+        reason = f"{member.worker_id} did not change within {timeouts.turn_ms / 1000:g} s"
         return _turn_failed(record, members, reason, now_ms)
     return replace(record, absent_since_ms=0)
 
 
-def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, patience: Timeouts) -> RolloutRecord:
-    """A lease also lapses when routers or Redis were away for long; a process that was started anew is lost at once."""
+def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
+    """A lease also lapses when routers or Redis were away for long. A worker that was started again is lost at once."""
     restarted = any(member.worker_id == _worker(record.turn) for member in members)
     if not restarted and not record.absent_since_ms:
         return replace(record, absent_since_ms=now_ms)
-    if not restarted and now_ms - record.absent_since_ms < patience.absence_ms:
+    if not restarted and now_ms - record.absent_since_ms < timeouts.absence_ms:
         return record
     return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
 
 
 def _turn_failed(record: RolloutRecord, members: Sequence[Member], reason: str, now_ms: int) -> RolloutRecord:
-    """Fatal for a rollout; on the way back, or when a late worker is brought up to date, the others matter more."""
+    """Ends a rollout. On the way back, and when a late worker changes, the other workers go on without this one."""
     if record.state is State.ROLLING:
         return _undo(record, reason, now_ms)
     said = record.reason if record.state is State.DONE else f"{record.reason}; {reason}"[:MAX_REASON]

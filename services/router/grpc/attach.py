@@ -1,4 +1,4 @@
-"""The Attach stream: a worker's heartbeats in, what it is asked to do out."""
+"""The Attach stream: a worker sends heartbeats, and the router sends what the worker is asked to do."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-# Scripts keep these names in lists with commas between, and cache ids as name@number.
+# Scripts store these names in lists with commas between, and cache ids as name@number.
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _STATES = {
     pb.WORKER_STATE_LOADING: "loading",
@@ -29,22 +29,25 @@ _STATES = {
 
 
 class Attachments:
+    """Serves the streams of workers that attach to this replica."""
+
     def __init__(
-        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, switchboard: Sessions
+        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, sessions: Sessions
     ) -> None:
         self._router_id = router_id
         self._queues = queues
         self._settings = settings
-        self._switchboard = switchboard
+        self._sessions = sessions
 
     async def serve(
         self, requests: AsyncIterator[pb.AttachRequest], context: Context
     ) -> AsyncGenerator[pb.AttachResponse, None]:
+        """One worker's stream, until either side ends it."""
         first = await anext(aiter(requests), None)
         if first is None or (queue := await self._admit(first.heartbeat, context)) is None:
             return
         worker = AttachedWorker(first.heartbeat.worker_id, first.heartbeat.epoch, first.heartbeat.pool)
-        self._switchboard.attach(worker)
+        self._sessions.attach(worker)
         log.info("worker attached", extra={"worker": worker.worker_id, "pool": worker.pool})
         listener = asyncio.create_task(self._listen(worker, queue, requests, context))
         listener.add_done_callback(lambda _: worker.end())
@@ -54,7 +57,7 @@ class Attachments:
                 yield frame
         finally:
             listener.cancel()
-            self._switchboard.detach(worker)
+            self._sessions.detach(worker)
             await self._detach(worker, queue)
 
     async def _admit(self, heartbeat: pb.Heartbeat, context: Context) -> PoolQueue | None:
@@ -97,7 +100,7 @@ class Attachments:
                     return
 
     async def _report(self, queue: PoolQueue, heartbeat: pb.Heartbeat, context: Context) -> None:
-        """While Redis is away the worker stays attached; its next heartbeat tells all again."""
+        """While Redis does not answer, the worker stays attached. Its next heartbeat has all of its state again."""
         try:
             accepted = await queue.heartbeat(_report_of(heartbeat))
         except RedisUnavailable:
@@ -118,7 +121,7 @@ class Attachments:
 
 
 def _state(heartbeat: pb.Heartbeat) -> str:
-    """A worker that does not know yet what its KV cache holds cannot be granted anything."""
+    """A worker gets no grant before it knows the size of its KV cache."""
     state = _STATES.get(heartbeat.state, "unknown")
     return "loading" if state == "ready" and not heartbeat.capacity.kv_tokens else state
 

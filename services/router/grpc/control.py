@@ -1,4 +1,4 @@
-"""The control service: what operators and the command line ask."""
+"""The control service: the calls of operators and of the command line."""
 
 import re
 from collections.abc import Awaitable
@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from redis.exceptions import RedisError
 
-from services.router.core.events import DrainAsked, encode_drain
+from services.router.core.events import DrainAsked, encode_event
 from services.router.core.rollout import RolloutRecord
 from services.router.maintenance import Maintenance
 from services.router.queue.pool_queue import PoolQueue
@@ -25,26 +25,29 @@ _VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 class ControlService(ControlServiceServicer):
+    """Shows pools and workers, drains workers, runs rollouts, changes class rules."""
+
     def __init__(
         self,
         queues: dict[str, PoolQueue],
         *,
-        store: ScriptRunner,
-        upkeep: Maintenance,
-        census: Snapshot,
+        runner: ScriptRunner,
+        maintenance: Maintenance,
+        snapshot: Snapshot,
         cluster: Cluster,
         rollouts: RolloutController,
     ) -> None:
         self._queues = queues
         self._cluster = cluster
         self._rollouts = rollouts
-        self._store = store
-        self._upkeep = upkeep
-        self._census = census
+        self._runner = runner
+        self._maintenance = maintenance
+        self._snapshot = snapshot
 
     async def ListPools(self, request: pb.ListPoolsRequest, context: Context) -> pb.ListPoolsResponse:  # noqa: N802
+        """Every pool with its classes and their rules."""
         await self._refresh(context)
-        pools = self._census.statuses()
+        pools = self._snapshot.statuses()
         for status in pools:
             pool = self._cluster.pool(status.pool.name)
             status.model, status.placement = pool.model, pool.placement
@@ -56,17 +59,19 @@ class ControlService(ControlServiceServicer):
     async def ListWorkers(  # noqa: N802
         self, request: pb.ListWorkersRequest, context: Context
     ) -> pb.ListWorkersResponse:
+        """The workers of one pool, or of all."""
         await self._refresh(context)
-        rows = [row for row in self._census.rows.values() if request.pool in ("", row.pool)]
+        rows = [row for row in self._snapshot.rows.values() if request.pool in ("", row.pool)]
         return pb.ListWorkersResponse(workers=[_status(worker) for row in rows for worker in row.workers])
 
     async def DrainWorker(  # noqa: N802
         self, request: pb.DrainWorkerRequest, context: Context
     ) -> pb.DrainWorkerResponse:
+        """Asks a worker to take no more work and to end."""
         queue = await self._queue(request.pool, context)
         event = DrainAsked(request.worker_id, request.timeout_ms or DEFAULT_DRAIN_MS)
         try:
-            known = await self._leave_for_its_router(queue, event)
+            known = await self._send_to_its_router(queue, event)
         except (RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         if not known:
@@ -76,6 +81,7 @@ class ControlService(ControlServiceServicer):
     async def StartRollout(  # noqa: N802
         self, request: pb.StartRolloutRequest, context: Context
     ) -> pb.StartRolloutResponse:
+        """Starts a rollout of a pool."""
         queue = await self._queue(request.pool, context)
         if not _VERSION.fullmatch(request.model_version):
             await context.abort(
@@ -85,25 +91,28 @@ class ControlService(ControlServiceServicer):
         return pb.StartRolloutResponse(rollout=await _rollout(queue, started, context))
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:  # noqa: N802
+        """The last rollout of a pool."""
         queue = await self._queue(request.pool, context)
         return pb.GetRolloutResponse(rollout=await _rollout(queue, self._rollouts.last(queue), context))
 
     async def StopRollout(  # noqa: N802
         self, request: pb.StopRolloutRequest, context: Context
     ) -> pb.StopRolloutResponse:
+        """Gives the rollout of a pool up."""
         queue = await self._queue(request.pool, context)
         return pb.StopRolloutResponse(rollout=await _rollout(queue, self._rollouts.stop(queue), context))
 
     async def SetClassPolicy(  # noqa: N802
         self, request: pb.SetClassPolicyRequest, context: Context
     ) -> pb.SetClassPolicyResponse:
+        """Changes the rules of a class while the cluster runs."""
         queue = await self._queue(request.pool, context)
         try:
             service_class = ServiceClass.of_proto(request.service_class)
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "service_class is not set")
         try:
-            rules = await self._upkeep.change_rules(queue, service_class, request.policy)
+            rules = await self._maintenance.change_rules(queue, service_class, request.policy)
         except (RedisUnavailable, RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         return pb.SetClassPolicyResponse(policy=rules.of(service_class).message())
@@ -114,18 +123,18 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no pool {pool!r} (there are: {', '.join(self._queues)})")
         return queue
 
-    async def _leave_for_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
-        """The worker may be attached to another replica: its outbox takes the message. False: no such worker."""
-        client = self._store.client(queue.keys)
+    async def _send_to_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
+        """Uses the outbox of the replica that the worker is attached to. Returns False when there is no such worker."""
+        client = self._runner.client(queue.keys)
         router: Any = await client.hget(queue.keys.key("worker:", event.worker_id), "router")
         if router is None:
             return False
-        await client.rpush(queue.keys.key("outbox:", router.decode()), encode_drain(event))
+        await client.rpush(queue.keys.key("outbox:", router.decode()), encode_event(event))
         return True
 
     async def _refresh(self, context: Context) -> None:
         try:
-            await self._upkeep.take_census()
+            await self._maintenance.take_snapshot()
         except (RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
 

@@ -1,4 +1,4 @@
-"""The Dispatch stream: a gateway's submissions in, grants and refusals out."""
+"""The Dispatch stream: a gateway submits and ends requests, and the router answers with grants and refusals."""
 
 import asyncio
 import logging
@@ -27,41 +27,45 @@ log = logging.getLogger(__name__)
 
 MAX_UNDERWAY = 4096
 GATEWAY_LEFT = "the gateway left"
-# One that lives says Hello again within a tenth of it; one that was killed is not to hold its slots for a whole lease.
+# A gateway that lives connects again within a tenth of this time. One that was killed must not hold its slots for a
+# whole lease.
 LEFT_GRACE_MS = 500
 FINISH_RETRY_S = 0.25
-# A request whose engines died this often is taken for the cause.
+# A request whose engine died this often is believed to be the cause.
 POISON_DEATHS = 2
 
 
 class Dispatcher:
+    """Serves the streams of gateways that are connected to this replica."""
+
     def __init__(
         self,
         router_id: str,
         queues: dict[str, PoolQueue],
         *,
         settings: RouterSettings,
-        switchboard: Sessions,
-        census: Snapshot,
-        journal: ResumeLogs,
+        sessions: Sessions,
+        snapshot: Snapshot,
+        resume_logs: ResumeLogs,
         metrics: RouterMetrics,
     ) -> None:
         self._router_id = router_id
         self._queues = queues
-        self._journal = journal
+        self._resume_logs = resume_logs
         self._settings = settings
         self._metrics = metrics
-        self._switchboard = switchboard
-        self._census = census
+        self._sessions = sessions
+        self._snapshot = snapshot
 
     async def serve(
         self, requests: AsyncIterator[pb.DispatchRequest], context: Context
     ) -> AsyncGenerator[pb.DispatchResponse, None]:
+        """One gateway's stream, until either side ends it."""
         frames: AsyncIterator[pb.GatewayFrame] = rpc.frames(requests)
         session = await self._open(frames, context)
-        self._switchboard.connect(session)
+        self._sessions.connect(session)
         session.send(self._welcome())
-        session.send(pb.RouterFrame(catalog=self._census.catalog))
+        session.send(pb.RouterFrame(catalog=self._snapshot.catalog))
         reader = asyncio.create_task(self._read(session, frames), name=f"dispatch {session.gateway_id}")
         reader.add_done_callback(lambda _: session.drop(GATEWAY_LEFT))
         try:
@@ -69,7 +73,7 @@ class Dispatcher:
                 yield message
         finally:
             reader.cancel()
-            self._switchboard.disconnect(session)
+            self._sessions.disconnect(session)
             if session.dropped == GATEWAY_LEFT:
                 await self._shorten_lease(session)
         log.info("gateway stream ended", extra={"gateway": session.gateway_id, "why": session.dropped})
@@ -77,8 +81,9 @@ class Dispatcher:
             await context.abort(grpc.StatusCode.UNAVAILABLE, session.dropped)
 
     async def read_log(self, request: pb.ReadLogRequest, context: Context) -> pb.ReadLogResponse:
+        """Reads the resume log of one stream."""
         try:
-            log = await self._journal.read(request.pool, request.request_id)
+            log = await self._resume_logs.read(request.pool, request.request_id)
         except RedisUnavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         if log is None:
@@ -99,7 +104,7 @@ class Dispatcher:
         return GatewaySession(hello.session_id, hello.gateway_id)
 
     async def _shorten_lease(self, session: GatewaySession) -> None:
-        """Changes nothing where the session has gone to another replica meanwhile."""
+        """Does nothing for a session that has moved to another replica."""
         try:
             for queue in self._queues.values():
                 await queue.let_lapse(session.session_id, LEFT_GRACE_MS)
@@ -111,13 +116,13 @@ class Dispatcher:
         return pb.RouterFrame(welcome=welcome)
 
     async def _read(self, session: GatewaySession, frames: AsyncIterator[pb.GatewayFrame]) -> None:
-        """Starts the work of each frame without waiting for the last one's; tasks start in order, so calls do too."""
-        room = asyncio.Semaphore(MAX_UNDERWAY)
+        """Handles each frame in its own task. Tasks start in order, so script calls leave in order too."""
+        free = asyncio.Semaphore(MAX_UNDERWAY)
         async with asyncio.TaskGroup() as underway:
             async for frame in frames:
-                await room.acquire()
+                await free.acquire()
                 task = underway.create_task(self._handle(session, frame))
-                task.add_done_callback(lambda _: room.release())
+                task.add_done_callback(lambda _: free.release())
 
     async def _handle(self, session: GatewaySession, frame: pb.GatewayFrame) -> None:
         match frame.WhichOneof("frame"):
@@ -127,7 +132,7 @@ class Dispatcher:
                 session.waiting.pop(frame.finish.request_id, None)
                 await self._finish(frame.finish)
             case "journal_write":
-                written = await self._journal.write(frame.journal_write.parts)
+                written = await self._resume_logs.write(frame.journal_write.parts)
                 session.send(pb.RouterFrame(journal_written=written))
             case other:
                 session.drop(f"unexpected frame {other}")
@@ -151,13 +156,13 @@ class Dispatcher:
         session.send(frames.answer(submission, reply))
 
     def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> None:
-        """What no script was asked about."""
+        """Refuses a request without a script call."""
         pool = submit.pool if submit.pool in self._queues else ""
         self._metrics.requests.answers[pool, _service_class(submit.service_class).label, why].inc()
         session.send(frames.reject(submit.request_id, submit.attempt, why))
 
     async def _finish(self, finish: pb.Finish) -> None:
-        """Tries until Redis has heard it: a lost Finish would keep a slot taken for as long as the gateway lives."""
+        """Tries until Redis answers: a lost Finish would keep a slot taken for as long as the gateway lives."""
         queue = self._queues.get(finish.pool)
         while queue is not None:
             try:
@@ -198,7 +203,7 @@ def _submission(session_id: str, submit: pb.Submit, rules: Rules) -> Submission:
 
 
 def _actual(finish: pb.Finish) -> int | None:
-    """What the request cost in tokens, unless another attempt will tell."""
+    """What the request cost in tokens; None when another attempt follows."""
     if finish.outcome in (pb.OUTCOME_RETRYING, pb.OUTCOME_YIELDED):
         return None
     return finish.prompt_tokens + finish.completion_tokens

@@ -1,17 +1,24 @@
-"""Answers and events as frames of the Dispatch stream."""
+"""Answers and events as frames of the Dispatch stream.
 
-from dataclasses import asdict
+A frame's fields have the names that core/events.py declares, so most are copied by name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from google.protobuf.message import Message
 
 from services.router.core.events import (
     Answer,
-    CrowdedOut,
+    Displaced,
     Expired,
     Granted,
     LimitState,
+    Preempted,
     Queued,
     Refused,
     Revoked,
-    YieldAsked,
 )
 from services.router.redis.scripts import Submission
 from tidegate.router.v1 import router_pb2 as pb
@@ -35,7 +42,17 @@ _REVOCATIONS: dict[str, pb.RevokeReason.ValueType] = {
 }
 
 
+def common_fields(event: type, message: type[Message], *converted: str) -> tuple[str, ...]:
+    """Names that a declared event and a message have in common, without those that need to be converted."""
+    known = message.DESCRIPTOR.fields_by_name
+    return tuple(f.name for f in fields(event) if f.name in known and f.name not in converted)
+
+
+GRANT_FIELDS = common_fields(Granted, pb.Grant, "service_class", "limits")
+
+
 def answer(submission: Submission, reply: Answer) -> pb.RouterFrame:
+    """The frame that answers a Submit."""
     match reply:
         case Granted():
             return grant(reply)
@@ -48,23 +65,14 @@ def answer(submission: Submission, reply: Answer) -> pb.RouterFrame:
 
 
 def grant(event: Granted) -> pb.RouterFrame:
-    return pb.RouterFrame(
-        grant=pb.Grant(
-            request_id=event.request_id,
-            attempt=event.attempt,
-            worker_id=event.worker_id,
-            worker_address=event.worker_address,
-            worker_epoch=event.worker_epoch,
-            model_version=event.model_version,
-            queue_wait_ms=event.waited_ms,
-            service_class=event.service_class.proto,
-            expected_cached_tokens=event.expected_cached_tokens,
-            limits=_limits(event.limits),
-        )
-    )
+    """The frame of a grant."""
+    copied: dict[str, Any] = {name: getattr(event, name) for name in GRANT_FIELDS}
+    message = pb.Grant(**copied, service_class=event.service_class.proto, limits=_limits(event.limits))
+    return pb.RouterFrame(grant=message)
 
 
 def queued(request_id: str, attempt: int, reply: Queued) -> pb.RouterFrame:
+    """The frame that tells the position of a request that waits."""
     return pb.RouterFrame(
         queued=pb.Queued(
             request_id=request_id,
@@ -77,30 +85,50 @@ def queued(request_id: str, attempt: int, reply: Queued) -> pb.RouterFrame:
 
 
 def revoke(event: Revoked) -> pb.RouterFrame:
+    """The frame that takes a grant back."""
     reason = _REVOCATIONS[event.reason]
     return pb.RouterFrame(revoke=pb.Revoke(request_id=event.request_id, attempt=event.attempt, reason=reason))
 
 
 def expired(event: Expired) -> pb.RouterFrame:
+    """The frame for a request that waited until its deadline."""
     return reject(event.request_id, event.attempt, "expired")
 
 
-def crowded_out(event: CrowdedOut) -> pb.RouterFrame:
+def displaced(event: Displaced) -> pb.RouterFrame:
+    """The frame for a request that lost its place in a full queue: the same as for one that finds it full."""
     return refuse(event.request_id, event.attempt, Refused("queue_full", event.retry_after_ms))
 
 
-def yield_(event: YieldAsked) -> pb.RouterFrame:
-    # `yield` is a word of Python's, so the field has no name to assign to.
+def preempted(event: Preempted) -> pb.RouterFrame:
+    """The frame that asks a gateway to give a running request up."""
+    # `yield` is a keyword of Python, so the field cannot be set by its name.
     response = pb.RouterFrame()
     getattr(response, "yield").CopyFrom(pb.Yield(request_id=event.request_id, attempt=event.attempt))
     return response
 
 
+def event_frame(event: Granted | Revoked | Expired | Displaced | Preempted) -> pb.RouterFrame:
+    """The frame of any event for a gateway."""
+    return _EVENT_FRAMES[type(event)](event)
+
+
+_EVENT_FRAMES: Mapping[type, Callable[[Any], pb.RouterFrame]] = {
+    Granted: grant,
+    Revoked: revoke,
+    Expired: expired,
+    Displaced: displaced,
+    Preempted: preempted,
+}
+
+
 def reject(request_id: str, attempt: int, kind: str) -> pb.RouterFrame:
+    """The frame of a refusal that has nothing but its kind."""
     return refuse(request_id, attempt, Refused(kind))
 
 
 def refuse(request_id: str, attempt: int, refused: Refused) -> pb.RouterFrame:
+    """The frame of a refusal."""
     reason, retry_after_ms = _REFUSALS[refused.kind]
     return pb.RouterFrame(
         reject=pb.Reject(
@@ -115,7 +143,7 @@ def refuse(request_id: str, attempt: int, refused: Refused) -> pb.RouterFrame:
 
 
 def _retry_after(refused: Refused) -> int:
-    """What the script predicts from the pace of grants, but for a full queue never less than a moment."""
+    """What the script predicts from the pace of grants; for a full queue at least RETRY_AFTER_MS."""
     predicted = refused.retry_after_ms or 0
     return max(predicted, RETRY_AFTER_MS) if refused.kind == "queue_full" else predicted
 

@@ -1,4 +1,4 @@
-"""The shared queue of one pool as this replica uses it: a method is a script call; events go to the switchboard."""
+"""The shared queue of one pool: each method calls a script and delivers the events that it returns."""
 
 from collections.abc import Sequence
 
@@ -17,42 +17,52 @@ REAP_LIMIT = 64
 
 
 class PoolQueue:
-    """Every method raises StoreUnavailable when Redis does not answer; every one is safe to repeat."""
+    """The queue of one pool as this replica uses it.
+
+    Every method may be repeated without harm, and raises RedisUnavailable when Redis does not answer.
+
+    Attributes:
+        pool: Name of the pool.
+        keys: Its keys in Redis.
+        rules: Its class rules now, with the changes made at run time.
+    """
 
     def __init__(
         self,
         pool: str,
         router_id: str,
         *,
-        store: ScriptRunner,
+        runner: ScriptRunner,
         settings: RouterSettings,
         cluster: Cluster,
-        switchboard: Sessions,
+        sessions: Sessions,
         metrics: RouterMetrics,
     ) -> None:
         self.pool = pool
         self.keys = PoolKeys(pool)
         self.rules = Rules.of_cluster(cluster)
         self._scripts = PoolScripts(self.keys, router_id, Composition.of_pool(cluster.pool(pool)))
-        self._store = store
+        self._runner = runner
         self._settings = settings
-        self._switchboard = switchboard
+        self._sessions = sessions
         self._metrics = metrics
 
-    def journal(self, bounds: Journal) -> PoolResumeLogs:
-        return PoolResumeLogs(self.keys, self._scripts, bounds, self._store)
+    def resume_logs(self, bounds: Journal) -> PoolResumeLogs:
+        """The resume logs of the pool."""
+        return PoolResumeLogs(self.keys, self._scripts, bounds, self._runner)
 
     async def submit(self, submission: Submission) -> Answer:
+        """Queues or grants a request."""
         call = self._scripts.submit(
             submission,
             self.rules,
             lease_ms=self._settings.session_lease_ms,
             no_worker_grace_ms=self._settings.no_worker_grace_ms,
         )
-        reply, events = await self._store.call(call)
+        reply, events = await self._runner.call(call)
         answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)
         self._metrics.requests.answers[self.pool, submission.service_class.label, _label(answer)].inc()
-        # The script reports the request's own grant as an event too, mostly in the same words. The answer is for both.
+        # The script reports the request's own grant as an event too, usually with the same bytes. The answer is both.
         if isinstance(answer, Granted) and reply in events:
             self._count_wait(answer)
             events.remove(reply)
@@ -60,72 +70,96 @@ class PoolQueue:
         return answer
 
     async def finish(self, request_id: str, attempt: int, *, actual_tokens: int | None) -> int | None:
-        """Prompt tokens that were expected to be cached; None when there was nothing to end.
+        """Ends a request.
 
-        `actual_tokens`: what it really cost; None when it will be submitted again.
+        Args:
+            request_id: The request.
+            attempt: The attempt that ended.
+            actual_tokens: What it really cost; None when it will be submitted again.
+
+        Returns:
+            Prompt tokens that were expected to be cached; None when there was nothing to end.
         """
         call = self._scripts.finish(request_id, attempt, self.rules, actual_tokens=actual_tokens)
-        expected, events = await self._store.call(call)
+        expected, events = await self._runner.call(call)
         self.deliver(events)
         return int(expected) if expected >= 0 else None
 
-    async def outlook(self, request_ids: list[str]) -> list[tuple[str, int, Queued]]:
-        """Id, attempt and standing of each that waits."""
-        rows = await self._store.call(self._scripts.queue_position(request_ids))
+    async def positions(self, request_ids: list[str]) -> list[tuple[str, int, Queued]]:
+        """Request id, attempt and position of each of these requests that waits."""
+        rows = await self._runner.call(self._scripts.queue_position(request_ids))
         return [(name.decode(), attempt, Queued(position, wait_ms)) for name, attempt, position, wait_ms in rows]
 
     async def heartbeat(self, report: WorkerReport) -> bool:
-        """False when the worker's epoch is an old one."""
+        """Stores a heartbeat. Returns False when the worker's process was started again since (an old epoch)."""
         call = self._scripts.heartbeat(report, self.rules, lease_ms=self._settings.worker_lease_ms)
-        accepted, events = await self._store.call(call)
+        accepted, events = await self._runner.call(call)
         self.deliver(events)
         return bool(accepted)
 
     async def detach(self, worker_id: str, epoch: int, *, goodbye: bool) -> None:
+        """Notes that a worker's stream ended. Without a goodbye it has a moment to come back."""
         grace_ms = 0 if goodbye else self._settings.detach_grace_ms
-        await self._store.call(self._scripts.detach(worker_id, epoch, grace_ms=grace_ms))
+        await self._runner.call(self._scripts.detach(worker_id, epoch, grace_ms=grace_ms))
 
     async def open_session(self, session_id: str, held: frozenset[str]) -> None:
-        """`held`: what the gateway still wants; anything else that its session has here is ended."""
-        await self._store.call(self._scripts.renew([session_id], lease_ms=self._settings.session_lease_ms, create=True))
-        for request_id, attempt in await self._store.owned(self.keys, session_id):
+        """Stores a gateway session, and ends the requests of it that the gateway no longer holds.
+
+        Args:
+            session_id: The session.
+            held: Ids of the requests that the gateway holds.
+        """
+        await self._runner.call(
+            self._scripts.renew([session_id], lease_ms=self._settings.session_lease_ms, create=True)
+        )
+        for request_id, attempt in await self._runner.owned(self.keys, session_id):
             if request_id not in held:
                 await self.finish(request_id, attempt, actual_tokens=None)
 
     async def renew(self, session_ids: list[str]) -> list[str]:
-        """Ids of the sessions that Redis does not know."""
+        """Renews the leases of gateway sessions. Returns the ids of those that Redis does not know."""
         call = self._scripts.renew(session_ids, lease_ms=self._settings.session_lease_ms)
-        return [unknown.decode() for unknown in await self._store.call(call)]
+        return [unknown.decode() for unknown in await self._runner.call(call)]
 
     async def let_lapse(self, session_id: str, grace_ms: int) -> None:
         """Ends the session's lease after `grace_ms`, unless its gateway has come back by then, here or elsewhere."""
         lease_ms = min(grace_ms, self._settings.session_lease_ms)
-        await self._store.call(self._scripts.renew([session_id], lease_ms=lease_ms))
+        await self._runner.call(self._scripts.renew([session_id], lease_ms=lease_ms))
 
     async def reap(self) -> None:
+        """Removes what time has ended, and grants."""
         lease_ms = self._settings.worker_lease_ms
         spare_ms = max(self._settings.session_lease_ms, lease_ms)
         call = self._scripts.reap(self.rules, limit=REAP_LIMIT, worker_lease_ms=lease_ms, spare_ms=spare_ms)
-        counts, events = await self._store.call(call)
+        counts, events = await self._runner.call(call)
         for kind, count in zip(("sessions", "workers", "requests"), counts, strict=True):
             self._metrics.queues.reaped.labels(self.pool, kind).inc(count)
         self.deliver(events)
 
     async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
-        """`which`: rollout or rules. False when `revision` is not the one that is there."""
-        return bool(await self._store.call(self._scripts.replace_record(which, revision, fields)))
+        """Replaces a record of the pool.
+
+        Args:
+            which: rollout or rules.
+            revision: The revision that is replaced; 0 if there is none.
+            fields: The new record.
+
+        Returns:
+            False when Redis has another revision.
+        """
+        return bool(await self._runner.call(self._scripts.replace_record(which, revision, fields)))
 
     def deliver(self, events: Sequence[bytes], besides: str = "") -> None:
-        """Events of this pool, from a script of this replica or of another."""
+        """Delivers events of this pool, except those about the request `besides`."""
         for document in events:
             event = decode_event(document)
             if isinstance(event, Granted):
                 self._count_wait(event)
             if getattr(event, "request_id", None) != besides:
-                self._switchboard.deliver(event)
+                self._sessions.deliver(event)
 
     def _count_wait(self, granted: Granted) -> None:
-        self._metrics.requests.waits[self.pool, granted.service_class.label].observe(granted.waited_ms / 1000)
+        self._metrics.requests.waits[self.pool, granted.service_class.label].observe(granted.queue_wait_ms / 1000)
 
 
 def _label(answer: Answer) -> str:

@@ -1,6 +1,6 @@
-"""The journal: what gateways have written of running streams, so that others may go on with them.
+"""Resume logs: what gateways have written of running streams, so that other gateways can continue them.
 
-The one place where the router holds tokens; it does not look at them (docs/adr/0008-resuming-by-event-id.md).
+This is the only place where the router holds tokens. It does not read them (docs/adr/0008-resuming-by-event-id.md).
 """
 
 import asyncio
@@ -20,16 +20,16 @@ PARTS_OF_A_CALL = 32
 
 
 class PoolResumeLogs:
-    """The logs of one pool. Raises RedisUnavailable when Redis does not answer."""
+    """The logs of one pool. Methods raise RedisUnavailable when Redis does not answer."""
 
-    def __init__(self, keys: PoolKeys, scripts: PoolScripts, bounds: Bounds, store: ScriptRunner) -> None:
-        self._keys, self._scripts, self._bounds, self._store = keys, scripts, bounds, store
+    def __init__(self, keys: PoolKeys, scripts: PoolScripts, bounds: Bounds, runner: ScriptRunner) -> None:
+        self._keys, self._scripts, self._bounds, self._runner = keys, scripts, bounds, runner
 
     async def write(self, parts: Sequence[pb.LogPart]) -> list[pb.LogLength]:
-        """The calls leave together: many small ones, so that no grant waits for a long one."""
+        """Appends parts, and returns the length of each log. Calls are small, so that no grant waits for a long one."""
         few = [parts[at : at + PARTS_OF_A_CALL] for at in range(0, len(parts), PARTS_OF_A_CALL)]
         answers = await asyncio.gather(
-            *(self._store.call(self._scripts.append_log(self._bounds, some)) for some in few)
+            *(self._runner.call(self._scripts.append_log(self._bounds, some)) for some in few)
         )
         lengths = [length for answer in answers for length in answer]
         return [
@@ -38,21 +38,26 @@ class PoolResumeLogs:
         ]
 
     async def read(self, request_id: str) -> bytes | None:
+        """The log of one stream; None when there is none."""
         try:
-            log: Any = await self._store.client(self._keys).get(self._keys.key("log:", request_id))
+            log: Any = await self._runner.client(self._keys).get(self._keys.key("log:", request_id))
         except (RedisError, OSError) as error:
             raise RedisUnavailable(str(error)) from error
         return None if log is None else bytes(log)
 
 
 class ResumeLogs:
-    """The journals of all pools that have one."""
+    """The logs of all pools that keep any."""
 
     def __init__(self, pools: dict[str, PoolResumeLogs]) -> None:
         self._pools = pools
 
     async def write(self, parts: Iterable[pb.LogPart]) -> pb.JournalWritten:
-        """What has no place to be written is said to be full; what Redis did not take is not said at all."""
+        """Appends parts to the logs of their pools.
+
+        Returns:
+            The length of each log. A pool without logs reports `full`. Parts that Redis did not take are left out.
+        """
         by_pool: dict[str, list[pb.LogPart]] = defaultdict(list)
         for part in parts:
             by_pool[part.pool].append(part)
@@ -62,14 +67,14 @@ class ResumeLogs:
         return written
 
     async def _write(self, pool: str, parts: list[pb.LogPart]) -> list[pb.LogLength]:
-        if (journal := self._pools.get(pool)) is None:
+        if (logs := self._pools.get(pool)) is None:
             return [pb.LogLength(request_id=part.request_id, full=True) for part in parts]
         try:
-            return await journal.write(parts)
+            return await logs.write(parts)
         except RedisUnavailable:
             return []
 
     async def read(self, pool: str, request_id: str) -> bytes | None:
-        """None: nothing is kept, or no more. Raises RedisUnavailable."""
-        journal = self._pools.get(pool)
-        return await journal.read(request_id) if journal and request_id else None
+        """The log of one stream; None when there is none. Raises RedisUnavailable."""
+        logs = self._pools.get(pool)
+        return await logs.read(request_id) if logs and request_id else None

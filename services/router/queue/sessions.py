@@ -1,45 +1,61 @@
-"""Who is connected to this replica: gateway sessions and workers, and how to reach each."""
+"""The gateway sessions and workers that are connected to this replica, and the events that they are sent."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.router.core.events import (
-    CrowdedOut,
     DeliveryAsked,
+    Displaced,
     DrainAsked,
     Event,
     Expired,
     Granted,
+    Preempted,
     Revoked,
-    YieldAsked,
 )
 from services.router.metrics import RouterMetrics
-from services.router.queue.frames import crowded_out, expired, grant, revoke, yield_
+from services.router.queue.frames import event_frame
 from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000
 MAX_TOGETHER = 256
 MAX_ASKED = 2
+# Values of the metric's label; dashboards know them.
+_METRIC_KINDS: Mapping[type[Any], str] = {
+    Granted: "granted",
+    Revoked: "revoked",
+    Expired: "expired",
+    Displaced: "crowdedout",
+    Preempted: "yieldasked",
+    DrainAsked: "drainasked",
+    DeliveryAsked: "deliveryasked",
+}
 
 
 class GatewaySession:
-    """One gateway's Dispatch stream."""
+    """One gateway's Dispatch stream.
+
+    Attributes:
+        waiting: Requests that were told to wait, with the pool of each.
+        dropped: Why the stream ends; "" while it lives.
+    """
 
     def __init__(self, session_id: str, gateway_id: str) -> None:
         self.session_id, self.gateway_id = session_id, gateway_id
-        # Requests that were told to wait, and the pool of each.
         self.waiting: dict[str, str] = {}
         self.dropped = ""
         self._outgoing: deque[pb.RouterFrame] = deque()
         self._filled = asyncio.Event()
 
     def waits_in(self, pool: str) -> list[str]:
+        """Ids of the requests that wait in a pool."""
         return [request_id for request_id, of_pool in self.waiting.items() if of_pool == pool]
 
     def send(self, frame: pb.RouterFrame) -> None:
-        """A gateway that does not read loses its stream; it reconnects and is told the state anew."""
+        """Sends a frame. A gateway that does not read loses its stream; it connects again and is told the state."""
         if len(self._outgoing) >= MAX_OUTGOING:
             self.drop(f"{MAX_OUTGOING} frames are waiting to be read")
         else:
@@ -47,12 +63,12 @@ class GatewaySession:
             self._filled.set()
 
     def drop(self, why: str) -> None:
-        """Ends the stream; what waits to be sent is thrown away."""
+        """Ends the stream. Frames that wait to be sent are discarded."""
         self.dropped = self.dropped or why
         self._filled.set()
 
     async def collected(self) -> AsyncIterator[pb.DispatchResponse]:
-        """All frames that wait, each time there are some, until the session is dropped."""
+        """Yields the frames that wait, MAX_TOGETHER at most in one message, until the session is dropped."""
         while not self.dropped:
             together = [self._outgoing.popleft() for _ in range(min(len(self._outgoing), MAX_TOGETHER))]
             if together:
@@ -70,19 +86,22 @@ class AttachedWorker:
     epoch: int
     pool: str
     said_goodbye: bool = False
-    # One of each request and the end are all that ever wait.
+    # A drain, a weight update and the end are all that ever wait.
     outgoing: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_ASKED + 1))
 
     def ask(self, request: pb.AttachResponse) -> None:
-        """Asking again while requests wait to be read changes nothing."""
+        """Asks the worker for something. Does nothing while MAX_ASKED requests wait to be read."""
         if self.outgoing.qsize() < MAX_ASKED:
             self.outgoing.put_nowait(request)
 
     def end(self) -> None:
+        """Ends the stream."""
         self.outgoing.put_nowait(None)
 
 
 class Sessions:
+    """Every session and worker of this replica, by id."""
+
     def __init__(self, metrics: RouterMetrics) -> None:
         self._metrics = metrics
         self._sessions: dict[str, GatewaySession] = {}
@@ -90,44 +109,50 @@ class Sessions:
 
     @property
     def sessions(self) -> list[GatewaySession]:
+        """All gateway sessions."""
         return list(self._sessions.values())
 
     @property
     def session_ids(self) -> list[str]:
+        """Ids of all gateway sessions."""
         return list(self._sessions)
 
     def connect(self, session: GatewaySession) -> None:
-        """The newest stream of a session is the one that counts."""
+        """Adds a session. If it has an older stream here, that one ends."""
         if older := self._sessions.get(session.session_id):
             older.drop("the session connected again")
         self._sessions[session.session_id] = session
         self._metrics.gateways.connected.set(len(self._sessions))
 
     def disconnect(self, session: GatewaySession) -> None:
+        """Removes a session, unless it has a newer stream here."""
         if self._sessions.get(session.session_id) is session:
             del self._sessions[session.session_id]
         self._metrics.gateways.connected.set(len(self._sessions))
 
     def attach(self, worker: AttachedWorker) -> None:
+        """Adds a worker, or its newer stream."""
         self._workers[worker.worker_id] = worker
 
     def detach(self, worker: AttachedWorker) -> None:
+        """Removes a worker, unless it has a newer stream here."""
         if self._workers.get(worker.worker_id) is worker:
             del self._workers[worker.worker_id]
 
     def drop(self, session_ids: list[str], why: str) -> None:
-        """Makes gateways connect again and submit what they hold."""
+        """Makes gateways connect again and submit all that they hold."""
         for session_id in session_ids:
             if session := self._sessions.get(session_id):
                 session.drop(why)
 
     def broadcast(self, frame: pb.RouterFrame) -> None:
+        """Sends a frame to every gateway."""
         for session in self._sessions.values():
             session.send(frame)
 
     def deliver(self, event: Event) -> None:
-        """Events for whoever has left are dropped: their lease decides what becomes of their work."""
-        self._metrics.gateways.events[type(event).__name__.lower()].inc()
+        """Sends an event to its gateway or worker. An event for one that is gone is dropped: leases end its work."""
+        self._metrics.gateways.events[_METRIC_KINDS[type(event)]].inc()
         match event:
             case DrainAsked():
                 if worker := self._workers.get(event.worker_id):
@@ -135,10 +160,10 @@ class Sessions:
             case DeliveryAsked():
                 if worker := self._workers.get(event.worker_id):
                     worker.ask(pb.AttachResponse(deliver=_deliver(event)))
-            case Granted() | Revoked() | Expired() | CrowdedOut() | YieldAsked():
+            case Granted() | Revoked() | Expired() | Displaced() | Preempted():
                 if session := self._sessions.get(event.session):
                     session.waiting.pop(event.request_id, None)
-                    session.send(_frame(event))
+                    session.send(event_frame(event))
 
 
 def _deliver(event: DeliveryAsked) -> pb.Deliver:
@@ -147,17 +172,3 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
         model_version=event.model_version,
         finish_timeout_ms=event.finish_timeout_ms,
     )
-
-
-def _frame(event: Granted | Revoked | Expired | CrowdedOut | YieldAsked) -> pb.RouterFrame:
-    match event:
-        case Granted():
-            return grant(event)
-        case Revoked():
-            return revoke(event)
-        case Expired():
-            return expired(event)
-        case CrowdedOut():
-            return crowded_out(event)
-        case YieldAsked():
-            return yield_(event)

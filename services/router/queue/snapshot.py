@@ -1,4 +1,4 @@
-"""What stands in Redis, read now and then for catalog, metrics and operators. Never used to decide order."""
+"""The state of a pool as Redis has it, read for catalog, metrics and operators. It never decides order."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,14 +10,23 @@ from services.router.core.keys import PoolKeys
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
 
-# Share of its slots that a pool should have in use.
+# Share of its slots that a pool of the desired size has in use.
 FULL = 0.8
-# Workers that gateways are told the addresses of.
+# Workers of a pool whose addresses gateways are told.
 ADDRESSES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
+    """One worker.
+
+    Attributes:
+        state: loading, ready, draining, stuck, swapping or detached.
+        granted: Requests granted to it.
+        kv_reserved: KV cache, in tokens, that these requests are estimated to need.
+        age_ms: Time since its last heartbeat.
+    """
+
     heartbeat: pb.Heartbeat
     state: str
     granted: int
@@ -27,7 +36,7 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """`queued_tokens` are estimates."""
+    """One class of a pool. `queued_tokens` is an estimate."""
 
     queued: int = 0
     queued_tokens: int = 0
@@ -36,7 +45,7 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """`pace_ms`: time between grants while requests wait; 0 when none had to."""
+    """One pool. `pace_ms`: time between grants while requests wait; 0 when none had to wait."""
 
     pool: str
     workers: tuple[WorkerRow, ...]
@@ -44,13 +53,13 @@ class PoolRow:
     pace_ms: float = 0.0
 
     def expected_wait_ms(self, service_class: ServiceClass) -> int:
-        """Of a request that comes now."""
+        """How long a request that comes now would wait."""
         before = sum(row.queued for c, row in self.classes.items() if c <= service_class)
         return int((before + 1) * self.pace_ms) if before else 0
 
     @property
     def desired_workers(self) -> int:
-        """As many as run all that runs and waits at FULL of their slots; batch work waits for what others leave."""
+        """Workers that would run all that runs and waits at FULL of their slots. Queued batch does not count."""
         sizes = [worker.heartbeat.capacity.slots for worker in self.workers]
         if not sizes:
             return 0
@@ -59,10 +68,12 @@ class PoolRow:
 
     @property
     def granted(self) -> int:
+        """Requests granted and not ended."""
         return sum(worker.granted for worker in self.workers)
 
     @property
     def ready(self) -> list[WorkerRow]:
+        """The workers that take requests."""
         return [worker for worker in self.workers if worker.state == "ready"]
 
 
@@ -74,7 +85,7 @@ class Snapshot:
     catalog: pb.Catalog = field(default_factory=pb.Catalog)
 
     def update(self, rows: list[PoolRow]) -> bool:
-        """True when the catalog changed."""
+        """Takes over new rows. Returns True when the catalog changed."""
         self.rows = {row.pool: row for row in rows}
         fresh = pb.Catalog(pools=[_pool(row) for row in rows])
         changed = fresh != self.catalog
@@ -82,11 +93,16 @@ class Snapshot:
         return changed
 
     def statuses(self) -> list[pb.PoolStatus]:
+        """Every pool as operators see it."""
         return [_status(row) for row in self.rows.values()]
 
 
-async def count(client: Redis, keys: PoolKeys) -> PoolRow:
-    """Raises RedisError."""
+async def read_pool(client: Redis, keys: PoolKeys) -> PoolRow:
+    """Reads one pool.
+
+    Raises:
+        RedisError: Redis did not answer.
+    """
     first = client.pipeline(transaction=False)
     first.zrange(keys.key("workers"), 0, -1)
     first.time()
@@ -111,14 +127,14 @@ async def count(client: Redis, keys: PoolKeys) -> PoolRow:
 
 
 def _classes(turns: dict[bytes, bytes], counts: list[int]) -> dict[ServiceClass, ClassRow]:
-    """`counts`: queued and running of each class in turn."""
+    """`counts`: queued and running requests, for one class after another."""
     tokens = [int(turns.get(b"tokens%d" % c, 0)) for c in ServiceClass]
     rows = zip(counts[::2], tokens, counts[1::2], strict=True)
     return {c: ClassRow(*row) for c, row in zip(ServiceClass, rows, strict=True)}
 
 
 def _worker(fields: list[Any], held: int, now_ms: int) -> WorkerRow | None:
-    """None for a worker that requests were adopted for and that has not attached yet."""
+    """None for a worker that is known only from a gateway's report and has not attached yet."""
     heartbeat, state, reserved, beat_ms = fields
     if heartbeat is None:
         return None

@@ -1,8 +1,10 @@
-"""Connections to Redis that look up, each time they connect, which server holds a pool's keys just now.
+"""Connections to Redis. Each time one connects, it looks up which server holds the pool's keys now.
 
-A connection to a server that turns out to be the wrong one (demoted, or without the pool's slot) is given up; the next
-one goes where the keys are. No call is redirected: while a slot moves from node to node its keys are in two places, and
-a script must see all of them.
+A connection to a server that turns out to be the wrong one (demoted, or without the pool's slot) is closed, and the
+next one goes where the keys are. No call is redirected: while a slot moves from node to node its keys are in two
+places, and a script must see all of them.
+
+This file is the only one that overrides methods of redis-py. tests/unit/router/redis/test_connection.py names them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,7 +31,13 @@ Locate = Callable[[], Awaitable[Address]]
 
 @dataclass(frozen=True, slots=True)
 class RedisAccess:
-    """Where Redis is, and what one shows to be let in. Without an authority the machine's own are trusted."""
+    """Where Redis is, and how to get in.
+
+    Attributes:
+        authority: PEM of the authority that signs the servers' certificates; None trusts the machine's own authorities.
+        certificate: PEM that the router shows; `key` is its private key.
+        sentinel_username: For the Sentinels, which have credentials of their own; so is `sentinel_password`.
+    """
 
     url: RedisUrl
     authority: Path | None = None
@@ -39,8 +47,8 @@ class RedisAccess:
     sentinel_password: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """Of any connection."""
-        # A call that failed must not be sent again by the client library: whether to repeat it is ours to decide.
+        """Options of every connection."""
+        # The client library must not repeat a call that failed: the router decides that.
         common = {
             "socket_timeout": TIMEOUT_S,
             "socket_connect_timeout": TIMEOUT_S,
@@ -53,35 +61,43 @@ class RedisAccess:
         return {name: str(path) for name, path in files.items() if path}
 
     def credentials(self) -> dict[str, Any]:
+        """User name and password for the servers."""
         return {"username": self.url.username, "password": self.url.password}
 
 
 class WrongServer(redis.ConnectionError):
-    """It does not hold the pool's keys (any more)."""
+    """The server does not hold the pool's keys, or no longer."""
 
 
 class _Located:
-    """A connection that asks where to connect. Mixed into the library's."""
+    """A connection that looks up where to connect. A mixin for the connections of redis-py."""
 
     host: str
     port: int
+    is_connected: bool
 
     def __init__(self, *, locate: Locate, **options: Any) -> None:
         super().__init__(**options)
         self._locate = locate
-        # SHA of each script that this connection loaded: its server has it, unless an operator flushed them.
+        # SHA of each script that this connection loaded. Its server has it, unless an operator flushed the scripts.
         self.loaded: set[str] = set()
 
-    async def _connect(self) -> None:
-        self.loaded.clear()
-        self.host, self.port = await self._locate()
-        await super()._connect()  # type: ignore[misc]
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        """Connects, unless it is connected. The library calls this before it sends, and when a pool connects."""
+        if not self.is_connected:
+            self.loaded.clear()
+            try:
+                self.host, self.port = await self._locate()
+            except (RedisError, OSError) as error:
+                raise redis.ConnectionError(str(error)) from error
+        await super().connect_check_health(*args, **options)  # type: ignore[misc]
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """In C, a tenth of what the library's own takes; a command's name may be several words."""
+        """Packs a command in C, in a tenth of the library's time. A command's name may be several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Reads an answer. Raises WrongServer, and disconnects, if it says that the keys are elsewhere."""
         try:
             return await super().read_response(*args, **options)  # type: ignore[misc]
         except (ReadOnlyError, MovedError, AskError) as error:
@@ -129,7 +145,7 @@ class _Fixed:
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """The master that the first Sentinel which answers has in mind."""
+    """The master, as the first Sentinel that answers knows it."""
 
     access: RedisAccess
 
@@ -148,7 +164,7 @@ class _Watched:
 
 
 class _InSlot:
-    """The node of a cluster that holds a slot, by any node that answers: those of the URL, and those they told of."""
+    """The node of a cluster that holds a slot. It asks the nodes of the URL, and nodes that these told of."""
 
     def __init__(self, access: RedisAccess, slot: int) -> None:
         self._access = access
@@ -171,7 +187,7 @@ class _InSlot:
         raise redis.ConnectionError(trouble)
 
     async def _ask(self, node: Address) -> dict[tuple[int, int], Address]:
-        """Ranges of slots and their masters. A node that does not know its own name is where we asked it."""
+        """Ranges of slots and their masters. A node that does not know its own name has the address that was asked."""
         options = {**self._access.options(), **self._access.credentials(), "ssl": self._access.url.tls}
         async with redis.Redis(host=node[0], port=node[1], **options) as client:
             ranges: Any = await client.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]

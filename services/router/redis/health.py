@@ -1,4 +1,4 @@
-"""What a Redis server says of itself (INFO), and whether a queue may be kept in it."""
+"""What a Redis server reports of itself (INFO), and whether it may hold a queue."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,18 @@ _QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 @dataclass(frozen=True, slots=True)
 class RedisHealth:
-    """Times in seconds since the server started or its statistics were reset; memory in bytes, a limit of 0 is none."""
+    """Figures of one server.
+
+    Attributes:
+        eviction: Its maxmemory-policy.
+        replicas: Replicas that are connected.
+        waits_for_replicas: Whether it refuses writes while too few replicas follow it.
+        memory: Bytes in use.
+        memory_limit: Its maxmemory in bytes; 0 is no limit.
+        script_calls: Scripts run since it started or its statistics were reset.
+        script_seconds: Time that they took.
+        script_quantiles: Time of a script (s) by quantile.
+    """
 
     version: str
     eviction: str
@@ -32,6 +43,7 @@ class RedisHealth:
 
     @classmethod
     def of_info(cls, info: Mapping[str, Any]) -> Self:
+        """Reads the answer to INFO with SECTIONS."""
         scripts = info.get("cmdstat_evalsha", {})
         quantiles = info.get("latency_percentiles_usec_evalsha", {})
         return cls(
@@ -40,7 +52,7 @@ class RedisHealth:
             role=info["role"],
             in_cluster=bool(info.get("cluster_enabled")),
             replicas=info.get("connected_slaves", 0),
-            # Only told by a server that refuses writes while too few replicas follow it.
+            # Only such a server reports this field.
             waits_for_replicas="min_slaves_good_slaves" in info,
             memory=info["used_memory"],
             memory_limit=info["maxmemory"],
@@ -50,18 +62,26 @@ class RedisHealth:
         )
 
 
-def examine(vitals: RedisHealth, url: RedisUrl) -> Iterator[str]:
-    """Yields what is unwise. Raises WrongSettings for what must not be used, ReadOnlyError for a replica."""
-    if _numbers(vitals.version) < OLDEST_REDIS:
-        raise WrongSettings(f"Redis is {vitals.version}: 7.0 or later is needed (or any Valkey)")
-    if vitals.eviction != "noeviction":
-        raise WrongSettings(f"Redis has maxmemory-policy = {vitals.eviction!r}: it must be 'noeviction'")
-    if vitals.in_cluster != (url.kind == "cluster"):
-        is_one = "a node of a cluster" if vitals.in_cluster else "no cluster"
+def examine(health: RedisHealth, url: RedisUrl) -> Iterator[str]:
+    """Checks whether a server may hold a queue.
+
+    Yields:
+        Warnings.
+
+    Raises:
+        WrongSettings: The server must not be used.
+        ReadOnlyError: The server is a replica.
+    """
+    if _numbers(health.version) < OLDEST_REDIS:
+        raise WrongSettings(f"Redis is {health.version}: 7.0 or later is needed (or any Valkey)")
+    if health.eviction != "noeviction":
+        raise WrongSettings(f"Redis has maxmemory-policy = {health.eviction!r}: it must be 'noeviction'")
+    if health.in_cluster != (url.kind == "cluster"):
+        is_one = "a node of a cluster" if health.in_cluster else "no cluster"
         raise WrongSettings(f"TIDEGATE_REDIS_URL names a {url.kind}, but Redis is {is_one}")
-    if vitals.role != "master":
+    if health.role != "master":
         raise ReadOnlyError("this Redis is a replica")
-    if vitals.replicas and not vitals.waits_for_replicas:
+    if health.replicas and not health.waits_for_replicas:
         yield (
             "min-replicas-to-write is 0: a master that is cut off from its replicas would go on granting beside the "
             "new one (set it to 1, and min-replicas-max-lag to a few seconds)"

@@ -1,4 +1,4 @@
-"""What a router counts of its Redis."""
+"""The metrics of a router's Redis."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,7 +9,7 @@ _ROUND_TRIP_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1
 
 
 class ScriptMetrics:
-    """Calls of scripts as this router sees them."""
+    """Script calls as this router sees them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Children(Counter("tidegate_router_scripts_total", "Script calls", ["script"], registry=registry))
@@ -25,7 +25,7 @@ class ScriptMetrics:
 
 
 class RedisMetrics:
-    """A pool's Redis, by its own account."""
+    """What a pool's Redis reports of itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.memory = Gauge(
@@ -47,10 +47,11 @@ class RedisMetrics:
             registry=registry,
         )
 
-    def measure(self, pool: str, vitals: RedisHealth) -> None:
-        self.memory.labels(pool).set(vitals.memory)
-        self.memory_limit.labels(pool).set(vitals.memory_limit)
-        self.scripts.labels(pool).set(vitals.script_calls)
-        self.script_time.labels(pool).set(vitals.script_seconds)
-        for quantile, seconds in vitals.script_quantiles.items():
+    def measure(self, pool: str, health: RedisHealth) -> None:
+        """Sets the metrics of one pool."""
+        self.memory.labels(pool).set(health.memory)
+        self.memory_limit.labels(pool).set(health.memory_limit)
+        self.scripts.labels(pool).set(health.script_calls)
+        self.script_time.labels(pool).set(health.script_seconds)
+        for quantile, seconds in health.script_quantiles.items():
             self.script_quantiles.labels(pool, str(quantile)).set(seconds)

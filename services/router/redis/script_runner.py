@@ -1,7 +1,7 @@
-"""The router's Redis: script calls of a pool in the order they are made, many to one round trip.
+"""Runs scripts in Redis: the calls of a pool leave in the order in which they are made, many in one round trip.
 
-Calls that arrive while a round trip is under way leave together in the next one, so the order of a gateway's requests
-is kept without a round trip each, and throughput grows with load. Pools do not wait for each other.
+Calls that come while a round trip is under way leave together in the next one. So the order of a gateway's requests is
+kept without a round trip for each, and throughput grows with load. Pools do not wait for each other.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ MAX_BATCH = 256
 
 
 class RedisUnavailable(Exception):
-    """Redis did not answer, or refused; the calls may or may not have run. All of them are safe to repeat."""
+    """Redis did not answer, or refused. The calls may or may not have run; all of them are safe to repeat."""
 
 
 @dataclass(slots=True)
@@ -40,6 +40,8 @@ class _Pending:
 
 
 class ScriptRunner:
+    """Runs the scripts of all pools, each pool in its own lane."""
+
     def __init__(self, access: RedisAccess, pools: Iterable[PoolKeys], metrics: ScriptMetrics) -> None:
         self._metrics = metrics
         self._pools = tuple(pools)
@@ -48,19 +50,24 @@ class ScriptRunner:
 
     @property
     def failures(self) -> int:
-        """Grows with every round trip that failed; whoever saw it grow knows that answers may have been lost."""
+        """Round trips that failed. After it grew, answers may have been lost."""
         return sum(lane.failures for lane in self._lanes.values())
 
     def client(self, keys: PoolKeys) -> Redis:
-        """The server that holds the pool's keys, for what no script does. Calls raise RedisError, OSError."""
+        """A client of the pool's server, for plain commands. Its calls raise RedisError or OSError."""
         return self._lanes[keys.root].client
 
     async def check(self) -> None:
-        """Raises WrongSettings for a Redis that could lose what the router relies on, RedisError when there is none."""
+        """Checks the Redis of every pool, and logs warnings.
+
+        Raises:
+            WrongSettings: A Redis could lose data that the router relies on.
+            RedisError: Redis did not answer.
+        """
         for keys in self._pools:
             started = perf_counter()
             try:
-                for warning in examine(await self.vitals(keys), self._access.url):
+                for warning in examine(await self.health(keys), self._access.url):
                     log.warning("Redis of %s: %s", keys.pool, warning)
             except (RedisError, OSError):
                 self._metrics.failures.inc()
@@ -68,16 +75,16 @@ class ScriptRunner:
             finally:
                 self._metrics.round_trips.observe(perf_counter() - started)
 
-    async def vitals(self, keys: PoolKeys) -> RedisHealth:
-        """Of the server that holds the pool's keys. Raises RedisError, OSError."""
+    async def health(self, keys: PoolKeys) -> RedisHealth:
+        """The health of the server that holds the pool's keys. Raises RedisError or OSError."""
         return RedisHealth.of_info(await self.client(keys).info(*SECTIONS))
 
     async def call(self, call: Call) -> Any:
-        """Runs one script. Raises RedisUnavailable."""
+        """Runs one script, and returns its answer. Raises RedisUnavailable."""
         return await self._lanes[call.keys[0]].call(call)
 
     def senders(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
-        """For each pool what sends the calls that `call` hands over, until cancelled."""
+        """For each pool its name, and the task that sends the calls; it runs until cancelled."""
         for keys in self._pools:
             yield keys.pool, self._lanes[keys.root].run()
 
@@ -95,12 +102,13 @@ class ScriptRunner:
         return [(name, int(attempt)) for name, attempt in zip(ids, attempts, strict=True) if attempt]
 
     async def close(self) -> None:
+        """Closes every connection. Calls that wait fail."""
         for lane in self._lanes.values():
             await lane.close()
 
 
 class Lane:
-    """The calls of one pool: one batch on its way at a time."""
+    """The calls of one pool. One batch is under way at a time."""
 
     def __init__(self, client: Redis, metrics: ScriptMetrics) -> None:
         self.client = client
@@ -110,6 +118,7 @@ class Lane:
         self._wake = asyncio.Event()
 
     async def call(self, call: Call) -> Any:
+        """Queues a call, and waits for its answer. Raises RedisUnavailable."""
         if len(self._pending) >= MAX_PENDING:
             raise RedisUnavailable(f"{MAX_PENDING} calls are waiting for Redis already")
         pending = _Pending(call)
@@ -118,6 +127,7 @@ class Lane:
         return await pending.answer
 
     async def run(self) -> None:
+        """Sends calls until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -156,20 +166,21 @@ class Lane:
         return answers
 
     def _count_refused(self, answers: list[Any]) -> None:
-        """Out of memory, loading, busy, no quorum ...: one line for a batch, as all of it meets the same."""
+        """Logs one line for a batch, because all of it meets the same trouble: no memory, loading, busy, no quorum."""
         refused = [answer for answer in answers if isinstance(answer, RedisError)]
         self._metrics.refused.inc(len(refused))
         if refused:
             log.error("Redis refused %d script calls: %s", len(refused), refused[0])
 
     async def close(self) -> None:
+        """Closes the connections. Calls that wait fail."""
         for pending in self._pending:
             _settle(pending, RedisUnavailable("the router stops"))
         await self.client.aclose()
 
 
 async def _run(connection: Any, calls: list[Call]) -> list[Any]:
-    """Scripts that the server may not know go first, so that no call fails while later ones run."""
+    """Loads the scripts that the server may not know first, so that no call fails while later ones run."""
     unknown = {call.script.sha: call.script for call in calls if call.script.sha not in connection.loaded}
     loads: list[Any] = [("SCRIPT", "LOAD", script.source) for script in unknown.values()]
     runs: list[Any] = [("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args) for call in calls]
@@ -184,9 +195,9 @@ async def _run(connection: Any, calls: list[Call]) -> list[Any]:
 
 
 async def _answer(connection: Any) -> Any:
-    """What Redis refuses is an answer. Raises RedisError, OSError when the connection is of no more use."""
+    """Reads one answer; an error of one call is an answer too. Raises RedisError or OSError if the connection broke."""
     try:
-        # The library's own limit costs more than to read: `_run` has one for all answers.
+        # A time limit for each read costs more than the read. `_run` has one limit for all answers.
         return await connection.read_response(timeout=inf)
     except ResponseError as error:
         return error

@@ -1,4 +1,4 @@
-"""What a Redis URL names: one server, a master that Sentinels know, or a cluster."""
+"""A Redis URL. It names one server, a master that Sentinels watch, or a cluster."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -16,7 +16,13 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """`addresses` are the server's, the Sentinels', or some nodes'; the credentials are the servers'."""
+    """A parsed URL.
+
+    Attributes:
+        addresses: Of the server, of the Sentinels, or of some nodes of the cluster.
+        username: For the servers, not for the Sentinels; so is `password`.
+        master: Name of the master that the Sentinels watch.
+    """
 
     kind: Kind
     addresses: tuple[Address, ...]
@@ -28,7 +34,11 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Raises ValueError, without the password."""
+        """Reads a URL.
+
+        Raises:
+            ValueError: The URL cannot be used. The message does not have the password.
+        """
         parts = urlsplit(url)
         protocol, _, kind = parts.scheme.partition("+")
         if protocol not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster"):
@@ -71,7 +81,7 @@ def _address(text: str, port: int) -> Address:
 
 
 def _path(kind: str, path: str) -> tuple[str, int]:
-    """Name of a Sentinels' master, and number of the database."""
+    """The name of the master that Sentinels watch, and the number of the database."""
     steps = [step for step in path.split("/") if step]
     master = steps.pop(0) if kind == "sentinel" and steps else ""
     if kind == "sentinel" and not master:

@@ -1,5 +1,5 @@
 from services.router.core import events
-from services.router.core.events import DrainAsked, Granted, Queued, Refused, Revoked
+from services.router.core.events import DeliveryAsked, DrainAsked, Granted, Queued, Refused, Revoked
 from services.shared.classes import ServiceClass
 
 GRANT = (
@@ -19,6 +19,19 @@ def test_answers() -> None:
     assert events.decode_answer(b'{"kind":"revoke","reason":"lost"}', "s", "r", 1) == Revoked("s", "r", 1, "lost")
 
 
-def test_a_drain_survives_the_outbox() -> None:
-    asked = DrainAsked("w", 500)
-    assert events.decode_event(events.encode_drain(asked)) == asked
+def test_what_python_writes_survives_the_outbox() -> None:
+    for asked in (DrainAsked("w", 500), DeliveryAsked("w", "d", "v", 700)):
+        assert events.decode_event(events.encode_event(asked)) == asked
+
+
+def test_json_names_stay_as_replicas_of_other_releases_know_them() -> None:
+    names = {kind: " ".join(name for name, _ in events.json_fields(event)) for kind, event in events.EVENTS.items()}
+    assert names == {
+        "grant": "session request attempt rank worker address epoch version wait_ms cached",
+        "revoke": "session request attempt reason",
+        "expired": "session request attempt",
+        "crowded_out": "session request attempt retry_after_ms",
+        "yield": "session request attempt",
+        "drain": "worker timeout_ms",
+        "deliver": "worker delivery version finish_timeout_ms",
+    }

@@ -135,7 +135,7 @@ STEPS = {
 
 @pytest.mark.parametrize(("record", "members", "following"), STEPS.values(), ids=STEPS.keys())
 def test_what_follows(record: RolloutRecord, members: list[Member], following: RolloutRecord) -> None:
-    answer = advance(record, members, now_ms=1_000, patience=PATIENCE)
+    answer = advance(record, members, now_ms=1_000, timeouts=PATIENCE)
     assert (answer is record) == (following == record)
     assert answer.revision == record.revision + (answer is not record)
     # When the last turn began is of no account.
@@ -145,7 +145,7 @@ def test_what_follows(record: RolloutRecord, members: list[Member], following: R
 
 def test_a_turn_has_a_limit() -> None:
     for now_ms, state in ((9_999, State.ROLLING), (10_000, State.UNDOING)):
-        assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, patience=PATIENCE).state is state
+        assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, timeouts=PATIENCE).state is state
 
 
 def test_a_rollout_ends_whatever_its_workers_do() -> None:
@@ -155,7 +155,7 @@ def test_a_rollout_ends_whatever_its_workers_do() -> None:
     while not record.state.has_ended and now_ms < 100_000:
         now_ms += 500
         gone = 3 if now_ms > 30_000 else 4  # a detached worker's lease ends
-        record = advance(record, silent[:gone], now_ms=now_ms, patience=PATIENCE)
+        record = advance(record, silent[:gone], now_ms=now_ms, timeouts=PATIENCE)
     assert record.state is State.FAILED
     assert record.reason.startswith("a did not change within 9 s; a did not change within 9 s")
 
