@@ -1,4 +1,4 @@
-"""Results as Markdown, put between two marks of a page that people write, with plots beside it."""
+"""Results as Markdown between two marks of a page that is otherwise written by hand, with plots beside it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,13 +10,20 @@ from loadtests.simulator.verdict import goals, tenants_moved, ttft_p99
 from loadtests.tables import number
 from services.shared.settings import WrongSettings
 
-BEGIN = "<!-- What follows is written by `python -m loadtests.simulator run`. -->\n"
-END = "<!-- That was it. -->\n"
+BEGIN = "<!-- Written by `python -m loadtests.simulator run` from here. -->\n"
+END = "<!-- Written by hand from here. -->\n"
 IMAGES = "images"
 
 
 def write(page: Path, study: Study) -> list[Path]:
-    """The page, and the pictures in a folder beside it. Raises WrongSettings when the page has no place for them."""
+    """Writes the results into a page, and the pictures into a folder beside it.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        WrongSettings: The page does not have the two marks.
+    """
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -33,6 +40,7 @@ def write(page: Path, study: Study) -> list[Path]:
 
 
 def text(study: Study) -> str:
+    """The results as Markdown."""
     return "\n".join([_fleet(study), "", *_goals(study), "", *_loads(study), "", *_flood(study), ""])
 
 
@@ -40,9 +48,10 @@ def _fleet(study: Study) -> str:
     s = study.scenario
     return (
         f"Scenario `{s.name}`, seed {s.seed}: {s.workers} workers of {s.engine.max_running} sequences and"
-        f" {s.engine.kv_tokens:,} KV tokens, {s.tenants} tenants, {s.arrivals} arrivals for {s.duration_s:g} s"
-        f" ({s.warmup_s:g} s of them warm-up). Capacity, as the simulator measured it with placement `prefix` and more"
-        f" work than it could take: **{study.capacity_per_s:.0f} requests/s**."
+        f" {s.engine.kv_tokens:,} KV tokens, {s.tenants} tenants,\n"
+        f"{s.arrivals} arrivals for {s.duration_s:g} s ({s.warmup_s:g} s of them warm-up).\n"
+        "Capacity, measured with placement `prefix` and more work than it could take:"
+        f" **{study.capacity_per_s:.0f} requests/s**."
     )
 
 
