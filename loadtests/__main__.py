@@ -1,4 +1,4 @@
-"""python -m loadtests"""
+"""The command `python -m loadtests`."""
 
 from loadtests.command import main
 

@@ -24,7 +24,7 @@ from services.shared.settings import WrongSettings, stop
 LOCAL_ENV = Path(".tidegate/local.env")
 REPORTS = Path("build/loadtests")
 PIPED_WIDTH = 200
-"""Nothing is cut off where no terminal sets a width."""
+"""Columns for output that is not a terminal, so that nothing is cut off."""
 
 app = typer.Typer(
     help="Open-loop load tests of OpenAI-compatible servers.",
@@ -36,6 +36,7 @@ app = typer.Typer(
 
 
 def main() -> None:
+    """Runs the command. Errors end it with a message."""
     try:
         app()
     except WrongSettings as error:
@@ -48,28 +49,40 @@ def main() -> None:
 @app.command("run")
 def run_command(
     profile_file: Annotated[Path, typer.Argument(metavar="PROFILE.yaml")],
-    base_url: Annotated[str | None, typer.Option(envvar="OPENAI_BASE_URL", help="default: the local cluster's")] = None,
-    api_key: Annotated[str | None, typer.Option(envvar="OPENAI_API_KEY", help="default: the local cluster's")] = None,
-    local_env: Annotated[Path, typer.Option(help="where the local cluster's address and key stand")] = LOCAL_ENV,
-    model: Annotated[str | None, typer.Option(help="default: the first that the server names")] = None,
-    duration: Annotated[float | None, typer.Option(help="seconds, instead of the profile's")] = None,
-    rate: Annotated[float | None, typer.Option(help="requests per second, instead of the profile's")] = None,
-    seed: Annotated[int | None, typer.Option(help="instead of the profile's")] = None,
-    report: Annotated[Path | None, typer.Option(help="folder; default: a new one in build/loadtests")] = None,
-    require_goodput: Annotated[float | None, typer.Option(min=0, max=1, help="fail below this share")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="fail on any error that is no refusal")] = False,
+    base_url: Annotated[
+        str | None, typer.Option(envvar="OPENAI_BASE_URL", help="URL of the server; default: the local cluster's")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="OPENAI_API_KEY", help="API key; default: the local cluster's")
+    ] = None,
+    local_env: Annotated[Path, typer.Option(help="file with the local cluster's address and key")] = LOCAL_ENV,
+    model: Annotated[
+        str | None, typer.Option(help="model to use; default: the first one that the server lists")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(help="seconds; default: the profile's")] = None,
+    rate: Annotated[float | None, typer.Option(help="requests per second; default: the profile's")] = None,
+    seed: Annotated[int | None, typer.Option(help="random seed; default: the profile's")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="folder of the report; default: a new one in build/loadtests")
+    ] = None,
+    require_goodput: Annotated[
+        float | None, typer.Option(min=0, max=1, help="exit with status 1 if the share of goodput is lower")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="exit with status 1 on any error that is not a refusal with Retry-After")
+    ] = False,
 ) -> None:
-    """Send a profile's load and report what came of it. Ctrl-C stops sending; what was measured is reported."""
-    wanted = profile.load(profile_file).with_changes(rate=rate, duration_s=duration, seed=seed)
-    if wanted.events and base_url:
-        raise WrongSettings(f"--base-url = {base_url!r}: {wanted.name} has events, which happen to the local cluster")
+    """Send the load of a profile and write a report. Ctrl-C stops sending; the report covers what was measured."""
+    chosen = profile.load(profile_file).with_changes(rate=rate, duration_s=duration, seed=seed)
+    if chosen.events and base_url:
+        raise WrongSettings(f"--base-url = {base_url!r}: {chosen.name} has events, which act on the local cluster")
     clock = SystemClock()
     target = access(base_url, api_key, local_env)
     # Plotting takes a second to load: not before something is to be plotted, and not after it was measured in vain.
     from loadtests import page
 
-    done = _run(wanted, target, model, clock, local_env.parent)
-    folder = report or REPORTS / f"{wanted.name}-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%d-%H%M%S}"
+    done = _run(chosen, target, model, clock, local_env.parent)
+    folder = report or REPORTS / f"{chosen.name}-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
     files = done.report.write(folder), page.write(folder, done.report, done.samples)
     _show(done.report)
@@ -92,7 +105,7 @@ def compare_command(
 
 
 def failures(report: Report, required: float | None, *, strict: bool) -> list[str]:
-    """Why this run is not good enough, if it is not."""
+    """The reasons why this run is not good enough; empty if it is."""
     share = report.total.goodput.share
     missed = required is not None and share < required
     return [
@@ -108,7 +121,7 @@ def _run(wanted: Profile, target: Target, model: str | None, clock: Clock, data_
         console = Console(stderr=True, highlight=False)
         done.append(await load.run(wanted, target, model, clock, console, stopped, data_dir=data_dir))
 
-    # What stands now stays to the end; the collector need not look through it in the middle of a measurement.
+    # The present objects stay until the end, so the garbage collector need not scan them during the measurement.
     gc.freeze()
     lifecycle.run(work)
     return done[0]
@@ -128,7 +141,7 @@ def _show(report: Report) -> None:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Names to the left, figures to the right; a tier's name stands where its rows begin."""
+    """Names are left-aligned, figures right-aligned. A tier's name appears only in its first row."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     named = 2 if "measure" in columns else 1
     for index, column in enumerate(columns):

@@ -1,4 +1,4 @@
-"""Two runs side by side: each figure of one, of the other, and their ratio."""
+"""Compares two runs: each figure of both, and their ratio."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ QUANTILES = ("p50", "p99")
 
 
 def rows(a: Report, b: Report) -> Iterator[tuple[str, ...]]:
-    """What both have; a measure that only one has is left out."""
+    """Rows of the table. A measure that only one run has is left out."""
     of_b = parts(b)
     for tier, figures in parts(a).items():
         if tier in of_b:
@@ -22,7 +22,7 @@ def rows(a: Report, b: Report) -> Iterator[tuple[str, ...]]:
 
 
 def differences(a: Report, b: Report) -> list[str]:
-    """What was not the same about the two runs, so that the ratios may mean something else than the server."""
+    """What differs between the two runs besides the server. Such differences can explain the ratios."""
     ours, theirs = a.profile.model_dump(), b.profile.model_dump()
     changed = [f"profile.{key}: {ours[key]} | {theirs[key]}" for key in ours if ours[key] != theirs[key]]
     early = [f"{name} was stopped early" for name, run in (("A", a), ("B", b)) if run.stopped_early]
@@ -30,6 +30,7 @@ def differences(a: Report, b: Report) -> list[str]:
 
 
 def ratio(a: float, b: float) -> str:
+    """The quotient b / a in words; `-` when a is 0."""
     return f"{b / a:.2f}x" if a else "-"
 
 

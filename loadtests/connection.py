@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, kept for request after request. No task and no queue stands between socket and answer."""
+"""One HTTP/1.1 connection for many requests. No task and no queue lies between the socket and the receiver."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,15 +8,24 @@ import httptools
 
 
 class Receiver(Protocol):
-    """Who is told what comes back. `end` or `lost` is called last, `lost` perhaps after `end`."""
+    """Gets the parts of a response. `end` or `lost` is called last; `lost` may follow `end`."""
 
-    def head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
-    def body(self, data: bytes, now_s: float) -> None: ...
-    def end(self, now_s: float) -> None: ...
-    def lost(self, now_s: float, reason: str) -> None: ...
+    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Status and headers have arrived."""
+
+    def body(self, data: bytes, now_s: float) -> None:
+        """A part of the body has arrived."""
+
+    def end(self, now_s: float) -> None:
+        """The response is complete."""
+
+    def lost(self, now_s: float, reason: str) -> None:
+        """The connection has ended."""
 
 
 class Connection(asyncio.Protocol):
+    """A connection that carries one request at a time."""
+
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._transport: asyncio.Transport | None = None
@@ -28,10 +37,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Open, with nothing under way and nothing left over."""
+        """Whether the connection is open and has no request under way."""
         return self._transport is not None and not self._transport.is_closing() and self._receiver is None
 
     def send(self, request: bytes, receiver: Receiver) -> None:
+        """Sends a request.
+
+        Raises:
+            ConnectionError: The connection is closed or busy.
+        """
         if self._transport is None or not self.usable:
             raise ConnectionError("the connection is closed, or busy with another request")
         self._receiver = receiver
@@ -39,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
 
     def abort(self) -> None:
-        """Drops what is under way; the server learns that nobody waits any more."""
+        """Closes the connection at once. The receiver is not called any more."""
         self._receiver = None
         if self._transport:
             self._transport.abort()
@@ -47,10 +61,12 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._receiver is None:  # bytes that nobody asked for: the connection cannot be trusted any more
+        """Called by asyncio."""
+        if self._receiver is None:  # bytes without a request: the connection is not usable any more
             self.abort()
             return
         self._read_at = self._now()
@@ -61,6 +77,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
         self._transport = None
         self._read_at = self._now()
         self._lose(f"connection reset ({exc})" if exc else "connection closed")
@@ -68,20 +85,25 @@ class Connection(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
+        """Called by the parser."""
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        """Called by the parser."""
         if self._receiver:
             self._receiver.head(self._parser.get_status_code(), self._headers)
 
     def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
         if self._receiver:
             self._receiver.body(body, self._read_at)
 
     def on_message_complete(self) -> None:
+        """Called by the parser."""
         receiver, self._receiver = self._receiver, None
         if receiver:
             receiver.end(self._read_at)

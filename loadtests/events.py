@@ -1,4 +1,4 @@
-"""What happens to the local cluster while it is under load: processes are killed, weights are changed."""
+"""Events during a load test of the local cluster: processes are killed, weights are changed."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ COMMAND = (sys.executable, "-m", "services.cli")
 
 
 class EventFailed(Exception):
-    """What was to happen did not; the load says nothing about it."""
+    """An event could not be carried out, so the run does not show its effect."""
 
 
 class _Event(Strict):
@@ -25,11 +25,16 @@ class _Event(Strict):
 
 
 class Kill(_Event):
-    """kill -9. The cluster's supervisor starts it again."""
+    """Kills a process with kill -9. The cluster's supervisor starts it again."""
 
-    kill: str = Field(min_length=1, description="name of a process, as `tidegate status` has it")
+    kill: str = Field(min_length=1, description="name of a process in `tidegate status`")
 
-    async def happen(self, data_dir: Path) -> None:
+    async def run(self, data_dir: Path) -> None:
+        """Kills the process.
+
+        Raises:
+            EventFailed: The cluster has no such process.
+        """
         found = orjson.loads(await _tidegate("status", "--json", "--data-dir", str(data_dir)))
         pids = {process["name"]: process["pid"] for process in found["processes"]}
         if not (pid := pids.get(self.kill)):
@@ -38,11 +43,16 @@ class Kill(_Event):
 
 
 class Command(_Event):
-    """A command of `tidegate`, such as one that changes weights."""
+    """Runs a command of `tidegate`, such as one that changes weights."""
 
     tidegate: list[str] = Field(min_length=1, description="its arguments")
 
-    async def happen(self, data_dir: Path) -> None:
+    async def run(self, data_dir: Path) -> None:
+        """Runs the command.
+
+        Raises:
+            EventFailed: The command failed.
+        """
         await _tidegate(*self.tidegate, "--data-dir", str(data_dir))
 
 
@@ -50,21 +60,24 @@ Event = Annotated[Kill | Command, Field(union_mode="left_to_right")]
 
 
 async def _tidegate(*arguments: str) -> bytes:
-    """What it says. Raises EventFailed."""
+    """The standard output of a command. Raises EventFailed."""
     pipe: Any = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*COMMAND, *arguments, stdout=pipe, stderr=pipe)
-    said, complained = await process.communicate()
+    output, errors = await process.communicate()
     if process.returncode:
-        raise EventFailed(f"`tidegate {' '.join(arguments)}` failed: {complained.decode()[-500:].strip()}")
-    return said
+        raise EventFailed(f"`tidegate {' '.join(arguments)}` failed: {errors.decode()[-500:].strip()}")
+    return output
 
 
-async def happen(events: Sequence[Event], data_dir: Path, now: Callable[[], float], stop: asyncio.Event) -> None:
-    """One after another, each when it is due or as soon as the one before is over. One that fails stops the load."""
+async def run_events(events: Sequence[Event], data_dir: Path, now: Callable[[], float], stop: asyncio.Event) -> None:
+    """Runs the events one after another, each when it is due or when the previous one has ended.
+
+    An event that fails sets `stop` and is raised.
+    """
     try:
         for event in sorted(events, key=lambda event: event.at_s):
             await asyncio.sleep(max(0.0, event.at_s - now()))
-            await event.happen(data_dir)
+            await event.run(data_dir)
     except EventFailed:
         stop.set()
         raise

@@ -1,4 +1,4 @@
-"""What a run came to: latencies, goodput, throughput and errors, of one tier or of all. Pure arithmetic on samples."""
+"""The figures of a run: latencies, goodput, throughput and errors, of one tier or of all. Pure arithmetic."""
 
 import math
 from collections import Counter
@@ -14,7 +14,12 @@ from loadtests.strict import Strict
 
 
 def percentile(ascending: Sequence[float], p: float) -> float:
-    """Linear between the two nearest ranks, as numpy's default (Hyndman and Fan 1996, type 7). p: 0 to 100."""
+    """Linear interpolation between the two nearest ranks, as numpy's default (Hyndman and Fan 1996, type 7).
+
+    Args:
+        ascending: The values, sorted.
+        p: 0 to 100.
+    """
     rank = (len(ascending) - 1) * p / 100
     low = math.floor(rank)
     high = min(low + 1, len(ascending) - 1)
@@ -34,7 +39,7 @@ class Spread(Strict):
 
     @classmethod
     def of(cls, seconds: Iterable[float | None]) -> Self | None:
-        """None where there is no value at all."""
+        """From values in seconds. None when there are no values."""
         ms = sorted(1000 * value for value in seconds if value is not None)
         if not ms:
             return None
@@ -43,16 +48,18 @@ class Spread(Strict):
 
 
 class Goodput(Strict):
-    """Requests that met all their objectives. `share` is of every request that was due, sent or not."""
+    """Requests that met all their objectives. `share` is relative to every request that was due, sent or not."""
 
     met: int
     share: float
     per_s: float
-    missed: dict[str, int] = Field(description="answered, but over this objective; one request may count in several")
+    missed: dict[str, int] = Field(
+        description="requests that were answered but missed this objective; one request may count several times"
+    )
 
 
 class Figures(Strict):
-    """Latencies are those of requests that were answered; what was not counts in `outcomes` and against goodput."""
+    """Latencies are those of answered requests. The others count in `outcomes` and against goodput."""
 
     due: int
     sent: int
@@ -62,19 +69,19 @@ class Figures(Strict):
     tpot_ms: Spread | None
     itl_ms: Spread | None
     e2e_ms: Spread | None
-    lag_ms: Spread | None = Field(description="from due to sent, of all that were sent")
-    requests_per_s: float = Field(description="answered")
+    lag_ms: Spread | None = Field(description="time from due to sent, of all sent requests")
+    requests_per_s: float = Field(description="answered requests per second")
     prompt_tokens_per_s: float
     output_tokens_per_s: float
 
     @property
     def errors(self) -> dict[str, int]:
-        """All but the answered ones."""
+        """The outcomes without the answered requests."""
         return {kind: count for kind, count in self.outcomes.items() if kind != Outcome.OK}
 
 
 def missed(sample: Sample, objectives: Objectives) -> list[str]:
-    """The objectives over which an answered request was. An answer in one piece is judged by its end alone."""
+    """The objectives that an answered request missed. Without streaming, only the end-to-end time counts."""
     measured = (
         ("ttft", sample.ttft_s, objectives.ttft_ms),
         ("tpot", sample.tpot_s, objectives.tpot_ms),
@@ -84,7 +91,13 @@ def missed(sample: Sample, objectives: Objectives) -> list[str]:
 
 
 def figures(samples: Sequence[Sample], objectives: dict[str, Objectives], elapsed_s: float) -> Figures:
-    """objectives: of each tier. elapsed_s: from the start of the run to the end of its last answer."""
+    """Computes the figures.
+
+    Args:
+        samples: All requests that were due.
+        objectives: By the name of the tier.
+        elapsed_s: Seconds from the start of the run to the end of its last answer.
+    """
     answered = [sample for sample in samples if sample.ok]
     return Figures(
         due=len(samples),
@@ -103,7 +116,7 @@ def figures(samples: Sequence[Sample], objectives: dict[str, Objectives], elapse
 
 
 def gaps(sample: Sample) -> Iterable[float]:
-    """Between events of one stream, in seconds: inter-token latency where each event carries one token."""
+    """Seconds between events of one stream: the inter-token latency when each event has one token."""
     return (later - earlier for earlier, later in pairwise(sample.token_times))
 
 

@@ -1,4 +1,4 @@
-"""How long things are: distributions of whole numbers."""
+"""Distributions of lengths, as whole numbers."""
 
 import math
 from random import Random
@@ -14,15 +14,18 @@ Length = Annotated[int, Field(ge=1, le=LONGEST)]
 
 
 class Fixed(Strict):
+    """Always the same length."""
+
     kind: Literal["fixed"] = "fixed"
     value: Length
 
     def draw(self, random: Random) -> int:
+        """A random length."""
         return self.value
 
 
 class Uniform(Strict):
-    """Both ends included."""
+    """All lengths from `min` to `max` are equally likely, both included."""
 
     kind: Literal["uniform"] = "uniform"
     min: Length
@@ -35,11 +38,12 @@ class Uniform(Strict):
         return self
 
     def draw(self, random: Random) -> int:
+        """A random length."""
         return random.randint(self.min, self.max)
 
 
 class Lognormal(Strict):
-    """What real prompts and answers look like: many short, few long. Drawn values are cut at min and max."""
+    """Like real prompts and answers: many short, few long. Drawn values are limited to min and max."""
 
     kind: Literal["lognormal"] = "lognormal"
     median: float = Field(ge=1, le=LONGEST)
@@ -50,10 +54,11 @@ class Lognormal(Strict):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if not self.min <= self.median <= self.max:
-            raise ValueError(f"wants min <= median <= max, got {self.min}, {self.median:g}, {self.max}")
+            raise ValueError(f"min <= median <= max is required, got {self.min}, {self.median:g}, {self.max}")
         return self
 
     def draw(self, random: Random) -> int:
+        """A random length."""
         drawn = random.lognormvariate(math.log(self.median), self.sigma)
         return int(min(max(round(drawn), self.min), self.max))
 
@@ -65,4 +70,4 @@ def _number_is_fixed(value: Any) -> Any:
 Lengths = Annotated[
     Annotated[Fixed | Uniform | Lognormal, Field(discriminator="kind")], BeforeValidator(_number_is_fixed)
 ]
-"""A plain number means: always this."""
+"""A plain number means a fixed length."""

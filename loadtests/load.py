@@ -1,4 +1,4 @@
-"""One run from profile to report: finds the model, sends the load, and adds up what came of it."""
+"""One run from profile to report: finds the model, sends the load, computes the figures."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,13 @@ ASK_TIMEOUT_S = 10.0
 
 
 class CannotRun(Exception):
-    """The server cannot be asked at all; nothing was measured."""
+    """The server cannot be used at all; nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """The report of a run and the samples behind it."""
+
     report: Report
     samples: Sequence[Sample]
 
@@ -44,11 +46,22 @@ async def run(
     *,
     data_dir: Path,
 ) -> Run:
-    """Raises CannotRun and EventFailed. `stop` ends it early: nothing more is sent, what is under way is waited for.
+    """Runs a profile.
 
-    data_dir: the local cluster's, which the profile's events happen to.
+    Args:
+        profile: The load.
+        target: The server.
+        model: Name of the model; None for the first one that the server lists.
+        clock: Paces the run.
+        console: Shows the progress.
+        stop: Ends the run early: nothing more is sent, and running requests are waited for.
+        data_dir: Data folder of the local cluster, on which the profile's events act.
+
+    Raises:
+        CannotRun: The server cannot be used.
+        EventFailed: An event of the profile failed.
     """
-    served = await models(target)
+    served = await served_models(target)
     name = _chosen(model, served)
     watch = Stopwatch(clock)
     client = Client(target, watch.now_s, profile.timeout_s)
@@ -58,13 +71,13 @@ async def run(
     watch.restart()
     shown = asyncio.create_task(progress.show(console, profile.name, profile.duration_s, runner.tally, watch))
     due = [event for event in profile.events if event.at_s < profile.duration_s]
-    happening = asyncio.create_task(events.happen(due, data_dir, watch.now_s, stop))
+    running_events = asyncio.create_task(events.run_events(due, data_dir, watch.now_s, stop))
     try:
         samples = await runner.run(plan, stop)
-        if not stop.is_set() or happening.done():
-            await happening
+        if not stop.is_set() or running_events.done():
+            await running_events
     finally:
-        happening.cancel()
+        running_events.cancel()
         shown.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await shown
@@ -94,31 +107,35 @@ def _chosen(model: str | None, served: list[str]) -> str:
     return model or served[0]
 
 
-async def models(target: Target) -> list[str]:
-    """What the server says that it serves. Raises CannotRun."""
-    whole = _Whole()
+async def served_models(target: Target) -> list[str]:
+    """The models that the server lists.
+
+    Raises:
+        CannotRun: The server cannot be reached, or did not answer with a list.
+    """
+    reader = _BodyReader()
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: Connection(time.monotonic), target.host, target.port, ssl=target.ssl()
             )
             try:
-                connection.send(target.get(MODELS), whole)
-                await whole.ended
+                connection.send(target.get(MODELS), reader)
+                await reader.ended
             finally:
                 connection.abort()
     except (OSError, TimeoutError) as error:
         raise CannotRun(f"{target.base_url} cannot be reached ({str(error) or 'no answer in time'})") from None
-    if whole.status != 200:
-        raise CannotRun(f"{target.base_url}{MODELS} answered {whole.status}: {bytes(whole.content[:300])!r}")
+    if reader.status != 200:
+        raise CannotRun(f"{target.base_url}{MODELS} answered {reader.status}: {bytes(reader.content[:300])!r}")
     try:
-        return [str(entry["id"]) for entry in orjson.loads(whole.content)["data"]]
+        return [str(entry["id"]) for entry in orjson.loads(reader.content)["data"]]
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        raise CannotRun(f"{target.base_url}{MODELS} is not OpenAI's list: {bytes(whole.content[:300])!r}") from None
+        raise CannotRun(f"{target.base_url}{MODELS} is not OpenAI's list: {bytes(reader.content[:300])!r}") from None
 
 
-class _Whole:
-    """A short answer, to be read at its end."""
+class _BodyReader:
+    """Collects a short response."""
 
     def __init__(self) -> None:
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""report.html: one page that needs nothing from anywhere else."""
+"""report.html: one page that needs no other files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,14 @@ TEMPLATE = "page.html.j2"
 
 
 def write(folder: Path, report: Report, samples: Sequence[Sample]) -> Path:
+    """Writes the page into `folder`; returns its path."""
     file = folder / FILE
     file.write_text(render(report, samples))
     return file
 
 
 def render(report: Report, samples: Sequence[Sample]) -> str:
+    """The page as HTML."""
     here = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=here, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -1,4 +1,4 @@
-"""What will be asked, and when: the whole load as a pure function of profile and seed."""
+"""Which requests are sent, and when: a pure function of profile and seed."""
 
 import heapq
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ Message = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One request. due_s: seconds from the start. turn: from 0, within its conversation."""
+    """One request. `due_s` is in seconds from the start; `turn` counts from 0 within the conversation."""
 
     index: int
     due_s: float
@@ -38,9 +38,10 @@ class _Conversation:
 
 @dataclass(slots=True)
 class Plan:
-    """Arrivals are drawn apart from contents: with chats of one turn, another rate asks the same at other times.
+    """All requests of a run, in the order of their due times.
 
-    Requests are made when they are iterated over: only due times are held for all of them.
+    Arrival times and contents are drawn independently. With conversations of one turn, another rate sends the same
+    requests at other times. Requests are made while they are iterated over; only the due times are held for all.
     """
 
     profile: Profile
@@ -50,11 +51,11 @@ class Plan:
         self.due = schedule(self.profile.arrivals, self.profile.duration_s, _drawing(self.profile.seed, "arrivals"))
 
     def __iter__(self) -> Iterator[Planned]:
-        talks = _Talks(self.profile, _drawing(self.profile.seed, "contents"))
-        return (talks.next(index, due_s) for index, due_s in enumerate(self.due))
+        conversations = _Conversations(self.profile, _drawing(self.profile.seed, "contents"))
+        return (conversations.next(index, due_s) for index, due_s in enumerate(self.due))
 
 
-class _Talks:
+class _Conversations:
     """Gives each arrival to the conversation that has waited longest for its next turn, or to a new one."""
 
     def __init__(self, profile: Profile, random: Random) -> None:
@@ -62,52 +63,54 @@ class _Talks:
         self._tiers = list(profile.tiers)
         self._weights = list(accumulate(tier.weight for tier in profile.tiers.values()))
         self._prefixes = _Shared(profile.prefixes, profile.seed) if profile.prefixes else None
-        self._thinking: list[tuple[float, int, _Conversation]] = []
+        self._waiting: list[tuple[float, int, _Conversation]] = []
         self._begun = 0
 
     def next(self, index: int, due_s: float) -> Planned:
-        talk = self._continued(due_s) or self._begin()
-        tier = self._profile.tiers[talk.tier]
-        talk.messages.append({"role": "user", "content": self._prompt(tier)})
+        conversation = self._continued(due_s) or self._begin()
+        tier = self._profile.tiers[conversation.tier]
+        conversation.messages.append({"role": "user", "content": self._prompt(tier)})
         planned = Planned(
             index=index,
             due_s=due_s,
-            tier=talk.tier,
-            conversation=talk.number,
-            turn=talk.turn,
-            messages=tuple(talk.messages),
+            tier=conversation.tier,
+            conversation=conversation.number,
+            turn=conversation.turn,
+            messages=tuple(conversation.messages),
             output_tokens=(tier.output_tokens or self._profile.output_tokens).draw(self._random),
             streamed=self._random.random() < self._profile.streamed,
         )
-        self._answered(talk, planned)
+        self._answered(conversation, planned)
         return planned
 
     def _continued(self, due_s: float) -> _Conversation | None:
-        if self._thinking and self._thinking[0][0] <= due_s:
-            return heapq.heappop(self._thinking)[2]
+        if self._waiting and self._waiting[0][0] <= due_s:
+            return heapq.heappop(self._waiting)[2]
         return None
 
     def _begin(self) -> _Conversation:
         tier = self._random.choices(self._tiers, cum_weights=self._weights)[0]
-        talk = _Conversation(self._begun, tier, self._profile.chats.turns.draw(self._random), [])
+        conversation = _Conversation(self._begun, tier, self._profile.chats.turns.draw(self._random), [])
         if self._prefixes and (prefix := self._prefixes.draw(self._random)):
-            talk.messages.append({"role": "system", "content": prefix})
+            conversation.messages.append({"role": "system", "content": prefix})
         self._begun += 1
-        return talk
+        return conversation
 
     def _prompt(self, tier: Tier) -> str:
         return words.text((tier.prompt_tokens or self._profile.prompt_tokens).draw(self._random), self._random)
 
-    def _answered(self, talk: _Conversation, planned: Planned) -> None:
-        talk.turn += 1
-        if talk.turn < talk.turns:
-            talk.messages.append({"role": "assistant", "content": words.text(planned.output_tokens, self._random)})
+    def _answered(self, conversation: _Conversation, planned: Planned) -> None:
+        conversation.turn += 1
+        if conversation.turn < conversation.turns:
+            conversation.messages.append(
+                {"role": "assistant", "content": words.text(planned.output_tokens, self._random)}
+            )
             ready_s = planned.due_s + self._profile.chats.think_s
-            heapq.heappush(self._thinking, (ready_s, talk.number, talk))
+            heapq.heappush(self._waiting, (ready_s, conversation.number, conversation))
 
 
 class _Shared:
-    """The prefixes' texts hang on the seed and their number alone."""
+    """The text of a prefix depends only on the seed and its number."""
 
     def __init__(self, prefixes: Prefixes, seed: int) -> None:
         self._prefixes, self._seed = prefixes, seed
@@ -123,5 +126,5 @@ class _Shared:
 
 
 def _drawing(seed: int, purpose: str) -> Random:
-    """What is drawn for one purpose is the same however much is drawn for the others."""
+    """A random source for one purpose. It does not depend on how much is drawn for other purposes."""
     return Random(f"{seed}/{purpose}")  # noqa: S311

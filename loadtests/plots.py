@@ -1,4 +1,4 @@
-"""The report's pictures: SVG text whose ink is the page's own colour, so that it reads by light and by dark."""
+"""The plots of the report, as SVG. Text and axes have the text colour of the page, so they fit light and dark mode."""
 
 import re
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from loadtests.report import Report
 from loadtests.sample import Sample
 
 INK = "#010203"
-"""Stands for the page's colour until the SVG is written."""
+"""Placeholder for the page's text colour; replaced in the finished SVG."""
 
 COLOURS = {"priority": "#d9603b", "default": "#3d85d1", "flex": "#2a9d78", "auto": "#8e6bbf"}
 BAD, MISSED = "#c23b4b", "#d9a441"
 POINTS_AS_VECTORS = 3000
-"""More points than this are drawn as pixels: a page should open at once."""
+"""More points than this are drawn as pixels, so that the page opens quickly."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -41,7 +41,7 @@ STYLE: dict[Any, Any] = {
 
 
 def plots(report: Report, samples: Sequence[Sample]) -> dict[str, str]:
-    """SVG by name."""
+    """The plots as SVG, by name."""
     with mpl.rc_context(STYLE):
         return {
             "latency": _svg("latency", _latency(report, samples)),
@@ -54,7 +54,7 @@ def plots(report: Report, samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def _svg(name: str, figure: Figure) -> str:
-    # Ids are hashes of what they name: a salt for each picture keeps them apart on one page, and the same in each run.
+    # Element ids are hashes. A salt for each plot makes them unique on the page and equal in each run.
     with mpl.rc_context({"svg.hashsalt": name}):
         out = StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -74,7 +74,7 @@ def _axes(title: str, x: str, y: str, *, wide: bool = True) -> tuple[Figure, Axe
 
 
 def _legend(axes: Axes, *, inside: bool = False) -> None:
-    """Beside the title, or, under a CDF, in the corner that no curve comes to."""
+    """Beside the title; in a CDF at the lower right, where no curve is."""
     if len(axes.get_legend_handles_labels()[1]) > 1:
         corner = (1.0, 0.0) if inside else (1.0, 1.0)
         columns = 1 if inside else 5
@@ -145,7 +145,7 @@ def _edges(report: Report) -> list[float]:
 
 
 def _goodput(report: Report) -> Figure:
-    """For each tier: what met its objectives, what was answered too late, what was not answered."""
+    """For each tier: requests that met their objectives, were answered too late, or were not answered."""
     figure, axes = _axes("Goodput", "share of the requests that were due, %", "")
     figure.set_figheight(1.3 + 0.38 * len(report.tiers))
     for row, found in enumerate(report.tiers.values()):

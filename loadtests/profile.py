@@ -1,4 +1,4 @@
-"""A load profile: one YAML that says what is asked for, when, by whom, and how fast it should be answered."""
+"""A load profile: a YAML file with the requests, their times, their tiers and their latency objectives."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,7 +19,7 @@ TierName = Literal["auto", "default", "flex", "priority"]
 
 
 class Objectives(Strict):
-    """What a request must meet, counted from the moment it was due. Absent ones are always met."""
+    """Latency objectives, counted from the moment when a request was due. An objective that is absent is always met."""
 
     ttft_ms: Milliseconds | None = Field(None, description="time to first token; streamed answers only")
     tpot_ms: Milliseconds | None = Field(None, description="time per output token; streamed answers only")
@@ -27,48 +27,63 @@ class Objectives(Strict):
 
 
 class Tier(Strict):
-    """Requests of one service tier. Lengths that are not given are the profile's."""
+    """Requests of one service tier. Lengths that are not given are those of the profile."""
 
-    weight: float = Field(1.0, gt=0, description="share of the conversations, against the other tiers' weights")
+    weight: float = Field(
+        1.0, gt=0, description="share of the conversations, relative to the weights of the other tiers"
+    )
     objectives: Objectives = Objectives()
     prompt_tokens: Lengths | None = None
     output_tokens: Lengths | None = None
 
 
 class Prefixes(Strict):
-    """System prompts that conversations have in common."""
+    """System prompts that several conversations share."""
 
-    count: int = Field(ge=1, le=100_000, description="how many different ones there are")
+    count: int = Field(ge=1, le=100_000, description="number of different prefixes")
     tokens: Lengths
-    share: float = Field(1.0, ge=0, le=1, description="conversations that begin with one of them")
-    zipf: float = Field(0.0, ge=0, le=5, description="popularity of the n-th is n^-zipf; 0: all alike")
+    share: float = Field(1.0, ge=0, le=1, description="share of conversations that begin with a prefix")
+    zipf: float = Field(
+        0.0, ge=0, le=5, description="popularity of the n-th prefix is n^-zipf; 0: all are equally popular"
+    )
 
 
 class Chats(Strict):
-    """Conversations of several turns. Earlier turns, answers included, are scripted: load does not hang on answers."""
+    """Conversations of several turns.
+
+    Earlier turns, with their answers, are scripted, so the load does not depend on the server's answers.
+    """
 
     turns: Lengths = Fixed(value=1)
-    think_s: float = Field(5.0, ge=0, le=3600, description="from one turn's due time to the next one's, at least")
+    think_s: float = Field(
+        5.0, ge=0, le=3600, description="least seconds from the due time of a turn to that of the next turn"
+    )
 
 
 class Profile(Strict):
+    """The whole file."""
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     seed: int = 0
     duration_s: float = Field(gt=0, le=86_400)
     arrivals: Arrivals
     tiers: dict[TierName, Tier] = Field(min_length=1)
-    prompt_tokens: Lengths = Field(description="of each turn of the user; a token is about one short word")
+    prompt_tokens: Lengths = Field(description="length of each user message in tokens; a token is about one short word")
     output_tokens: Lengths
     streamed: float = Field(1.0, ge=0, le=1, description="share of the requests that are streamed")
     prefixes: Prefixes | None = None
     chats: Chats = Chats()
     ignore_eos: bool = Field(
-        True, description="answers have exactly their length; false for servers that refuse the field"
+        True, description="answers have exactly the planned length; false for servers that refuse the field"
     )
-    events: list[Event] = Field(default_factory=list, max_length=100, description="what happens to a local cluster")
-    timeout_s: float = Field(60.0, gt=0, le=3600, description="from sending to the end of the answer")
+    events: list[Event] = Field(
+        default_factory=list, max_length=100, description="events that act on the local cluster during the run"
+    )
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="seconds from sending to the end of the answer")
     max_in_flight: int = Field(512, ge=1, le=20_000)
-    send_within_s: float = Field(1.0, gt=0, le=60, description="a request not sent this long after it was due never is")
+    send_within_s: float = Field(
+        1.0, gt=0, le=60, description="seconds after its due time in which a request must be sent; later it is not sent"
+    )
 
     @model_validator(mode="after")
     def _is_bounded(self) -> Self:
@@ -78,7 +93,11 @@ class Profile(Strict):
         return self
 
     def with_changes(self, *, rate: float | None, duration_s: float | None, seed: int | None) -> "Profile":
-        """What was said on the command line goes first. Raises WrongSettings."""
+        """Applies the options of the command line.
+
+        Raises:
+            WrongSettings: An option is wrong or does not fit the profile.
+        """
         changes: dict[str, object] = {"duration_s": duration_s, "seed": seed}
         if rate is not None:
             if isinstance(self.arrivals, Ramp):
@@ -89,7 +108,11 @@ class Profile(Strict):
 
 
 def load(path: Path) -> Profile:
-    """Raises WrongSettings naming file, key and value."""
+    """Reads a profile.
+
+    Raises:
+        WrongSettings: Names file, key and value.
+    """
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

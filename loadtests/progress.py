@@ -1,4 +1,4 @@
-"""The run as it goes, on a terminal: a bar with live figures. Elsewhere a line every few seconds."""
+"""Shows the progress of a run: a bar with figures on a terminal, else a line every few seconds."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ LINE_S = 10.0
 
 
 async def show(console: Console, name: str, duration_s: float, tally: Tally, watch: Stopwatch) -> None:
-    """Until it is cancelled."""
+    """Shows the progress until it is cancelled."""
     if console.is_terminal:
         await _bar(console, name, duration_s, tally, watch)
     else:
@@ -44,13 +44,14 @@ async def _lines(console: Console, tally: Tally, watch: Stopwatch) -> None:
 
 
 def figures(tally: Tally) -> str:
+    """The counts in words."""
     parts = [f"{tally.ok} ok", f"{tally.in_flight} in flight"]
     named = (("refused", tally.refused), ("failed", tally.failed), ("not sent", tally.not_sent))
     return ", ".join([*parts, *(f"{count} {name}" for name, count in named if count)])
 
 
 class _Rate:
-    """Tokens a second over the last few seconds; answers are counted when they end."""
+    """Tokens per second over the last few seconds. Answers are counted when they end."""
 
     WINDOW_S = 5.0
 

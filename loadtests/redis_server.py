@@ -1,4 +1,4 @@
-"""A Redis of one's own on loopback: the system's, or the Valkey that comes as a wheel. Gone when the block is left."""
+"""A temporary Redis on loopback: the system's redis-server, or Valkey from a Python package."""
 
 import shutil
 import socket
@@ -20,33 +20,43 @@ TRY_EVERY_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
+    """A running server."""
+
     client: redis.Redis
-    """By a socket in the file system, which costs less than TCP."""
+    """Connected through a Unix socket, which costs less than TCP."""
     process: psutil.Process
     url: str
 
     @property
     def version(self) -> str:
-        """And its allocator: with the C library's, scripts slow down as small hashes grow many."""
+        """Name and version, and the allocator: with the C library's, scripts slow down when small hashes grow."""
         info = self.client.info("server", "memory")
         name = info.get("server_name", "redis")
         return f"{name} {info.get(f'{name}_version', info['redis_version'])}, {info['mem_allocator']}"
 
     @property
     def cpu_s(self) -> float:
+        """CPU seconds that the server has used."""
         times = self.process.cpu_times()
         return float(times.user + times.system)
 
 
 @contextmanager
 def running(program: str | None = None) -> Iterator[RedisServer]:
-    """program: one of `programs()`, the first by default. Raises redis.ConnectionError when it does not start."""
+    """Runs a server until the `with` block ends.
+
+    Args:
+        program: One of `programs()`; default: the first.
+
+    Raises:
+        redis.ConnectionError: The server did not start.
+    """
     port = free_port()
     with TemporaryDirectory(prefix="tidegate-redis-") as folder:
         path = str(Path(folder) / "socket")
         place = ["--port", str(port), "--bind", "127.0.0.1", "--unixsocket", path, "--dir", folder]
         command = [program or programs()[0], *place, "--save", ""]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 (our own words)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 (a fixed command)
         client = redis.Redis(unix_socket_path=path, retry=Retry(ConstantBackoff(TRY_EVERY_S), START_TRIES))
         try:
             client.ping()
@@ -65,5 +75,6 @@ def programs() -> list[str]:
 
 
 def free_port() -> int:
+    """A free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""report.json: everything that a run found, with a version of its schema."""
+"""report.json: all results of a run."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MAX_TROUBLES = 20
 
 
 class Trouble(Strict):
-    """One thing that went wrong, and how often."""
+    """One kind of failure, and how often it happened."""
 
     outcome: str
     detail: str
@@ -29,22 +29,26 @@ class Trouble(Strict):
 
 
 class ClientCost(Strict):
-    """What the load client itself needed: where this is near a whole core, its latencies are not to be trusted."""
+    """What the load generator itself used. Near one full core, its latencies are not reliable."""
 
     cpu_s: float
-    cpu_us_per_event: float | None = Field(description="process CPU per streamed event, everything included")
+    cpu_us_per_event: float | None = Field(description="CPU of the whole process in microseconds per streamed event")
     connections: int
-    resent: int = Field(description="sent again at once: a kept connection was closed before it said anything")
+    resent: int = Field(description="requests that were sent again because the server closed a kept connection")
 
 
 class Report(Strict):
+    """The whole file."""
+
     schema_version: Literal[1] = 1
     started_at: str = Field(description="ISO 8601, UTC")
     base_url: str
     model: str
-    profile: Profile = Field(description="as it was run: with the command line's changes")
+    profile: Profile = Field(description="the profile with the options of the command line applied")
     stopped_early: bool
-    elapsed_s: float = Field(description="from the start to the end of the last answer; rates are over this")
+    elapsed_s: float = Field(
+        description="seconds from the start to the end of the last answer; rates refer to this time"
+    )
     client: ClientCost
     total: Figures
     tiers: dict[str, Figures]
@@ -53,12 +57,16 @@ class Report(Strict):
 
     @property
     def unexpected(self) -> int:
-        """Requests that neither were answered nor refused as they should be."""
+        """Requests that were neither answered nor refused with Retry-After."""
         return sum(count for kind, count in self.total.outcomes.items() if kind not in EXPECTED)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """`path`: the file or its folder. Raises WrongSettings, also for another version of the schema."""
+        """Reads a report. `path` is the file or its folder.
+
+        Raises:
+            WrongSettings: The file cannot be read, or has another schema version.
+        """
         file = path / FILE if path.is_dir() else path
         try:
             document = orjson.loads(file.read_bytes())
@@ -67,6 +75,7 @@ class Report(Strict):
         return check(cls, document, lambda key: f"{file}: {key}")
 
     def write(self, folder: Path) -> Path:
+        """Writes the file into `folder`; returns its path."""
         file = folder / FILE
         file.write_bytes(orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
         return file
@@ -82,7 +91,7 @@ def report(
     started: float,
     stopped_early: bool,
 ) -> Report:
-    """started: seconds since 1970."""
+    """Builds the report of a run. `started` is in Unix seconds."""
     elapsed_s = elapsed(samples, 0.0 if stopped_early else profile.duration_s)
     objectives = {str(name): tier.objectives for name, tier in profile.tiers.items()}
     return Report(
@@ -104,12 +113,13 @@ def report(
 
 
 def elapsed(samples: Sequence[Sample], at_least_s: float) -> float:
+    """Seconds from the start to the end of the last answer, at least `at_least_s`."""
     ends = (sample.ended_s or sample.due_s for sample in samples)
     return max(at_least_s, *ends, 0.001) if samples else max(at_least_s, 0.001)
 
 
 def troubles(samples: Sequence[Sample]) -> list[Trouble]:
-    """The commonest first, MAX_TROUBLES at most."""
+    """The most frequent failures first, at most MAX_TROUBLES."""
     found = Counter((sample.outcome.value, sample.detail) for sample in samples if not sample.ok)
     return [
         Trouble(outcome=outcome, detail=detail, count=count)

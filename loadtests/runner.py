@@ -1,4 +1,4 @@
-"""Runs a plan open-loop: every request is sent when it is due, however the server does with those before it."""
+"""Runs a plan open-loop: every request is sent when it is due, whether or not earlier ones have been answered."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,22 +13,24 @@ from services.shared.clock import Clock
 
 
 class Stopwatch:
-    """Seconds since it was started. Monotonic."""
+    """Monotonic seconds since it was started."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._started = clock.monotonic()
 
     def now_s(self) -> float:
+        """Seconds since the start."""
         return self._clock.monotonic() - self._started
 
     def restart(self) -> None:
+        """Begins again at 0."""
         self._started = self._clock.monotonic()
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts while the run goes on. Every request that was due is in exactly one of: waiting, in flight, ended."""
+    """Counts during the run. Every request that was due is exactly one of: waiting, in flight, ended."""
 
     due: int = 0
     sent: int = 0
@@ -40,9 +42,11 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
+        """Requests that were sent and have not ended."""
         return self.sent - self.ok - self.refused - self.failed
 
     def ended(self, sample: Sample) -> None:
+        """Counts a request that has ended."""
         self.tokens += sample.output_tokens
         match sample.outcome:
             case Outcome.OK:
@@ -56,16 +60,21 @@ class Tally:
 
 
 class Runner:
+    """Sends the requests of a plan."""
+
     def __init__(self, profile: Profile, target: Target, model: str, client: Client, watch: Stopwatch) -> None:
         self._profile, self._target, self._model = profile, target, model
         self._client, self._watch = client, watch
-        self._room = asyncio.Semaphore(profile.max_in_flight)
+        self._slots = asyncio.Semaphore(profile.max_in_flight)
         self.tally = Tally()
 
     async def run(self, plan: Iterable[Planned], stop: asyncio.Event) -> list[Sample]:
-        """A sample of every request that was due before `stop`, in order; returns when all have ended.
+        """Sends every request when it is due, until `stop` is set.
 
-        Tasks are bounded: those in flight by max_in_flight, those that wait for room by send_within_s.
+        The number of tasks is bounded: running requests by max_in_flight, waiting ones by send_within_s.
+
+        Returns:
+            A sample of every request that was due, in order, after all have ended.
         """
         samples: list[Sample] = []
         async with asyncio.TaskGroup() as tasks:
@@ -81,7 +90,7 @@ class Runner:
     async def _stopped_before(self, due_s: float, stop: asyncio.Event) -> bool:
         wait_s = due_s - self._watch.now_s()
         if wait_s <= 0:
-            # Behind already: what has arrived meanwhile is read between two sendings all the same.
+            # The run is late. Responses must still be read between two requests.
             await asyncio.sleep(0)
             return stop.is_set()
         try:
@@ -92,27 +101,27 @@ class Runner:
 
     async def _one(self, request: bytes, sample: Sample, output_tokens: int) -> None:
         self.tally.due += 1
-        if await self._has_room():
+        if await self._acquire_slot():
             self.tally.sent += 1
             try:
                 await self._client.perform(request, sample, output_tokens if self._profile.ignore_eos else None)
             finally:
-                self._room.release()
+                self._slots.release()
         else:
             sample.detail = f"{self._profile.max_in_flight} requests were in flight"
         self.tally.ended(sample)
 
-    async def _has_room(self) -> bool:
-        if not self._room.locked():
-            return await self._room.acquire()
+    async def _acquire_slot(self) -> bool:
+        if not self._slots.locked():
+            return await self._slots.acquire()
         try:
-            return await asyncio.wait_for(self._room.acquire(), self._profile.send_within_s)
+            return await asyncio.wait_for(self._slots.acquire(), self._profile.send_within_s)
         except TimeoutError:
             return False
 
 
 def body(planned: Planned, model: str, profile: Profile) -> dict[str, object]:
-    """Of POST /chat/completions. Greedy, so that the same seed asks for the same answers."""
+    """The body of POST /chat/completions. Temperature 0, so that the same seed gets the same answers."""
     return {
         "model": model,
         "messages": planned.messages,

@@ -1,4 +1,4 @@
-"""How a run went over time: what came and what was open in each interval."""
+"""A run over time: what happened in each interval."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,24 +10,25 @@ MAX_INTERVALS = 300
 
 
 class Series(Strict):
-    """Item i is of the interval that begins at i * interval_s."""
+    """Item i belongs to the interval that begins at i * interval_s."""
 
     interval_s: float
     due: list[int]
     sent: list[int]
     ended: list[int]
     events: list[int]
-    """Streamed events with text: output tokens where each event carries one."""
+    """Streamed events with text: output tokens when each event carries one."""
     in_flight: list[int]
-    """Most at once."""
+    """Largest number of requests in flight at the same time."""
 
 
 def interval(elapsed_s: float) -> float:
-    """Whole seconds, so few that the whole run fits MAX_INTERVALS."""
+    """Length of an interval in whole seconds, so that the run has at most MAX_INTERVALS."""
     return float(max(1, math.ceil(elapsed_s / MAX_INTERVALS)))
 
 
 def series(samples: Sequence[Sample], elapsed_s: float) -> Series:
+    """Computes the series of a run."""
     step = interval(elapsed_s)
     size = int(elapsed_s / step) + 1
     return Series(

@@ -1,14 +1,14 @@
-"""Server-sent events from bytes as they come off the wire, whatever their borders (WHATWG HTML, 9.2.6)."""
+"""Parses server-sent events from bytes that may be split anywhere (WHATWG HTML, 9.2.6)."""
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
 class EventTooLarge(Exception):
-    """A stream without end of event is not a stream that can be held."""
+    """An event is larger than MAX_EVENT_BYTES."""
 
 
 class EventStream:
-    """Yields the data of events. Other fields (event, id, retry) and comments are dropped: OpenAI has none."""
+    """Returns the data of events. Other fields (event, id, retry) and comments are dropped."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -16,7 +16,11 @@ class EventStream:
         self._begun = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Data of each event that these bytes complete. Raises EventTooLarge."""
+        """Adds bytes; returns the data of each event that they complete.
+
+        Raises:
+            EventTooLarge: An event is too large.
+        """
         if b"\r" in data or self._after_cr:
             data = self._with_plain_ends(data)
         blocks = (self._rest + data).split(b"\n\n")
@@ -29,7 +33,7 @@ class EventStream:
         return [event for block in blocks if (event := _data(block)) is not None]
 
     def _with_plain_ends(self, data: bytes) -> bytes:
-        """CR LF and CR become LF; a CR at the border has been one already, so the LF after it is dropped."""
+        """Makes CR LF and CR to LF. A CR at the end of the previous bytes is LF already; the LF after it is dropped."""
         if not data:
             return data
         if self._after_cr:

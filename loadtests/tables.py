@@ -1,4 +1,4 @@
-"""Figures as rows of text: for the terminal and for the page alike."""
+"""Figures as rows of text, for the terminal and for the page."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,18 +18,19 @@ NAMES = {
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """A number with three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def parts(report: Report) -> dict[str, Figures]:
-    """All, then each tier; a single tier is all there is."""
+    """The figures of all requests, then of each tier. A single tier is not repeated."""
     return {"all": report.total, **(report.tiers if len(report.tiers) > 1 else {})}
 
 
 def latency_rows(report: Report) -> Iterator[tuple[str, ...]]:
+    """A row for each latency of each tier."""
     for tier, found in parts(report).items():
         for measure in LATENCIES:
             spread: Spread | None = getattr(found, measure)
@@ -39,6 +40,8 @@ def latency_rows(report: Report) -> Iterator[tuple[str, ...]]:
 
 
 class Summary(NamedTuple):
+    """A row of the summary."""
+
     tier: str
     due: str
     answered: str
@@ -53,6 +56,7 @@ SUMMARY = Summary("tier", "due", "answered", "not answered", "goodput", "goodput
 
 
 def summary_rows(report: Report) -> Iterator[Summary]:
+    """A summary row for all requests and for each tier."""
     for tier, found in parts(report).items():
         yield Summary(
             tier,

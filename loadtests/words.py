@@ -1,4 +1,4 @@
-"""Made-up text of known length: short words that most tokenizers, the simulated engine's too, hold as one token."""
+"""Random text of known length: short words that are one token in most tokenizers and in the simulated engine."""
 
 from random import Random
 
@@ -14,5 +14,5 @@ WORDS = tuple(_LIST.split())
 
 
 def text(tokens: int, random: Random) -> str:
-    """Each word has its space in front, as tokenizers like it."""
+    """`tokens` random words. Each has a space before it, as tokenizers expect."""
     return "".join(f" {word}" for word in random.choices(WORDS, k=tokens))

@@ -1,4 +1,4 @@
-"""python -m loadtests.bench: what a token and a request cost here and with others, side by side in one run."""
+"""The command `python -m loadtests.bench`: CPU costs of tokens and requests, beside other servers."""
 
 from loadtests.bench.command import app
 

@@ -1,4 +1,4 @@
-"""Tidegate as people start it, in a folder of the benchmark's own."""
+"""A Tidegate cluster, started with `tidegate up` in a folder of its own."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtests.bench.process import OWN_CODE, SHOWN_CHARACTERS, DidNotStart
+from loadtests.bench.process import OWN_CODE, SHOWN_CHARACTERS, ServerDidNotStart
 from loadtests.target import Target, access
 
 UP_S = 400
@@ -20,7 +20,7 @@ COMMAND = (sys.executable, "-m", "services.cli")
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`processes` by name: gateway, router-1, worker-1, redis. `addresses` of the same."""
+    """A running cluster. `processes` and `addresses` are by name: gateway, router-1, worker-1, redis."""
 
     target: Target
     processes: dict[str, psutil.Process]
@@ -28,16 +28,27 @@ class Cluster:
 
     @property
     def gateway(self) -> psutil.Process:
+        """The gateway's process."""
         return self.processes["gateway"]
 
     @property
     def worker(self) -> psutil.Process:
+        """The first worker's process."""
         return self.processes["worker-1"]
 
 
 @contextmanager
 def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
-    """Raises DidNotStart."""
+    """Runs a cluster until the `with` block ends.
+
+    Args:
+        folder: A new folder for the cluster.
+        config: The content of tidegate.yaml.
+        *options: Options of `tidegate up`.
+
+    Raises:
+        ServerDidNotStart: The cluster did not start.
+    """
     folder.mkdir()
     (folder / "tidegate.yaml").write_text(config)
     try:
@@ -54,11 +65,11 @@ def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
 
 
 def _tidegate(folder: Path, *arguments: str) -> str:
-    """In `folder`, but with the code that runs here."""
+    """Runs a command in `folder`, with the code of this checkout."""
     environment = {**os.environ, **OWN_CODE}
-    done = subprocess.run(  # noqa: S603 (our own words)
+    done = subprocess.run(  # noqa: S603 (a fixed command)
         [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=UP_S, check=False
     )
     if done.returncode:
-        raise DidNotStart(f"tidegate {arguments[0]} failed:\n{(done.stdout + done.stderr)[-SHOWN_CHARACTERS:]}")
+        raise ServerDidNotStart(f"tidegate {arguments[0]} failed:\n{(done.stdout + done.stderr)[-SHOWN_CHARACTERS:]}")
     return done.stdout

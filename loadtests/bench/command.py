@@ -1,4 +1,4 @@
-"""The command: measures, prints tables, writes JSON, and judges the goals."""
+"""The command: measures, prints tables, writes JSON, and compares with the goals."""
 
 import asyncio
 import os
@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.bench import first_token, models, peers, requests, tokens
-from loadtests.bench.asking import Load
-from loadtests.bench.figures import Found, Report
+from loadtests.bench.figures import Findings, Report
+from loadtests.bench.load_generator import Load
 from loadtests.tables import number
 
 PIPED_WIDTH = 160
-ONE_LAYER = Load(requests=64, at_once=64, tokens=256, streamed=True)
-SMOLLM2 = Load(requests=64, at_once=64, tokens=64, streamed=True)
+ONE_LAYER = Load(requests=64, concurrency=64, tokens=256, streamed=True)
+SMOLLM2 = Load(requests=64, concurrency=64, tokens=64, streamed=True)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Measurement(StrEnum):
-    """What can be measured: `one-layer` is CPU and tokens per second of a model that costs nothing."""
+    """What can be measured. `one-layer`: CPU and tokens per second of a model that costs almost nothing."""
 
     ONE_LAYER = "one-layer"
     SMOLLM2 = "smollm2"
@@ -37,23 +37,25 @@ class Measurement(StrEnum):
 
 @app.command()
 def bench(
-    measurements: Annotated[list[Measurement] | None, typer.Argument(help="default: all")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="measured rounds of each load; medians are shown")] = 3,
+    measurements: Annotated[
+        list[Measurement] | None, typer.Argument(help="what to measure; default: everything")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="measured rounds of each load; the medians are shown")] = 3,
     tokens_each: Annotated[
-        int | None, typer.Option("--tokens", min=2, help="of each answer, where tokens are measured")
+        int | None, typer.Option("--tokens", min=2, help="tokens of each answer, where tokens are measured")
     ] = None,
     peers_at: Annotated[
         Path | None,
         typer.Option(
             "--peers",
             envvar="TIDEGATE_BENCH_PEERS",
-            help="virtual environment with vllm-router, and perhaps smg and litellm; default: .tools/peers",
+            help="virtual environment with vllm-router, and optionally smg and litellm; default: .tools/peers",
         ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="file for the figures")] = None,
+    json: Annotated[Path | None, typer.Option(help="file that the figures are written to, as JSON")] = None,
 ) -> None:
-    """Exit status 1: a goal is missed."""
-    # Whoever ends the run ends its servers with it.
+    """Measure CPU costs and latencies beside other servers. Exit status 1: a goal is missed."""
+    # SIGTERM must also end the servers that the run started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console, load = Console(stderr=True), os.getloadavg()[0]
     report = Report(load=load)
@@ -61,7 +63,7 @@ def bench(
         programs = peers.programs(peers_at)
     except peers.NoPeers as none:
         programs = None
-        report.left_out.append(f"what is compared with routers: {none}")
+        report.left_out.append(f"the comparison with routers: {none}")
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
         for measurement in measurements or Measurement:
             with console.status(measurement):
@@ -74,14 +76,14 @@ def bench(
 
 async def _measure(
     measurement: Measurement, folder: Path, programs: Path | None, rounds: int, tokens_each: int | None
-) -> Found:
+) -> Findings:
     match measurement:
         case Measurement.FIRST_TOKEN:
-            return await first_token.measure(folder, programs, rounds) if programs else Found()
+            return await first_token.measure(folder, programs, rounds) if programs else Findings()
         case Measurement.REQUESTS:
-            return await requests.measure(folder, programs, rounds) if programs else Found()
+            return await requests.measure(folder, programs, rounds) if programs else Findings()
         case Measurement.SMOLLM2:
-            # Its engine takes nearly all of the time: what CPU the front ends take, one layer tells better and sooner.
+            # The engine takes nearly all of the time. The one-layer model measures the CPU of the front ends better.
             return await tokens.measure(folder, None, models.smollm2(), _load(SMOLLM2, tokens_each), rounds)
         case Measurement.ONE_LAYER:
             return await tokens.measure(folder, programs, models.one_layer(), _load(ONE_LAYER, tokens_each), rounds)
@@ -92,10 +94,11 @@ def _load(usual: Load, tokens_each: int | None) -> Load:
 
 
 def show(report: Report, console: Console) -> None:
+    """Prints the report."""
     rows = Table("", "unit", "ours", "theirs", "ratio", "goal", "", "theirs is", box=None, header_style="bold")
     for row in report.rows:
         figures = (number(row.ours), number(row.theirs), number(row.ratio))
-        rows.add_row(row.what, row.unit, *figures, row.told_goal, row.told_verdict, row.peer)
+        rows.add_row(row.what, row.unit, *figures, row.goal_text, row.verdict_text, row.peer)
     parts = Table("", "unit", "figure", box=None, header_style="bold")
     for part in report.parts:
         parts.add_row(part.what, part.unit, number(part.value))

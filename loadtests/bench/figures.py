@@ -1,4 +1,4 @@
-"""A figure of ours beside a peer's, and the goal for their ratio."""
+"""Measured figures: ours beside a peer's, and the goal for their ratio."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, computed_field
 
 
 class Row(BaseModel):
-    """`ours` and `theirs` in `unit`; the goal, where there is one, is for ours / theirs."""
+    """One comparison. `ours` and `theirs` are in `unit`; the goal, if there is one, is for ours / theirs."""
 
     what: str
     unit: str
@@ -19,45 +19,56 @@ class Row(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ratio(self) -> float:
+        """The quotient ours / theirs."""
         return self.ours / self.theirs
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def met(self) -> bool:
+        """Whether the goal is met. True without a goal."""
         if self.goal is None:
             return True
         return self.ratio <= self.goal if self.wanted == "at most" else self.ratio >= self.goal
 
     @property
-    def told_goal(self) -> str:
+    def goal_text(self) -> str:
+        """The goal in words; empty without a goal."""
         return f"{self.wanted} {self.goal:g}" if self.goal is not None else ""
 
     @property
-    def told_verdict(self) -> str:
+    def verdict_text(self) -> str:
+        """`met` or `missed`; empty without a goal."""
         if self.goal is None:
             return ""
         return "met" if self.met else "missed"
 
 
 class Part(BaseModel):
-    """A figure that explains rows, without a goal of its own."""
+    """A figure without a goal that explains rows."""
 
     what: str
     unit: str
     value: float
 
 
-class Found(BaseModel):
+class Findings(BaseModel):
+    """The figures of one measurement."""
+
     rows: list[Row] = Field(default_factory=list)
     parts: list[Part] = Field(default_factory=list)
 
 
-class Report(Found):
-    """`load`: of the machine when the run began, for one minute; `left_out`: what was not measured, and why."""
+class Report(Findings):
+    """The figures of a whole run.
+
+    `load` is the machine's load average over one minute when the run began; `left_out` names what was not measured, and
+    why.
+    """
 
     load: float
     left_out: list[str] = Field(default_factory=list)
 
-    def add(self, found: Found) -> None:
+    def add(self, found: Findings) -> None:
+        """Adds the figures of one measurement."""
         self.rows += found.rows
         self.parts += found.parts

@@ -1,40 +1,45 @@
-"""What stands between a client and the first token: added time, over workers that take the same time for it."""
+"""The time that gateway and router add to the first token, beside other routers."""
 
 from pathlib import Path
 from statistics import median
 
 from loadtests.bench import peers, routers
-from loadtests.bench.asking import Asker, Load
 from loadtests.bench.cluster import cluster
-from loadtests.bench.direct import Direct
-from loadtests.bench.figures import Found, Part, Row
+from loadtests.bench.figures import Findings, Part, Row
+from loadtests.bench.load_generator import Load, LoadGenerator
+from loadtests.bench.worker_client import WorkerClient
 from loadtests.target import Target
 
-PACE_S = 0.020
+STEP_S = 0.020
 CONFIG = f"""
 pools:
   - name: bench
     model: simulated
-    engine: {{kind: simulated, max_running: 64, step_ms: {1000 * PACE_S}, sequence_ms: 0, prefill_ms: 0}}
+    engine: {{kind: simulated, max_running: 64, step_ms: {1000 * STEP_S}, sequence_ms: 0, prefill_ms: 0}}
 """
 MODEL = "bench"
-LOAD = Load(requests=64, at_once=64, tokens=16, streamed=True)
+LOAD = Load(requests=64, concurrency=64, tokens=16, streamed=True)
 
 
-async def measure(folder: Path, programs: Path, rounds: int) -> Found:
-    """Raises DidNotStart, WrongAnswers."""
+async def measure(folder: Path, programs: Path, rounds: int) -> Findings:
+    """Measures through the cluster, through each installed router, and at the workers themselves.
+
+    Raises:
+        ServerDidNotStart: A server did not start.
+        RequestsFailed: A request failed.
+    """
     with cluster(folder / "cluster-paced", CONFIG) as ours:
-        through_us = await _ttft_ms(ours.target, rounds)
-        async with Direct.to(ours.addresses["worker-1"]) as worker:
+        through_cluster = await _ttft_ms(ours.target, rounds)
+        async with WorkerClient.to(ours.addresses["worker-1"]) as worker:
             engine = median([await worker.ttft_ms(LOAD) for _ in range(rounds + 1)][1:])
-    with peers.mock_worker(PACE_S, folder / "mock-paced.log") as (worker_target, _):
+    with peers.mock_worker(STEP_S, folder / "mock-paced.log") as (worker_target, _):
         mock = await _ttft_ms(worker_target, rounds)
         theirs = {
             name: await _through(start(worker_target, MODEL, folder / f"{name}-paced.log"), rounds)
             for name, start in routers.installed(programs).items()
         }
     parts = [
-        Part(what="first token through the cluster", unit="ms", value=through_us),
+        Part(what="first token through the cluster", unit="ms", value=through_cluster),
         Part(what="first token of the simulated worker itself", unit="ms", value=engine),
         Part(what="first token of the mock worker itself", unit="ms", value=mock),
     ]
@@ -44,14 +49,14 @@ async def measure(folder: Path, programs: Path, rounds: int) -> Found:
             what="added time to first token, 64 streams at once",
             unit="ms",
             peer=name,
-            ours=through_us - engine,
+            ours=through_cluster - engine,
             theirs=ttft - mock,
             goal=1.0 if name == "vllm-router" else None,
             wanted="at most",
         )
         for name, ttft in theirs.items()
     ]
-    return Found(rows=rows, parts=parts)
+    return Findings(rows=rows, parts=parts)
 
 
 async def _through(router: routers.Running, rounds: int) -> float:
@@ -60,8 +65,8 @@ async def _through(router: routers.Running, rounds: int) -> float:
 
 
 async def _ttft_ms(target: Target, rounds: int) -> float:
-    asker = Asker(target, MODEL, [])
+    generator = LoadGenerator(target, MODEL, [])
     try:
-        return median([(await asker.ask(LOAD)).ttft_ms for _ in range(rounds + 1)][1:])
+        return median([(await generator.run(LOAD)).ttft_ms for _ in range(rounds + 1)][1:])
     finally:
-        asker.close()
+        generator.close()

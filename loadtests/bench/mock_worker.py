@@ -1,6 +1,6 @@
-"""An OpenAI worker that says the same word again and again, at its pace, for as little CPU as Python allows.
+"""A mock of an OpenAI server: it repeats one word at a fixed pace and needs as little CPU as Python allows.
 
-`python -m loadtests.bench.mock_worker PORT SECONDS_A_TOKEN`
+Usage: `python -m loadtests.bench.mock_worker PORT SECONDS_PER_TOKEN`
 """
 
 import asyncio
@@ -17,24 +17,27 @@ _STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encod
 
 
 class Worker(Connection):
+    """One connection. `pace_s`: seconds between two tokens."""
+
     def __init__(self, pace_s: float) -> None:
         super().__init__()
         self._pace_s = pace_s
 
-    def asked(self, path: bytes, body: bytes) -> None:
+    def requested(self, path: bytes, body: bytes) -> None:
+        """Answers a request."""
         if not path.endswith(b"/chat/completions"):
             self.answer(200, orjson.dumps(_about(path)))
             return
-        wanted = orjson.loads(body)
-        tokens = int(wanted["max_tokens"])
-        if wanted.get("stream"):
+        request = orjson.loads(body)
+        tokens = int(request["max_tokens"])
+        if request.get("stream"):
             self.write(_STREAM)
             self._later(self._token, tokens)
         else:
             self._later(self._whole, tokens)
 
-    def _later(self, say: object, tokens: int) -> None:
-        asyncio.get_running_loop().call_later(self._pace_s, say, tokens)  # type: ignore[arg-type]
+    def _later(self, callback: object, tokens: int) -> None:
+        asyncio.get_running_loop().call_later(self._pace_s, callback, tokens)  # type: ignore[arg-type]
 
     def _token(self, left: int) -> None:
         self.write(_chunk(_event(WORD, "length" if left == 1 else None)))
@@ -64,7 +67,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _about(path: bytes) -> dict[str, object]:
-    """What routers ask of a worker before they use it."""
+    """The answers that routers expect from a worker before they use it."""
     if path.endswith(b"/models"):
         return {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 1, "owned_by": "bench"}]}
     return {"status": "ok", "model_path": MODEL, "served_model_name": MODEL, "version": "0.32.0"}

@@ -1,6 +1,6 @@
-"""The models that are measured with: SmolLM2, and one layer made at random with its tokenizer. Both are kept.
+"""The models of the benchmark: SmolLM2, and a model with one random layer and the same tokenizer. Both are kept.
 
-One layer costs an engine almost nothing, so what is left is what is done with the tokens.
+One layer costs the engine almost nothing, so what remains is the cost of handling tokens.
 """
 
 from pathlib import Path
@@ -13,7 +13,11 @@ SEED = 0
 
 
 def smollm2() -> Path:
-    """Raises WrongSource when the package that carries it is not installed."""
+    """Folder of SmolLM2; made at the first call.
+
+    Raises:
+        WrongSource: The package that contains the model is not installed.
+    """
     model = FOLDER / "smollm2"
     if not model.exists():
         with _scratch() as scratch:
@@ -22,6 +26,7 @@ def smollm2() -> Path:
 
 
 def one_layer() -> Path:
+    """Folder of the one-layer model; made at the first call."""
     model = FOLDER / "one-layer"
     if not model.exists():
         with _scratch() as scratch:
@@ -48,6 +53,6 @@ def _new(scratch: str) -> Path:
 
 
 def _scratch() -> TemporaryDirectory[str]:
-    """Beside the models, so that one that is whole takes its place in one step."""
+    """A folder beside the models, so that a complete model can be renamed into its place."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     return TemporaryDirectory(dir=FOLDER)

@@ -1,4 +1,4 @@
-"""What we are compared with: `vllm serve` of the vLLM installed here, a mock worker, and where routers come from."""
+"""The servers that we are compared with: `vllm serve`, a mock worker, and the programs of other routers."""
 
 import subprocess
 import sys
@@ -19,24 +19,28 @@ ENGINE = {
     "--dtype": "bfloat16",
     "--load-format": "safetensors",
 }
-"""As POOL has it for our worker."""
+"""The same engine settings as POOL has for our worker."""
 POOL = "{kind: vllm, max_running: 64, step_tokens: 2048, kv_memory_gib: 1.0, dtype: bfloat16}"
 LOCK = Path(__file__).parents[2] / "requirements/peers.lock"
 TOOLS = Path(__file__).parents[2] / ".tools/peers"
 
 
 class NoPeers(Exception):
-    """The message says why there are none."""
+    """No other routers can be run. The message says why."""
 
 
 def programs(environment: Path | None) -> Path:
-    """The folder with the routers' programs; made from the pinned list when no environment is named. Raises NoPeers."""
+    """The folder with the routers' programs. Without `environment` they are installed from the pinned list.
+
+    Raises:
+        NoPeers: They are missing, or could not be installed.
+    """
     home = environment or TOOLS
     found = home / "bin"
     if (found / "vllm-router").exists():
         return found
     if environment:
-        raise NoPeers(f"--peers = {environment}: no vllm-router in it")
+        raise NoPeers(f"--peers = {environment}: it does not contain vllm-router")
     try:
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)  # noqa: S603
         install = [str(found / "pip"), "install", "--quiet", "--require-hashes", "--no-deps", "-r", str(LOCK)]
@@ -48,7 +52,7 @@ def programs(environment: Path | None) -> Path:
 
 @contextmanager
 def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """With the engine settings of our worker `like`, and the libraries that are loaded before it."""
+    """Runs `vllm serve` with the engine settings and preloaded libraries of our worker `like`."""
     port = free_port()
     options = [part for option in ENGINE.items() for part in option]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
@@ -60,7 +64,7 @@ def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Itera
 
 @contextmanager
 def mock_worker(pace_s: float, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """An OpenAI worker as fast as Python allows."""
+    """Runs a mock worker. `pace_s`: seconds between two tokens."""
     port = free_port()
     command = [sys.executable, "-m", "loadtests.bench.mock_worker", str(port), str(pace_s)]
     with server(command, port, "/health", log, OWN_CODE) as process:
@@ -68,8 +72,8 @@ def mock_worker(pace_s: float, log: Path) -> Iterator[tuple[Target, psutil.Proce
 
 
 def _settings_of(worker: psutil.Process) -> dict[str, str]:
-    wanted = ("LD_PRELOAD", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
-    return {name: value for name, value in worker.environ().items() if name in wanted}
+    shared = ("LD_PRELOAD", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+    return {name: value for name, value in worker.environ().items() if name in shared}
 
 
 def _target(port: int) -> Target:

@@ -1,4 +1,4 @@
-"""A server of the benchmark's own: started, waited for, weighed and ended."""
+"""Server processes of the benchmark: start, wait until ready, measure CPU time, end."""
 
 import os
 import signal
@@ -18,14 +18,15 @@ STOP_S = 15.0
 TRY_EVERY_S = 0.1
 SHOWN_CHARACTERS = 2000
 OWN_CODE = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-"""Environment of a server that runs the code that runs here."""
+"""Environment of a server that runs the code of this checkout."""
 
 
-class DidNotStart(Exception):
-    """The message ends with the last words of its log."""
+class ServerDidNotStart(Exception):
+    """A server did not start. The message ends with the last lines of its log."""
 
 
 def free_port() -> int:
+    """A free port on loopback."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -34,27 +35,40 @@ def free_port() -> int:
 def server(
     command: Sequence[str], port: int, path: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[psutil.Process]:
-    """Runs `command` until the block is left; it is there once GET `path` is answered with 200. Raises DidNotStart."""
-    with log.open("w") as words:
-        process = subprocess.Popen(  # noqa: S603 (our own words)
+    """Runs a server until the `with` block ends.
+
+    Args:
+        command: The command line.
+        port: Port on loopback.
+        path: The server is ready when GET of this path answers 200.
+        log: File for its output.
+        environment: Variables that are added to the environment.
+
+    Raises:
+        ServerDidNotStart: It ended, or was not ready in START_S seconds.
+    """
+    with log.open("w") as output:
+        process = subprocess.Popen(  # noqa: S603 (a fixed command)
             command,
-            stdout=words,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
         try:
             if not _answers(process, f"http://127.0.0.1:{port}{path}"):
-                raise DidNotStart(f"{' '.join(command[:3])} did not start:\n{log.read_text()[-SHOWN_CHARACTERS:]}")
+                raise ServerDidNotStart(
+                    f"{' '.join(command[:3])} did not start:\n{log.read_text()[-SHOWN_CHARACTERS:]}"
+                )
             yield psutil.Process(process.pid)
         finally:
             _end(process)
 
 
 def cpu_s(processes: Sequence[psutil.Process]) -> float:
-    """Seconds of CPU that they have used, without their children."""
+    """CPU seconds that the processes have used, without their children."""
     times = [process.cpu_times() for process in processes]
-    return float(sum(of.user + of.system for of in times))
+    return float(sum(each.user + each.system for each in times))
 
 
 def _answers(process: "subprocess.Popen[bytes]", url: str) -> bool:
@@ -69,7 +83,7 @@ def _answers(process: "subprocess.Popen[bytes]", url: str) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """And with it all that it started."""
+    """Ends the server and everything that it started."""
     process.terminate()
     try:
         process.wait(STOP_S)

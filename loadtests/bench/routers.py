@@ -1,4 +1,4 @@
-"""Routers that are not ours: vllm-router, which goals name, and others that are measured where they are installed."""
+"""Other routers: vllm-router, which the goals name, and others that are measured if they are installed."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from loadtests.target import Target
 
 Running = AbstractContextManager[tuple[Target, psutil.Process]]
 Start = Callable[[Target, str, Path], Running]
-"""Of the worker that it stands before, of its model's name, and of the file for its log."""
+"""Starts a router. Arguments: the worker behind it, the name of the model, the file for its log."""
 
 
 def installed(programs: Path | None) -> dict[str, Start]:
-    """By name, those whose program is in the folder `programs`."""
+    """The routers whose program is in the folder `programs`, by name."""
     known = {"vllm-router": vllm_router, "smg": smg, "litellm": litellm}
     return {
         name: partial(start, programs)
@@ -29,16 +29,18 @@ def installed(programs: Path | None) -> dict[str, Start]:
 
 
 def vllm_router(programs: Path, worker: Target, model: str, log: Path) -> Running:
+    """Runs vllm-router."""
     return _rust(programs / "vllm-router", [], worker, log)
 
 
 def smg(programs: Path, worker: Target, model: str, log: Path) -> Running:
+    """Runs smg."""
     return _rust(programs / "smg", ["launch"], worker, log)
 
 
 @contextmanager
 def litellm(programs: Path, worker: Target, model: str, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """One process of its proxy; its configuration lies beside the log."""
+    """Runs LiteLLM's proxy in one process. Its configuration file lies beside the log."""
     upstream = {"model": f"openai/{model}", "api_base": worker.base_url, "api_key": KEY}
     config = log.with_suffix(".json")
     config.write_text(json.dumps({"model_list": [{"model_name": model, "litellm_params": upstream}]}))
@@ -55,10 +57,10 @@ def litellm(programs: Path, worker: Target, model: str, log: Path) -> Iterator[t
 
 
 @contextmanager
-def _rust(program: Path, words: list[str], worker: Target, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """Both descend from SGLang's router, and have its options."""
+def _rust(program: Path, arguments: list[str], worker: Target, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
+    """vllm-router and smg descend from SGLang's router and have its options."""
     port = free_port()
-    command = [str(program), *words, "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(program), *arguments, "--host", "127.0.0.1", "--port", str(port)]
     command += ["--worker-urls", f"http://{worker.host}:{worker.port}", "--policy", "round_robin"]
     command += ["--prometheus-port", str(free_port()), "--log-level", "error"]
     with server(command, port, "/health", log) as process:

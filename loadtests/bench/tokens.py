@@ -1,6 +1,6 @@
-"""Tokens of real engines: what each costs before and behind the engine, and how many come through.
+"""CPU time of each streamed token outside the engine, and throughput, with real engines.
 
-The engine runs in a process of its own, here and with `vllm serve`, and is not weighed.
+The engine runs in a process of its own, in our worker and in `vllm serve`, and its CPU time is not measured.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -11,62 +11,79 @@ from statistics import median
 import psutil
 
 from loadtests.bench import peers, routers
-from loadtests.bench.asking import Asker, Load, Measured
 from loadtests.bench.cluster import Cluster, cluster
-from loadtests.bench.figures import Found, Part, Row
+from loadtests.bench.figures import Findings, Part, Row
+from loadtests.bench.load_generator import Load, LoadGenerator, RoundResult
 from loadtests.target import Target
 
 CONFIG = "pools: [{name: %s, model: %s, engine: %s}]\n"
-WARM_UP = Load(requests=64, at_once=64, tokens=32, streamed=True)
+WARM_UP = Load(requests=64, concurrency=64, tokens=32, streamed=True)
 
-Rounds = Sequence[Measured]
+Rounds = Sequence[RoundResult]
 
 
-async def measure(folder: Path, programs: Path | None, model: Path, load: Load, rounds: int) -> Found:
-    """programs: the routers' folder; without it, CPU is not compared. Raises DidNotStart, WrongAnswers."""
+async def measure(folder: Path, programs: Path | None, model: Path, load: Load, rounds: int) -> Findings:
+    """Measures the cluster, `vllm serve`, and `vllm serve` behind each installed router.
+
+    Args:
+        folder: Folder for logs and the cluster.
+        programs: Folder with the routers' programs. None: no routers, and CPU is not compared.
+        model: Folder of the model.
+        load: The load of each round.
+        rounds: Number of measured rounds.
+
+    Raises:
+        ServerDidNotStart: A server did not start.
+        RequestsFailed: A request failed.
+    """
     name = model.name
     with ExitStack() as running:
         ours = running.enter_context(
             cluster(folder / f"cluster-{name}", CONFIG % (name, name, peers.POOL), "--model", str(model))
         )
         serve, api = running.enter_context(peers.vllm_serve(model, name, ours.worker, folder / f"serve-{name}.log"))
-        asked: list[tuple[Target, Sequence[psutil.Process]]] = [(ours.target, _weighed(ours)), (serve, [api])]
+        targets: list[tuple[Target, Sequence[psutil.Process]]] = [
+            (ours.target, _measured_processes(ours)),
+            (serve, [api]),
+        ]
         others = routers.installed(programs)
         for router, start in others.items():
             target, process = running.enter_context(start(serve, name, folder / f"{router}-{name}.log"))
-            asked.append((target, [api, process]))
-        async with _askers(name, asked) as askers:
-            through_us, through_serve, *behind = await _in_turn(askers, load, rounds)
-    return _found(name, through_us, through_serve, dict(zip(others, behind, strict=True)))
+            targets.append((target, [api, process]))
+        async with _load_generators(name, targets) as generators:
+            through_cluster, through_serve, *behind = await _in_turn(generators, load, rounds)
+    return _found(name, through_cluster, through_serve, dict(zip(others, behind, strict=True)))
 
 
-def _weighed(ours: Cluster) -> list[psutil.Process]:
+def _measured_processes(ours: Cluster) -> list[psutil.Process]:
     return [ours.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
 
 
 @asynccontextmanager
-async def _askers(model: str, asked: Sequence[tuple[Target, Sequence[psutil.Process]]]) -> AsyncIterator[list[Asker]]:
-    askers = [Asker(target, model, weighed) for target, weighed in asked]
+async def _load_generators(
+    model: str, targets: Sequence[tuple[Target, Sequence[psutil.Process]]]
+) -> AsyncIterator[list[LoadGenerator]]:
+    generators = [LoadGenerator(target, model, processes) for target, processes in targets]
     try:
-        yield askers
+        yield generators
     finally:
-        for asker in askers:
-            asker.close()
+        for generator in generators:
+            generator.close()
 
 
-async def _in_turn(askers: Sequence[Asker], load: Load, rounds: int) -> list[Rounds]:
-    """One after the other, again and again, so that what else the machine does hits all alike."""
-    for asker in askers:
-        await asker.ask(WARM_UP)
-    found: list[list[Measured]] = [[] for _ in askers]
+async def _in_turn(generators: Sequence[LoadGenerator], load: Load, rounds: int) -> list[Rounds]:
+    """Runs the servers in turn, round after round, so that other load on the machine affects all alike."""
+    for generator in generators:
+        await generator.run(WARM_UP)
+    found: list[list[RoundResult]] = [[] for _ in generators]
     for _ in range(rounds):
-        for asker, measured in zip(askers, found, strict=True):
-            measured.append(await asker.ask(load))
+        for generator, measured in zip(generators, found, strict=True):
+            measured.append(await generator.run(load))
     return list(found)
 
 
-def _found(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> Found:
-    """behind: what `vllm serve` and a router before it came to, by the router's name."""
+def _found(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> Findings:
+    """`behind`: the rounds of `vllm serve` behind a router, by the router's name."""
     rows = [
         Row(
             what=f"tokens through the cluster, {model}",
@@ -90,7 +107,7 @@ def _found(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]
         )
         for router, rounds in behind.items()
     ]
-    return Found(rows=rows, parts=[*_parts(model, ours, serve, behind)])
+    return Findings(rows=rows, parts=[*_parts(model, ours, serve, behind)])
 
 
 def _parts(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> list[Part]:
@@ -112,9 +129,9 @@ def _parts(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]
     return parts
 
 
-def _us(measured: Measured, process: int) -> float:
+def _us(measured: RoundResult, process: int) -> float:
     return 1e6 * measured.cpu_s[process] / measured.tokens
 
 
-def _median(rounds: Rounds, figure: Callable[[Measured], float]) -> float:
+def _median(rounds: Rounds, figure: Callable[[RoundResult], float]) -> float:
     return median(figure(measured) for measured in rounds)

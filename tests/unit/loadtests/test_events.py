@@ -33,6 +33,6 @@ async def test_they_happen_in_order_and_one_that_fails_stops_the_load(monkeypatc
     stop = asyncio.Event()
     planned = [Command(at_s=at_s, tidegate=[name]) for at_s, name in ((2, "fail"), (1, "well"), (3, "never"))]
     with pytest.raises(EventFailed):
-        await events.happen(planned, NOWHERE, lambda: 10.0, stop)
+        await events.run_events(planned, NOWHERE, lambda: 10.0, stop)
     assert stop.is_set()
     assert [name for name, *_ in happened] == ["well", "fail"]

@@ -1,4 +1,4 @@
-"""The same load for whoever is measured: so many requests, so many of them at once."""
+"""The load generator: sends the same requests to every server that is measured, and measures its CPU time."""
 
 import asyncio
 import time
@@ -20,23 +20,26 @@ PROMPT_TOKENS = 32
 TIMEOUT_S = 120.0
 
 
-class WrongAnswers(Exception):
-    """What cannot be answered cannot be measured."""
+class RequestsFailed(Exception):
+    """Some requests failed, so the round cannot be measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """at_once == requests: all are due at the same moment. tokens: of each answer."""
+    """What one round sends.
+
+    With `concurrency` equal to `requests`, all are sent at the same moment. `tokens` is the length of each answer.
+    """
 
     requests: int
-    at_once: int
+    concurrency: int
     tokens: int
     streamed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What one round of a load came to. `cpu_s` is that of the processes that were weighed, in their order."""
+class RoundResult:
+    """The result of one round. `cpu_s` has the CPU seconds of each measured process, in their order."""
 
     samples: Sequence[Sample]
     seconds: float
@@ -44,67 +47,84 @@ class Measured:
 
     @property
     def tokens(self) -> int:
+        """Tokens of all answers."""
         return sum(sample.output_tokens for sample in self.samples)
 
     @property
     def tokens_per_s(self) -> float:
+        """Throughput in tokens per second."""
         return self.tokens / self.seconds
 
     @property
     def cpu_us_per_token(self) -> float:
+        """CPU microseconds of all measured processes for each token."""
         return 1e6 * sum(self.cpu_s) / self.tokens
 
     @property
     def tokens_per_event(self) -> float:
-        """1, unless a server joins tokens that came together."""
+        """Tokens in each server-sent event. 1 unless the server joins tokens that arrive together."""
         return self.tokens / sum(len(sample.token_times) for sample in self.samples)
 
     @property
     def ttft_ms(self) -> float:
+        """Median time to first token in milliseconds."""
         return 1e3 * median(sample.ttft_s or 0.0 for sample in self.samples)
 
     @property
     def longest_gap_ms(self) -> float:
-        """Between two events of one stream."""
+        """Longest time between two events of one stream, in milliseconds."""
         gaps = (b - a for s in self.samples for a, b in zip(s.token_times, s.token_times[1:], strict=False))
         return 1e3 * max(gaps, default=0.0)
 
 
-class Asker:
-    """Asks one server, on connections that are kept from round to round."""
+class LoadGenerator:
+    """Sends load to one server. Its connections are kept from round to round.
 
-    def __init__(self, target: Target, model: str, weighed: Sequence[psutil.Process]) -> None:
-        self._target, self._model, self._weighed = target, model, weighed
+    Args:
+        target: The server.
+        model: Name of the model.
+        processes: The processes whose CPU time is measured.
+    """
+
+    def __init__(self, target: Target, model: str, processes: Sequence[psutil.Process]) -> None:
+        self._target, self._model, self._processes = target, model, processes
         self._client = Client(target, time.monotonic, TIMEOUT_S)
         self._numbers = count()
 
-    async def ask(self, load: Load) -> Measured:
-        """Raises WrongAnswers."""
+    async def run(self, load: Load) -> RoundResult:
+        """Runs one round.
+
+        Raises:
+            RequestsFailed: A request failed.
+        """
         bodies = iter([self._request(load) for _ in range(load.requests)])
         samples: list[Sample] = []
-        before, began = self._used(), time.monotonic()
-        await asyncio.gather(*(self._keep_asking(bodies, load, samples) for _ in range(load.at_once)))
-        seconds, after = time.monotonic() - began, self._used()
+        before, began = self._cpu_s(), time.monotonic()
+        await asyncio.gather(*(self._send_one_by_one(bodies, load, samples) for _ in range(load.concurrency)))
+        seconds, after = time.monotonic() - began, self._cpu_s()
         if wrong := [sample for sample in samples if sample.outcome is not Outcome.OK]:
-            raise WrongAnswers(f"{len(wrong)} of {len(samples)} answers of {self._target.base_url}: {wrong[0].detail}")
-        return Measured(samples, seconds, tuple(b - a for a, b in zip(before, after, strict=True)))
+            raise RequestsFailed(
+                f"{len(wrong)} of {len(samples)} requests to {self._target.base_url} failed: {wrong[0].detail}"
+            )
+        return RoundResult(samples, seconds, tuple(b - a for a, b in zip(before, after, strict=True)))
 
     def close(self) -> None:
+        """Closes the connections."""
         self._client.close()
 
-    def _used(self) -> list[float]:
-        return [cpu_s([process]) for process in self._weighed]
+    def _cpu_s(self) -> list[float]:
+        return [cpu_s([process]) for process in self._processes]
 
-    async def _keep_asking(self, requests: Iterator[bytes], load: Load, samples: list[Sample]) -> None:
+    async def _send_one_by_one(self, requests: Iterator[bytes], load: Load, samples: list[Sample]) -> None:
         for request in requests:
             sample = Sample(len(samples), "default", load.streamed, time.monotonic())
             samples.append(sample)
             await self._client.perform(request, sample, load.tokens)
 
     def _request(self, load: Load) -> bytes:
-        """Each with a prompt of its own."""
+        """Every request has its own prompt."""
         prompt = words.text(PROMPT_TOKENS, Random(next(self._numbers)))  # noqa: S311
-        asked: dict[str, object] = {
+        body: dict[str, object] = {
             "model": self._model,
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": load.tokens,
@@ -113,5 +133,5 @@ class Asker:
             "stream": load.streamed,
         }
         if load.streamed:
-            asked["stream_options"] = {"include_usage": True}
-        return self._target.post(CHAT, asked)
+            body["stream_options"] = {"include_usage": True}
+        return self._target.post(CHAT, body)

@@ -1,4 +1,4 @@
-"""One answer while it arrives: takes HTTP's parts, notes when tokens came, and judges the whole at the end."""
+"""Reads one response as it arrives: records when tokens came, and decides at the end whether it is right."""
 
 import asyncio
 from typing import Any
@@ -13,11 +13,15 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 RETRYABLE = (429, 503)
 
 
-class Answer:
-    """Writes what it learns into `sample`. `ended` is done when nothing more will come."""
+class ResponseReader:
+    """Fills in a sample from the parts of a response. `ended` is done when nothing more will come.
+
+    Args:
+        sample: Gets times, tokens and outcome.
+        expected_tokens: Number of tokens that the answer must have. None: any.
+    """
 
     def __init__(self, sample: Sample, expected_tokens: int | None) -> None:
-        """expected_tokens: None when the answer may have any length."""
         self.sample = sample
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.began = False
@@ -31,12 +35,14 @@ class Answer:
         self._done_s: float | None = None
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """Status and headers have arrived."""
         self.began = True
         self._status = status
         self._retry_after = b"retry-after" in headers
         self._is_stream = status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
     def body(self, data: bytes, now_s: float) -> None:
+        """A part of the body has arrived at `now_s`."""
         if self.ended.done():
             return
         try:
@@ -45,18 +51,18 @@ class Answer:
             self._end(Outcome.WRONG_SHAPE, f"{type(error).__name__}: {error}", now_s)
 
     def end(self, now_s: float) -> None:
-        """The message is whole, as far as HTTP goes."""
+        """The response is complete, as far as HTTP goes."""
         if not self.ended.done():
-            self._end(*self._judge(), now_s)
+            self._end(*self._outcome(), now_s)
 
     def lost(self, now_s: float, reason: str) -> None:
-        """The connection is gone. An answer that was all there already is none the worse for it."""
+        """The connection has ended. An answer that was complete already still counts."""
         if self.ended.done():
             return
         if not self.began:
             self._end(Outcome.BROKEN_STREAM, f"no answer: {reason}", now_s)
         elif self._done_s or (self._body and _is_json(self._body)):
-            self._end(*self._judge(), now_s)
+            self._end(*self._outcome(), now_s)
         else:
             self._end(Outcome.BROKEN_STREAM, reason, now_s)
 
@@ -89,28 +95,28 @@ class Answer:
         self.sample.prompt_tokens = int(usage["prompt_tokens"])
         self.sample.output_tokens = int(usage["completion_tokens"])
 
-    def _judge(self) -> tuple[Outcome, str]:
+    def _outcome(self) -> tuple[Outcome, str]:
         if self._status != 200:
-            return self._refusal()
+            return self._error_outcome()
         if self._is_stream != self.sample.streamed:
             return Outcome.WRONG_SHAPE, "a stream was asked for" if self.sample.streamed else "no stream was asked for"
-        return self._judge_stream() if self._is_stream else self._judge_whole()
+        return self._outcome_stream() if self._is_stream else self._outcome_whole()
 
-    def _refusal(self) -> tuple[Outcome, str]:
-        told = f"{self._status} {_message(self._body)}"
+    def _error_outcome(self) -> tuple[Outcome, str]:
+        message = f"{self._status} {_message(self._body)}"
         if self._status not in RETRYABLE:
-            return Outcome.HTTP_ERROR, told
-        return (Outcome.REFUSED, told) if self._retry_after else (Outcome.HTTP_ERROR, f"no Retry-After: {told}")
+            return Outcome.HTTP_ERROR, message
+        return (Outcome.REFUSED, message) if self._retry_after else (Outcome.HTTP_ERROR, f"no Retry-After: {message}")
 
-    def _judge_stream(self) -> tuple[Outcome, str]:
+    def _outcome_stream(self) -> tuple[Outcome, str]:
         if self._done_s is None or not self._finished:
             return Outcome.BROKEN_STREAM, "ended without " + ("finish_reason" if self._done_s else "[DONE]")
         if not self.sample.token_times:
             return Outcome.WRONG_SHAPE, "no event had any text"
         self.sample.output_tokens = self.sample.output_tokens or len(self.sample.token_times)
-        return self._judge_length()
+        return self._outcome_length()
 
-    def _judge_whole(self) -> tuple[Outcome, str]:
+    def _outcome_whole(self) -> tuple[Outcome, str]:
         try:
             document = orjson.loads(self._body)
             if not document["choices"][0]["message"]["content"]:
@@ -118,9 +124,9 @@ class Answer:
             self._take_usage(document["usage"])
         except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
             return Outcome.WRONG_SHAPE, f"{type(error).__name__}: {error}"
-        return self._judge_length()
+        return self._outcome_length()
 
-    def _judge_length(self) -> tuple[Outcome, str]:
+    def _outcome_length(self) -> tuple[Outcome, str]:
         if self._expected is None or self.sample.output_tokens == self._expected:
             return Outcome.OK, ""
         return Outcome.WRONG_LENGTH, "more tokens than asked" if self._is_longer() else "fewer tokens than asked"
@@ -130,7 +136,7 @@ class Answer:
 
     def _end(self, outcome: Outcome, detail: str, now_s: float) -> None:
         if outcome is Outcome.OK:
-            # A stream ends with its last event; what HTTP adds after it is not the answer's time.
+            # A stream ends with its last event. What HTTP sends after it does not count.
             self.sample.succeed(self._done_s or now_s)
         else:
             self.sample.fail(outcome, detail, now_s)
@@ -146,7 +152,7 @@ def _is_json(body: bytes | bytearray) -> bool:
 
 
 def _message(body: Any) -> str:
-    """The error's message in OpenAI's shape; otherwise the beginning of whatever came."""
+    """The message of OpenAI's error object; else the first bytes of the body."""
     try:
         document = orjson.loads(body) if isinstance(body, bytes | bytearray) else body
         return str(document["error"]["message"])

@@ -1,4 +1,4 @@
-"""Asks a worker as a gateway does, to learn what it takes without one."""
+"""A gRPC client of one worker: measures its time to first token without a gateway."""
 
 import time
 from collections.abc import AsyncIterator
@@ -10,19 +10,22 @@ from typing import Any
 import grpc
 import orjson
 
-from loadtests.bench.asking import Load
+from loadtests.bench.load_generator import Load
 from tidegate.worker.v1 import worker_pb2 as pb
 from tidegate.worker.v1 import worker_pb2_grpc
 
 
-class Direct:
+class WorkerClient:
+    """One `Serve` stream to a worker."""
+
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._ids = count(1)
 
     @classmethod
     @asynccontextmanager
-    async def to(cls, address: str) -> AsyncIterator["Direct"]:
+    async def to(cls, address: str) -> AsyncIterator["WorkerClient"]:
+        """Connects to the worker at host:port until the `with` block ends."""
         async with grpc.aio.insecure_channel(address) as channel:
             stream = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
             await stream.write(pb.ServeRequest(frames=[pb.ServeFrame(hello=pb.Hello(gateway_id="bench"))]))
@@ -30,7 +33,11 @@ class Direct:
             stream.cancel()
 
     async def ttft_ms(self, load: Load) -> float:
-        """Median over the load's requests, all sent at once; returns when all have ended."""
+        """Sends all requests of the load at the same moment and waits until they have ended.
+
+        Returns:
+            Median time to first token in milliseconds.
+        """
         sent: dict[int, float] = {}
         took: dict[int, float] = {}
         for _ in range(load.requests):
