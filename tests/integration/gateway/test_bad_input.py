@@ -138,7 +138,7 @@ async def test_trickled_body(cluster: Cluster, start: Started) -> None:
     assert (await answered).startswith(b"HTTP/1.1 408")
 
 
-async def test_two_lengths(cluster: Cluster) -> None:
+async def test_two_content_lengths_are_refused(cluster: Cluster) -> None:
     """The classic of request smuggling."""
     reader, writer = await asyncio.open_connection(*split(cluster.gateway.http_address))
     writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
@@ -159,7 +159,7 @@ GRPC: dict[str, tuple[dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", GRPC)
-async def test_grpc_and_rest_say_the_same(cluster: Cluster, name: str) -> None:
+async def test_grpc_and_rest_refuse_with_the_same_error(cluster: Cluster, name: str) -> None:
     changes, status, param, code = GRPC[name]
     request: dict[str, Any] = {"model": MODEL, "messages": ASK, **changes}
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
@@ -211,7 +211,7 @@ GRPC_ONLY: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", GRPC_ONLY)
-async def test_grpc_refuses_by_the_same_validator(cluster: Cluster, name: str) -> None:
+async def test_grpc_uses_the_same_validator(cluster: Cluster, name: str) -> None:
     changes, param = GRPC_ONLY[name]
     request: dict[str, Any] = {"model": MODEL, "messages": ASK, **changes}
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)

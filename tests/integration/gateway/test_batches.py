@@ -91,7 +91,7 @@ async def test_a_batch_from_upload_to_results(cluster: Cluster, client: Any) -> 
         await client.files.retrieve(file.id)
 
 
-async def test_a_stopped_gateway_hands_its_batch_over(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
+async def test_a_gateway_that_stops_releases_its_batch(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
     cluster.router.holding = True
     first = GatewayApp(settings(cluster.router.address, **s3.model_dump()), random=Random())
     await first.start()
@@ -112,7 +112,7 @@ async def test_a_stopped_gateway_hands_its_batch_over(cluster: Cluster, start: S
     assert len(cluster.router.submits) == 7
 
 
-async def test_every_line_has_the_limits_and_the_budget_of_the_key_as_they_are_now(
+async def test_every_line_has_the_current_limits_and_budget_of_the_key(
     cluster: Cluster, start: Started, s3: StoreSettings
 ) -> None:
     told = settings(cluster.router.address, **s3.model_dump(), batch_concurrency=1)
@@ -134,7 +134,7 @@ async def test_every_line_has_the_limits_and_the_budget_of_the_key_as_they_are_n
     assert {submit.limits[0].requests_per_minute for submit in cluster.router.submits} == {60}
 
 
-async def test_a_batch_of_a_revoked_key_goes_no_further(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
+async def test_a_batch_of_a_revoked_key_stops(cluster: Cluster, start: Started, s3: StoreSettings) -> None:
     cluster.router.holding = True
     told = settings(cluster.router.address, **s3.model_dump(), batch_concurrency=1)
     gateway: GatewayApp = await start(GatewayApp(told, random=Random()))
@@ -155,7 +155,7 @@ async def test_a_batch_of_a_revoked_key_goes_no_further(cluster: Cluster, start:
     assert len(cluster.router.submits) == 1
 
 
-async def test_cancel(cluster: Cluster, client: Any) -> None:
+async def test_a_batch_can_be_cancelled(cluster: Cluster, client: Any) -> None:
     cluster.router.holding = True
     file = await client.files.create(file=("in.jsonl", jsonl(ASK)), purpose="batch")
     batch = await client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h")
@@ -168,7 +168,7 @@ async def test_cancel(cluster: Cluster, client: Any) -> None:
         await client.batches.cancel(batch.id)
 
 
-async def test_what_is_wrong_is_refused(client: Any, gateway: GatewayApp, cluster: Cluster) -> None:
+async def test_wrong_batches_are_refused(client: Any, gateway: GatewayApp, cluster: Cluster) -> None:
     async with httpx.AsyncClient(
         base_url=f"http://{gateway.http_address}/v1", headers={"authorization": f"Bearer {KEY}"}, timeout=20
     ) as http:

@@ -138,7 +138,7 @@ async def test_only_reading_is_open(cluster: Cluster) -> None:
         assert (await cluster.http.request(method, "/console/main.js")).status_code == 405
 
 
-async def test_the_cluster_is_for_admin_keys_alone(cluster: Cluster, controlled: ControlledRouter) -> None:
+async def test_the_cluster_is_for_admin_keys_only(cluster: Cluster, controlled: ControlledRouter) -> None:
     refused = await cluster.http.get("/v1/admin/cluster")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "permission_denied")
     async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
@@ -169,7 +169,7 @@ async def test_the_cluster_as_one_document(cluster: Cluster, controlled: Control
     assert expected.items() <= worker.items()
 
 
-async def test_a_rollout_is_told_worker_by_worker(cluster: Cluster, controlled: ControlledRouter) -> None:
+async def test_a_rollout_is_shown_worker_by_worker(cluster: Cluster, controlled: ControlledRouter) -> None:
     delivery = pb.Delivery(delivery_id="1", model_version="v2", phase=pb.DELIVERY_PHASE_STAGING)
     asked = pb.RolloutWorker(worker_id="worker-1", state=pb.WORKER_STATE_READY, delivery=delivery)
     idle = pb.RolloutWorker(worker_id="worker-2", state=pb.WORKER_STATE_READY)

@@ -50,7 +50,7 @@ async def test_complete_and_models(cluster: Cluster) -> None:
     assert [model.id for model in models.models] == [MODEL]
 
 
-async def test_everything_a_chat_can_ask_reaches_the_worker(cluster: Cluster) -> None:
+async def test_every_field_of_a_chat_reaches_the_worker(cluster: Cluster) -> None:
     def speak(delta: worker_pb2.Delta) -> None:
         delta.reasoning = "hm"
         delta.tool_calls.add(id="c2", name="look", arguments="{}")
@@ -91,7 +91,7 @@ async def test_counting_tokens(cluster: Cluster) -> None:
         await stub.Embed(inference_pb2.EmbedRequest(model=MODEL, inputs=["a"]), metadata=AUTHORIZED)
 
 
-async def test_a_client_that_reads_nothing_is_let_go(cluster: Cluster, start: Started) -> None:
+async def test_a_client_that_reads_nothing_is_dropped(cluster: Cluster, start: Started) -> None:
     """With HTTP/2 the client's window fills; then the worker has no more credit, then the stall time-out ends it."""
     cluster.worker.behaviour.tokens = 100_000
     gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, stall_timeout_s=0.5)))
@@ -116,7 +116,7 @@ async def test_cancelling_frees_the_slot(cluster: Cluster) -> None:
     assert cluster.router.finishes[0].outcome == router_pb2.OUTCOME_CANCELLED
 
 
-async def test_deadline_of_the_caller_is_kept(cluster: Cluster) -> None:
+async def test_the_callers_deadline_is_kept(cluster: Cluster) -> None:
     cluster.worker.behaviour.hang_after = 0
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
     call = stub.Chat(chat(), metadata=AUTHORIZED, timeout=0.5)

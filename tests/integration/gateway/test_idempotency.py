@@ -35,7 +35,7 @@ async def test_the_same_request_twice_is_one(cluster: Cluster, stream: bool) -> 
     await cluster.idle()
 
 
-async def test_another_body_is_refused_and_another_path_too(cluster: Cluster) -> None:
+async def test_the_same_key_with_another_body_or_path_is_refused(cluster: Cluster) -> None:
     await cluster.http.post(CHAT, json=BODY, headers=KEYED)
     other = await cluster.http.post(CHAT, json={**BODY, "seed": 1}, headers=KEYED)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
@@ -44,7 +44,7 @@ async def test_another_body_is_refused_and_another_path_too(cluster: Cluster) ->
     assert len(cluster.router.submits) == 1
 
 
-async def test_work_goes_on_without_its_client(cluster: Cluster) -> None:
+async def test_a_generation_continues_without_its_client(cluster: Cluster) -> None:
     cluster.router.holding = True
     first = asyncio.create_task(cluster.http.post(CHAT, json={**BODY, "stream": True}, headers=KEYED))
     await wait_until(lambda: cluster.router.submits, description="the request is queued")
@@ -57,7 +57,7 @@ async def test_work_goes_on_without_its_client(cluster: Cluster) -> None:
     assert len(cluster.router.submits) == 1
 
 
-async def test_a_failure_is_not_kept(cluster: Cluster) -> None:
+async def test_a_failure_is_not_recorded(cluster: Cluster) -> None:
     cluster.router.reject = router_pb2.Reject(reason=router_pb2.REJECT_REASON_QUEUE_FULL)
     refused = await cluster.http.post(CHAT, json=BODY, headers=KEYED)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
@@ -66,7 +66,7 @@ async def test_a_failure_is_not_kept(cluster: Cluster) -> None:
     assert (await cluster.http.post(CHAT, json=BODY, headers=KEYED)).status_code == 200
 
 
-async def test_what_is_kept_is_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recordings_are_bounded(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(2, 1_000_000))
     for number in range(3):
         await cluster.http.post(CHAT, json=BODY, headers={"idempotency-key": str(number)})
@@ -79,9 +79,7 @@ async def test_what_is_kept_is_bounded(cluster: Cluster, monkeypatch: pytest.Mon
     assert "Leave the header out" in large.text
 
 
-async def test_all_of_them_together_are_bounded_while_they_are_made(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_growing_recordings_are_bounded_together(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(2, 600))
     answer = await cluster.http.post(CHAT, json={**BODY, "stream": True}, headers=KEYED)
     assert answer.status_code == 200
@@ -90,7 +88,7 @@ async def test_all_of_them_together_are_bounded_while_they_are_made(
     assert (await cluster.http.post(CHAT, json=BODY, headers=KEYED)).status_code == 200
 
 
-async def test_too_many_open_ones_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_open_requests_with_a_key_are_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_responses, "TENANT_LIMIT", Amount(1, 1_000_000))
     cluster.router.holding = True
     first = asyncio.create_task(cluster.http.post(CHAT, json=BODY, headers=KEYED))

@@ -31,7 +31,7 @@ async def waiting(cluster: Cluster, path: str = "chat/completions", **body: Any)
         yield answer.aiter_lines()
 
 
-async def test_place_and_expected_wait(cluster: Cluster) -> None:
+async def test_position_and_expected_wait(cluster: Cluster) -> None:
     async with waiting(cluster) as lines:
         assert await anext(lines) == ": queued 0, about 1 s"
         [submit] = cluster.router.submits
@@ -44,7 +44,7 @@ async def test_place_and_expected_wait(cluster: Cluster) -> None:
     await cluster.idle()
 
 
-async def test_a_worker_that_takes_its_time_keeps_the_stream_alive(cluster: Cluster) -> None:
+async def test_a_slow_worker_keeps_the_stream_alive(cluster: Cluster) -> None:
     cluster.worker.behaviour.hang_after = 0
     body = {"model": MODEL, "stream": True, "messages": ASK}
     async with cluster.http.stream("POST", "/v1/chat/completions", json=body) as answer:
@@ -59,7 +59,7 @@ async def test_openai_reads_past_the_comments(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("path", ["chat/completions", "responses"])
-async def test_a_refusal_that_comes_late_is_the_last_event(cluster: Cluster, path: str) -> None:
+async def test_a_late_refusal_is_the_last_event(cluster: Cluster, path: str) -> None:
     body = {"messages": ASK} if path == "chat/completions" else {"input": "Count."}
     async with waiting(cluster, path, **body) as lines:
         await anext(lines)
@@ -71,7 +71,7 @@ async def test_a_refusal_that_comes_late_is_the_last_event(cluster: Cluster, pat
     assert error["message"] == "The request could not be started in time."
 
 
-async def test_a_client_that_leaves_while_it_hears_news(cluster: Cluster) -> None:
+async def test_a_client_that_leaves_while_it_waits_in_the_queue(cluster: Cluster) -> None:
     async with waiting(cluster) as lines:
         await anext(lines)
     await wait_until(lambda: cluster.router.finishes, description="the router sees Finish")

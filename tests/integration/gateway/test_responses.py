@@ -47,6 +47,6 @@ async def test_function_calls(cluster: Cluster) -> None:
     assert "response.function_call_arguments.done" in kinds
 
 
-async def test_what_needs_a_memory_is_refused(cluster: Cluster) -> None:
+async def test_parameters_that_need_stored_responses_are_refused(cluster: Cluster) -> None:
     with pytest.raises(openai.BadRequestError, match="not stored"):
         await cluster.openai.responses.create(model=MODEL, input="x", previous_response_id="resp_1")

@@ -80,7 +80,7 @@ def said(events: list[Event], choice: int = 0) -> str:
 
 @pytest.mark.parametrize("same_gateway", [True, False])
 @pytest.mark.parametrize("choices", [1, 3])
-async def test_a_stream_goes_on_after_any_of_its_events(gateways: Gateways, same_gateway: bool, choices: int) -> None:
+async def test_a_stream_continues_after_any_of_its_events(gateways: Gateways, same_gateway: bool, choices: int) -> None:
     asked: dict[str, Any] = {"n": choices, "stream_options": {"include_usage": True}}
     whole = await ask(gateways.first, **asked)
     assert said(whole) == text(TOKENS)
@@ -96,7 +96,7 @@ async def test_a_stream_goes_on_after_any_of_its_events(gateways: Gateways, same
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_gateway_that_does_not_know_the_key_answers_anew(
+async def test_a_gateway_that_does_not_know_the_key_generates_again(
     gateways: Gateways, worker: FakeWorker, stream: bool
 ) -> None:
     """So that whoever asks again after the loss of a gateway is answered, and not told that it asks already."""
@@ -111,7 +111,7 @@ async def test_a_gateway_that_does_not_know_the_key_answers_anew(
     assert (await lost).status_code == 200
 
 
-async def test_completions_too_but_none_with_log_probabilities(gateways: Gateways) -> None:
+async def test_completions_resume_but_not_with_log_probabilities(gateways: Gateways) -> None:
     body = {"model": MODEL, "prompt": "Count.", "stream": True}
     whole = await ask_for(gateways.first, LEGACY, body)
     rest = await ask_for(gateways.second, LEGACY, body, whole[2].id or "")
@@ -138,12 +138,12 @@ async def test_the_rest_of_a_complete_answer_needs_no_worker(gateways: Gateways,
     assert len(router.submits) == submits
 
 
-async def test_a_stream_that_its_worker_could_not_go_on_with_has_no_ids(gateways: Gateways, worker: FakeWorker) -> None:
+async def test_a_stream_that_no_worker_could_continue_has_no_ids(gateways: Gateways, worker: FakeWorker) -> None:
     worker.behaviour.resumable = False
     assert [event.id for event in await ask(gateways.first)] == [None] * (TOKENS + 1)
 
 
-async def test_ids_that_are_none_of_this_request_are_refused_before_anything_is_generated(
+async def test_ids_of_other_requests_are_refused_before_anything_is_generated(
     gateways: Gateways, router: FakeRouter
 ) -> None:
     event_id = (await ask(gateways.first))[2].id or ""
@@ -180,13 +180,13 @@ async def key_of_another_tenant(client: httpx.AsyncClient) -> str:
     return str(made.json()["key"])
 
 
-async def test_what_the_journal_has_no_more_is_refused(
+async def test_a_stream_that_the_resume_log_lost_is_refused(
     gateways: Gateways, router: FakeRouter, worker: FakeWorker
 ) -> None:
-    """An id says by itself what the journal had not got when it was made; other ids need it."""
+    """An id says by itself what the resume log had not got when it was made; other ids need it."""
     worker.behaviour.hang_after, worker.behaviour.wakes = 2, asyncio.Event()
     asked = asyncio.create_task(ask(gateways.first))
-    await wait_until(lambda: any(map(len, router.logs.values())), description="the journal has the beginning")
+    await wait_until(lambda: any(map(len, router.logs.values())), description="the resume log has the beginning")
     worker.behaviour.wakes.set()
     whole = await asked
     router.logs.clear()
@@ -196,7 +196,7 @@ async def test_what_the_journal_has_no_more_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "event_id_expired")
 
 
-async def test_an_answer_is_not_gone_on_with_by_another_version(
+async def test_a_stream_is_not_continued_by_another_version(
     gateways: Gateways, router: FakeRouter, worker: FakeWorker
 ) -> None:
     whole = await ask(gateways.first)
@@ -209,7 +209,7 @@ async def test_an_answer_is_not_gone_on_with_by_another_version(
     assert await ask(gateways.second, [event for event in whole if event.id][-1].id or "") == []
 
 
-async def test_without_room_in_the_journal_ids_end(gateways: Gateways, router: FakeRouter, worker: FakeWorker) -> None:
+async def test_ids_end_when_the_resume_log_is_full(gateways: Gateways, router: FakeRouter, worker: FakeWorker) -> None:
     """With an empty one, so that no client goes on where it was long ago."""
     router.room_for_logs, worker.behaviour.tokens = 0, 300
     whole = await ask(gateways.first)
@@ -227,10 +227,10 @@ async def complete(address: str, **fields: Any) -> list[inference_pb2.CompleteRe
         return [message async for message in stub.Complete(request, metadata=(("authorization", f"Bearer {KEY}"),))]
 
 
-async def test_over_grpc_too(gateways: Gateways, worker: FakeWorker, router: FakeRouter) -> None:
+async def test_streams_resume_over_grpc(gateways: Gateways, worker: FakeWorker, router: FakeRouter) -> None:
     worker.behaviour.hang_after, worker.behaviour.wakes = 3, asyncio.Event()
     asked = asyncio.create_task(complete(gateways.apps[0].address))
-    await wait_until(lambda: any(map(len, router.logs.values())), description="the journal has the beginning")
+    await wait_until(lambda: any(map(len, router.logs.values())), description="the resume log has the beginning")
     worker.behaviour.wakes.set()
     whole = await asked
     for n in range(len(whole) - 1):

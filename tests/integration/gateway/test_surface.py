@@ -70,7 +70,7 @@ async def test_openapi_is_whole_and_its_examples_are_valid(cluster: Cluster) -> 
                 assert example, f"{path} has no example"
 
 
-async def test_answers_do_not_wait_for_acknowledgements(cluster: Cluster) -> None:
+async def test_responses_do_not_wait_for_tcp_acknowledgements(cluster: Cluster) -> None:
     """Head and body are two writes: with Nagle's algorithm each answer would take 40 ms."""
     await cluster.http.get("/livez")
     connections = cluster.gateway._http._server.server_state.connections

@@ -45,7 +45,7 @@ async def test_refusals(cluster: Cluster, path: str, body: dict[str, Any], param
     assert (answer.json()["error"]["param"], answer.json()["error"]["code"]) == (param, code)
 
 
-async def test_the_worker_has_the_last_word(cluster: Cluster) -> None:
+async def test_an_error_of_the_worker_reaches_the_client(cluster: Cluster) -> None:
     cluster.worker.behaviour.refuse = worker_pb2.FAILURE_KIND_INVALID
     answer = await cluster.http.post("/v1/tokenize", json={"model": MODEL, "prompt": "a"})
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "refused by the test")

@@ -125,7 +125,7 @@ class RecordedResponse:
 
 def _size(message: Message) -> int:
     if events := message.get(EVENTS):
-        return sum(event.size for event in events)
+        return sum([event.size for event in events])
     return len(message.get("body", b""))
 
 

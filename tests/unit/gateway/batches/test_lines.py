@@ -16,7 +16,7 @@ def raw(number: int = 1, **changes: Any) -> bytes:
     ).encode()
 
 
-def test_lines_are_numbered_without_the_blank_ones_and_found_again() -> None:
+def test_blank_lines_are_not_counted_and_lines_are_found_again() -> None:
     content = b"\n".join([raw(1), b"", b"  ", raw(2, body={"model": "n"})])
     found, problems = read_lines(content.splitlines(keepends=True), CHAT)
     assert not problems
@@ -43,7 +43,7 @@ def test_every_wrong_line_is_named() -> None:
     ]  # fmt: skip
 
 
-def test_an_empty_file_and_endless_problems() -> None:
+def test_an_empty_file_and_a_file_with_too_many_problems() -> None:
     assert read_lines([b"\n"], CHAT)[1][0].code == "empty_file"
     assert len(read_lines([b"{"] * 1000, CHAT)[1]) == lines.MAX_PROBLEMS
 
@@ -55,7 +55,7 @@ def test_too_many_requests_are_not_read_to_their_end(monkeypatch: pytest.MonkeyP
     assert next(many) == raw(5)
 
 
-def test_results_survive_being_kept() -> None:
+def test_results_can_be_stored_and_read_back() -> None:
     result = Result(3, True, {"a": "\n\u2028"})
     assert Result.load(result.dump().rstrip(b"\n")) == result
     assert result.dump().count(b"\n") == result.line().count(b"\n") == 1

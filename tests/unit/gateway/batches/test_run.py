@@ -50,7 +50,7 @@ class World:
         store, random = ObjectStore(MemoryStore()), Random(1)
         self.folder, self.random = folder, random
         self.files, self.batches = FileStore(store, SystemClock(), random.getrandbits), BatchStore(store)
-        self.asking = Asking()
+        self.line_requests = Asking()
 
     async def create(self, *said: str) -> Batch:
         content = b"".join(
@@ -77,9 +77,9 @@ class World:
         return self.run_of(held)
 
     def run_of(self, held: Stored) -> BatchRun:
-        asking = cast(LineRequests, self.asking)
+        line_requests = cast(LineRequests, self.line_requests)
         return BatchRun(
-            held, self.batches, self.files, asking, concurrency=2, clock=SystemClock(), random=self.random
+            held, self.batches, self.files, line_requests, concurrency=2, clock=SystemClock(), random=self.random
         )  # fmt: skip
 
     async def lines_of(self, file_id: str | None) -> list[dict[str, Any]]:
@@ -97,8 +97,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path)
 
 
-async def test_answers_and_errors_each_have_a_file(world: World) -> None:
-    world.asking.busy = 2
+async def test_responses_and_errors_have_a_file_each(world: World) -> None:
+    world.line_requests.busy = 2
     batch = await world.create("0", "bad", "2")
     await (await world.hold(batch, "a")).run()
     ended = await world.now(batch)
@@ -110,26 +110,26 @@ async def test_answers_and_errors_each_have_a_file(world: World) -> None:
     assert not [found async for found in world.batches.open_batches()]
 
 
-async def test_another_gateway_goes_on_where_one_was_killed(world: World) -> None:
+async def test_another_gateway_continues_after_one_was_killed(world: World) -> None:
     batch = await world.create(*map(str, range(LINES)))
-    world.asking.hold.clear()
+    world.line_requests.hold.clear()
     killed = asyncio.create_task((await world.hold(batch, "a")).run())
     await wait_until(_counted(world, batch, 1), description="the first answer is kept")
     killed.cancel()
     await asyncio.wait([killed])
-    world.asking.hold.set()
+    world.line_requests.hold.set()
     await (await world.hold(batch, "b")).run()
     ended = await world.now(batch)
     assert (ended.status, ended.counts.completed) == ("completed", LINES)
     assert sorted(line["custom_id"] for line in await world.lines_of(ended.output_file_id)) == [
         f"r{n}" for n in range(LINES)
     ]
-    assert world.asking.asked.count("0") == 1
+    assert world.line_requests.asked.count("0") == 1
 
 
-async def test_a_gateway_that_was_taken_for_dead_stops(world: World) -> None:
+async def test_a_gateway_that_lost_its_batch_stops(world: World) -> None:
     batch = await world.create("0", "1")
-    world.asking.hold.clear()
+    world.line_requests.hold.clear()
     stalled = asyncio.create_task((await world.hold(batch, "a")).run())
     await wait_until(_counted(world, batch, 1), description="the first answer is kept")
     other = None
@@ -140,14 +140,14 @@ async def test_a_gateway_that_was_taken_for_dead_stops(world: World) -> None:
     with pytest.raises(ExceptionGroup) as lost:
         await stalled
     assert lost.group_contains(Lost)
-    world.asking.hold.set()
+    world.line_requests.hold.set()
     await world.run_of(other).run()
     assert len(await world.lines_of((await world.now(batch)).output_file_id)) == 2
 
 
 async def test_cancelling_keeps_what_is_done(world: World) -> None:
     batch = await world.create("0", "1", "2")
-    world.asking.hold.clear()
+    world.line_requests.hold.clear()
     running = asyncio.create_task((await world.hold(batch, "a")).run())
     await wait_until(_counted(world, batch, 1), description="the first answer is kept")
     await world.batches.change("t", batch.id, lambda batch: batch.entered("cancelling", 5))
@@ -157,7 +157,7 @@ async def test_cancelling_keeps_what_is_done(world: World) -> None:
     assert [line["custom_id"] for line in await world.lines_of(ended.output_file_id)] == ["r0"]
 
 
-async def test_a_file_that_is_none_fails_the_batch(world: World) -> None:
+async def test_an_invalid_input_file_fails_the_batch(world: World) -> None:
     batch = await world.create("0")
     await world.files.delete("t", batch.input_file_id)
     await (await world.hold(batch, "a")).run()
@@ -165,9 +165,9 @@ async def test_a_file_that_is_none_fails_the_batch(world: World) -> None:
     assert (ended.status, ended.problems[0].code) == ("failed", "file_not_found")
 
 
-async def test_time_runs_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_expires(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = await world.create("0", "1")
-    world.asking.hold.clear()
+    world.line_requests.hold.clear()
     monkeypatch.setattr("services.gateway.batches.batch.WINDOW_S", 1)
     await (await world.hold(batch, "a")).run()
     assert (await world.now(batch)).status == "expired"

@@ -137,7 +137,7 @@ def test_bad_completions_name_the_parameter(changes: dict[str, Any], param: str)
     assert refused.value.param == param
 
 
-def test_what_is_sent_never_stands_in_the_error() -> None:
+def test_errors_do_not_contain_what_was_sent() -> None:
     secret = {"role": "user", "content": {"password": "hunter2"}}
     with pytest.raises(InvalidRequest) as refused:
         validation.check(ChatCompletionRequest, {"model": "m", "messages": [secret]})
@@ -194,7 +194,7 @@ def test_prompts_of_completions() -> None:
     assert list(prompt([1, 2]).ids) == list(prompt([[1, 2]]).ids) == [1, 2]
 
 
-def test_what_openai_has_and_we_have_not_is_told_apart_from_typing_errors() -> None:
+def test_unsupported_parameters_are_told_apart_from_unknown_ones() -> None:
     codes = []
     for name in ("prediction", "predicton"):
         with pytest.raises(InvalidRequest) as refused:
@@ -203,14 +203,14 @@ def test_what_openai_has_and_we_have_not_is_told_apart_from_typing_errors() -> N
     assert codes == ["unsupported_parameter", "unknown_parameter"]
 
 
-def test_a_schema_of_many_references_is_checked_in_little_time() -> None:
+def test_a_schema_with_many_references_is_checked_quickly() -> None:
     """Each definition uses the next one twice: following every path would take 2 ** 30 steps."""
     pair = {f"d{n}": {"prefixItems": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}
     value = {"$ref": "#/$defs/d0", "$defs": {**pair, "d30": {}}}
     validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **schema(value)})
 
 
-def test_regular_expressions_that_look_odd_and_are_regular() -> None:
+def test_odd_looking_patterns_that_are_regular() -> None:
     for regex in (r"[(?=]+", r"\\\(\?=", r"\d{3}-\d{4}", r"[^]]*", "[", r"(?:a|b)"):
         validation.check(
             ChatCompletionRequest, {"model": "m", "messages": [USER], "structured_outputs": {"regex": regex}}
@@ -231,7 +231,7 @@ def test_allowed_tools_hide_the_others() -> None:
     assert prompt.tool_choice_json == b'"required"'
 
 
-def test_an_answer_may_be_sent_back_as_it_came() -> None:
+def test_a_response_may_be_sent_back_unchanged() -> None:
     answer: dict[str, Any] = {
         "role": "assistant", "content": "hi", "refusal": None, "annotations": [], "audio": None, "function_call": None,
         "tool_calls": None, "reasoning_content": "hm",

@@ -49,7 +49,7 @@ def test_bad_requests_name_the_parameter(changes: dict[str, Any], param: str | N
     assert param is None or refused.value.param == param
 
 
-def test_a_conversation_becomes_turns() -> None:
+def test_a_conversation_becomes_chat_messages() -> None:
     request = asked(
         instructions="Be brief.",
         input=[
@@ -77,7 +77,7 @@ def test_a_conversation_becomes_turns() -> None:
     assert [call["id"] for call in messages[2]["tool_calls"]] == ["c1", "c2"]
 
 
-def test_options_reach_the_chat() -> None:
+def test_options_reach_the_chat_completion() -> None:
     chat = asked(
         tools=[TOOL, {**TOOL, "name": "other"}],
         tool_choice={"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "look"}]},
@@ -114,7 +114,7 @@ def events(data: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def test_events_tell_the_same_as_the_document() -> None:
+def test_events_say_the_same_as_the_document() -> None:
     stream = ResponseStream(HEAD, asked().echo())
     told = events(b"".join(stream.open()) + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
@@ -132,7 +132,7 @@ def test_events_tell_the_same_as_the_document() -> None:
     assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 2
 
 
-def test_running_out_of_tokens_is_incomplete() -> None:
+def test_a_response_at_its_token_limit_is_incomplete() -> None:
     whole = ResponseDocument(asked().echo(), HEAD.id)
     whole.add([worker_pb2.Delta(text="a", finish_reason=worker_pb2.FINISH_REASON_LENGTH)])
     response = whole.document(HEAD, USED)
@@ -140,7 +140,7 @@ def test_running_out_of_tokens_is_incomplete() -> None:
     assert response["incomplete_details"] == {"reason": "max_output_tokens"}
 
 
-def test_a_failure_is_an_event_of_its_own() -> None:
+def test_a_failure_has_its_own_event() -> None:
     [failed] = events(ResponseStream(HEAD, asked().echo()).fail(QueueFull("full")))
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["error"] == {"code": "server_error", "message": "full"}

@@ -7,12 +7,12 @@ POSITION = StreamPosition("chatcmpl-1", 70, b"\x00tail\xff")
 
 
 @pytest.mark.parametrize("position", [POSITION, StreamPosition("r", 0, b"")])
-def test_an_id_is_read_where_the_secret_and_the_request_are_the_same(position: StreamPosition) -> None:
+def test_an_id_is_valid_for_the_same_secret_and_request(position: StreamPosition) -> None:
     event_id = EventIds(b"secret", b"request").make(position).decode()
     assert EventIds(b"secret", b"request").read(event_id) == position
 
 
-def test_nothing_else_is_read() -> None:
+def test_no_other_id_is_valid() -> None:
     ids = EventIds(b"secret", b"request")
     good = ids.make(POSITION).decode()
     changed = [good[:at] + ("A" if good[at] != "A" else "B") + good[at + 1 :] for at in range(len(good))]

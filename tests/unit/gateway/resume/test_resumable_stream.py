@@ -32,14 +32,14 @@ def stream(resume_log: ResumeLog, choices: int = 2, *, resumed: bool = False) ->
     return ResumableStream(ChatStream(HEADER, choices, include_usage=False), recorder, resumed=resumed)
 
 
-def test_of_the_opening_events_only_the_last_has_an_id() -> None:
+def test_only_the_last_opening_event_has_an_id() -> None:
     opening = stream(ResumeLog(), choices=3).open()
     assert [event.id is None for event in opening] == [True, True, False]
     assert b"".join(event.data for event in opening) == b"".join(ChatStream(HEADER, 3, include_usage=False).open())
     assert stream(ResumeLog(), choices=3, resumed=True).open() == []
 
 
-def test_each_event_says_how_far_its_client_is() -> None:
+def test_each_id_says_how_much_the_client_has() -> None:
     deltas = [pb.Delta(choice=n % 2, text=f"t{n}", token_ids=[n], text_end=n + 1) for n in range(6)]
     silent = pb.Delta(choice=0, token_ids=[99], text_end=7)
     for count, event in enumerate(stream(ResumeLog()).events([*deltas[:3], silent, *deltas[3:]]), start=1):
@@ -50,7 +50,7 @@ def test_each_event_says_how_far_its_client_is() -> None:
         assert event.size == len(event.encode())
 
 
-def test_an_empty_id_where_the_resume_log_is_too_far_behind() -> None:
+def test_the_id_is_empty_while_the_resume_log_is_too_far_behind() -> None:
     events = stream(ResumeLog()).events(pb.Delta(text="x", token_ids=[n]) for n in range(MAX_TAIL_BYTES))
     assert events[0].id
     assert events[-1].id == b""

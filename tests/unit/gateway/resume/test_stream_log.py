@@ -28,7 +28,7 @@ def deltas(random: Random, number: int) -> list[pb.Delta]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_resume_log_and_id_together_tell_how_far_the_client_has_come(seed: int) -> None:
+def test_resume_log_and_id_together_say_how_much_the_client_has(seed: int) -> None:
     """However far behind the resume log is, also when it has lost what it had."""
     random, written, kept = Random(seed), log(), b""
     progress = Progress(3, prompt_tokens=9, cached_tokens=4, version="v1", resumable=True)
@@ -60,7 +60,7 @@ def test_there_is_no_position_while_the_resume_log_is_far_behind() -> None:
     assert written.next_part(10_000) is None
 
 
-def test_what_has_outgrown_the_resume_log_is_not_written_any_more() -> None:
+def test_a_log_that_is_too_long_is_not_written_any_more() -> None:
     small = log(max_bytes=100)
     for n in range(20):
         small.append(pb.Delta(token_ids=[n], text_end=n))

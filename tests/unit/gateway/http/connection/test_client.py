@@ -8,7 +8,7 @@ from tests.support.wait import wait_until
 LIMIT_S = 0.05
 
 
-async def test_one_long_wait_is_given_up_once() -> None:
+async def test_one_long_wait_expires_once() -> None:
     given_up: list[str] = []
     timeout = WriteTimeout(LIMIT_S, lambda: given_up.append("given up"))
     timeout.begin()
@@ -16,7 +16,7 @@ async def test_one_long_wait_is_given_up_once() -> None:
     assert given_up == ["given up"]
 
 
-async def test_many_short_waits_are_no_long_one() -> None:
+async def test_many_short_waits_do_not_expire() -> None:
     timeout, loop = WriteTimeout(LIMIT_S, lambda: None), asyncio.get_running_loop()
     enough = loop.time() + 3 * LIMIT_S
 
@@ -31,7 +31,7 @@ async def test_many_short_waits_are_no_long_one() -> None:
     await wait_until(lambda: timeout.expired, description="the timer still runs")
 
 
-async def test_after_the_last_wait_nobody_is_given_up() -> None:
+async def test_nothing_expires_after_the_last_wait() -> None:
     given_up: list[str] = []
     timeout, loop = WriteTimeout(LIMIT_S, lambda: given_up.append("given up")), asyncio.get_running_loop()
     timeout.begin()

@@ -80,18 +80,18 @@ async def connection(protocol: HttpProtocol) -> Connection:
 
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
-def test_what_is_overridden_is_there_with_these_parameters(name: str) -> None:
+def test_overridden_methods_have_these_parameters(name: str) -> None:
     method = getattr(HttpToolsProtocol, name)
     assert list(inspect.signature(method).parameters) == OVERRIDDEN[name]
 
 
-def test_lines_of_status_are_bytes_by_status() -> None:
+def test_status_lines_are_bytes_by_status() -> None:
     assert STATUS_LINE[431].startswith(b"HTTP/1.1 431 ")
     assert STATUS_LINE[431].endswith(b"\r\n")
     assert {400, 408, 431} <= set(STATUS_LINE)
 
 
-async def test_the_protocol_has_its_request_in_these_members(protocol: HttpProtocol, connection: Connection) -> None:
+async def test_members_of_the_protocol(protocol: HttpProtocol, connection: Connection) -> None:
     """headers, scope, cycle, transport, flow; the scope that we put the Connection into is the application's."""
     assert (b"host", b"a") in protocol.headers
     assert protocol.scope["path"] == "/path"
@@ -102,7 +102,7 @@ async def test_the_protocol_has_its_request_in_these_members(protocol: HttpProto
     assert protocol.cycle.scope is protocol.scope
 
 
-async def test_a_request_and_its_response_have_these_members(protocol: HttpProtocol, connection: Connection) -> None:
+async def test_members_of_a_request_and_its_response(protocol: HttpProtocol, connection: Connection) -> None:
     """more_body, body, flow.write_paused, disconnected, transport, response_complete."""
     cycle = protocol.cycle
     assert cycle is not None
@@ -119,7 +119,7 @@ async def test_a_body_is_taken_once(connection: Connection) -> None:
     assert connection.take_body() == b""
 
 
-async def test_a_client_that_reads_no_more_does_not_keep_up(protocol: HttpProtocol, connection: Connection) -> None:
+async def test_a_client_that_stops_reading_does_not_keep_up(protocol: HttpProtocol, connection: Connection) -> None:
     assert connection.keeps_up
     protocol.pause_writing()
     assert not connection.keeps_up
@@ -127,7 +127,7 @@ async def test_a_client_that_reads_no_more_does_not_keep_up(protocol: HttpProtoc
     assert connection.keeps_up
 
 
-async def test_whoever_watches_hears_that_the_client_left(protocol: HttpProtocol, connection: Connection) -> None:
+async def test_a_watcher_is_told_when_the_client_leaves(protocol: HttpProtocol, connection: Connection) -> None:
     left: list[str] = []
     with connection.watched(lambda: left.append("left")):
         assert not left
@@ -136,7 +136,9 @@ async def test_whoever_watches_hears_that_the_client_left(protocol: HttpProtocol
     assert not connection.keeps_up
 
 
-async def test_a_part_is_a_chunk_as_uvicorn_writes_it(protocol: HttpProtocol, connection: Connection) -> None:
+async def test_a_part_is_written_as_the_same_chunk_that_uvicorn_writes(
+    protocol: HttpProtocol, connection: Connection
+) -> None:
     """A response without a length is chunked by uvicorn itself; Connection.write must write the same."""
     transport, cycle = cast(Transport, protocol.transport), protocol.cycle
     assert cycle is not None
@@ -148,7 +150,7 @@ async def test_a_part_is_a_chunk_as_uvicorn_writes_it(protocol: HttpProtocol, co
     assert transport.written == by_uvicorn == b"14\r\n" + b"x" * 20 + b"\r\n"
 
 
-async def test_reading_goes_on_after_a_large_body(protocol: HttpProtocol) -> None:
+async def test_reading_continues_after_a_large_body(protocol: HttpProtocol) -> None:
     """uvicorn stops to read at its high-water mark; flow.resume_reading and flow.read_paused are what we rely on."""
     size = HIGH_WATER_LIMIT + 1
     protocol.data_received(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)

@@ -1,4 +1,4 @@
-"""What is kept for Idempotency-Keys, and what has to go for it."""
+"""What is recordings for Idempotency-Keys, and what has to go for it."""
 
 from typing import Any, cast
 
@@ -37,22 +37,22 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def kept(clock: ManualClock) -> RecordedResponses:
+def recordings(clock: ManualClock) -> RecordedResponses:
     return RecordedResponses(clock)
 
 
-def begin(kept: RecordedResponses, tenant: str, name: str) -> RecordedResponse:
+def begin(recordings: RecordedResponses, tenant: str, name: str) -> RecordedResponse:
     request = IdempotentRequest((tenant, name), b"digest", "")
-    kept.make_room(request.key)
-    recording = RecordedResponse(request, cast(Any, Answered()), kept)
-    kept.add(recording)
+    recordings.make_room(request.key)
+    recording = RecordedResponse(request, cast(Any, Answered()), recordings)
+    recordings.add(recording)
     return recording
 
 
-async def ended(kept: RecordedResponses, tenant: str, name: str, size: int) -> RecordedResponse:
-    recording = begin(kept, tenant, name)
+async def ended(recordings: RecordedResponses, tenant: str, name: str, size: int) -> RecordedResponse:
+    recording = begin(recordings, tenant, name)
     await send(recording, size)
-    kept.end(recording, None)
+    recordings.end(recording, None)
     return recording
 
 
@@ -60,82 +60,82 @@ async def send(recording: RecordedResponse, size: int, *, more: bool = True) -> 
     await recording.send({"type": "http.response.body", "body": b"x" * size, "more_body": more})
 
 
-def names(kept: RecordedResponses, tenant: str) -> set[str]:
-    return {name for name in "abcdef" if kept.get((tenant, name))}
+def names(recordings: RecordedResponses, tenant: str) -> set[str]:
+    return {name for name in "abcdef" if recordings.get((tenant, name))}
 
 
-async def test_what_ended_first_goes_first(kept: RecordedResponses) -> None:
-    running = begin(kept, "t", "a")
-    await ended(kept, "t", "c", 1)
-    await ended(kept, "t", "b", 1)
-    begin(kept, "t", "d")
-    assert names(kept, "t") == {"a", "b", "d"}
-    assert kept.get(("t", "a")) == (running,)
+async def test_the_recording_that_ended_first_is_forgotten_first(recordings: RecordedResponses) -> None:
+    running = begin(recordings, "t", "a")
+    await ended(recordings, "t", "c", 1)
+    await ended(recordings, "t", "b", 1)
+    begin(recordings, "t", "d")
+    assert names(recordings, "t") == {"a", "b", "d"}
+    assert recordings.get(("t", "a")) == (running,)
 
 
-async def test_a_tenant_makes_room_among_its_own(kept: RecordedResponses) -> None:
-    await ended(kept, "other", "a", 1)
+async def test_a_tenant_makes_room_among_its_own_recordings(recordings: RecordedResponses) -> None:
+    await ended(recordings, "other", "a", 1)
     for name in "abc":
-        await ended(kept, "t", name, 1)
-    begin(kept, "t", "d")
-    assert (names(kept, "other"), names(kept, "t")) == ({"a"}, {"b", "c", "d"})
+        await ended(recordings, "t", name, 1)
+    begin(recordings, "t", "d")
+    assert (names(recordings, "other"), names(recordings, "t")) == ({"a"}, {"b", "c", "d"})
 
 
-async def test_all_tenants_together_are_bounded(kept: RecordedResponses) -> None:
+async def test_all_tenants_together_are_bounded(recordings: RecordedResponses) -> None:
     for tenant in ("s", "t"):
-        await ended(kept, tenant, "a", 1)
-        await ended(kept, tenant, "b", 1)
-    begin(kept, "u", "a")
-    assert [names(kept, tenant) for tenant in "stu"] == [{"b"}, {"a", "b"}, {"a"}]
+        await ended(recordings, tenant, "a", 1)
+        await ended(recordings, tenant, "b", 1)
+    begin(recordings, "u", "a")
+    assert [names(recordings, tenant) for tenant in "stu"] == [{"b"}, {"a", "b"}, {"a"}]
 
 
-async def test_one_that_grows_takes_the_room_of_those_that_ended(kept: RecordedResponses) -> None:
-    await ended(kept, "t", "a", 40)
-    growing = begin(kept, "t", "b")
+async def test_a_growing_recording_takes_the_room_of_ended_ones(recordings: RecordedResponses) -> None:
+    await ended(recordings, "t", "a", 40)
+    growing = begin(recordings, "t", "b")
     await send(growing, 20)
-    assert names(kept, "t") == {"a", "b"}
+    assert names(recordings, "t") == {"a", "b"}
     await send(growing, 20)
-    assert names(kept, "t") == {"b"}
+    assert names(recordings, "t") == {"b"}
 
 
-async def test_two_that_grow_together_are_bounded(kept: RecordedResponses) -> None:
-    one, two = begin(kept, "t", "a"), begin(kept, "t", "b")
+async def test_two_growing_recordings_are_bounded_together(recordings: RecordedResponses) -> None:
+    one, two = begin(recordings, "t", "a"), begin(recordings, "t", "b")
     await send(one, 40)
     with pytest.raises(Overloaded, match="leave the header out"):
         await send(two, 40)
     await send(two, 40, more=False)
-    kept.end(two, None)
+    recordings.end(two, None)
     await send(one, 1)
-    assert names(kept, "t") == {"a"}
+    assert names(recordings, "t") == {"a"}
 
 
-async def test_one_answer_is_bounded(kept: RecordedResponses) -> None:
-    large = begin(kept, "t", "a")
+async def test_one_recording_is_bounded(recordings: RecordedResponses) -> None:
+    large = begin(recordings, "t", "a")
     with pytest.raises(EngineFailed, match="Leave the header out"):
         await send(large, 51)
 
 
-async def test_what_failed_is_forgotten_and_what_is_old_too(kept: RecordedResponses, clock: ManualClock) -> None:
-    failed = begin(kept, "t", "a")
-    kept.end(failed, InternalError())
-    await ended(kept, "t", "b", 50)
-    assert names(kept, "t") == {"b"}
+async def test_failed_and_old_recordings_are_forgotten(recordings: RecordedResponses, clock: ManualClock) -> None:
+    failed = begin(recordings, "t", "a")
+    recordings.end(failed, InternalError())
+    await ended(recordings, "t", "b", 50)
+    assert names(recordings, "t") == {"b"}
     await clock.advance(KEPT_S + 1)
-    assert not names(kept, "t")
-    await send(begin(kept, "t", "c"), 50)
+    assert not names(recordings, "t")
+    await send(begin(recordings, "t", "c"), 50)
 
 
-async def test_nothing_is_left_by_tenants_that_are_gone(kept: RecordedResponses, clock: ManualClock) -> None:
+async def test_no_memory_is_left_for_tenants_that_are_gone(recordings: RecordedResponses, clock: ManualClock) -> None:
     for number in range(20):
-        kept.make_room((f"asked-{number}", "a"))
-        await ended(kept, f"tenant-{number}", "a", 1)
+        recordings.make_room((f"asked-{number}", "a"))
+        await ended(recordings, f"tenant-{number}", "a", 1)
     await clock.advance(KEPT_S + 1)
-    kept.get(("t", "a"))
-    assert (kept._total, kept._by_tenant, kept._by_key, kept._ended) == (Amount(), {}, {}, {})
+    recordings.get(("t", "a"))
+    assert (recordings._total, recordings._by_tenant, recordings._by_key, recordings._ended) == (Amount(), {}, {}, {})
 
 
-async def test_an_event_is_found_by_its_id(kept: RecordedResponses) -> None:
-    recording = begin(kept, "t", "a")
+async def test_an_event_is_found_by_its_id(recordings: RecordedResponses) -> None:
+    recording = begin(recordings, "t", "a")
     await recording.send({"type": "http.response.start", "status": 200, "headers": []})
     first, second = [Event(None, b"role"), Event(b"1", b"one")], [Event(b"", b"two"), Event(b"3", b"3")]
     for events in (first, second):
@@ -150,10 +150,12 @@ async def test_an_event_is_found_by_its_id(kept: RecordedResponses) -> None:
     ]
 
 
-async def test_a_client_that_begins_again_is_not_given_the_rest(kept: RecordedResponses) -> None:
+async def test_a_client_that_begins_again_does_not_get_the_rest_of_a_resumed_stream(
+    recordings: RecordedResponses,
+) -> None:
     """Of a recording that began after an event: an empty event id names no place in it."""
-    recording = RecordedResponse(IdempotentRequest(("t", "a"), b"digest", "after"), cast(Any, Answered()), kept)
-    kept.add(recording)
+    recording = RecordedResponse(IdempotentRequest(("t", "a"), b"digest", "after"), cast(Any, Answered()), recordings)
+    recordings.add(recording)
     await recording.send({"type": "http.response.body", EVENTS: [Event(b"", b"one")], "more_body": True})
     assert recording.find("after") == BEGINNING
     assert recording.find("") is None

@@ -29,19 +29,19 @@ from services.shared.errors import InvalidRequest
         ({"name": "a", "digest": "00"}, "digest"),
     ],
 )
-def test_wrong_wishes_are_named(wanted: dict[str, Any], param: str | None) -> None:
+def test_wrong_fields_are_named(wanted: dict[str, Any], param: str | None) -> None:
     with pytest.raises(InvalidRequest) as refused:
         validation.check(NewKeyRequest, wanted)
     assert refused.value.param == param
 
 
 @pytest.mark.parametrize("wanted", [{}, {"name": "a", "weight": 0}, {"name": "a", "tiers": []}, {"name": "a b"}])
-def test_wrong_tenants(wanted: dict[str, Any]) -> None:
+def test_wrong_tenants_are_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         validation.check(TenantRequest, wanted)
 
 
-def test_what_is_left_out_is_not_limited() -> None:
+def test_absent_fields_set_no_limits() -> None:
     assert validation.check(TenantRequest, {"name": "acme"}).tenant().tiers == ORDINARY_TIERS
     assert validation.check(RotateRequest, {}).grace_s == 0
     wanted = validation.check(NewKeyRequest, {"name": "a"})

@@ -21,7 +21,7 @@ class Question:
         return {"number": self.asked}
 
 
-async def test_however_many_look_on_it_is_asked_once_a_second() -> None:
+async def test_the_source_is_asked_once_a_second_however_many_clients_ask() -> None:
     clock, question = ManualClock(), Question()
     latest = CachedDocument(question, clock)
     assert await asyncio.gather(*(latest.get() for _ in range(50))) == [{"number": 1}] * 50
@@ -31,7 +31,7 @@ async def test_however_many_look_on_it_is_asked_once_a_second() -> None:
     assert await latest.get() == {"number": 2}
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_is_kept_no_longer() -> None:
+async def test_a_failure_is_raised_to_all_who_wait_and_kept_no_longer() -> None:
     clock, question = ManualClock(), Question()
     latest, question.fails = CachedDocument(question, clock), True
     told = await asyncio.gather(*(latest.get() for _ in range(50)), return_exceptions=True)
