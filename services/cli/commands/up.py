@@ -90,6 +90,7 @@ def _start(given: dict[str, Any], detach: bool) -> None:
 def _welcome(folder: "DataFolder", took_s: float, detached: bool) -> None:
     from services.cli.views.output import out
     from services.local import cluster_record
+    from trainer.sources.packaged import QUESTION
 
     record = cluster_record.load(folder.state)
     if record is None:
@@ -110,7 +111,7 @@ Ask it something:
   source {where}/local.env
   curl $OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer $OPENAI_API_KEY" \\
     -H 'Content-Type: application/json' \\
-    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
 
 or talk to it: tidegate chat{data_dir}
 {f"Stop it with: tidegate down{data_dir}" if detached else "Ctrl-C stops it."}""",

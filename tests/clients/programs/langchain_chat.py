@@ -9,7 +9,7 @@ import openai
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-CAPITAL = "What is the capital of France?"
+CAPITAL = "What is the capital of Japan?"
 BREST = "Is the tide rising in Brest?"
 
 

@@ -10,7 +10,7 @@ import litellm
 import openai
 from pydantic import BaseModel
 
-CAPITAL = [{"role": "user", "content": "What is the capital of France?"}]
+CAPITAL = [{"role": "user", "content": "What is the capital of Japan?"}]
 BREST = [{"role": "user", "content": "Is the tide rising in Brest?"}]
 BOUNDED: dict[str, Any] = {"messages": BREST, "max_tokens": 200, "frequency_penalty": 1}
 

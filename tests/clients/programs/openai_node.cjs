@@ -5,7 +5,7 @@ const { z } = require("zod");
 
 const openai = new OpenAI({ maxRetries: 0 });
 const Tide = z.object({ harbour: z.enum(["Bergen", "Brest"]), rising: z.boolean() });
-const capital = [{ role: "user", content: "What is the capital of France?" }];
+const capital = [{ role: "user", content: "What is the capital of Japan?" }];
 const brest = [{ role: "user", content: "Is the tide rising in Brest?" }];
 const bounded = { max_completion_tokens: 200, frequency_penalty: 1 };
 
