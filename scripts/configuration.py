@@ -5,6 +5,7 @@ usage: python scripts/configuration.py
 
 import math
 import sys
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ from services.worker.settings import WorkerSettings
 from trainer.settings import PublisherSettings, TrainerSettings
 
 PAGE = Path("docs/configuration.md")
+COLUMNS = 118
 
 INTRODUCTION = """# Configuration
 
@@ -150,7 +152,7 @@ def _tag(model: type[BaseModel]) -> str:
 
 
 def _summary(model: type[BaseModel]) -> str:
-    return f"{' '.join((model.__doc__ or '').split())}\n\n"
+    return textwrap.fill(" ".join((model.__doc__ or "").split()), COLUMNS) + "\n\n"
 
 
 def _table(model: type[BaseModel], key: Any = str) -> str:
