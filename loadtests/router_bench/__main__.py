@@ -1,4 +1,4 @@
-"""python -m loadtests.router_bench: what the router's scripts and its process cost, as a table and as JSON."""
+"""`python -m loadtests.router_bench`: the costs of the router's scripts and of its process, as a table and as JSON."""
 
 from loadtests.router_bench.command import app
 

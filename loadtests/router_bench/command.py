@@ -1,4 +1,4 @@
-"""The command: measures on a Redis of its own, prints tables, writes JSON, and judges the budgets."""
+"""The command: measures on its own Redis, prints tables, writes JSON, and checks the budgets."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Report(BaseModel):
-    """`load`: of the machine when the run began, for one minute; figures of a busy machine are too high."""
+    """All figures. `load`: load average of the machine at the start; figures of a busy machine are too high."""
 
     redis: str
     load: float
@@ -48,7 +48,7 @@ def bench(
     queued: Annotated[int, typer.Option(min=1_000, help="longest queue")] = QUEUED[-1],
     json: Annotated[Path | None, typer.Option(help="file for the figures")] = None,
 ) -> None:
-    """Exit status 1: a budget is missed."""
+    """Measure the router's scripts and its process. Exit status 1: a budget is missed."""
     console, load = Console(stderr=True), os.getloadavg()[0]
     cases = [Case(policy=p, blocks=b, queued=q) for p, b, q in product(POLICIES, BLOCKS, (*QUEUED[:-1], queued))]
     of_scripts = [_measured(case, calls) for case in track(cases, "scripts", console=console)]
@@ -67,13 +67,13 @@ def bench(
 
 
 def _measured(case: Case, calls: int) -> ScriptFigures:
-    """On a Redis that held nothing before: a heap that a hundred thousand requests have left behind costs the next case
-    four times its time."""
+    """Measures on a new Redis: the heap after a hundred thousand requests makes the next case four times slower."""
     with redis_server.running() as server:
         return scripts.measure(server, case, calls)
 
 
 def show(report: Report, console: Console) -> None:
+    """Prints all figures."""
     console.print(f"{report.redis}, load {report.load:.1f}", highlight=False)
     console.print(_scripts(report.scripts))
     if report.process:
@@ -83,7 +83,7 @@ def show(report: Report, console: Console) -> None:
 
 
 def missed(report: Report) -> Iterator[str]:
-    """Budgets that the figures do not keep."""
+    """Yields the budgets that are missed."""
     for figures in report.scripts:
         for name, cost in (("submit", figures.submit), ("finish", figures.finish)):
             if cost.p99_us >= P99_US:
@@ -94,7 +94,7 @@ def missed(report: Report) -> Iterator[str]:
 
 
 def _not_flat(found: list[ScriptFigures]) -> Iterator[str]:
-    """Queues of different length, but not the empty one, with which a submit does another thing."""
+    """Compares queues of different length, but not the empty one: with it, submit grants at once."""
     by_case = {f.case: f for f in found if f.case.queued}
     for (case, longer), (_, shorter) in product(by_case.items(), by_case.items()):
         same = (case.policy, case.blocks) == (shorter.case.policy, shorter.case.blocks)

@@ -1,4 +1,4 @@
-"""What a router process costs end to end: submits granted and finished over gRPC, and the CPU time that this took."""
+"""The cost of a router process: requests are granted and finished over gRPC, and the CPU time is measured."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ CONFIG = "pools:\n  - {name: bench, model: bench, engine: {kind: simulated}, pla
 
 
 class ProcessFigures(BaseModel):
-    """A pair is a request: its Submit, its Grant, its Finish. CPU in seconds."""
+    """Figures of one run. A pair is one request: its Submit, its Grant and its Finish. CPU is in seconds."""
 
     policy: str
     blocks: int
@@ -39,14 +39,17 @@ class ProcessFigures(BaseModel):
 
     @property
     def per_router_core(self) -> float:
+        """Requests a second that one core of the router could serve."""
         return self.pairs / self.router_cpu_s
 
     @property
     def per_second(self) -> float:
+        """Requests a second."""
         return self.pairs / self.seconds
 
 
 async def measure(server: RedisServer, policy: str, *, blocks: int, pairs: int) -> ProcessFigures:
+    """Measures `pairs` requests with prompts of `blocks` hashed blocks. Empties the server."""
     server.client.flushall()
     with _router(server.url, policy) as (address, router):
         async with channel(address) as connection, _worker(connection), _Gateway.on(connection, blocks) as gateway:
@@ -71,14 +74,14 @@ def _router(redis_url: str, policy: str) -> Iterator[tuple[str, psutil.Process]]
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
         config = Path(folder) / "tidegate.yaml"
         config.write_text(CONFIG % policy)
-        told = {
+        environment = {
             "TIDEGATE_CONFIG": str(config),
             "TIDEGATE_LISTEN": address,
             "TIDEGATE_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
             "TIDEGATE_REDIS_URL": redis_url,
             "TIDEGATE_LOG_LEVEL": "ERROR",
         }
-        process = subprocess.Popen([sys.executable, "-m", "services.router"], env={**os.environ, **told})
+        process = subprocess.Popen([sys.executable, "-m", "services.router"], env={**os.environ, **environment})
         try:
             yield address, psutil.Process(process.pid)
         finally:
@@ -88,7 +91,7 @@ def _router(redis_url: str, policy: str) -> Iterator[tuple[str, psutil.Process]]
 
 @asynccontextmanager
 async def _worker(connection: grpc.aio.Channel) -> AsyncIterator[None]:
-    """One worker that has room for everything."""
+    """One worker with a slot for every request."""
     beat = pb.Heartbeat(
         worker_id="worker",
         epoch=1,
@@ -139,17 +142,17 @@ class _Gateway:
 
     async def pass_through(self, pairs: int) -> None:
         last = self._sent + pairs
-        await self._say([self._submit() for _ in range(min(IN_FLIGHT, pairs))])
+        await self._send([self._submit() for _ in range(min(IN_FLIGHT, pairs))])
         done = 0
         while done < pairs:
             answers = await self._stream.read()  # type: ignore[attr-defined]
             grants = [_granted(frame) for frame in answers.frames if frame.WhichOneof("frame") in ANSWERS]
             done += len(grants)
             more = [self._submit() for _ in range(min(len(grants), last - self._sent))]
-            await self._say([*map(_finish, grants), *more])
+            await self._send([*map(_finish, grants), *more])
 
-    async def _say(self, frames: list[pb.GatewayFrame]) -> None:
-        """As a gateway does: all that there is to say in one message."""
+    async def _send(self, frames: list[pb.GatewayFrame]) -> None:
+        """Sends all frames in one message, as a gateway does."""
         if frames:
             await self._stream.write(pb.DispatchRequest(frames=frames))  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""What one script call costs inside Redis: by policy, by length of the queue, with and without a prompt's markers."""
+"""The cost of one script call inside Redis: by policy, by length of the queue, with and without prefix hashes."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -30,7 +30,7 @@ RULES = Rules.of_cluster(
 
 
 class Case(BaseModel):
-    """`blocks`: of the prompt, hashed; 0: the gateway sent none."""
+    """What is measured. `blocks`: hashed blocks of the prompt; 0: none. `queued`: requests that wait."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,7 +40,7 @@ class Case(BaseModel):
 
 
 class Cost(BaseModel):
-    """Microseconds of Redis' CPU, least disturbed by others, and by its clock; calls a second as we see them."""
+    """Microseconds of Redis' CPU and by its clock (mean and quantiles), and calls a second by our clock."""
 
     cpu_us: float
     mean_us: float
@@ -50,13 +50,18 @@ class Cost(BaseModel):
 
 
 class ScriptFigures(BaseModel):
+    """The costs of one case."""
+
     case: Case
     submit: Cost
     finish: Cost
 
 
 def measure(server: RedisServer, case: Case, calls: int) -> ScriptFigures:
-    """Empties the server. With nobody queued a submit is granted; else it waits, and a finish grants to the next."""
+    """Measures one case. With an empty queue a submit is granted; else it waits, and a finish grants to the next one.
+
+    Empties the server.
+    """
     client = server.client
     client.flushall()
     load = _Load(case)
@@ -70,7 +75,7 @@ def measure(server: RedisServer, case: Case, calls: int) -> ScriptFigures:
 
 
 class _Load:
-    """Calls of one router, the same for the same case."""
+    """The script calls of one router; always the same for the same case."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -96,11 +101,11 @@ class _Load:
             yield self._scripts.submit(submission, RULES, lease_ms=FOR_EVER_MS, no_worker_grace_ms=FOR_EVER_MS)
 
     def _prefix_hashes(self) -> tuple[str, ...]:
-        """A prompt that nobody asked before: the dearest kind, as all of it is noted anew."""
+        """A prompt that is not in the index: the most expensive kind, because all of it is added."""
         return prefix_hashes([self._random.getrandbits(64) for _ in range(self._case.blocks)], BLOCK_TOKENS)
 
     def finishes(self, number: int) -> Iterator[Call]:
-        """Those that came first, which run."""
+        """Ends the requests that came first; they run."""
         for n in range(number):
             yield self._scripts.finish(_name(n), 1, RULES, actual_tokens=300)
 
@@ -137,7 +142,7 @@ def _cost(server: RedisServer, calls: list[Call]) -> Cost:
 
 
 def _packed(client: redis.Redis, calls: list[Call]) -> Callable[[], None]:
-    """Sends batches made before the clock runs, so that it is not Python's speed that is measured."""
+    """Packs the calls before the clock starts, so that the speed of Python is not measured."""
     connection: Any = client.connection_pool.get_connection()
     commands = [("EVALSHA", c.script.sha, len(c.keys), *c.keys, *c.args) for c in calls]
     batches = [commands[n : n + BATCH] for n in range(0, len(commands), BATCH)]

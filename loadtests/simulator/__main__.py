@@ -1,4 +1,4 @@
-"""python -m loadtests.simulator"""
+"""Entry point: `python -m loadtests.simulator`."""
 
 from loadtests.simulator.command import main
 

@@ -1,4 +1,4 @@
-"""What somebody asks of the cluster, and when; and recordings of it: one JSON object a line."""
+"""One request of the traffic, and recordings of traffic: one JSON object a line."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BLOCK_TOKENS = 64
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """blocks: a hash for every full block of prompt and answer, each of which covers all before it."""
+    """One request. `blocks`: a hash for every full block of prompt and answer; it covers all blocks before it too."""
 
     index: int
     due_ms: float
@@ -29,10 +29,12 @@ class Ask:
 
     @property
     def prompt_blocks(self) -> tuple[bytes, ...]:
+        """The hashes of the full blocks of the prompt."""
         return self.blocks[: self.prompt_tokens // BLOCK_TOKENS]
 
     @property
     def request_id(self) -> str:
+        """The id of the request in the router."""
         return f"sim-{self.index}"
 
 
@@ -48,13 +50,14 @@ class Line(Strict):
 
 
 def write(file: Path, asks: Iterable[Ask]) -> None:
+    """Writes a recording."""
     with file.open("w") as lines:
         for ask in asks:
             lines.write(f"{_line(ask).model_dump_json(by_alias=True)}\n")
 
 
 def read(file: Path) -> list[Ask]:
-    """In order of time. Raises WrongSettings naming file and line."""
+    """Reads a recording, in order of time. Raises WrongSettings; it names file and line."""
     with file.open() as lines:
         found = sorted(_parsed(file, lines), key=lambda line: line.due_ms)
     return [_ask(index, line) for index, line in enumerate(found)]
@@ -82,7 +85,7 @@ def _line(ask: Ask) -> Line:
 
 
 def _ask(index: int, line: Line) -> Ask:
-    """Blocks that the recording left out are the request's own."""
+    """Blocks that the recording leaves out are shared with no other request."""
     known = tuple(bytes.fromhex(block) for block in line.blocks)
     full = (line.prompt_tokens + line.output_tokens) // BLOCK_TOKENS
     own = tuple(b"%d/%d" % (index, number) for number in range(len(known), full))

@@ -1,4 +1,4 @@
-"""`python -m loadtests.simulator`: study a scenario, or record the traffic that it has and play a recording."""
+"""`python -m loadtests.simulator`: studies a scenario, records its traffic, or plays a recording."""
 
 import signal
 import sys
@@ -37,7 +37,8 @@ Duration = Annotated[float | None, typer.Option(help="seconds of arrivals, inste
 
 
 def main() -> None:
-    # Whoever ends us ends our Redis, too.
+    """Runs the command line."""
+    # A signal that ends this process must end its Redis too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
@@ -102,13 +103,13 @@ def play_command(
 
 
 def _changed(given: Scenario, **changes: object) -> Scenario:
-    """What was said on the command line goes first. Raises WrongSettings."""
+    """Options of the command line replace values of the scenario. Raises WrongSettings."""
     said = {key: value for key, value in changes.items() if value is not None}
     return check(Scenario, {**given.model_dump(), **said}, lambda key: f"--{key.removesuffix('_s')}")
 
 
 def _policies(names: str) -> list[Policy]:
-    """Ours among them always: goals are judged by it. Raises WrongSettings."""
+    """Reads names of policies. `prefix` must be among them, because the goals are about it. Raises WrongSettings."""
     wanted = names.split(",")
     unknown = [name for name in wanted if name not in POLICIES]
     if unknown or "prefix" not in wanted:
@@ -117,7 +118,7 @@ def _policies(names: str) -> list[Policy]:
 
 
 def _loads(numbers: str) -> list[float]:
-    """Raises WrongSettings."""
+    """Reads loads. Raises WrongSettings."""
     try:
         found = [float(part) for part in numbers.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What decides where requests go, as the simulation sees it: it is told what happens and says what is to be done."""
+"""The part that decides where requests go, as the simulation sees it: it gets events and returns orders."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from loadtests.simulator.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """rank: as which the engine is told to take it, 0 first."""
+    """Start a request on a worker. `rank`: its class for the engine's queue; 0 goes first."""
 
     request: Request
     worker: int
@@ -18,13 +18,15 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """Give up what runs; it is submitted again at once."""
+    """Preempt a running request; it is submitted again at once."""
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
+    """Refuse a request. `outcome` says why."""
+
     request: Request
     outcome: str
 
@@ -33,20 +35,22 @@ Order = Start | Yield | Refuse
 
 
 class Dispatch(Protocol):
-    """Everything that is told at one moment takes effect, in order, with the next `flush`."""
+    """Collects events. All events of one moment take effect, in order, with the next `flush`."""
 
     def submit(self, request: Request) -> None:
-        """A new request, or one that yielded: then its attempt is not the first."""
+        """A request comes, or one that was preempted comes again with a higher attempt."""
         ...
 
-    def finish(self, request: Request) -> None: ...
+    def finish(self, request: Request) -> None:
+        """A request has ended."""
 
     def beat(self, worker: int, engine: Engine) -> None:
-        """A worker reports how it is."""
+        """A worker sends a heartbeat."""
         ...
 
     def upkeep(self) -> None:
-        """Called now and then, for whatever time alone brings about."""
+        """Called at intervals, for what depends on time alone."""
         ...
 
-    def flush(self, now_ms: int) -> list[Order]: ...
+    def flush(self, now_ms: int) -> list[Order]:
+        """Returns what to do after all events so far."""

@@ -16,7 +16,7 @@ from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Shar
 
 @dataclass(slots=True, eq=False)
 class Answering(Sequence):
-    """A sequence whose tokens are only counted. chain: hashes of its full blocks. left: tokens still to come."""
+    """A sequence whose tokens are only counted. `chain`: hashes of its full blocks. `left`: tokens still to come."""
 
     chain: tuple[BlockHash, ...] = ()
     size: int = 0
@@ -24,25 +24,28 @@ class Answering(Sequence):
 
     @property
     def length(self) -> int:
+        """Tokens so far."""
         return self.size
 
     def full_hashes(self, tokens: int, block_tokens: int) -> list[BlockHash]:
+        """The hashes of the full blocks among the first tokens."""
         return list(self.chain[: tokens // block_tokens])
 
     def produce(self, tokens: int) -> None:
+        """Adds tokens of the answer."""
         self.size += tokens
         self.left -= tokens
 
 
 def answering(chain: tuple[BlockHash, ...], prompt: int, output: int, produced: int = 0, rank: int = 0) -> Answering:
-    """produced: of `output` tokens, those that another engine made already."""
+    """Makes a sequence. `produced`: tokens of `output` that another engine made already."""
     size, left = prompt + produced, output - produced
     return Answering(tokens=[], prompt_length=prompt, rank=rank, chain=chain, size=size, left=left)
 
 
 @dataclass(slots=True)
 class _Stretch:
-    """Steps that cost the same, each of which adds a token to every sequence; or a single one of any kind."""
+    """Steps of equal cost, each of which adds a token to every sequence; or a single step of any kind."""
 
     began_ms: float
     step_ms: float
@@ -54,7 +57,7 @@ class _Stretch:
         return self.began_ms + self.steps * self.step_ms
 
     def cut(self, now_ms: float) -> None:
-        """Ends it with the step that runs now."""
+        """Ends the stretch with the step that runs now."""
         self.steps = min(self.steps, max(1, math.ceil((now_ms - self.began_ms) / self.step_ms)))
 
 
@@ -68,6 +71,8 @@ class Gained:
 
 
 class Engine:
+    """A simulated engine that takes equal steps together."""
+
     def __init__(self, config: SimulatedEngine) -> None:
         self.config = config
         self.kv = KvCache(config.kv_tokens, config.block_tokens)
@@ -75,13 +80,15 @@ class Engine:
         self._stretch: _Stretch | None = None
         self._leaving: list[Answering] = []
         self.due_ms = math.inf
-        """When something happens here of itself: then `advance` is to be called."""
+        """When to call `advance` next (ms)."""
 
     @property
     def sequences(self) -> int:
+        """Sequences that run or wait."""
         return len(self.scheduler.running) + len(self.scheduler.waiting)
 
     def add(self, sequence: Answering, now_ms: float) -> None:
+        """Adds a sequence to the queue."""
         self.scheduler.add(sequence)
         if self._stretch is None:
             self.due_ms = now_ms
@@ -89,13 +96,13 @@ class Engine:
             self._cut(now_ms)
 
     def remove(self, sequence: Answering, now_ms: float) -> None:
-        """It leaves when the step that runs has ended."""
+        """Removes a sequence when the step that runs now has ended."""
         self._leaving.append(sequence)
         if self._stretch:
             self._cut(now_ms)
 
     def advance(self) -> list[Gained]:
-        """What the stretch that ends now has brought. Begins the next one."""
+        """Ends the stretch, begins the next one, and returns the sequences that gained something."""
         now_ms = self.due_ms
         gained = self._finish(self._stretch) if self._stretch else []
         for sequence in self._leaving:
@@ -123,7 +130,7 @@ class Engine:
         return config.step_ms + config.sequence_ms * len(self.scheduler.running) + config.prefill_ms * prefill
 
     def _alike(self, shares: list[Share]) -> int:
-        """Steps until the first sequence ends, and no more than there is KV cache for with certainty."""
+        """Steps until the first sequence ends, but only as many as the KV cache certainly has space for."""
         steps = min(cast(Answering, share.sequence).left for share in shares)
         free_blocks = (self.kv.capacity_tokens - self.kv.used_tokens) // self.kv.block_tokens
         return max(1, min(steps, (free_blocks // len(shares) - 1) * self.kv.block_tokens))
@@ -143,7 +150,7 @@ class Engine:
         return gained
 
     def _repeat(self, sequence: Answering, steps: int) -> None:
-        """As so many plans and commits would."""
+        """Does what so many plans and commits would do."""
         sequence.produce(steps)
         before = sequence.computed // self.kv.block_tokens
         sequence.computed += steps

@@ -1,4 +1,4 @@
-"""How evenly the fleet is loaded, looked at now and then: sequences of each worker, running or waiting there."""
+"""How evenly the fleet is loaded: sequences of each worker, running or waiting, read at intervals."""
 
 from dataclasses import dataclass, field
 
@@ -9,6 +9,8 @@ WORTH_LOOKING = 4.0
 
 @dataclass
 class Loads:
+    """Collects the loads of all workers."""
+
     workers: int
     ratios: list[float] = field(default_factory=list)
     means: list[float] = field(default_factory=list)
@@ -20,6 +22,7 @@ class Loads:
         self._above = [0] * self.workers
 
     def look(self, sequences: list[int]) -> None:
+        """Adds one reading: the sequences of each worker."""
         mean = sum(sequences) / len(sequences)
         self.means.append(mean)
         if mean < WORTH_LOOKING:
@@ -31,5 +34,5 @@ class Loads:
 
     @property
     def share_above(self) -> float:
-        """Of the time, in which some worker was above BALANCE times the mean."""
+        """Share of the time in which some worker was above BALANCE times the mean."""
         return sum(ratio > BALANCE for ratio in self.ratios) / len(self.ratios) if self.ratios else 0.0

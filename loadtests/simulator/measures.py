@@ -1,4 +1,4 @@
-"""What a simulation came to: by class TTFT, waits, outcomes and goodput; hit rate and balance of the fleet."""
+"""The results of a simulation: TTFT, waits, outcomes and goodput by class; hit rate and balance of the fleet."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from services.shared.classes import ServiceClass
 
 
 class ClassMeasures(Strict):
-    """Of the requests that came after the warm-up. `goodput`: share of them that met all objectives of their class."""
+    """Requests that came after the warm-up. `goodput`: share of them that met all objectives of their class."""
 
     asked: int
     outcomes: dict[str, int]
@@ -27,7 +27,7 @@ class ClassMeasures(Strict):
 
 
 class Balance(Strict):
-    """Of sequences in engines, while their mean was worth comparing with."""
+    """Balance of sequences in engines, while their mean was large enough to compare with."""
 
     mean_sequences: float
     ratio_p50: float | None = Field(description="the fullest worker's, against the mean")
@@ -37,6 +37,8 @@ class Balance(Strict):
 
 
 class Measures(Strict):
+    """All results of one run."""
+
     policy: str
     requests_per_s: float = Field(description="that came, the warm-up left out")
     answered_per_s: float = Field(description="while requests came, the warm-up left out")
@@ -50,6 +52,7 @@ class Measures(Strict):
 
 
 def measure(policy: str, simulation: Simulation) -> Measures:
+    """Computes the results of a run."""
     scenario = simulation.scenario
     warm_ms, end_ms = 1000 * scenario.warmup_s, 1000 * scenario.duration_s
     counted = [request for request in simulation.requests if request.ask.due_ms >= warm_ms]
@@ -78,6 +81,7 @@ def measure(policy: str, simulation: Simulation) -> Measures:
 
 
 def of_class(scenario: Scenario, service_class: ServiceClass, counted: Sequence[Request]) -> ClassMeasures:
+    """Computes the results of one class."""
     mine = [request for request in counted if request.ask.service_class == service_class]
     answered = [request for request in mine if request.outcome == "ok"]
     objectives = next(t.objectives for label, t in scenario.classes.items() if label == service_class.label)
@@ -91,12 +95,12 @@ def of_class(scenario: Scenario, service_class: ServiceClass, counted: Sequence[
 
 
 def ttft_ms(request: Request) -> float:
-    """Of an answered request."""
+    """Time to first token of an answered request."""
     return (request.first_token_ms or 0) - request.ask.due_ms
 
 
 def is_good(request: Request, objectives: Objectives) -> bool:
-    """TPOT = (end - first token) / (tokens - 1); an answer of one token has none."""
+    """Whether a request met its objectives. TPOT = (end - first token) / (tokens - 1); one token has no TPOT."""
     ended_ms, first_ms = request.ended_ms or 0, request.first_token_ms or 0
     tpot_ms = (ended_ms - first_ms) / max(1, request.ask.output_tokens - 1)
     measured = (
@@ -108,6 +112,7 @@ def is_good(request: Request, objectives: Objectives) -> bool:
 
 
 def balance(loads: Loads) -> Balance:
+    """Computes the balance."""
     ratios = sorted(loads.ratios)
     return Balance(
         mean_sequences=sum(loads.means) / len(loads.means) if loads.means else 0.0,
@@ -119,6 +124,7 @@ def balance(loads: Loads) -> Balance:
 
 
 def by_tenant(answered: Iterable[Request]) -> dict[str, float]:
+    """TTFT p99 (ms) of each tenant."""
     taken: dict[str, list[float]] = {}
     for request in answered:
         taken.setdefault(request.ask.tenant, []).append(ttft_ms(request))

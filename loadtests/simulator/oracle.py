@@ -1,4 +1,4 @@
-"""Placement by one who knows every cache as it is and every answer's length: where the request would end first.
+"""Placement with full knowledge of every cache and of every answer's length: where the request would end first.
 
 It knows what no router knows, and has neither classes nor a queue: a mark to measure hit rate and throughput by.
 """
@@ -13,13 +13,16 @@ from loadtests.simulator.engine import Answering, Engine
 
 @dataclass(frozen=True)
 class Oracle:
+    """Chooses the worker where the request would end first."""
+
     fleet: Series[Engine]
 
     def place(self, ask: Ask, open_requests: list[int]) -> int:
+        """Chooses a worker."""
         return min(range(len(self.fleet)), key=lambda worker: self._ends_ms(self.fleet[worker], ask))
 
     def _ends_ms(self, engine: Engine, ask: Ask) -> float:
-        """From now. Decoding goes by full steps, and every prefill in the engine delays all that runs there."""
+        """When it would end (ms from now). Decoding takes full steps; every prefill delays all that runs."""
         config = engine.config
         running = engine.scheduler.running
         waiting = engine.scheduler.waiting
@@ -34,7 +37,7 @@ class Oracle:
 
 
 def _steps_before(engine: Engine) -> int:
-    """Steps until a place is free for one more, all that wait being served in order."""
+    """Steps until a slot is free for one more request, if the queue is served in order."""
     waiting = engine.scheduler.waiting
     room = engine.config.max_running - len(engine.scheduler.running)
     if len(waiting) < room:
@@ -48,5 +51,5 @@ def _steps_before(engine: Engine) -> int:
 
 
 def _cached(engine: Engine, ask: Ask) -> int:
-    """Tokens. Looks and leaves everything as it is."""
+    """Cached tokens of the prompt. Changes nothing in the engine."""
     return engine.kv.known_blocks(ask.prompt_blocks) * engine.kv.block_tokens

@@ -27,7 +27,7 @@ INK = "#22262b"
 
 
 def plots(study: Study) -> dict[str, bytes]:
-    """By name. The same study gives the same bytes."""
+    """The pictures by name. The same study gives the same bytes."""
     ink = {key: INK if key.endswith("color") else value for key, value in STYLE.items()}
     with mpl.rc_context(ink):
         return {

@@ -1,4 +1,4 @@
-"""The policies by name: ours, composed into the router's scripts, and those it is compared with."""
+"""The policies by name: those of the router's scripts, and those that they are compared with."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -23,6 +23,7 @@ POLICIES: tuple[Policy, ...] = (*PLACEMENTS, *PEERS)
 
 
 def dispatch_of(policy: Policy, scenario: Scenario, fleet: Sequence[Engine], client: redis.Redis) -> Dispatch:
+    """The dispatch of one policy."""
     match policy:
         case "radix":
             return PeerDispatch(Radix(), len(fleet))

@@ -1,4 +1,4 @@
-"""The study as it goes: a bar on a terminal, elsewhere a line for every simulation."""
+"""Shows the progress of a study: a bar on a terminal, elsewhere a line for every simulation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from loadtests.simulator.study import Progress as Told
 
 @contextmanager
 def showing(console: Console) -> Iterator[Told]:
+    """Yields what a study calls with its progress."""
     columns = (
         TextColumn("[bold]{task.description:<28}"),
         BarColumn(bar_width=24),

@@ -15,7 +15,7 @@ CHARACTERS_PER_TOKEN = 4
 
 @dataclass
 class Radix:
-    """A chained hash names a whole beginning, so a map from hash to workers is the tree."""
+    """The tree of prompts. A chained hash names a whole prefix, so a map from hashes to workers is a tree."""
 
     cache_threshold: float = 0.3
     balance_abs_threshold: int = 64
@@ -25,6 +25,7 @@ class Radix:
     _trees: defaultdict[int, OrderedDict[bytes, None]] = field(default_factory=lambda: defaultdict(OrderedDict))
 
     def place(self, ask: Ask, open_requests: list[int]) -> int:
+        """Chooses a worker."""
         worker = self._choose(ask, open_requests)
         self._insert(worker, ask.prompt_blocks)
         return worker
@@ -39,7 +40,7 @@ class Radix:
         return open_requests.index(least)
 
     def _holders(self, blocks: tuple[bytes, ...]) -> tuple[list[int], int]:
-        """Those that know the longest beginning, and its blocks."""
+        """The workers that have the longest prefix, and its length in blocks."""
         for length in range(len(blocks), 0, -1):
             if holders := self._known.get(blocks[length - 1]):
                 return list(holders), length

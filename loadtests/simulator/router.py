@@ -1,4 +1,4 @@
-"""Our own router: the very scripts that serve a cluster, in a real Redis, by the simulation's clock."""
+"""Tidegate's own router: the scripts that serve a cluster, in a real Redis, with the clock of the simulation."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from services.shared.config import Cluster
 
 SESSION = "simulation"
 HASH_BYTES = 8
-# Leases are kept by the processes around the queue, which nothing is asked of here.
+# Leases are for processes around the queue, which are not simulated.
 LEASE_MS = 10**12
 NO_WORKER_GRACE_MS = 1000
 REAP_LIMIT = 64
@@ -27,7 +27,7 @@ EPOCH = 1
 
 
 class RouterDispatch:
-    """Raises redis.RedisError from every flush that Redis fails."""
+    """Sends events as script calls. `flush` raises redis.RedisError when Redis fails."""
 
     def __init__(self, client: redis.Redis, cluster: Cluster, expected_output_tokens: int) -> None:
         """Empties the database."""
@@ -46,6 +46,7 @@ class RouterDispatch:
             client.script_load(script(name, composition).source)
 
     def submit(self, request: Request) -> None:
+        """Queues the call that submits a request."""
         ask = request.ask
         self._requests[ask.request_id] = request
         left = max(1, self._expected_output - request.produced)
@@ -66,12 +67,14 @@ class RouterDispatch:
         self._calls.append((call, request))
 
     def finish(self, request: Request) -> None:
+        """Queues the call that ends a request."""
         ask = request.ask
         del self._requests[ask.request_id]
         tokens = ask.prompt_tokens + ask.output_tokens
         self._add(self._scripts.finish(ask.request_id, request.attempt, self._rules, actual_tokens=tokens))
 
     def beat(self, worker: int, engine: Engine) -> None:
+        """Queues the call of a heartbeat."""
         report = WorkerReport(
             worker_id=str(worker),
             epoch=EPOCH,
@@ -88,9 +91,11 @@ class RouterDispatch:
         self._add(self._scripts.heartbeat(report, self._rules, lease_ms=LEASE_MS))
 
     def upkeep(self) -> None:
+        """Queues the call that reaps."""
         self._add(self._scripts.reap(self._rules, limit=REAP_LIMIT, worker_lease_ms=LEASE_MS))
 
     def flush(self, now_ms: int) -> list[Order]:
+        """Runs all queued calls at this time, and returns what follows from them."""
         if not self._calls:
             return []
         pipeline = self._client.pipeline(transaction=False)
@@ -107,7 +112,7 @@ class RouterDispatch:
         self._calls.append((call, None))
 
     def _orders(self, submitted: Request | None, reply: list[Any]) -> list[Order]:
-        """What scripts answer says nothing that is not in their events, but for refusals."""
+        """The answers of scripts say no more than their events, except for refusals."""
         answer, events = reply
         orders = [order for event in events if (order := self._order(event))]
         if submitted and orjson.loads(answer)["kind"] in REFUSALS:
@@ -131,7 +136,7 @@ class RouterDispatch:
                 raise RuntimeError(f"nothing here should have brought about {event}")
 
     def _open(self, name: str, attempt: int) -> Request | None:
-        """None for an attempt that has ended meanwhile."""
+        """None for an attempt that has ended."""
         request = self._requests.get(name)
         return request if request and request.attempt == attempt else None
 

@@ -1,4 +1,4 @@
-"""A scenario: the simulated fleet, and the traffic that it gets. One YAML."""
+"""A scenario: the simulated fleet and its traffic, in one YAML file."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -15,6 +15,8 @@ from services.shared.settings import WrongSettings, check
 
 
 class ClassTraffic(Strict):
+    """The traffic of one class."""
+
     weight: float = Field(1.0, gt=0, description="share of the conversations, against the other classes' weights")
     objectives: Objectives = Objectives()
 
@@ -26,6 +28,8 @@ class Flood(Strict):
 
 
 class Scenario(Strict):
+    """A fleet and its traffic."""
+
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     seed: int = 0
     duration_s: float = Field(gt=0, le=86_400, description="in which requests arrive")
@@ -60,7 +64,7 @@ class Scenario(Strict):
         return self
 
     def cluster(self, placement: Literal["prefix", "least_load", "round_robin"]) -> Cluster:
-        """The one that tidegate.yaml would describe."""
+        """The same fleet as tidegate.yaml would describe it."""
         pool = Pool(
             name=self.name, model=self.name, workers=min(self.workers, 4096), engine=self.engine, placement=placement
         )
@@ -68,7 +72,7 @@ class Scenario(Strict):
 
 
 def load(path: Path) -> Scenario:
-    """Raises WrongSettings naming file, key and value."""
+    """Reads a scenario. Raises WrongSettings; it names file, key and value."""
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:

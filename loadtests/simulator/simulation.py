@@ -20,16 +20,16 @@ from loadtests.simulator.scenario import Scenario
 
 LOADS_EVERY_MS = 250.0
 LONGEST = 20
-"""Times its duration that a simulation may take to answer all that was asked."""
+"""How many times its duration a simulation may take to answer all requests."""
 
 
 class NeverEnds(Exception):
-    """Requests were left long after the last one came."""
+    """Requests had not ended long after the last one came."""
 
 
 @dataclass
 class Simulation:
-    """`progress`: told the simulated milliseconds and the requests that have ended, a few times a simulated second."""
+    """One run. `progress` is called a few times a simulated second, with the simulated ms and the ended requests."""
 
     scenario: Scenario
     asks: Sequence[Ask]
@@ -50,7 +50,7 @@ class Simulation:
         self.loads = Loads(len(self.fleet))
 
     def run(self) -> None:
-        """Until everything that was asked has ended. Raises NeverEnds."""
+        """Runs until every request has ended. Raises NeverEnds."""
         self._begin()
         last_ms = 1000 * self.scenario.duration_s * LONGEST
         while self._ended < len(self.asks):
@@ -103,7 +103,7 @@ class Simulation:
         self._at(due_ms + LOADS_EVERY_MS, self._look)
 
     def _obey(self, now_ms: int) -> None:
-        """Orders bring about new ones only by way of a request that yields."""
+        """Only an order to preempt leads to more orders: the request is submitted again."""
         while orders := self.dispatch.flush(now_ms):
             for order in orders:
                 match order:
@@ -122,7 +122,7 @@ class Simulation:
         self._at(now_ms + self.scenario.network_ms, lambda at_ms: self._start(request, attempt, rank, at_ms))
 
     def _start(self, request: Request, attempt: int, rank: int, at_ms: float) -> None:
-        """Nothing comes of it when the request had to yield on its way."""
+        """Does nothing for a request that was preempted on its way to the worker."""
         if request.attempt != attempt or request.worker is None:
             return
         ask = request.ask
@@ -132,7 +132,7 @@ class Simulation:
         self._moved(request.worker, lambda engine: engine.add(sequence, at_ms))
 
     def _moved(self, worker: int, move: Callable[[Engine], None]) -> None:
-        """Whatever moves in an engine changes when it is heard of next."""
+        """Every change in an engine changes the time of its next event."""
         engine = self.fleet[worker]
         before_ms = engine.due_ms
         move(engine)
@@ -140,7 +140,7 @@ class Simulation:
             self._at(engine.due_ms, lambda due_ms: self._advance(worker, due_ms))
 
     def _advance(self, worker: int, due_ms: float) -> None:
-        """An engine that was cut short has been heard of already."""
+        """An engine whose stretch was cut short has had its event already."""
         if self.fleet[worker].due_ms == due_ms:
             self._moved(worker, lambda engine: self._gain(engine.advance(), due_ms))
 

@@ -1,4 +1,4 @@
-"""The study: capacity first, then every policy on the same traffic at several loads, and with and without a flood."""
+"""The study: capacity, then every policy on the same traffic at several loads, and with and without a noisy tenant."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ UNLOADED = 0.1
 LOADS = (0.7, 1.0, 2.0)
 FLOODED = 0.7
 FLOOD_LASTS = 4
-"""Times a scenario's duration: of the hundred requests of a tenant in one, the 99th percentile is the slowest."""
+"""How many times longer runs with a noisy tenant are: in one duration a tenant has only a hundred requests."""
 SATURATING = 1.5
-"""Times a fleet's rate without any prefill: nobody keeps up with that."""
+"""How many times the rate of a fleet without any prefill is sent to measure capacity: more than it can take."""
 
 Progress = Callable[[str, float, int], None]
-"""Told what runs, how much of its duration is over (1 and more while the rest is answered), and requests ended."""
+"""Called with what runs, the share of its duration that is over (above 1 at the end), and the ended requests."""
 
 
 class Study(Strict):
-    """By load, then policy. `capacity_per_s`: requests that our placement answers while more than enough wait."""
+    """Results by load, then by policy. `capacity_per_s`: requests answered with `prefix` while the queue is long."""
 
     scenario: Scenario
     capacity_per_s: float
@@ -43,14 +43,16 @@ class Study(Strict):
 
 @dataclass
 class Laboratory:
+    """Runs simulations on one Redis."""
+
     client: redis.Redis
     progress: Progress
 
     def study(self, scenario: Scenario, policies: Sequence[Policy], loads: Sequence[float], times: float) -> Study:
-        """times: of its share that a tenant sends in a flood."""
+        """Runs the whole study. `times`: how many times its share the noisy tenant sends."""
         capacity = self.capacity(scenario)
         flooded: list[Policy] = [policy for policy in policies if policy in (OURS, *PEERS)]
-        # As many requests as there are at capacity: percentiles want them.
+        # As many requests as at capacity, because percentiles need them.
         longer = scenario.model_copy(update={"duration_s": scenario.duration_s / UNLOADED})
         calm = scenario.model_copy(update={"duration_s": scenario.duration_s * FLOOD_LASTS})
         flood = calm.model_copy(update={"flood": Flood(times=times)})
@@ -64,15 +66,18 @@ class Laboratory:
         )
 
     def capacity(self, scenario: Scenario) -> float:
+        """Requests a second that `prefix` answers while the queue is long."""
         asks = traffic.generate(scenario, SATURATING * decoding_rate(scenario))
         return self.run(scenario, OURS, asks, "capacity").answered_per_s
 
     def at(self, scenario: Scenario, policy: Policy, load: float, capacity: float) -> Measures:
+        """Runs one policy at a multiple of capacity."""
         asks = traffic.generate(scenario, load * capacity)
         flooding = ", flooded" if scenario.flood else ""
         return self.run(scenario, policy, asks, f"{policy} at {load:g}x{flooding}")
 
     def run(self, scenario: Scenario, policy: Policy, asks: Sequence[Ask], title: str) -> Measures:
+        """Runs one policy on given traffic."""
         fleet = [Engine(scenario.engine) for _ in range(scenario.workers)]
         dispatch = dispatch_of(policy, scenario, fleet, self.client)
 
@@ -85,7 +90,7 @@ class Laboratory:
 
 
 def decoding_rate(scenario: Scenario) -> float:
-    """Requests per second that full engines answer if prompts cost nothing and answers have the expected length."""
+    """Requests a second that full engines answer, if prompts cost nothing and answers have the expected length."""
     engine = scenario.engine
     step_s = (engine.step_ms + engine.sequence_ms * engine.max_running) / 1000
     return scenario.workers * engine.max_running / (step_s * scenario.expected_output_tokens)

@@ -18,11 +18,11 @@ from loadtests.simulator.scenario import Scenario
 from services.shared.classes import ServiceClass
 
 FLOODING = "tenant-0"
-"""Who sends a flood."""
+"""The tenant that is noisy."""
 
 
 def generate(scenario: Scenario, rate: float) -> list[Ask]:
-    """In order of time. rate: requests per second, those of a flood left out."""
+    """The requests of a scenario in order of time. `rate`: requests a second, without those of the noisy tenant."""
     drawn = list(_stream(scenario, rate, "all", range(scenario.tenants)))
     if scenario.flood:
         extra = rate / scenario.tenants * (scenario.flood.times - 1)
@@ -52,7 +52,7 @@ class _Turn:
 
 
 class _Talk:
-    """A conversation as far as it has come. Tenants share no cache, so a tenant's name begins every chain of hashes."""
+    """A conversation so far. Tenants share no cache, so every chain of hashes begins with the tenant's name."""
 
     def __init__(self, name: str, tenant: str, service_class: ServiceClass, turns: int) -> None:
         self.name, self.tenant, self.service_class, self.turns = name, tenant, service_class, turns
@@ -61,7 +61,7 @@ class _Talk:
         self._chain: list[bytes] = []
 
     def add(self, part: str, tokens: int) -> None:
-        """A block is named by what came before it and by the part that its last token is of."""
+        """The hash of a block is made of the hash before it and of the part that its last token belongs to."""
         self.tokens += tokens
         while (len(self._chain) + 1) * BLOCK_TOKENS <= self.tokens:
             parent = self._chain[-1] if self._chain else self.tenant.encode()
@@ -99,7 +99,7 @@ class _Talks:
         return _Turn(due_s, talk, asked, output, talk.blocks)
 
     def _continued(self, due_s: float, room: int) -> _Talk | None:
-        """A conversation that the context no longer holds is over."""
+        """A conversation that has outgrown the context has ended."""
         while self._thinking and self._thinking[0][0] <= due_s:
             talk = heapq.heappop(self._thinking)[2]
             if talk.tokens <= room:
@@ -118,7 +118,7 @@ class _Talks:
 
 
 class _Prefixes:
-    """Length of a prefix hangs on the seed and its number alone."""
+    """System prompts. The length of each depends on the seed and its number alone."""
 
     def __init__(self, prefixes: Prefixes, seed: int) -> None:
         self._share = prefixes.share
@@ -146,5 +146,5 @@ def _arrivals(scenario: Scenario, rate: float) -> Arrivals:
 
 
 def _drawing(seed: int, purpose: str) -> Random:
-    """What is drawn for one purpose is the same however much is drawn for the others."""
+    """Random numbers for one purpose do not depend on how many are drawn for others."""
     return Random(f"{seed}/{purpose}")  # noqa: S311

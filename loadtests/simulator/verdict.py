@@ -1,4 +1,4 @@
-"""The goals of scheduling, as one study has them met or missed."""
+"""The goals of scheduling, and whether a study meets them."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -15,12 +15,15 @@ LONG_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Goal:
+    """A goal, what was found, and whether it is met."""
+
     says: str
     found: str
     met: bool
 
 
 def goals(study: Study) -> list[Goal]:
+    """All goals of a study."""
     worst = max(study.loads)
     return [
         _priority(study, worst),
@@ -30,13 +33,13 @@ def goals(study: Study) -> list[Goal]:
 
 
 def ttft_p99(measures: Measures, label: str) -> float:
-    """Not a number when nothing of the class was answered."""
+    """TTFT p99 (ms) of a class; not a number when nothing was answered."""
     found = measures.classes.get(label)
     return found.ttft_ms.p99 if found and found.ttft_ms else float("nan")
 
 
 def tenants_moved(study: Study, policy: str) -> list[float]:
-    """By which the flood moved TTFT p99 of each other tenant's default requests."""
+    """For each other tenant, how many times its TTFT p99 (default requests) grew with the noisy tenant."""
     calm = next(m for p, m in study.calm.items() if p == policy).tenants_ttft_p99_ms
     flooded = next(m for p, m in study.flooded.items() if p == policy).tenants_ttft_p99_ms
     return [flooded.get(t, float("inf")) / p99 for t, p99 in calm.items() if t != FLOODING]
