@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes a base image from Debian's packages alone, for machines that reach no registry:
+# Makes a base image from Debian packages only, for machines without access to an image registry:
 #   BASE_IMAGE=localhost/tidegate-base scripts/images.sh
-# after `sudo scripts/base_image.sh`. Needs root, debootstrap and podman. Debian 12 carries Python 3.11.
-#   SUITE=bookworm   MIRROR=...  default: where this machine's apt takes that suite from
-# Exits with status 3 where Debian's packages cannot be had or unpacked.
+# after `sudo scripts/base_image.sh`. Needs root, debootstrap and podman. Debian 12 has Python 3.11.
+#   SUITE=bookworm   MIRROR=...  default: the mirror that this machine's apt uses
+# Exit status 3: the packages cannot be downloaded or unpacked.
 set -euo pipefail
 name=${1:-localhost/tidegate-base}
 suite=${SUITE:-bookworm}
@@ -19,6 +19,6 @@ mirror=${MIRROR:-$(apts_mirror)}
 debootstrap --variant=minbase --force-check-gpg --include=python3,python3-venv,ca-certificates \
     "$suite" "$root/system" ${mirror:+"$mirror"} || { echo "base_image: debootstrap failed" >&2; exit 3; }
 rm -rf "$root"/system/var/cache/apt/archives/*.deb "$root"/system/var/lib/apt/lists/*
-# An imported image has no PATH of its own, and without one no program is found.
+# An imported image has no PATH, and without a PATH no program is found.
 tar --create --numeric-owner --directory "$root/system" . \
     | podman import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - "$name"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv from the pinned and hashed requirements, or does nothing when it already matches them.
-# Needs CPython 3.11, 3.12 or 3.13 on x86-64 Linux; no root, no Docker. PYTHON=... picks the interpreter.
+# Makes .venv from the pinned requirements and checks their hashes. Does nothing when .venv is up to date.
+# Needs CPython 3.11, 3.12 or 3.13 on x86-64 Linux; no root, no Docker. PYTHON=... selects the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,7 +45,7 @@ install_project() {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 }
 
-# up_to_date STEP FILES...: whether STEP was done with these files as they are.
+# up_to_date STEP FILES...: whether STEP was done with the present content of these files.
 up_to_date() { [ "$(cat "$venv/.$1.sha256" 2>/dev/null)" = "$(sum_of "${@:2}")" ]; }
 done_with() { sum_of "${@:2}" > "$venv/.$1.sha256"; }
 

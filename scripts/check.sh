@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a machine can say about the code without running it: style, types, import rules, contracts.
+# All checks that do not run the code: style, types, import rules, contracts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin

