@@ -3,7 +3,7 @@
 import * as session from "./session.js";
 import { events } from "./sse.js";
 
-/** What the gateway or the network says is wrong, in words for people. */
+/** What went wrong, as the gateway or the network says it. */
 export class Refused extends Error {
   /** status: 0 when the gateway was not reached. */
   constructor(status, message, { code = null, retryAfter = null } = {}) {
@@ -12,7 +12,7 @@ export class Refused extends Error {
   }
 }
 
-/** Why a key is not taken; "" when it is. */
+/** Returns why a key is refused; "" if it is accepted. */
 export async function refusal(key) {
   try {
     await answered("/v1/models", { headers: bearer(key) });
@@ -37,7 +37,7 @@ export async function chat(body, signal) {
   return { headers: response.headers, events: events(response.body) };
 }
 
-/** With the session's key; a 401 asks for another one. */
+/** Sends the session's key. After a 401, the page asks for another key. */
 async function ask(path, options = {}) {
   try {
     return await answered(path, { ...options, headers: { ...options.headers, ...bearer(session.key()) } });
@@ -47,7 +47,7 @@ async function ask(path, options = {}) {
   }
 }
 
-// A header takes no other characters; a key that has any is refused like every wrong one.
+// A header can hold no other characters, so a key that has any is wrong.
 const bearer = (key) => ({ authorization: `Bearer ${(key ?? "").replace(/[^\x21-\x7e]/g, "?")}` });
 
 async function answered(path, options) {

@@ -1,9 +1,9 @@
-// How full something is, as a bar with its figures in it.
+// A bar that shows how full something is, with the figures in it.
 
 import { el, say } from "./dom.js";
 
 export class Bar {
-  /** warns: it is bad news when this is nearly full. */
+  /** warns: whether a nearly full bar is a warning. */
   constructor(name, { warns }) {
     this.warns = warns;
     this.fill = el("span", { class: "fill" });

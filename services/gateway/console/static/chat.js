@@ -1,17 +1,17 @@
-// The playground: a conversation in memory, one answer at a time.
+// The playground: a conversation in memory, one reply at a time.
 
 import { chat, models, Refused } from "./api.js";
-import { Answer } from "./answer.js";
+import { Reply } from "./reply.js";
 import { curl } from "./curl.js";
 import { $, el, say } from "./dom.js";
 import { isJson, offer, request, valid } from "./parameters.js";
-import { Turn } from "./turn.js";
-import { count, rate, time, version } from "./words.js";
+import { Message } from "./message.js";
+import { count, rate, time, version } from "./format.js";
 
 export class Chat {
   #conversation = [];
   #running = null;
-  /** Calls of the last answer that wait for their results: what is written next is the first one's. */
+  /** Calls of the last reply that wait for results. The next message is the result of the first one. */
   #calls = [];
 
   constructor() {
@@ -36,7 +36,7 @@ export class Chat {
 
   close() {}
 
-  /** Nothing of one key's conversation is left for the next. */
+  /** Clears the conversation, so that the next key sees nothing of it. */
   forget() {
     this.clear();
     offer([]);
@@ -66,11 +66,11 @@ export class Chat {
     const conversation = this.#conversation;
     $("empty").hidden = true;
     write("");
-    const turn = new Turn($("log"), asked.role, text);
+    const turn = new Message($("log"), asked.role, text);
     if (others.length) return conversation.push(asked), this.#await(others);
-    const turns = [turn, new Turn($("log"), "assistant")];
+    const turns = [turn, new Message($("log"), "assistant")];
     this.#begin();
-    const answer = new Answer();
+    const answer = new Reply();
     try {
       await this.#read(answer, turns[1], request([...conversation, asked]));
       this.#ended(answer, turns[1], "");
@@ -78,7 +78,7 @@ export class Chat {
       if (error.name === "AbortError") this.#ended(answer, turns[1], "stopped");
       else this.#failed(answer, turns, error);
     }
-    // What was never answered was never said: sent again, it would stand there twice.
+    // A message without a reply is removed. Otherwise it would be there twice when it is sent again.
     if (answer.text || whole(answer.calls)) this.#keep(conversation, asked, answer);
     this.#end();
   }
@@ -106,7 +106,7 @@ export class Chat {
       await navigator.clipboard.writeText(command);
       say($("status"), "Copied. The command reads the key from OPENAI_API_KEY.");
     } catch {
-      // No clipboard without HTTPS or permission: people copy it themselves.
+      // There is no clipboard without HTTPS or permission; then people copy the text themselves.
       $("curl-text").value = command;
       $("curl-dialog").showModal();
       $("curl-text").select();
@@ -159,7 +159,7 @@ export class Chat {
   }
 }
 
-/** An answer that broke off may have left a call without its end, which no server would take back. */
+/** A reply that broke off may end within a call, which no server would accept. */
 function whole(calls) {
   return calls.length > 0 && calls.every(({ function: { arguments: text } }) => isJson(text));
 }

@@ -7,7 +7,7 @@ import { Poll } from "./poll.js";
 import { PoolView } from "./pool.js";
 import { ask } from "./session.js";
 import { Tile } from "./tile.js";
-import { count, rate, share, time } from "./words.js";
+import { count, rate, share, time } from "./format.js";
 
 export class ClusterPage {
   #figures = new Figures();
@@ -55,7 +55,7 @@ export class ClusterPage {
   }
 
   #failed(error) {
-    // A broken answer, or a fault of this page: the next answer may do better, and somebody should see this one.
+    // A response that cannot be read, or a bug of this page. The next one may be fine; people should see this error.
     if (!(error instanceof Refused)) console.error(error);
     if (error.status === 401) return this.close();
     if (error.status !== 403) return note(`${error.message} What stands below is from before.`);

@@ -1,4 +1,4 @@
-// The request as a command for a shell. The key is not in it: whoever pastes it somewhere gives nothing away.
+// The request as a command for a shell. The key is not in it, so the command can be pasted anywhere.
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 

@@ -1,4 +1,4 @@
-// The API's own page: the OpenAPI document of this very gateway, shown without anything from elsewhere.
+// The page of the API: this gateway's own OpenAPI document, shown without anything from other hosts.
 
 import { $, el } from "./dom.js";
 import { themeSwitch } from "./themes.js";
@@ -40,7 +40,7 @@ function fields(schema, document) {
   return Object.entries(schema.properties ?? {}).map(([name, one]) => row(name, kind(one, document), required.has(name)));
 }
 
-/** A schema and those that it is made of, each once. */
+/** A schema and the schemas that it refers to, each once. */
 function tables(schema, document, seen) {
   const { name, ...shown } = named(schema, document);
   if (name && seen.has(name)) return [];

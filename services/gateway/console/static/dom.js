@@ -1,4 +1,4 @@
-// Building the page. Text goes in as text nodes only, so nothing that a model or a worker says becomes markup.
+// Builds the page. Text goes in as text nodes only, so nothing that a model or a worker says becomes markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -20,7 +20,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Sets the text only where it differs, so that selections and screen readers are left in peace. */
+/** Sets the text only if it differs, so that selections stay and screen readers are silent. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,7 +1,7 @@
-// From what gateways have counted to rates and quantiles of the last while.
+// Turns what gateways have counted into rates and quantiles of the last minute or so.
 //
-// Each answer comes from one gateway, and another one may give the next: counts are compared with that gateway's own
-// earlier ones only, and the figures are of all gateways that were heard.
+// Each response comes from one gateway, and the next may come from another. So counts are compared only with earlier
+// counts of the same gateway, and the figures are those of all gateways that answered.
 
 const WINDOW_S = 30;
 const MAX_SAMPLES = 64;
@@ -26,12 +26,12 @@ export class Figures {
     return sum([...this.#samples.values()].map((samples) => samples.at(-1).open_requests));
   }
 
-  /** Requests answered a second. */
+  /** Responses per second. */
   get requestRate() {
     return sum(this.#spans().map(({ from, to }) => answered(from, to) / (to.at - from.at)));
   }
 
-  /** Share of answers that failed by the cluster's fault; null when there was none. */
+  /** Share of responses that failed because of the cluster; null if there were no responses. */
   get errorShare() {
     const spans = this.#spans();
     const all = sum(spans.map(({ from, to }) => answered(from, to)));
@@ -39,9 +39,9 @@ export class Figures {
     return all ? failed / all : null;
   }
 
-  /** Milliseconds; null when no answer began. */
+  /** Milliseconds; null if no stream began. */
   ttft(quantile) {
-    // A gateway that has not begun an answer yet has no buckets.
+    // A gateway without a first token so far has no buckets.
     const spans = this.#spans().filter(({ to }) => to.ttft.le.length);
     if (!spans.length) return null;
     const bounds = spans[0].to.ttft.le;

@@ -1,10 +1,10 @@
-// What is asked beside the messages. A field that is left empty is not sent, so the model's own default holds.
+// The parameters of a request beside its messages. An empty field is not sent, so the model's own default holds.
 
 import { $ } from "./dom.js";
 
 const NUMBERS = { temperature: "temperature", top_p: "top-p", max_tokens: "max-tokens", seed: "seed" };
 
-/** False, and the first wrong field says why, when something is out of its range. */
+/** Returns whether all fields are in range. If not, the first wrong field says why. */
 export function valid() {
   const tools = $("tools");
   const wrong = tools.value.trim() && !isJson(tools.value);

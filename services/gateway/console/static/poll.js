@@ -1,4 +1,4 @@
-// Asking again and again: steadily while it is looked at, ever more rarely while it fails or nobody looks.
+// Asks again and again: steadily while the page is visible, more and more rarely while it is not or while asking fails.
 
 const EVERY_MS = 1500;
 const SLOWEST_MS = 30_000;
@@ -14,7 +14,7 @@ export class Poll {
     document.addEventListener("visibilitychange", () => !document.hidden && this.#open && this.start());
   }
 
-  /** At once, and from then on. */
+  /** Asks at once, and again from then on. */
   start() {
     this.stop();
     this.#open = new AbortController();

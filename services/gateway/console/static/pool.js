@@ -2,10 +2,10 @@
 
 import { Bar } from "./bar.js";
 import { el, keep, say } from "./dom.js";
-import { count, rate, time, version } from "./words.js";
+import { count, rate, time, version } from "./format.js";
 
 const ENDED_SHOWN_MS = 60_000;
-// A worker says how it is about twice a second; later than this, something is slow.
+// A worker sends a heartbeat about twice a second. If the last one is older than this, something is slow.
 const LATE_MS = 3000;
 
 export class PoolView {
@@ -78,7 +78,7 @@ class RolloutView {
       el("p", {}, this.state, this.what), this.progress, this.workers);
   }
 
-  /** @param rollout  null: there was none. One that ended long ago is of no interest. */
+  /** @param rollout  null: there was none. A rollout that ended long ago is not shown. */
   update(rollout) {
     this.root.hidden = !rollout || (rollout.ended_ms > 0 && Date.now() - rollout.ended_ms > ENDED_SHOWN_MS);
     if (this.root.hidden) return;

@@ -1,4 +1,4 @@
-// Who is signed in: the key lives in this tab's sessionStorage and nowhere else.
+// The session: the key lives in this tab's sessionStorage and nowhere else.
 
 import { $, say } from "./dom.js";
 
@@ -9,7 +9,7 @@ export const changes = new EventTarget();
 
 export const key = () => sessionStorage.getItem(KEY);
 
-/** Shows what a refused key is told and asks for another one. */
+/** Shows why a key was refused, and asks for another one. */
 export function ask(reason = "") {
   sessionStorage.removeItem(KEY);
   say($("sign-in-error"), reason);
@@ -20,7 +20,7 @@ export function ask(reason = "") {
 /** @param {(key: string) => Promise<string>} refusal  why the key is not taken, or "" */
 export function signIn(refusal) {
   const dialog = $("sign-in");
-  // Without a key there is nothing behind the dialog to go back to.
+  // Without a key, the page behind the dialog is empty.
   dialog.addEventListener("cancel", (event) => event.preventDefault());
   $("sign-in-form").addEventListener("submit", async (event) => {
     event.preventDefault();

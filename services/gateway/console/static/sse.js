@@ -1,9 +1,9 @@
-// Server-sent events as OpenAI streams them, from bytes as they come off the wire.
+// Server-sent events as OpenAI streams them, from bytes as they arrive.
 
-// One event of the gateway is a few hundred bytes; whoever sends this much without a line's end is none.
+// An event of the gateway has a few hundred bytes. A server that sends this much without a line end is no gateway.
 const MAX_LINE = 1 << 20;
 
-/** Yields {data} for every event, parsed, and {comment} for word of the queue; ends at [DONE]. */
+/** Yields {data} for every event, parsed, and {comment} for news of the queue; ends at [DONE]. */
 export async function* events(body) {
   for await (const line of lines(body)) {
     if (line.startsWith(":")) yield { comment: line.slice(1).trim() };

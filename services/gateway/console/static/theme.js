@@ -1,4 +1,4 @@
-// Before the first paint: the theme that was chosen here, if any. A classic script, since modules run too late.
+// Sets the chosen theme before the first paint. A classic script, since modules run too late.
 "use strict";
 (() => {
   const chosen = localStorage.getItem("tidegate.theme");

@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it.
+// The themes: light, dark, or that of the system.
 
 const KEY = "tidegate.theme";
 const NEXT = { system: "light", light: "dark", dark: "system" };

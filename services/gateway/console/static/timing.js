@@ -1,4 +1,4 @@
-// How fast an answer came.
+// How fast a reply came.
 
 export class Timing {
   constructor() {
@@ -7,7 +7,7 @@ export class Timing {
     this.pieces = 0;
   }
 
-  /** A piece of text has come. */
+  /** Notes that a piece of text came. */
   piece() {
     this.last = performance.now();
     this.first ??= this.last;

@@ -1,9 +1,9 @@
-// One streamed answer, read from its first byte to its last: what it said, and the figures that go with it.
+// One streamed reply, read from its first byte to its last: its text, its tool calls, and its figures.
 
 import { Refused } from "./api.js";
 import { Timing } from "./timing.js";
 
-export class Answer {
+export class Reply {
   constructor() {
     this.timing = new Timing();
     this.text = this.reasoning = "";
@@ -12,7 +12,7 @@ export class Answer {
     this.version = "";
   }
 
-  /** Tokens of the answer; until the usage comes at the end, a lower bound by the pieces that came. */
+  /** Tokens of the reply. Until usage comes at the end, this is a lower bound: the number of pieces so far. */
   get tokens() {
     return this.usage?.completion_tokens ?? this.timing.pieces;
   }
@@ -31,7 +31,7 @@ export class Answer {
   #take(data, grew) {
     if (data.error) throw new Refused(200, data.error.message, { code: data.error.code });
     this.tier = data.service_tier ?? this.tier;
-    // Headers that went out while it was queued could not name the version yet.
+    // Headers that were sent while the request was queued could not name the version yet.
     this.version ||= (data.system_fingerprint ?? "").replace(/^fp_/, "");
     this.usage = data.usage ?? this.usage;
     const choice = data.choices[0];
@@ -45,7 +45,7 @@ export class Answer {
     grew(choice.delta);
   }
 
-  /** Id and name come with a call's first piece only. */
+  /** Only the first piece of a call has its id and name. */
   #call({ index, id, function: { name, arguments: text } }) {
     const call = (this.calls[index] ??= { id, type: "function", function: { name, arguments: "" } });
     call.function.arguments += text ?? "";

@@ -2,7 +2,7 @@
 
 import { el, say } from "./dom.js";
 
-export class Turn {
+export class Message {
   #unshown = new Map();
   #frame = 0;
   #thought = null;
@@ -33,7 +33,7 @@ export class Turn {
     this.#grow(textOf(this.#thought.lastChild), text);
   }
 
-  /** A piece of the call of that index; the name comes with its first piece only. */
+  /** Adds a piece to the call of that index. Only the first piece has the name. */
   call({ index, function: { name, arguments: text } }) {
     if (!this.#calls[index]) {
       this.#calls[index] = el("figure", { class: "call" }, el("figcaption", {}, name), el("code", {}, ""));
@@ -42,7 +42,7 @@ export class Turn {
     this.#grow(textOf(this.#calls[index].lastChild), text ?? "");
   }
 
-  /** The answer has ended; `note` says how. */
+  /** The reply has ended; `note` says how. */
   end(note, failed = false) {
     this.#show();
     if (this.#thought && this.text) this.#thought.open = false;

@@ -19,5 +19,5 @@ export function time(ms) {
   return s < 7200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
 }
 
-/** A version is a digest of 64 hex digits; twelve tell it from all others that one meets. */
+/** A version is a digest of 64 hexadecimal digits. Twelve are enough to tell versions apart. */
 export const version = (digest) => digest.slice(0, 12) || "none";
