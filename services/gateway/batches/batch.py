@@ -43,7 +43,7 @@ class Batch(BaseModel):
         reached: when the batch entered each status, in seconds since 1970.
     """
 
-    # Documents of the first release say more of their key than its id.
+    # Documents that the first release wrote have more fields about the key than its id.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str

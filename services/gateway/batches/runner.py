@@ -64,7 +64,7 @@ class BatchRunner:
             try:
                 await self._look()
             except StoreError as error:
-                log.warning("batches cannot be looked at: %s", error)
+                log.warning("open batches cannot be listed: %s", error)
             await self._clock.sleep(POLL_S)
 
     async def stop(self) -> None:
@@ -121,7 +121,7 @@ class BatchRunner:
         except ExceptionGroup as broken:
             if unexpected := broken.split((Lost, StoreError))[1]:
                 raise unexpected from None
-            log.warning("batch %s broke off: %s", held.batch.id, broken.exceptions[0])
+            log.warning("batch %s was interrupted: %s", held.batch.id, broken.exceptions[0])
         finally:
             self._running.discard(held.batch.id)
 
@@ -130,4 +130,4 @@ class BatchRunner:
             async with asyncio.timeout(RELEASE_S):
                 await run.release()
         except (Lost, StoreError, TimeoutError) as error:
-            log.warning("batch %s was left as it is: %s", batch_id, error)
+            log.warning("batch %s could not be released: %s", batch_id, error)

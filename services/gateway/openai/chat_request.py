@@ -25,7 +25,7 @@ class ChatCompletionRequest(SamplingRequest):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
-    # Accepted at the one value that means what Tidegate does anyway.
+    # Only the value that describes what Tidegate does anyway is accepted.
     modalities: list[Literal["text"]] | None = None
     store: NotStored | None = None
 

@@ -113,7 +113,7 @@ class ResponsesRequest(Request):
     prompt_cache_key: Identifier | None = None
     metadata: Metadata | None = None
     service_tier: ServiceTier | None = None
-    # Accepted at the one value that means what Tidegate does anyway.
+    # Only the values that describe what Tidegate does anyway are accepted.
     store: NotStored | None = None
     truncation: Literal["disabled"] | None = None
     background: Literal[False] | None = None

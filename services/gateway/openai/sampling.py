@@ -51,7 +51,7 @@ class SamplingRequest(Request):
     prompt_cache_key: Identifier | None = None
     metadata: Metadata | None = None
     service_tier: ServiceTier | None = None
-    # Beyond OpenAI, under the names that vLLM's clients use.
+    # OpenAI does not have these. Their names are those that vLLM's clients use.
     top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None

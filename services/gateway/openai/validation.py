@@ -38,7 +38,7 @@ def check(kind: type[R], document: dict[str, Any]) -> R:
 
 
 def _rank(problem: Any, document: Any) -> tuple[int, bool]:
-    """Of the branches of a union, the client meant the one that got furthest. A wrong tag explains the rest."""
+    """Ranks a finding: the client meant the branch of a union that got furthest, and a wrong tag explains most."""
     return len(_path(problem, document)), problem["type"] == "literal_error"
 
 

@@ -12,7 +12,8 @@ from services.shared.lifecycle import Tasks
 from tidegate.router.v1 import router_pb2
 
 WRITE_INTERVAL_S = 0.1
-# Of one stream, and of one frame with many streams: a router writes a frame in one step, which must delay no grant.
+# Bounds for the part of one stream, and for a frame with parts of many streams. A router writes a frame in one step,
+# and that step must not delay grants.
 MAX_PART_BYTES = 64 * 1024
 MAX_FRAME_BYTES = 256 * 1024
 

@@ -50,7 +50,7 @@ class WriteTimeout:
             self._timer.cancel()
 
     def _check(self) -> None:
-        """Runs when the first wait would be too long; by then that wait is mostly over, and a later one may last."""
+        """Runs when the first wait would be too long. By then it is mostly over, and another one may have begun."""
         self._timer = None
         if self._since is None:
             return

@@ -66,7 +66,7 @@ class Idempotency:
         return ReplayedResponse(recording, BEGINNING, self._stall_timeout_s)
 
     def _record(self, scope: Scope, idempotent: IdempotentRequest, response: Response) -> RecordedResponse:
-        # Without the headers, for a recording is kept, and one of them is the client's API key.
+        # The recording lives on, so it must not hold the headers: one of them is the client's API key.
         context = replace(RequestContext.of(scope), headers={})
         recording = RecordedResponse(idempotent, context, self._recordings)
         self._recordings.add(recording)

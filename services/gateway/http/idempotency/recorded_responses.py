@@ -147,7 +147,7 @@ class Amount:
         self.size += size
 
     def allows(self, limit: "Amount", responses: int, size: int) -> bool:
-        """Returns whether so much more would stay within the limit."""
+        """Returns whether the amount would stay within the limit if this much were added."""
         return self.responses + responses <= limit.responses and self.size + size <= limit.size
 
 

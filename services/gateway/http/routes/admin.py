@@ -37,7 +37,7 @@ async def read(request: Request, kind: type[B]) -> B:
 
 @asynccontextmanager
 async def account_errors() -> AsyncIterator[None]:
-    """Turns errors of the account store into errors that clients are told."""
+    """Turns errors of the account store into errors that become the response."""
     async with database_errors():
         try:
             yield

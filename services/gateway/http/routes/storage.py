@@ -13,7 +13,7 @@ from services.shared.objectstore import StoreError
 
 @asynccontextmanager
 async def object_store_errors() -> AsyncIterator[None]:
-    """Turns errors of the object store into StoreUnavailable, which clients are told."""
+    """Turns errors of the object store into StoreUnavailable, which becomes the response."""
     try:
         yield
     except StoreError as error:
@@ -24,7 +24,7 @@ async def object_store_errors() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def database_errors() -> AsyncIterator[None]:
-    """Turns a failure to reach the database into Overloaded, which clients are told."""
+    """Turns a failure to reach the database into Overloaded, which becomes the response."""
     try:
         yield
     except DatabaseAway:
@@ -34,7 +34,7 @@ async def database_errors() -> AsyncIterator[None]:
 
 
 class WithoutObjectStoreRoutes:
-    """Files and batches on a gateway without an object store: every request is told so."""
+    """Files and batches on a gateway without an object store: every request gets an error that says so."""
 
     def router(self) -> RestRouter:
         """Returns the routes of files and batches, undocumented."""
