@@ -192,6 +192,8 @@ class GenerationStream:
         used = self._used()
         self._entry.end(_OUTCOMES[ending[0]], used)
         self._attempt.close(*ending)
+        # The sink refers to this stream. Breaking the circle frees the memory now, not at a rare garbage collection.
+        self._mailbox.deliver_to(None)
         self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
 
     async def _read(self) -> None:

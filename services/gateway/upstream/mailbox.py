@@ -49,7 +49,7 @@ class Mailbox:
         self._waiting: asyncio.Future[None] | None = None
         self._sink: DeltaSink | None = None
 
-    def deliver_to(self, sink: DeltaSink) -> None:
+    def deliver_to(self, sink: DeltaSink | None) -> None:
         """Offers deltas to `sink` from now on, but only while `drain` waits: nothing overtakes an unread item."""
         self._sink = sink
 

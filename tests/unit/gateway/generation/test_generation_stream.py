@@ -1,0 +1,170 @@
+"""A generation stream with a router and a worker that do nothing by themselves."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.gateway.domain.generation import Generation
+from services.gateway.domain.usage import Outcome, UsedResources
+from services.gateway.generation.generation_stream import Generations, GenerationStream
+from services.gateway.metrics import Metrics
+from services.gateway.upstream.mailbox import Mailbox
+from tests.support.clock import ManualClock
+from tests.unit.gateway.generation.test_messages import generation
+from tidegate.router.v1 import router_pb2
+from tidegate.worker.v1 import worker_pb2
+
+
+class FakeCluster:
+    """Router client, worker client and worker stream in one; keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.mailbox = Mailbox(1)
+        self.credit_tokens: list[int] = []
+        self.finished: list[router_pb2.Finish] = []
+
+    def submit(self, submit: router_pb2.Submit, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+
+    def finish(self, finish: router_pb2.Finish) -> None:
+        self.finished.append(finish)
+
+    def mint_stream_id(self) -> int:
+        return 1
+
+    def stream_to(self, grant: router_pb2.Grant) -> "FakeCluster":
+        return self
+
+    def start(self, start: worker_pb2.Start, mailbox: Mailbox) -> None:
+        pass
+
+    def credit(self, stream_id: int, tokens: int) -> None:
+        self.credit_tokens.append(tokens)
+
+    def end(self, stream_id: int, cancel: worker_pb2.Cancel | None) -> None:
+        pass
+
+
+class FakeLedger:
+    """Ledger and entry in one."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def check(self) -> None:
+        pass
+
+    def open(self, generation: Generation) -> "FakeLedger":
+        return self
+
+    def accept(self) -> None:
+        pass
+
+    def first_token(self) -> None:
+        pass
+
+    def end(self, outcome: Outcome, used: UsedResources) -> None:
+        self.outcomes.append(outcome)
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    return FakeLedger()
+
+
+@pytest.fixture
+def generations(cluster: FakeCluster, ledger: FakeLedger) -> Generations:
+    fake: Any = cluster
+    return Generations(
+        fake, fake, clock=ManualClock(), metrics=Metrics(CollectorRegistry()), ledger=ledger, max_open=10
+    )
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def delta(number: int, tokens: int = 1) -> worker_pb2.Delta:
+    return worker_pb2.Delta(attempt=1, token_ids=[number] * tokens, text_end=number)
+
+
+async def begin(stream: GenerationStream, cluster: FakeCluster) -> None:
+    beginning = asyncio.create_task(stream.begin())
+    await asyncio.sleep(0)
+    cluster.mailbox.put(router_pb2.Grant(attempt=1, worker_id="w"))
+    cluster.mailbox.put(worker_pb2.Started(attempt=1, prompt_tokens=3, model_version="v"))
+    cluster.mailbox.put_deltas([delta(1)])
+    await beginning
+
+
+async def test_a_sink_gets_deltas_while_read_waits_and_they_count(
+    generations: Generations, cluster: FakeCluster, ledger: FakeLedger
+) -> None:
+    taken: list[worker_pb2.Delta] = []
+
+    def take(deltas: list[worker_pb2.Delta]) -> bool:
+        taken.extend(deltas)
+        return True
+
+    with generations.open(generation()) as stream:
+        await begin(stream, cluster)
+        stream.deliver_to(take)
+        assert await stream.read() == [delta(1)]
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        cluster.mailbox.put_deltas([delta(2, tokens=200)])
+        assert taken == [delta(2, tokens=200)]
+        assert cluster.credit_tokens == [201]
+        assert stream.usage.completion_tokens == 201
+        cluster.mailbox.put(worker_pb2.Ended(attempt=1))
+        assert await reading == []
+    assert ledger.outcomes[0] == "completed"
+    assert [finish.outcome for finish in cluster.finished] == [router_pb2.OUTCOME_COMPLETED]
+
+
+async def test_an_observer_sees_all_deltas_in_order_whichever_way_they_go(
+    generations: Generations, cluster: FakeCluster
+) -> None:
+    seen: list[list[worker_pb2.Delta]] = []
+    takes = True
+    with generations.open(generation()) as stream:
+        stream.observe(seen.append)
+        await begin(stream, cluster)
+        stream.deliver_to(lambda deltas: takes)
+        await stream.read()
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        cluster.mailbox.put_deltas([delta(2)])
+        takes = False
+        cluster.mailbox.put_deltas([delta(3)])
+        assert await reading == [delta(3)]
+        cluster.mailbox.put(worker_pb2.Ended(attempt=1))
+        assert await stream.read() == []
+    assert seen == [[delta(1)], [delta(2)], [delta(3)], []]
+
+
+@pytest.mark.usefixtures("no_collection")
+async def test_a_closed_stream_is_freed_without_the_garbage_collector(
+    generations: Generations, cluster: FakeCluster
+) -> None:
+    """The collector runs rarely in a process that serves (services/shared/garbage.py)."""
+    with generations.open(generation()) as stream:
+        await begin(stream, cluster)
+        stream.deliver_to(lambda deltas: True)
+    left = weakref.ref(stream)
+    del stream
+    cluster.mailbox = Mailbox(1)
+    assert left() is None
