@@ -18,7 +18,8 @@ from services.local.data_folder import DataFolder
 
 TIDEGATE = [sys.executable, "-m", "services.cli"]
 REPOSITORY = Path(__file__).parents[2]
-UP_S = 400.0
+UP_S = 800.0
+"""For a real model on a busy machine. A start takes a minute or two where nothing else runs."""
 
 
 @dataclass(frozen=True, slots=True)
