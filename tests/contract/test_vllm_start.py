@@ -22,7 +22,7 @@ async def pace(*_: Any) -> int:
     return 7
 
 
-class Forms:
+class NoGrammars:
     def __init__(self, *_: Any) -> None: ...
 
     async def start(self) -> None: ...
@@ -37,7 +37,7 @@ async def test_the_renderer_is_warm_before_the_first_chat_and_not_in_the_loop(
     online = SimpleNamespace(warmup=lambda: warmed_in.append(threading.current_thread()))
     vllm = SimpleNamespace(errored=False, vllm_config=SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=int)))
     fakes = {"install": lambda _: None, "_info": lambda *_: INFO, "prefill_tokens_per_s": pace}
-    for name, fake in (fakes | {"_online_renderer": lambda *_: online, "FormCheck": Forms}).items():
+    for name, fake in (fakes | {"_online_renderer": lambda *_: online, "GrammarCheck": NoGrammars}).items():
         monkeypatch.setattr(module, name, fake)
     engine = module.VllmEngine(Config(), SystemClock())
     monkeypatch.setattr(engine, "_build", lambda _: vllm)

@@ -14,7 +14,7 @@ from tests.support.cluster import RunningCluster
 from tidegate.inference.v1 import inference_pb2 as pb
 from tidegate.inference.v1.inference_pb2_grpc import InferenceServiceStub
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 QUESTION = "Where does the tide go?"
 

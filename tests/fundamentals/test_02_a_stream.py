@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from tests.fundamentals.observer import Observer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 
 async def test_tokens_arrive_while_the_engine_still_works(openai: AsyncOpenAI, observer: Observer) -> None:

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 
 from tests.fundamentals.observer import Observer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 
 async def test_priority_goes_before_default_when_all_slots_are_busy(

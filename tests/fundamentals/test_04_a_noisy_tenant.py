@@ -15,7 +15,7 @@ from tests.fundamentals.keys import new_key
 from tests.fundamentals.observer import Observer
 from tests.support.cluster import RunningCluster
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 BURST = 4
 

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 
 from tests.fundamentals.observer import Observer
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 
 async def test_the_slots_of_clients_that_leave_are_free(openai: AsyncOpenAI, observer: Observer) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 from openai import AsyncOpenAI, ConflictError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 KEY = {"Idempotency-Key": "lesson-9"}
 

@@ -15,7 +15,7 @@ from tests.fundamentals.keys import new_key
 from tests.support.cluster import RunningCluster, tidegate
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 TENANT = "lesson-10"
 REQUESTS = 7
