@@ -1,4 +1,4 @@
-"""The router's queue as plain Python: what the scripts promise, without Redis and without its economies.
+"""The router's queue as plain Python: what the scripts promise, without Redis and without optimisation.
 
 Every method does what one script call does, and returns the events that gateways must hear of. Which of several workers
 that fit is chosen is the placement policy's to say: the model takes it from the grants that were observed, and insists
@@ -19,21 +19,21 @@ from tests.property.budgets import Budget
 HEAD = -4503599627370496.0
 PASSED_OVER = 8
 GRANTS = 64
-AGED_ONE_IN = 10
+AGING_ONE_IN = 10
 LOOKED_AT_RUNNING = 8
 PRESSED = 0.95
 PACE_WEIGHT = 0.05
 NEAR = 32_768
 BACKLOG = 16_384
-OF_THE_QUEUE = 0.25
-OF_LATE_MS = 10_000
+QUEUE_SHARE = 0.25
+AVERAGED_OVER_MS = 10_000
 SLACK = 1
 
 Grants = dict[tuple[str, int], Granted]
 
 
 class Wrong(AssertionError):
-    """The scripts did what the model forbids."""
+    """The scripts did something that the model forbids."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Request:
     worker: str | None = None
     granted_at: float = 0.0
     asked_to_yield: bool = False
-    waits_for_refuge: bool = False
+    waits_for_isolation_pool: bool = False
     sheltered: bool = False
 
     @property
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(slots=True)
 class Worker:
-    """`report` is None for one that requests were adopted for and that has not attached yet."""
+    """One worker. `report` is None for one that only a gateway has reported and that has not attached yet."""
 
     lease_end: float
     epoch: int
@@ -86,10 +86,10 @@ class Worker:
 
 @dataclass(slots=True)
 class Lane:
-    """One class: who waits in it, and whose turn it is."""
+    """One class: its tenants' tags and its virtual time."""
 
     virtual: float = 0.0
-    overtaken: int = 0
+    bypassed: int = 0
     since: float | None = None
     ends: dict[str, float] = field(default_factory=dict)
 
@@ -119,10 +119,10 @@ class Model:
         self.last: float | None = None
         self.credit = 0
         self.seen: float | None = None
-        self.floods: set[str] = set()
-        self.refuge: dict[str, float] = {}
-        self._of_late = 0.0
-        self._of_late_at: float | None = None
+        self.noisy_tenants: set[str] = set()
+        self.isolation_pool: dict[str, float] = {}
+        self._average = 0.0
+        self._average_at: float | None = None
         self.events: list[Event] = []
         self._arrivals = count(1)
         self._observed: Grants = {}
@@ -131,14 +131,14 @@ class Model:
     # ---- the scripts
 
     def submit(self, router: str, s: Submission, rules: Rules, observed: Grants) -> str:
-        """The kind of the answer."""
+        """Returns the kind of the answer."""
         self._begin(observed)
         self.sessions[s.session] = (router, self.now + self.session_lease_ms)
         known = self.requests.get(s.request_id)
         self._nobody_waited = not any(self.queue(rank) for rank in ServiceClass)
         self._at_once = not known and self._nobody_waited and rules.of(s.service_class).max_queued > 0
         if known and known.asked.attempt >= s.attempt:
-            return self._standing(s.request_id) if known.asked.attempt == s.attempt else "stale"
+            return self._state(s.request_id) if known.asked.attempt == s.attempt else "stale"
         if known:
             self._release(s.request_id)
         if s.running_on:
@@ -154,7 +154,7 @@ class Model:
         if s.request_id not in self.requests:
             return "expired"
         self._preempt(s.service_class, rules)
-        return self._standing(s.request_id)
+        return self._state(s.request_id)
 
     def finish(self, request_id: str, attempt: int, actual: int | None, rules: Rules, observed: Grants) -> bool:
         self._begin(observed)
@@ -213,7 +213,7 @@ class Model:
             del self.workers[worker_id]
         for worker in self.workers.values():
             self._take_unbegun(worker)
-        self._keep_refuge(rules)
+        self._resize_isolation_pool(rules)
         for request_id in late:
             if request_id in self.requests:
                 self._expire(request_id)
@@ -222,10 +222,10 @@ class Model:
             self._clear_tags(rank)
             self._preempt(rank, rules)
 
-    # ---- what can be asked of it
+    # ---- queries
 
     def queue(self, rank: ServiceClass) -> list[Request]:
-        """In the order in which they go."""
+        """The requests that wait, in the order in which they go."""
         waiting = [r for r in self.requests.values() if r.rank == rank and not r.worker]
         return sorted(waiting, key=lambda r: (r.tag, r.arrival))
 
@@ -254,11 +254,11 @@ class Model:
         self._at_once = False
 
     def _emit(self, event: Event) -> None:
-        """Events of a session that is gone reach nobody."""
+        """Events of a session that is gone are dropped."""
         if getattr(event, "session", None) in self.sessions:
             self.events.append(event)
 
-    def _standing(self, request_id: str) -> str:
+    def _state(self, request_id: str) -> str:
         return "grant" if self.requests[request_id].worker else "queued"
 
     def _adopt(self, s: Submission) -> str:
@@ -280,12 +280,12 @@ class Model:
                 return "limited"
         of_class, waiting = rules.of(s.service_class), self.queue(s.service_class)
         tokens = sum(r.cost for r in waiting)
-        if not _is_full(of_class, len(waiting), tokens + s.tokens) or self._crowd_out(s, of_class, waiting, tokens):
+        if not _is_full(of_class, len(waiting), tokens + s.tokens) or self._displace(s, of_class, waiting, tokens):
             return None
         return "queue_full"
 
-    def _crowd_out(self, s: Submission, of_class: ClassRules, waiting: list[Request], tokens: int) -> bool:
-        """Refuses the last in line in the newcomer's stead."""
+    def _displace(self, s: Submission, of_class: ClassRules, waiting: list[Request], tokens: int) -> bool:
+        """Refuses the last request in place of the new one."""
         last = waiting[-1] if waiting else None
         if last is None or self._next_start(s) >= last.tag or last.asked.tenant == s.tenant:
             return False
@@ -321,7 +321,7 @@ class Model:
         request = Request(s, next(self._arrivals), self.now, self.now + s.give_up_after_ms, objective)
         request.tag = HEAD if s.at_head else self._next_start(s)
         if not s.at_head:
-            request.waits_for_refuge = not self._nobody_waited and self._is_sheltered(request, rules)
+            request.waits_for_isolation_pool = not self._nobody_waited and self._counts_for_isolation(request, rules)
             lane.ends[s.tenant] = max(lane.virtual, lane.ends.get(s.tenant, 0.0)) + s.tokens / s.weight
         self.requests[s.request_id] = request
 
@@ -390,7 +390,7 @@ class Model:
             if self._candidates(self.queue(rank)[passed], rules):
                 result = self._turn(rank, passed, rules)
             else:
-                result = self._serve_refuge(rank, rules) if self.free() else "none"
+                result = self._serve_isolation_pool(rank, rules) if self.free() else "none"
             left -= 1
             if result == "none":
                 return left
@@ -401,7 +401,7 @@ class Model:
 
     def _turn(self, rank: ServiceClass, passed: int, rules: Rules) -> str:
         aged = self._aged_below(rank, rules)
-        if aged is not None and self.credit >= AGED_ONE_IN - 1 and self._serve(aged, 0, rules, own=False) == "granted":
+        if aged is not None and self.credit >= AGING_ONE_IN - 1 and self._serve(aged, 0, rules, own=False) == "granted":
             self.credit = 0
             return "granted"
         result = self._serve(rank, passed, rules, own=True)
@@ -423,69 +423,71 @@ class Model:
             return "gone"
         fits = self._fits(request, rules)
         if "fits" in fits.values():
-            overtaker = self._overtaker(request) if own and passed == 0 else None
+            bypassing = self._bypassing(request) if own and passed == 0 else None
             if passed == 0:
-                self.lanes[rank].overtaken = self.lanes[rank].overtaken + 1 if overtaker else 0
-            if overtaker:
-                self._grant(overtaker, request.tag - 1, rules, own=own)
+                self.lanes[rank].bypassed = self.lanes[rank].bypassed + 1 if bypassing else 0
+            if bypassing:
+                self._grant(bypassing, request.tag - 1, rules, own=own)
             else:
                 self._grant(request, request.tag, rules, own=own)
             return "granted"
         return "full" if "full" in fits.values() or not fits else "passed"
 
-    def _serve_refuge(self, rank: ServiceClass, rules: Rules) -> str:
-        """The first of those that came during a flood and are not kept out."""
-        request = next((r for r in self.queue(rank) if r.waits_for_refuge), None)
+    def _serve_isolation_pool(self, rank: ServiceClass, rules: Rules) -> str:
+        """Grants the first request that came while a tenant was noisy and that the pool is open to."""
+        request = next((r for r in self.queue(rank) if r.waits_for_isolation_pool), None)
         if request is None:
             return "none"
         if request.deadline <= self.now:
             self._expire(request.asked.request_id)
             return "gone"
-        kept_out = self._is_kept_out(request, rules)
-        fits = {} if kept_out else self._fits(request, rules)
+        denied = self._is_denied(request, rules)
+        fits = {} if denied else self._fits(request, rules)
         if "fits" in fits.values():
             self._grant(request, self.lanes[rank].virtual, rules, own=True)
             return "granted"
-        if not kept_out and "full" in fits.values():
+        if not denied and "full" in fits.values():
             return "full"
-        request.waits_for_refuge = False
+        request.waits_for_isolation_pool = False
         return "gone"
 
-    def _overtaker(self, head: Request) -> Request | None:
-        """Who went before the head because its prompt is cached where a slot is free, as far as that is allowed."""
+    def _bypassing(self, head: Request) -> Request | None:
+        """The request that bypassed the head, if that was allowed."""
         told = next(iter(self._observed.values()), None)
         if told is None or told.expected_cached_tokens == 0 or told.request_id == head.asked.request_id:
             return None
         other = next((r for r in self.queue(head.rank) if r.asked.request_id == told.request_id), None)
         lane = self.lanes[head.rank]
         backlog = lane.ends.get(head.asked.tenant, 0.0) - head.tag
-        allowed = head.tag >= 0 and backlog >= BACKLOG and lane.overtaken < self._overtaking
+        allowed = head.tag >= 0 and backlog >= BACKLOG and lane.bypassed < self._overtaking
         return other if allowed and other and other.tag <= head.tag + NEAR else None
 
-    def _is_kept_out(self, request: Request, rules: Rules) -> bool:
-        return self._is_flooded() and (rules.of(request.rank).preemptible or request.asked.tenant in self.floods)
+    def _is_denied(self, request: Request, rules: Rules) -> bool:
+        return self._is_isolating() and (
+            rules.of(request.rank).preemptible or request.asked.tenant in self.noisy_tenants
+        )
 
-    def _is_sheltered(self, request: Request, rules: Rules) -> bool:
-        return self._is_flooded() and not self._is_kept_out(request, rules)
+    def _counts_for_isolation(self, request: Request, rules: Rules) -> bool:
+        return self._is_isolating() and not self._is_denied(request, rules)
 
-    def _is_flooded(self) -> bool:
-        """A request that finds nobody waiting is granted as if nobody flooded."""
-        return bool(self.floods) and not self._at_once
+    def _is_isolating(self) -> bool:
+        """A request that finds an empty queue is granted as if no tenant were noisy."""
+        return bool(self.noisy_tenants) and not self._at_once
 
     def _candidates(self, request: Request, rules: Rules) -> list[str]:
-        kept_out = self._is_kept_out(request, rules)
-        return [worker_id for worker_id in self.free() if not (kept_out and worker_id in self.refuge)]
+        denied = self._is_denied(request, rules)
+        return [worker_id for worker_id in self.free() if not (denied and worker_id in self.isolation_pool)]
 
     def _fits(self, request: Request, rules: Rules) -> dict[str, str]:
-        """How each worker that is free suits the request; the refuge's too if no other one ever would."""
+        """How each free worker fits the request; workers of the isolation pool too if no other worker ever would."""
         fits = {worker_id: self._fit(worker_id, request) for worker_id in self._candidates(request, rules)}
-        if "fits" not in fits.values() and self._is_kept_out(request, rules):
-            outside = [worker_id for worker_id in self.ready() if worker_id not in self.refuge]
-            if self._is_particular(request) and all(self._fit(w, request) == "unsuited" for w in outside):
+        if "fits" not in fits.values() and self._is_denied(request, rules):
+            outside = [worker_id for worker_id in self.ready() if worker_id not in self.isolation_pool]
+            if self._has_needs(request) and all(self._fit(w, request) == "unsuitable" for w in outside):
                 return {worker_id: self._fit(worker_id, request) for worker_id in self.free()}
         return fits
 
-    def _is_particular(self, request: Request) -> bool:
+    def _has_needs(self, request: Request) -> bool:
         asked = request.asked
         return bool(asked.excluded_workers or asked.model_version or asked.adapter)
 
@@ -501,21 +503,21 @@ class Model:
             or other_version
             or (asked.adapter and asked.adapter not in report.adapters)
         ):
-            return "unsuited"
+            return "unsuitable"
         room = report.kv_tokens - max(self.reserved(worker_id), report.kv_tokens_used)
         return "full" if request.cost > room and worker.held else "fits"
 
     def _grant(self, request: Request, tag: float, rules: Rules, *, own: bool) -> None:
-        """`tag`: which virtual time goes on to; its own, or just before that of the head that it went before."""
+        """`tag`: what virtual time moves to: the request's own tag, or just before the head's for a bypass."""
         fitting = [worker_id for worker_id, how in self._fits(request, rules).items() if how == "fits"]
         name = (request.asked.request_id, request.asked.attempt)
         grant = self._observed.pop(name, None)
         if grant is None:
             raise Wrong(f"{name} was not granted, though it is its turn and {fitting} have room")
         if grant.worker_id not in fitting:
-            raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} suit it")
+            raise Wrong(f"{name} was granted to {grant.worker_id}; only {fitting} fit it")
         within = request.tag <= self.lanes[request.rank].virtual
-        request.sheltered = within and self._is_sheltered(request, rules)
+        request.sheltered = within and self._counts_for_isolation(request, rules)
         request.worker, request.granted_at = grant.worker_id, self.now
         self.workers[grant.worker_id].held.add(name[0])
         self._take_turn(self.lanes[request.rank], request.rank, tag, own=own)
@@ -530,42 +532,42 @@ class Model:
         lane.since = self.now if own else lane.since
         self.last = self.now
 
-    # ---- the refuge
+    # ---- the isolation pool
 
-    def _keep_refuge(self, rules: Rules) -> None:
-        self.floods = {tenant for rank in ServiceClass for tenant in self._flooding(rank, rules)}
+    def _resize_isolation_pool(self, rules: Rules) -> None:
+        self.noisy_tenants = {tenant for rank in ServiceClass for tenant in self._noisy(rank, rules)}
         sheltered = sum(r.sheltered for r in self.requests.values())
-        since_ms = self.now - (self.now if self._of_late_at is None else self._of_late_at)
-        of_late = self._of_late + (sheltered - self._of_late) * (1 - exp(-since_ms / OF_LATE_MS))
-        self._of_late, self._of_late_at = float(f"{of_late:.6g}"), self.now
-        self._resize(self._size_for(of_late) if self.floods else 0)
+        since_ms = self.now - (self.now if self._average_at is None else self._average_at)
+        average = self._average + (sheltered - self._average) * (1 - exp(-since_ms / AVERAGED_OVER_MS))
+        self._average, self._average_at = float(f"{average:.6g}"), self.now
+        self._resize(self._size_for(average) if self.noisy_tenants else 0)
 
-    def _flooding(self, rank: ServiceClass, rules: Rules) -> list[str]:
+    def _noisy(self, rank: ServiceClass, rules: Rules) -> list[str]:
         if not self._isolation or rules.of(rank).preemptible or not self.queue(rank):
             return []
         lane, waiting = self.lanes[rank], sum(r.cost for r in self.queue(rank))
-        least = lane.virtual + self._burst_tokens + max(BACKLOG, OF_THE_QUEUE * waiting)
+        least = lane.virtual + self._burst_tokens + max(BACKLOG, QUEUE_SHARE * waiting)
         return [tenant for tenant, ends in lane.ends.items() if ends >= least]
 
-    def _size_for(self, of_late: float) -> int:
+    def _size_for(self, average: float) -> int:
         ready, slots = len(self.ready()), sum(worker.counted for worker in self.workers.values())
         if ready < 2:
             return 0
-        wanted = of_late * ready / (self._isolation * slots)
-        if len(self.refuge) - SLACK < wanted < len(self.refuge):
-            wanted = len(self.refuge)
+        wanted = average * ready / (self._isolation * slots)
+        if len(self.isolation_pool) - SLACK < wanted < len(self.isolation_pool):
+            wanted = len(self.isolation_pool)
         return min(floor(wanted), ready - 1)
 
     def _resize(self, size: int) -> None:
-        """The last in go first; then by id."""
-        for worker_id in sorted(self.refuge, key=lambda w: (self.refuge[w], w), reverse=True):
-            if len(self.refuge) > size or worker_id not in self.ready():
-                del self.refuge[worker_id]
+        """Workers that joined last leave first; then by id."""
+        for worker_id in sorted(self.isolation_pool, key=lambda w: (self.isolation_pool[w], w), reverse=True):
+            if len(self.isolation_pool) > size or worker_id not in self.ready():
+                del self.isolation_pool[worker_id]
         for worker_id in sorted(self.ready()):
-            if len(self.refuge) < size:
-                self.refuge.setdefault(worker_id, self.now)
+            if len(self.isolation_pool) < size:
+                self.isolation_pool.setdefault(worker_id, self.now)
 
-    # ---- making room
+    # ---- preemption
 
     def _preempt(self, rank: ServiceClass, rules: Rules) -> None:
         if not rules.of(rank).preempts:
@@ -584,7 +586,7 @@ class Model:
         return sum(self.now - r.submitted + i * pace > r.objective for i, r in enumerate(waiting, 1))
 
     def _victims(self, rank: ServiceClass, rules: Rules) -> Iterator[Request]:
-        """The worst class first; in it, of the latest, who was tried least often."""
+        """The worst class first; in it, of the latest requests, the one that was preempted least often."""
         for worse in reversed(list(ServiceClass)[rank + 1 :]):
             if not rules.of(worse).preemptible:
                 continue
@@ -594,10 +596,10 @@ class Model:
                 yield min(open_to_it, key=lambda r: r.asked.attempt)
 
     def retry_after_ms(self, rank: ServiceClass) -> int:
-        """Of a full queue: until half of it has gone."""
+        """The time in which half of a full queue goes."""
         return ceil(max(1, len(self.queue(rank)) / 2) * (self.pace or 0))
 
 
 def _is_full(of_class: ClassRules, waiting: int, tokens: int) -> bool:
-    """`tokens`: of what waits and of the newcomer."""
+    """`tokens`: of all that waits and of the new request."""
     return waiting >= of_class.max_queued or (waiting > 0 and tokens > of_class.max_queued_tokens)

@@ -1,4 +1,4 @@
-"""What stands in Redis, held against the model: every key, every sum, every tag."""
+"""Compares what is in Redis with the model: every key, every sum, every tag."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ CONSTANT = {"arrivals", "turns", "clock", "seen"}
 
 
 class Stock:
-    """One look at the pool. `keys` are names without the pool's root."""
+    """The pool as Redis has it now. `keys` are names without the pool's root."""
 
     def __init__(self, client: redis.Redis, keys: PoolKeys) -> None:
         self._client = client
@@ -41,11 +41,11 @@ class Stock:
             self._check_worker(model, worker_id)
         self._check_pool(model)
         self._check_caches(model)
-        self._check_wishes(model)
+        self._check_waiting_for(model)
         assert self.keys - self.expected(model) == set(), "keys that nobody needs"
 
     def _check_requests(self, model: Model) -> None:
-        """Each is queued or granted, never both, and whoever was promised it still has it."""
+        """Each request is queued or granted, never both, and the worker that it was granted to still has it."""
         assert self._started("request:") == set(model.requests)
         for request_id, request in model.requests.items():
             found = self._hash(f"request:{request_id}")
@@ -72,7 +72,7 @@ class Stock:
         assert int(found.get("kv_reserved", 0)) == model.reserved(worker_id)
         assert int(found.get("counted", 0)) == worker.counted
         assert found.get("state", "") == worker.state
-        assert ("refuge" in found) == (worker_id in model.refuge)
+        assert ("refuge" in found) == (worker_id in model.isolation_pool)
 
     def _check_pool(self, model: Model) -> None:
         waiting = {i: r.deadline for i, r in model.requests.items() if not r.worker}
@@ -84,8 +84,8 @@ class Stock:
         assert int(self.turns.get("slots", 0)) == sum(worker.counted for worker in model.workers.values())
         assert int(self.turns.get("ready", 0)) == sum(worker.counted > 0 for worker in model.workers.values())
         assert int(self.turns.get("sheltered", 0)) == sum(r.sheltered for r in model.requests.values())
-        assert dict(self._sorted("refuge")) == model.refuge
-        assert self._set("floods") == model.floods
+        assert dict(self._sorted("refuge")) == model.isolation_pool
+        assert self._set("floods") == model.noisy_tenants
         assert int(self.turns.get("credit", 0)) == model.credit
         assert float(self.turns.get("pace", 0)) == (model.pace or 0)
         for name in {limit.name for r in model.requests.values() for limit in r.asked.limits}:
@@ -94,19 +94,21 @@ class Stock:
     def _check_caches(self, model: Model) -> None:
         """The index of prefixes is the same from both sides, and every token in it is counted."""
         by_cache = {name: dict(self._sorted(f"cache:{name}")) for name in self._started("cache:")}
-        by_marker = {marker: set(caches.strip(",").split(",")) for marker, caches in self._hash("prefix").items()}
-        for name, markers in by_cache.items():
-            assert set(markers) == {marker for marker, caches in by_marker.items() if name in caches}
-        assert set().union(*by_marker.values()) <= set(by_cache)
+        by_hash = {
+            prefix_hash: set(caches.strip(",").split(",")) for prefix_hash, caches in self._hash("prefix").items()
+        }
+        for name, hashes in by_cache.items():
+            assert set(hashes) == {prefix_hash for prefix_hash, caches in by_hash.items() if name in caches}
+        assert set().union(*by_hash.values()) <= set(by_cache)
         for worker_id, worker in model.workers.items():
             found = self._hash(f"worker:{worker_id}")
             if worker.report and "cache" in found:
-                tokens = sum(int(marker.split(".")[1]) for marker in by_cache.get(found["cache"], ()))
+                tokens = sum(int(prefix_hash.split(".")[1]) for prefix_hash in by_cache.get(found["cache"], ()))
                 assert int(found["cached"]) == tokens
         known = {self._hash(f"worker:{worker_id}").get("cache") for worker_id in model.workers}
         assert set(by_cache) <= known | self._set("forgotten"), "caches that will never be cleared away"
 
-    def _check_wishes(self, model: Model) -> None:
+    def _check_waiting_for(self, model: Model) -> None:
         """Only what waits can wait for a worker's cache."""
         for name in self._started("wanted:"):
             rank = ServiceClass(int(name.rpartition(":")[2]))

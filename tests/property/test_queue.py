@@ -113,7 +113,7 @@ class RouterQueue(RuleBasedStateMachine):
     def __init__(
         self, client: redis.Redis, policy: str, overtaking: int = 0, burst_tokens: int = 0, isolation: float = 0.0
     ) -> None:
-        """With overtaking all calls go through one replica: only there can be told which of two grants came first."""
+        """With a cache bypass all calls go through one replica: only then the order of two grants is known."""
         super().__init__()
         self.class_rules = Rules.of_cluster(CLUSTER)
         self.model = Model(
@@ -146,14 +146,14 @@ class RouterQueue(RuleBasedStateMachine):
 
     @rule(router=routers, template=submissions, known=prompts, rank=st.sampled_from(ServiceClass))
     def a_crowd_comes(self, router: str, template: Submission, known: tuple[str, ...], rank: ServiceClass) -> None:
-        """Of one tenant with little weight; behind it, another one whose prompt may be cached."""
+        """Requests of a tenant with little weight, and one of another tenant whose prompt may be cached."""
         plain = replace(template, service_class=rank, excluded_workers=(), model_version="", adapter="", limits=())
         crowd = [replace(plain, tenant="loud", weight=0.01, tokens=100, prefix_hashes=())] * 3
         self.submit_some(router, [*crowd, replace(plain, tenant="quiet", weight=1.0, prefix_hashes=known)])
 
     @rule(router=routers, others=st.lists(submissions, min_size=2, max_size=4), ended=st.sampled_from([3, 6]))
-    def a_flood_lasts(self, router: str, others: list[Submission], ended: int) -> None:
-        """Of one tenant; the others' requests get slots beside it, and so a refuge."""
+    def a_tenant_is_noisy(self, router: str, others: list[Submission], ended: int) -> None:
+        """One tenant is noisy. The others' requests get slots beside it, and so an isolation pool."""
         for worker in WORKERS:
             self.heartbeat(router, WorkerReport(worker, self._epoch(worker), "ready", 2, 1_000, "v1", "worker:1", b""))
         loud = Submission(SESSIONS[0], "", 1, ServiceClass.DEFAULT, 50, 60_000, "loud", 0.005)
@@ -359,13 +359,13 @@ def test_the_scripts_do_as_the_model(
     run_state_machine_as_test(build, settings=some)
 
 
-def test_the_head_of_a_long_queue_is_overtaken_so_often_and_no_more(client: redis.Redis) -> None:
+def test_the_head_of_a_long_queue_is_bypassed_as_often_as_allowed(client: redis.Redis) -> None:
     queue, router = RouterQueue(client, "prefix", overtaking=2), ROUTERS[0]
     queue.a_worker_is_there(router, slots=1)
 
-    def submit(request_id: str, tenant: str, weight: float, markers: tuple[str, ...]) -> None:
+    def submit(request_id: str, tenant: str, weight: float, hashes: tuple[str, ...]) -> None:
         asked = Submission(SESSIONS[0], request_id, 1, ServiceClass.DEFAULT, 100, 60_000, tenant, weight)
-        queue.submit(router, replace(asked, prompt_tokens=100, prefix_hashes=markers))
+        queue.submit(router, replace(asked, prompt_tokens=100, prefix_hashes=hashes))
 
     submit("running", "quiet", 1.0, ("a.50", "b.50"))
     for n in range(3):

@@ -1,4 +1,4 @@
-"""Within a class tenants take turns by what they ask for; a class that waits too long gets a share of better turns."""
+"""Within a class tenants share by the cost of their requests; an aging class gets a share of better classes' turns."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ async def wait_in_line(peer: Gateway, request_id: str, service_class: str = "def
 
 
 async def serve_all(finisher: Gateway, served: int, *peers: Gateway) -> list[str]:
-    """Ends what runs, again and again; returns the order in which the others went. One slot, so one runs at a time."""
+    """Ends the running request repeatedly. Returns the order in which the others went; one slot, so one at a time."""
     order, current, owner = [], "running", finisher
     for _ in range(served):
         await owner.finish(current)
@@ -42,7 +42,7 @@ async def next_grant(*peers: Gateway) -> tuple[Gateway, str]:
     return peer, await peer.granted()
 
 
-async def test_a_flood_of_one_tenant_delays_another_by_one_turn(routers: Routers) -> None:
+async def test_a_noisy_tenant_delays_another_by_one_turn(routers: Routers) -> None:
     cost = pb.Cost(prompt_tokens=100)
     async with (
         worker(routers[0].address),
@@ -70,7 +70,7 @@ async def test_a_tenant_of_twice_the_weight_gets_twice_the_turns(routers: Router
         assert sum(name.startswith("heavy") for name in order) == 8
 
 
-async def test_who_asks_for_much_waits_for_itself(routers: Routers) -> None:
+async def test_a_tenant_that_asks_for_much_waits_behind_its_own_requests(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[1].address) as one:
         await fill(one)
         for n in range(3):
@@ -81,8 +81,8 @@ async def test_who_asks_for_much_waits_for_itself(routers: Routers) -> None:
         assert [order.index(f"large-{n}") for n in range(2)] == [0, 10]
 
 
-async def test_what_it_really_cost_moves_the_next_turn(routers: Routers) -> None:
-    """Estimated alike; the one that took far more goes after the other's next ones."""
+async def test_the_real_cost_moves_the_next_turn(routers: Routers) -> None:
+    """Both have the same estimate. The tenant whose request cost far more goes after the other's next requests."""
     cost = pb.Cost(prompt_tokens=100)
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("much", tenant="much", cost=cost)
@@ -101,7 +101,7 @@ async def test_what_it_really_cost_moves_the_next_turn(routers: Routers) -> None
         assert order[-1] == "much-2"
 
 
-async def test_an_aged_class_gets_every_tenth_turn(routers: Routers) -> None:
+async def test_an_aging_class_gets_every_tenth_turn(routers: Routers) -> None:
     address = routers[0].address
     async with worker(address), gateway(address) as one, channel(address) as connection:
         change = pb.SetClassPolicyRequest(
@@ -117,7 +117,7 @@ async def test_an_aged_class_gets_every_tenth_turn(routers: Routers) -> None:
         assert [turn for turn, name in enumerate(order) if name.startswith("default")] == [9, 19]
 
 
-async def test_a_flood_fills_the_queue_only_for_itself(routers: Routers) -> None:
+async def test_a_noisy_tenant_fills_the_queue_only_for_itself(routers: Routers) -> None:
     cost = pb.Cost(prompt_tokens=100)
     async with (
         worker(routers[0].address),

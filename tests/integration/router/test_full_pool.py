@@ -1,4 +1,4 @@
-"""A pool whose slots are all taken: what is urgent still finds one, and prompts their caches, within bounds."""
+"""A pool without free slots: urgent requests still find one, and prompts find their caches, within bounds."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tidegate.router.v1 import router_pb2 as pb
 Routers = tuple[RouterApp, RouterApp]
 
 OVERTAKING = 3
-"""As conftest.CONFIG has it."""
+"""The value in conftest.CONFIG."""
 WARM: dict[str, Any] = {**prompt(1, 2, 3)}
 COLD: dict[str, Any] = {**prompt(7, 8, 9)}
 
@@ -26,7 +26,7 @@ async def granted(peer: Gateway) -> tuple[str, str]:
     return grant.request_id, grant.worker_id
 
 
-async def test_one_slot_of_sixteen_is_kept_while_there_is_urgent_work(routers: Routers) -> None:
+async def test_one_slot_of_sixteen_is_reserved_while_there_is_urgent_work(routers: Routers) -> None:
     async with worker(routers[0].address, slots=16), gateway(routers[1].address) as one:
         await one.submit("urgent-1", "priority")
         assert await one.granted() == "urgent-1"
@@ -42,7 +42,7 @@ async def test_one_slot_of_sixteen_is_kept_while_there_is_urgent_work(routers: R
         assert [await one.granted(), await one.granted()] == ["r14", "r15"]
 
 
-async def test_a_flood_leaves_one_slot_of_sixteen_to_tenants_within_their_share(routers: Routers) -> None:
+async def test_a_noisy_tenant_leaves_one_slot_of_sixteen_to_tenants_within_their_share(routers: Routers) -> None:
     async with worker(routers[0].address, slots=16), gateway(routers[1].address) as one:
         for n in range(16):
             await one.submit(f"flood-{n}", tenant="floods", cost=pb.Cost(prompt_tokens=100))
@@ -61,7 +61,7 @@ async def test_a_flood_leaves_one_slot_of_sixteen_to_tenants_within_their_share(
         assert await one.granted() == "flood-16", "the slot is the flood's again when nobody else comes"
 
 
-async def test_the_head_is_overtaken_by_what_the_free_worker_has_cached_so_often_and_no_more(routers: Routers) -> None:
+async def test_requests_that_the_free_worker_has_cached_bypass_the_head_as_often_as_allowed(routers: Routers) -> None:
     async with (
         worker(routers[0].address, "w1"),
         gateway(routers[0].address) as one,
@@ -79,7 +79,7 @@ async def test_the_head_is_overtaken_by_what_the_free_worker_has_cached_so_often
         assert await one.granted() == "cold"
 
 
-async def test_a_tenant_that_has_little_waiting_is_not_overtaken(routers: Routers) -> None:
+async def test_a_tenant_that_has_little_waiting_is_not_bypassed(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("running", tenant="floods", **WARM)
         assert await one.granted() == "running"
@@ -90,7 +90,7 @@ async def test_a_tenant_that_has_little_waiting_is_not_overtaken(routers: Router
         assert await one.granted() == "light"
 
 
-async def test_what_has_had_its_turn_is_not_overtaken(routers: Routers) -> None:
+async def test_a_request_that_had_its_turn_is_not_bypassed(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("running", **WARM)
         assert await one.granted() == "running"
@@ -100,7 +100,7 @@ async def test_what_has_had_its_turn_is_not_overtaken(routers: Routers) -> None:
         assert await one.granted() == "resumed"
 
 
-async def test_who_comes_after_one_was_overtaken_does_not_start_behind_all_between_the_two(routers: Routers) -> None:
+async def test_a_request_after_a_bypass_does_not_start_behind_all_between_the_two(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("running", **WARM)
         assert await one.granted() == "running"
@@ -115,7 +115,7 @@ async def test_who_comes_after_one_was_overtaken_does_not_start_behind_all_betwe
             assert await one.granted() == following
 
 
-async def test_who_leaves_the_queue_no_longer_waits_for_a_cache(routers: Routers) -> None:
+async def test_a_request_that_leaves_the_queue_no_longer_waits_for_a_cache(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("running", **WARM)
         assert await one.granted() == "running"

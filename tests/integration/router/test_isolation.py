@@ -1,4 +1,4 @@
-"""While a tenant floods, it is kept out of as many workers as the others need: their prompts stay in those caches."""
+"""While a tenant is noisy, the isolation pool is denied to it, so that other tenants' prompts stay in these caches."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ async def granted(peer: Gateway) -> tuple[str, str]:
 
 
 async def flood(peer: Gateway, slots: int, **fields: Any) -> dict[str, list[str]]:
-    """Takes all slots, and makes the queue. Returns what runs on each worker."""
+    """Takes all slots and causes the queue. Returns what runs on each worker."""
     running: dict[str, list[str]] = {}
     for n in range(slots):
         await peer.submit(f"flood-{n}", tenant="floods", cost=pb.Cost(prompt_tokens=100))
@@ -36,7 +36,7 @@ async def flood(peer: Gateway, slots: int, **fields: Any) -> dict[str, list[str]
 
 
 async def come_in_between(client: redis.Redis, peer: Gateway, ends: str) -> None:
-    """Another tenant's request gets the slot of one that ends, and counts for the refuge."""
+    """Another tenant's request gets the slot of a request that ends, and counts for the size of the isolation pool."""
     await wait_until(lambda: client.smembers(f"{ROOT}floods") == {"floods"}, description="the flood is noted")
     await peer.submit("other", tenant="others", cost=pb.Cost(prompt_tokens=100))
     await peer.next("queued")
@@ -45,7 +45,7 @@ async def come_in_between(client: redis.Redis, peer: Gateway, ends: str) -> None
     await wait_until(lambda: float(client.hget(f"{ROOT}turns", "shelter") or 0) > 0.1, description="it is counted")
 
 
-async def test_a_flood_is_kept_out_of_the_refuge_and_the_others_go_there_before_it(
+async def test_the_isolation_pool_is_denied_to_a_noisy_tenant_and_the_others_go_there_first(
     routers: Routers, redis_client: redis.Redis
 ) -> None:
     async with (
@@ -65,7 +65,7 @@ async def test_a_flood_is_kept_out_of_the_refuge_and_the_others_go_there_before_
         assert await granted(one) == ("flood-4", "w2")
 
 
-async def test_what_only_the_refuge_can_serve_goes_there(routers: Routers, redis_client: redis.Redis) -> None:
+async def test_what_only_the_isolation_pool_can_serve_goes_there(routers: Routers, redis_client: redis.Redis) -> None:
     async with (
         worker(routers[0].address, "w1", slots=2),
         worker(routers[1].address, "w2", slots=2, version="v2"),
@@ -80,10 +80,10 @@ async def test_what_only_the_refuge_can_serve_goes_there(routers: Routers, redis
 
 
 @pytest.mark.parametrize("others", [True, False])
-async def test_nobody_is_kept_out_of_a_single_worker_nor_for_nobody(
+async def test_there_is_no_isolation_pool_of_a_single_worker_or_without_other_tenants(
     routers: Routers, redis_client: redis.Redis, others: bool
 ) -> None:
-    """With others there is one worker, without them there are two."""
+    """One worker with other tenants; two workers without."""
     async with worker(routers[0].address, "w1", slots=2), gateway(routers[0].address) as one:
         if others:
             running = await flood(one, slots=2)

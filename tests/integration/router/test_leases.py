@@ -1,4 +1,4 @@
-"""What time and loss do: leases, deadlines, restarts, replicas and Redis going away."""
+"""Leases and losses: deadlines, restarts, replicas and Redis that go away."""
 
 import asyncio
 
@@ -54,7 +54,7 @@ async def test_a_gateway_that_comes_back_keeps_what_it_had(routers: Routers) -> 
             assert await after.granted() == "waiting"
 
 
-async def test_a_worker_that_dies_is_taken_from_and_its_gateways_told(routers: Routers) -> None:
+async def test_a_worker_that_dies_loses_its_grants_and_its_gateways_are_told(routers: Routers) -> None:
     async with gateway(routers[1].address) as one:
         async with worker(routers[0].address):
             await one.submit("r1")
@@ -67,7 +67,7 @@ async def test_a_worker_that_dies_is_taken_from_and_its_gateways_told(routers: R
             assert await one.granted() == "r1"
 
 
-async def test_a_worker_started_anew_has_nothing_of_before(routers: Routers) -> None:
+async def test_a_worker_that_was_started_again_has_no_former_grants(routers: Routers) -> None:
     async with worker(routers[0].address, epoch=7), gateway(routers[0].address) as one:
         await one.submit("r1")
         assert await one.granted() == "r1"
@@ -77,7 +77,7 @@ async def test_a_worker_started_anew_has_nothing_of_before(routers: Routers) -> 
             assert revoke.reason == pb.REVOKE_REASON_WORKER_RESTARTED
 
 
-async def test_a_worker_whose_engine_hangs_is_taken_from(routers: Routers) -> None:
+async def test_a_worker_whose_engine_hangs_loses_its_grants(routers: Routers) -> None:
     async with worker(routers[0].address) as hanging, gateway(routers[0].address) as one:
         await one.submit("r1")
         assert await one.granted() == "r1"
@@ -138,7 +138,7 @@ async def test_a_pool_without_workers_waits_for_one_and_then_refuses(
     async with gateway(routers[0].address) as one:
         await one.submit("early")
         await one.next("queued")
-        # As if the last worker had been heard of longer ago than the grace.
+        # The same state as if the last worker was heard of longer ago than the grace.
         redis_client.set("tidegate:{tide}:seen", 1)
         await one.submit("late")
         reject = await one.next("reject")

@@ -1,4 +1,4 @@
-"""Limits are checked and charged in the step that queues, once a request, by whichever replica."""
+"""Limits are checked and charged in the step that queues, once a request, by any replica."""
 
 from services.router.app import RouterApp
 from tests.support.peers import Gateway, gateway, worker

@@ -1,4 +1,4 @@
-"""Who is granted first: by class, then by arrival, whichever replica they came through."""
+"""The order of grants: by class, then by arrival, through any replica."""
 
 from services.router.app import RouterApp
 from tests.support.peers import gateway, worker

@@ -1,4 +1,4 @@
-"""Where a request goes: to the cache that has its beginning, within balance, and only where it can be served."""
+"""Placement: a request goes to the worker that has its prefix cached, within balance, and only where it fits."""
 
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -33,7 +33,7 @@ async def place(peer: Gateway, request_id: str, **fields: Any) -> pb.Grant:
 
 
 async def known_to(client: redis.Redis, peer: Worker) -> None:
-    """Redis has the worker as its last heartbeat tells it."""
+    """Waits until Redis has the worker's last heartbeat."""
     key, wanted = f"{ROOT}worker:{peer.heartbeat.worker_id}", peer.heartbeat
     told = [wanted.model_version, str(wanted.epoch), str(wanted.load.kv_tokens_used)]
     await wait_until(
@@ -41,7 +41,7 @@ async def known_to(client: redis.Redis, peer: Worker) -> None:
     )
 
 
-async def test_the_same_beginning_goes_to_the_same_worker_through_any_replica(routers: Routers) -> None:
+async def test_the_same_prefix_goes_to_the_same_worker_through_any_replica(routers: Routers) -> None:
     async with (
         worker(routers[0].address, "w1", slots=8),
         worker(routers[1].address, "w2", slots=8),
@@ -64,10 +64,10 @@ async def test_a_prompt_does_not_wait_where_others_are_computed(routers: Routers
         gateway(routers[0].address) as one,
     ):
         long = await place(one, "long", **prompt(1, 2, 3, 4, 5, 6, 7, 8))
-        # Its beginning is cached there, in 51 s; computed elsewhere it takes 26 s.
+        # Its prefix is cached there, in 51 s; computed elsewhere it takes 26 s.
         second = await place(one, "second", **prompt(1, 2, 3, 9))
         assert (second.worker_id == long.worker_id, second.expected_cached_tokens) == (False, 0)
-        # Now it is cached there in 26 s, and nobody could have computed it any sooner.
+        # Now it is cached there in 26 s, and no worker could have computed it sooner.
         third = await place(one, "third", **prompt(1, 2, 3, 9))
         assert (third.worker_id, third.expected_cached_tokens) == (second.worker_id, 4 * BLOCK_TOKENS)
 
@@ -83,7 +83,7 @@ async def test_workers_that_compute_prompts_at_once_are_chosen_by_their_cache(ro
         assert placed[1].expected_cached_tokens == 3 * BLOCK_TOKENS
 
 
-async def test_no_worker_gets_more_than_its_share_of_one_beginning(routers: Routers) -> None:
+async def test_no_worker_gets_more_than_its_share_of_one_prefix(routers: Routers) -> None:
     async with AsyncExitStack() as stack:
         for n in range(4):
             await stack.enter_async_context(worker(routers[0].address, f"w{n}", slots=16))
@@ -91,7 +91,7 @@ async def test_no_worker_gets_more_than_its_share_of_one_beginning(routers: Rout
         placed: Counter[str] = Counter()
         for n in range(32):
             placed[(await place(one, f"r{n}", **prompt(1, 2, 3))).worker_id] += 1
-            # 1.25 times the mean, and one.
+            # 1.25 times the mean, and one more.
             assert max(placed.values()) <= 1.25 * placed.total() / 4 + 1
         assert len(placed) == 4
 
@@ -123,10 +123,10 @@ async def test_the_index_of_a_cache_is_as_large_as_the_cache(routers: Routers, r
         assert (await place(one, "oldest", **prompt(0, 1, 2))).expected_cached_tokens == 0
 
 
-async def test_a_beginning_that_all_workers_know_does_not_wear_their_caches_out(
+async def test_a_prefix_that_all_workers_hold_does_not_empty_their_caches(
     routers: Routers, redis_client: redis.Redis
 ) -> None:
-    """Eight holders are known for a beginning; whoever gives way to a ninth no longer counts it as cached."""
+    """Eight holders are known for a prefix. The one that a ninth replaces no longer counts it as cached."""
     async with AsyncExitStack() as stack:
         names = [f"w{n:02d}" for n in range(12)]
         for name in names:
@@ -158,7 +158,7 @@ async def test_a_pinned_version_and_an_adapter_are_served_only_where_they_are(ro
         assert {(await one.next(kind)).request_id for kind in ("grant", "queued")} == {"r3", "r4"}  # type: ignore[attr-defined]
 
 
-async def test_what_no_free_worker_suits_is_passed_over(routers: Routers) -> None:
+async def test_a_request_that_no_free_worker_fits_is_passed_over(routers: Routers) -> None:
     async with (
         worker(routers[0].address, "old", slots=2, version="v1"),
         worker(routers[1].address, "new", slots=1, version="v2"),

@@ -1,4 +1,4 @@
-"""Room for those in a hurry: a priority request whose objective is in danger makes running batch work yield."""
+"""Preemption: a priority request that would miss its objective preempts running batch work."""
 
 from services.router.app import RouterApp
 from tests.support.peers import Gateway, gateway, worker
@@ -13,7 +13,7 @@ async def yielded(peer: Gateway) -> str:
     return asked.request_id
 
 
-async def test_the_latest_batch_request_yields_and_resumes_at_the_head(routers: Routers) -> None:
+async def test_the_latest_batch_request_is_preempted_and_resumes_at_the_head(routers: Routers) -> None:
     async with (
         worker(routers[0].address, slots=2),
         gateway(routers[0].address) as one,
@@ -36,7 +36,7 @@ async def test_the_latest_batch_request_yields_and_resumes_at_the_head(routers: 
         assert await one.granted() == "batch-2"
 
 
-async def test_nobody_yields_to_a_class_that_may_not_ask_or_while_there_is_time(routers: Routers) -> None:
+async def test_nothing_is_preempted_for_a_class_that_may_not_preempt_or_while_there_is_time(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one:
         await one.submit("batch-1", "batch")
         assert await one.granted() == "batch-1"
@@ -53,7 +53,7 @@ async def test_nobody_yields_to_a_class_that_may_not_ask_or_while_there_is_time(
         assert one.inbox.empty()
 
 
-async def test_one_that_is_asked_to_yield_is_asked_once(routers: Routers) -> None:
+async def test_a_request_is_preempted_once(routers: Routers) -> None:
     async with worker(routers[0].address, slots=2), gateway(routers[0].address) as one:
         for n in (1, 2):
             await one.submit(f"batch-{n}", "batch")

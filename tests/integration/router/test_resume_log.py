@@ -1,4 +1,4 @@
-"""The journal on a real Redis: what gateways write of their streams, how much of it, and for how long."""
+"""Resume logs on a real Redis: what gateways write of their streams, how much is kept, and for how long."""
 
 import itertools
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Rules changed at run time: for all replicas, with a full queue, and whatever becomes of Redis."""
+"""Class rules changed at run time: for all replicas, with a full queue, and after Redis lost its data."""
 
 import redis
 

@@ -1,4 +1,4 @@
-"""What a gateway's session holds: told again and again how it stands, ended when unwanted, given up when it kills."""
+"""Requests of a gateway session: told their positions, ended when no longer held, refused when they kill engines."""
 
 from services.router.app import RouterApp
 from tests.support.peers import gateway, worker
@@ -8,7 +8,7 @@ from tidegate.router.v1 import router_pb2 as pb
 Routers = tuple[RouterApp, RouterApp]
 
 
-async def test_waiting_requests_are_told_again_how_they_stand(routers: Routers) -> None:
+async def test_waiting_requests_are_told_their_positions_again(routers: Routers) -> None:
     async with worker(routers[0].address), gateway(routers[0].address) as one, gateway(routers[1].address) as two:
         await one.submit("running")
         assert await one.granted() == "running"
@@ -23,7 +23,7 @@ async def test_waiting_requests_are_told_again_how_they_stand(routers: Routers) 
         await wait_until(lambda: two.standing["second", 1].position == 0, description="it is told that it is next")
 
 
-async def test_what_a_gateway_no_longer_wants_is_ended_when_it_comes_back(routers: Routers) -> None:
+async def test_requests_that_a_gateway_no_longer_holds_are_ended_when_it_comes_back(routers: Routers) -> None:
     async with worker(routers[0].address, slots=2), gateway(routers[0].address) as other:
         async with gateway(routers[0].address, "same") as before:
             for request_id in ("kept", "unwanted"):
@@ -48,7 +48,7 @@ async def test_a_request_that_killed_two_engines_is_given_up(routers: Routers) -
 
 
 async def test_work_reported_of_an_older_process_is_revoked_when_the_new_one_attaches(routers: Routers) -> None:
-    """Redis had lost the worker, so the report stood alone; its first heartbeat shows that it was started anew."""
+    """Redis had lost the worker, so only the report was known. Its heartbeat shows that it was started again."""
     async with gateway(routers[0].address) as one:
         await one.submit("running", placement=pb.Placement(worker_id="w1", worker_epoch=1))
         assert await one.granted() == "running"

@@ -1,4 +1,4 @@
-"""Silence of Redis is nobody's fault, for nobody could renew a lease meanwhile; a worker's own costs it new work."""
+"""While Redis is silent no lease ends, because nobody could renew one. A silent worker gets no new work."""
 
 from collections.abc import Callable
 
@@ -18,18 +18,18 @@ UPKEEP_MS = 250
 
 
 class SmallPool:
-    """One worker that runs one request of two, seen by replicas whose clock the test moves."""
+    """One worker that runs one of two requests, and replicas whose clock the test moves."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.replicas = Replicas(client, Composition("prefix", "simulated"), START_MS)
         self.now = START_MS
         self.told: list[Event] = []
-        """What the last reaping told gateways."""
+        """The events of the last reap."""
         self.beat()
         self.submit("r1")
 
     def beat(self) -> set[str]:
-        """Requests that were granted by it; so with `submit`."""
+        """Requests that the heartbeat granted; so with `submit`."""
         report = WorkerReport("w1", 1, "ready", 2, 10_000, "v1", "w1:1", b"")
         return self._granted(lambda s: s.heartbeat(report, RULES, lease_ms=LEASE_MS))
 
@@ -42,7 +42,7 @@ class SmallPool:
         return {request_id for request_id, _ in grants(self.replicas.events(ROUTERS[0], events))}
 
     def reap_after(self, ms: int) -> list[int]:
-        """Sessions, workers and requests that were reaped then."""
+        """Sessions, workers and requests that were reaped."""
         self.now += ms
         self.replicas.set_clock(self.now)
         counts, events = self.replicas.call(
@@ -52,7 +52,7 @@ class SmallPool:
         return list(counts)
 
 
-def test_leases_that_ran_out_while_redis_stood_still_get_their_time_again(redis_client: redis.Redis) -> None:
+def test_leases_that_ended_while_redis_was_silent_get_their_time_again(redis_client: redis.Redis) -> None:
     pool = SmallPool(redis_client)
     assert pool.reap_after(0) == [0, 0, 0]
     assert pool.reap_after(10 * LEASE_MS) == [0, 0, 0]
@@ -80,7 +80,7 @@ def test_a_worker_that_was_silent_for_half_its_lease_gets_nothing_until_it_is_he
     assert pool.beat() == {"r2"}
 
 
-def test_what_it_was_granted_since_it_was_heard_of_goes_elsewhere_then_and_what_it_runs_does_not(
+def test_grants_since_it_was_heard_of_go_elsewhere_and_what_it_runs_stays(
     redis_client: redis.Redis,
 ) -> None:
     pool = SmallPool(redis_client)

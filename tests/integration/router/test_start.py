@@ -1,4 +1,4 @@
-"""A router that finds no Redis: alive, not ready, and gone when told to go."""
+"""A router without Redis: it is alive and not ready, and it ends when it is told to."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Internal gRPC with mutual TLS: who has no certificate of the cluster's authority is not heard."""
+"""Internal gRPC with mutual TLS: a client without a certificate of the cluster's authority is refused."""
 
 from pathlib import Path
 
