@@ -10,6 +10,7 @@ A field is named as in the frames for gateways. If it has another name in JSON, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from typing import Annotated, Any, ClassVar, get_args
 
 import orjson
@@ -172,6 +173,14 @@ def _declared(event: type[Any]) -> tuple[tuple[str, Convert | None], ...]:
 
 
 _FIELDS = {event: _declared(event) for event in (*EVENTS.values(), Queued)}
+# For each event what takes its values from JSON, and which of them are converted: made once, as grants are frequent.
+_READERS = {
+    event: (
+        itemgetter(*(name for name, _ in declared)),
+        tuple((index, convert) for index, (_, convert) in enumerate(declared) if convert),
+    )
+    for event, declared in _FIELDS.items()
+}
 
 
 def json_fields(event: type[Any]) -> tuple[tuple[str, Convert | None], ...]:
@@ -220,7 +229,11 @@ def decode_answer(document: bytes, session: str, request_id: str, attempt: int) 
 
 
 def _values(event: type[Any], found: Mapping[str, Any]) -> list[Any]:
-    return [found[name] if convert is None else convert(found[name]) for name, convert in _FIELDS[event]]
+    in_order, converted = _READERS[event]
+    values = list(in_order(found))
+    for index, convert in converted:
+        values[index] = convert(values[index])
+    return values
 
 
 def _limit_state(found: Mapping[str, Any]) -> LimitState:

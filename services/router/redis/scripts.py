@@ -212,7 +212,7 @@ class PoolScripts:
             no_worker_grace_ms: How long a pool without workers still queues.
         """
         of_class = rules.of(s.service_class)
-        limits = [part for x in s.limits for part in _limit(x)]
+        limits = [part for x in s.limits for part in _limit(x)] if s.limits else []
         return self._call(
             "submit",
             *limits,
