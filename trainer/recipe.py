@@ -1,4 +1,4 @@
-"""A recipe: all that a training run is told, in one validated YAML file."""
+"""A recipe: everything that a training run needs to know, in one validated YAML file."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,26 +14,30 @@ ADAPTER_SUFFIX = "-adapter"
 
 
 class Strict(BaseModel):
+    """A part of a recipe. Unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Lora(Strict):
-    """Low-rank adaptation (Hu et al., 2021): W + alpha / r * B A, where only A and B learn."""
+    """Low-rank adaptation (Hu et al., 2021): W + alpha / r * B A, where only A and B are trained."""
 
-    r: int = Field(16, ge=1, le=512)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = Field("all-linear", description="names of the layers that learn")
+    r: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
+    alpha: int = Field(32, ge=1, description="Scale of the adapter: its output is multiplied by alpha / r.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training.")
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="Names of the layers that get an adapter; all-linear: every linear layer."
+    )
 
 
 class Publish(Strict):
-    """Where the result goes. The adapter becomes a model of its own, `name` with ADAPTER_SUFFIX."""
+    """Where the result is published. The adapter is a model of its own: `name` with ADAPTER_SUFFIX."""
 
-    name: Name
-    alias: Name = "latest"
-    merged: bool = True
-    adapter: bool = False
-    rollout: bool = Field(False, description="have the router bring the pool called `name` to the merged model")
+    name: Name = Field(description="Name of the model in the registry.")
+    alias: Name = Field("latest", description="Alias that is moved to the new version.")
+    merged: bool = Field(True, description="Publish the whole model, with the adapter merged into it.")
+    adapter: bool = Field(False, description="Publish the adapter alone too.")
+    rollout: bool = Field(False, description="Start a rollout of the pool called `name` to the merged model.")
 
     @model_validator(mode="after")
     def _something_is_published(self) -> Self:
@@ -47,22 +51,24 @@ class Publish(Strict):
 
 
 class Recipe(Strict):
-    """How long it takes is told by one of `steps` and `epochs`."""
+    """One training run. Exactly one of `steps` and `epochs` sets its length."""
 
-    base: str = Field(description="registry reference: model, model@alias or model@version")
-    method: Literal["sft", "lora"] = Field(description="sft: all weights learn; lora: a low-rank adapter does")
-    data: Path = Field(description="JSONL of chats; relative to the recipe")
-    held_out: float = Field(0.1, gt=0, le=0.5, description="share of the chats that is not trained on, to measure with")
-    steps: Annotated[int | None, Field(ge=1, le=10_000_000)] = None
-    epochs: Annotated[float | None, Field(gt=0, le=1000)] = None
-    learning_rate: float = Field(gt=0, le=1)
-    batch: int = Field(4, ge=1, le=4096, description="chats a step")
-    max_length: int = Field(1024, ge=8, le=1_048_576, description="tokens; longer chats lose their end")
-    lora: Lora | None = None
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    save_every: int = Field(50, ge=1, description="steps between checkpoints")
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    publish: Publish | None = None
+    base: str = Field(description="Registry reference of the base model: model, model@alias or model@version.")
+    method: Literal["sft", "lora"] = Field(description="sft trains all weights; lora trains a low-rank adapter.")
+    data: Path = Field(description="JSONL file of chats. A relative path starts at the recipe's folder.")
+    held_out: float = Field(
+        0.1, gt=0, le=0.5, description="Share of the chats that the run does not train on, but measures its loss with."
+    )
+    steps: Annotated[int | None, Field(ge=1, le=10_000_000, description="Steps of the run.")] = None
+    epochs: Annotated[float | None, Field(gt=0, le=1000, description="Passes over the training chats.")] = None
+    learning_rate: float = Field(gt=0, le=1, description="Learning rate of the optimizer at its highest.")
+    batch: int = Field(4, ge=1, le=4096, description="Chats in a step.")
+    max_length: int = Field(1024, ge=8, le=1_048_576, description="Tokens of a chat; longer chats are cut at the end.")
+    lora: Lora | None = Field(None, description="Shape of the adapter; only with method lora.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
+    save_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Precision that the run computes in.")
+    publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
 
     @field_validator("base")
     @classmethod
@@ -82,15 +88,21 @@ class Recipe(Strict):
 
     @property
     def reference(self) -> Reference:
+        """`base`, parsed."""
         return Reference.parse(self.base)
 
     @property
     def lora_shape(self) -> Lora:
+        """`lora`, or its defaults."""
         return self.lora or Lora()
 
 
 def load(file: Path) -> Recipe:
-    """`data` becomes absolute. Raises WrongSettings naming file, key and value."""
+    """Reads a recipe; its `data` becomes an absolute path.
+
+    Raises:
+        WrongSettings: The file cannot be read or a value is wrong; the message names file, key and value.
+    """
     try:
         document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -2,7 +2,8 @@
 
 A resumed run repeats the uninterrupted one exactly: optimizer, schedule, random state and place in the data come from
 the checkpoint. Weights are read from safetensors; the rest transformers reads with torch's weights-only loader, which
-builds tensors and plain values and nothing that runs. Nothing is read before its seal has been checked (seal.py).
+builds tensors and plain values and nothing that runs. Nothing is read before its checksums have been compared
+(checksums.py).
 """
 
 import json
@@ -72,8 +73,7 @@ class Fit:
             set_seed(self._recipe.seed)  # whatever was measured before has drawn random numbers
             self._trainer.train()
         elif _is_complete(self._resume[1]):
-            # train() would make a step too many. It loads weights through this method itself.
-            self._trainer._load_from_checkpoint(str(self._resume[1]))
+            _load_weights(self._trainer, self._resume[1])
         else:
             self._trainer.train(resume_from_checkpoint=str(self._resume[1]))
 
@@ -111,6 +111,15 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 class Sealer(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _load_weights(trainer: SFTTrainer, checkpoint: Path) -> None:
+    """Reads the weights of a finished run without training.
+
+    `train` would make a step too many, and there is no public way. `train` itself loads weights by this method; the
+    test of the runs names it and fails when transformers changes it.
+    """
+    trainer._load_from_checkpoint(str(checkpoint))
 
 
 def _arguments(recipe: Recipe, folder: Path) -> SFTConfig:

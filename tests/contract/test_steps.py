@@ -150,6 +150,27 @@ def test_the_engines_end_is_told_to_all(steps: Any, tokenizer: Any) -> None:
     assert [[str(error) for error in reader.errors] for reader in readers] == [["the engine has died"]] * 2
 
 
+def test_this_vllm_has_all_that_we_use_beyond_its_public_interface() -> None:
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer, IncrementalDetokenizer
+    from vllm.v1.engine.output_processor import OutputProcessor
+
+    from services.worker.engine.vllm.steps import _lacking
+
+    assert _lacking() == set()
+    # Of engine.py, loaded.py and decode.py.
+    members = {
+        AsyncLLM: {"output_processor", "output_handler", "input_processor", "renderer"}
+        & set(AsyncLLM.__init__.__code__.co_names),
+        FastIncrementalDetokenizer: {"decode_next", "update", "get_next_output_text"},
+        IncrementalDetokenizer: {"from_new_request"},
+        OutputProcessor: {"add_request", "process_outputs", "abort_requests", "propagate_error"},
+    }
+    assert len(members[AsyncLLM]) == 4
+    for owner in (FastIncrementalDetokenizer, IncrementalDetokenizer, OutputProcessor):
+        assert not [name for name in members[owner] if not hasattr(owner, name)]
+
+
 def test_a_vllm_that_is_not_as_it_must_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from services.worker.engine.vllm import steps
     from services.worker.engine.vllm.steps import install

@@ -1,6 +1,7 @@
 """A model of a few thousand weights is trained for real, stopped anywhere, and published."""
 
 import asyncio
+import inspect
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 from safetensors.torch import load_file, save_file
+from trl import SFTTrainer
 
 from services.shared.clock import SystemClock
 from services.shared.folder_lock import FolderLock
@@ -208,3 +210,10 @@ def unsigned(content: bytes) -> bytes:
 
 
 DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}
+
+
+def test_transformers_still_has_the_private_method_that_reads_the_weights_of_a_finished_run() -> None:
+    """supervised.py calls it: there is no public way to load a checkpoint without training on."""
+    first, *others = list(inspect.signature(SFTTrainer._load_from_checkpoint).parameters.values())[1:]
+    assert first.name == "resume_from_checkpoint"
+    assert all(other.default is not inspect.Parameter.empty for other in others)

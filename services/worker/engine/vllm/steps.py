@@ -14,9 +14,9 @@ from vllm.outputs import RequestOutput
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestState
-from vllm.v1.metrics.stats import IterationStats
+from vllm.v1.metrics.stats import IterationStats, RequestStateStats
 
-# What this module relies on beyond what vLLM promises.
+# What this module relies on beyond what vLLM promises: `install` refuses a vLLM that lacks any of it.
 _PARAMETERS = (
     (OutputProcessor.process_outputs, {"engine_core_outputs", "engine_core_timestamp", "iteration_stats"}),
     (OutputProcessor.add_request, {"request", "prompt", "parent_req", "request_index", "queue"}),
@@ -24,6 +24,11 @@ _PARAMETERS = (
 )
 _OUTPUT = {"request_id", "new_token_ids", "new_logprobs", "finish_reason", "events"}
 _STATE = {"queue", "is_prefilling", "stats"}
+_REQUEST = {"request_id", "external_req_id"}
+_REQUEST_STATS = {"num_generation_tokens", "last_token_ts"}
+# Set in constructors, so they are looked for among the names that these use.
+_ITERATION = {"num_generation_tokens"}
+_PROCESSOR = {"request_states"}
 
 
 class Listener(Protocol):
@@ -103,8 +108,12 @@ def install(llm: AsyncLLM) -> Steps:
 
 
 def _lacking() -> set[str]:
+    """The members that this vLLM does not have."""
     lacking = _OUTPUT - set(EngineCoreOutput.__struct_fields__)
-    lacking |= _STATE - set(RequestState.__init__.__code__.co_names)
+    lacking |= _REQUEST - set(EngineCoreRequest.__struct_fields__)
+    lacking |= _REQUEST_STATS - set(RequestStateStats.__dataclass_fields__)
+    for made, wanted in ((RequestState, _STATE), (IterationStats, _ITERATION), (OutputProcessor, _PROCESSOR)):
+        lacking |= wanted - set(made.__init__.__code__.co_names)
     for method, wanted in _PARAMETERS:
         lacking |= wanted - set(inspect.signature(method).parameters)
     return lacking
