@@ -114,12 +114,12 @@ def failures(report: Report, required: float | None, *, strict: bool) -> list[st
     ]
 
 
-def _run(wanted: Profile, target: Target, model: str | None, clock: Clock, data_dir: Path) -> load.Run:
+def _run(profile: Profile, target: Target, model: str | None, clock: Clock, data_dir: Path) -> load.Run:
     done: list[load.Run] = []
 
     async def work(stopped: asyncio.Event) -> None:
         console = Console(stderr=True, highlight=False)
-        done.append(await load.run(wanted, target, model, clock, console, stopped, data_dir=data_dir))
+        done.append(await load.run(profile, target, model, clock, console, stopped, data_dir=data_dir))
 
     # The present objects stay until the end, so the garbage collector need not scan them during the measurement.
     gc.freeze()

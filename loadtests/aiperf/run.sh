@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The load of profiles/steady.yaml, sent by AIPerf: loadtests/aiperf/run.sh TOKENIZER [SECONDS]
-# TOKENIZER is a folder (or a name, where a hub can be reached) that prompts are measured with.
-# Wants `aiperf` on PATH, and OPENAI_BASE_URL and OPENAI_API_KEY: source .tidegate/local.env
+# TOKENIZER counts the prompts' tokens: a folder, or a name if a model hub can be reached.
+# Needs `aiperf` on PATH, and OPENAI_BASE_URL and OPENAI_API_KEY: source .tidegate/local.env
 set -euo pipefail
 tokenizer=$1
 seconds=${2:-60}
 model=${MODEL:-$(curl --silent --fail "$OPENAI_BASE_URL/models" -H "Authorization: Bearer $OPENAI_API_KEY" |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["data"][0]["id"])')}
 
-# The API's own usage counts tokens: another tokenizer than the server's would miscount.
+# Tokens are counted by the API's usage field, because another tokenizer than the server's would count wrongly.
 exec aiperf profile --model "$model" --url "${OPENAI_BASE_URL%/v1}" --api-key "$OPENAI_API_KEY" \
     --endpoint-type chat --streaming --tokenizer "$tokenizer" --use-server-token-count \
     --request-rate 8 --arrival-pattern poisson --benchmark-duration "$seconds" --random-seed 1 \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The load of profiles/steady.yaml, sent by GuideLLM: loadtests/guidellm/run.sh TOKENIZER [SECONDS]
-# TOKENIZER is a folder (or a name, where a hub can be reached) that prompts are measured with.
-# Wants `guidellm` on PATH, and OPENAI_BASE_URL and OPENAI_API_KEY: source .tidegate/local.env
+# TOKENIZER counts the prompts' tokens: a folder, or a name if a model hub can be reached.
+# Needs `guidellm` on PATH, and OPENAI_BASE_URL and OPENAI_API_KEY: source .tidegate/local.env
 set -euo pipefail
 tokenizer=$1
 seconds=${2:-60}
@@ -10,7 +10,8 @@ model=${MODEL:-$(curl --silent --fail "$OPENAI_BASE_URL/models" -H "Authorizatio
 results=build/loadtests/guidellm
 mkdir -p "$results"
 
-# Its check before the start asks /health, as vLLM has it; here that is /readyz. Usage comes at the end, not with every event.
+# GuideLLM's check before the start uses vLLM's /health; here that is /readyz. Usage comes at the end of a stream, not with
+# every event.
 usage='{"body": {"stream_options": {"continuous_usage_stats": false}}}'
 backend=$(printf '{"kind": "openai_http", "target": "%s", "api_key": "%s", "model": "%s", "validate_backend": false, "extras": %s}' \
     "${OPENAI_BASE_URL%/v1}" "$OPENAI_API_KEY" "$model" "$usage")

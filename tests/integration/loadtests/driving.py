@@ -1,4 +1,4 @@
-"""Runs a profile against a server of this process."""
+"""Runs a profile against a server in this process."""
 
 import asyncio
 from typing import Any

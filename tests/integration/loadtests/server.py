@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server that does exactly what a test tells it to, good or bad."""
+"""A small OpenAI-compatible server that does exactly what a test tells it, right or wrong."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +15,7 @@ MODELS = orjson.dumps({"object": "list", "data": [{"id": "tide", "object": "mode
 
 @dataclass(slots=True)
 class Exchange:
-    """One request, and the means to answer it. number: its place among all, turn: on its connection."""
+    """One request, and how to answer it. `number` counts all requests, `turn` those of its connection."""
 
     number: int
     turn: int
@@ -50,7 +50,7 @@ def event(document: object) -> bytes:
 
 
 def events(tokens: int) -> list[bytes]:
-    """Of a right answer, but for [DONE]."""
+    """The events of a right answer, without [DONE]."""
     words: list[dict[str, Any]] = [{"delta": {"content": " tide"}, "finish_reason": None} for _ in range(tokens)]
     words[-1]["finish_reason"] = "length"
     said = [{"choices": [{"delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}]
@@ -61,7 +61,7 @@ def events(tokens: int) -> list[bytes]:
 
 
 async def right(exchange: Exchange) -> None:
-    """As it should be, streamed or in one piece."""
+    """A right answer, streamed or in one piece."""
     if not exchange.body.get("stream"):
         message = {"message": {"content": " tide" * exchange.tokens}, "finish_reason": "length"}
         usage = {"prompt_tokens": 7, "completion_tokens": exchange.tokens}
@@ -84,7 +84,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(behave: Behaviour) -> AsyncIterator[Server]:
-    """Listens on loopback while the context is open; what is still open then is broken off."""
+    """Listens on loopback until the `with` block ends; then open connections are closed."""
     open_now: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

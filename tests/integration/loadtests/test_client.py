@@ -1,4 +1,4 @@
-"""What servers do wrong is told apart, and what they do in an odd but lawful way is understood."""
+"""Each mistake of a server has its own outcome; unusual but correct behaviour is accepted."""
 
 import asyncio
 from collections import Counter

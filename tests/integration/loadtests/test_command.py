@@ -1,4 +1,4 @@
-"""The command itself, as people and pipelines call it."""
+"""The command, as people and CI call it."""
 
 import asyncio
 import sys

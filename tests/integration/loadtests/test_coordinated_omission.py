@@ -1,4 +1,4 @@
-"""A server that stalls makes every request late that was due in the stall, not only those it had accepted."""
+"""When a server stalls, every request that was due during the stall counts as late, not only the accepted ones."""
 
 import asyncio
 
@@ -11,12 +11,12 @@ from tests.integration.loadtests.server import Exchange, right
 
 RATE = 50
 STALL_FROM = 20
-"""Number of the request with which the stall begins."""
+"""Number of the request at which the stall begins."""
 STALL_S = 1.0
 
 
 class Stall:
-    """Answers nobody from one request on until STALL_S later."""
+    """Stops answering at one request, for STALL_S seconds."""
 
     def __init__(self) -> None:
         self._over: asyncio.Future[None] | None = None

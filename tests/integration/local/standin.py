@@ -1,4 +1,4 @@
-"""A process for the supervisor to look after: answers 200 on a port, and does one more thing when told.
+"""A test process for the supervisor: it answers 200 on a port, and can be told to misbehave.
 
 Arguments: PORT [BEHAVIOUR]. `wrong` exits with status 2 and a message; `dies` exits with status 1 at once; `deaf`
 ignores SIGTERM; `parent` starts a child that ignores SIGTERM, in the same group.

@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, to be killed: keeps one stand-in, and says its pid on standard output.
+"""A supervisor in its own process, to be killed: it runs one stand-in process and prints that process's pid.
 
 Arguments: FOLDER PORT BEHAVIOUR.
 """

@@ -1,4 +1,4 @@
-"""Ending what outlived its supervisor."""
+"""Processes that outlived their supervisor are ended."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_a_process_that_nobody_reaps_is_gone(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def recorded(process: psutil.Process) -> ClusterRecord:
-    """A cluster of this one process, whose supervisor is gone."""
+    """A cluster of one process whose supervisor has ended."""
     began = process.create_time()
     one = ProcessRecord(
         name="worker-1", pid=process.pid, created=began, address="", state="running", restarts=0, log="worker-1.log"

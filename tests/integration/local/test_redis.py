@@ -1,4 +1,4 @@
-"""Redis as `tidegate up` starts it: each of the two programs, with a password and without eviction."""
+"""Redis as `tidegate up` starts it: both server programs, with a password and without eviction."""
 
 from pathlib import Path
 from random import Random

@@ -1,4 +1,4 @@
-"""The supervisor over small real processes."""
+"""The supervisor with small real processes."""
 
 import asyncio
 import os

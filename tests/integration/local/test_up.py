@@ -1,4 +1,4 @@
-"""The command itself, over whole clusters on the simulated engine."""
+"""`tidegate up` and `down` with whole clusters on the simulated engine."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def started(folder: Path, *arguments: str) -> dict[str, Any]:
 
 @contextmanager
 def in_foreground(folder: Path) -> "Iterator[subprocess.Popen[str]]":
-    """`tidegate up` once its cluster is ready; waited for afterwards, so whoever uses it stops it."""
+    """`tidegate up` when its cluster is ready. The test must stop it; the fixture waits for its end."""
     command = [*TIDEGATE, "up", "--engine", "simulated"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout
@@ -117,7 +117,7 @@ def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
 @pytest.mark.cluster
 @pytest.mark.timeout(300)
 def test_down_does_not_wait_for_whoever_started_the_cluster(tmp_path: Path) -> None:
-    """Who has not looked for its child since, so that a zombie is left of it."""
+    """A parent that does not read its child's exit status, so that a zombie remains."""
     with in_foreground(tmp_path) as up:
         down = tidegate(tmp_path, "down")
         assert psutil.Process(up.pid).status() == psutil.STATUS_ZOMBIE

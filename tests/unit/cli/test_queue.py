@@ -1,4 +1,4 @@
-"""What `tidegate queue` shows fits a terminal of 80 columns, whatever stands in it."""
+"""What `tidegate queue` shows fits a terminal of 80 columns, even with the longest values."""
 
 import pytest
 from rich.console import RenderableType

@@ -1,4 +1,4 @@
-"""Samples and profiles for tests, made of the few figures that matter to them."""
+"""Samples and profiles for tests, built from the few figures that matter."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from loadtests.sample import Outcome, Sample
 
 
 def answered(due_s: float = 0.0, *, first: float = 0.1, end: float = 1.0, tokens: int = 10, **other: Any) -> Sample:
-    """first, end: seconds after it was due. Its tokens come evenly."""
+    """`first` and `end` are seconds after the due time. The tokens come at equal distances."""
     gap = (end - first) / max(tokens - 1, 1)
     times = [due_s + first + gap * n for n in range(tokens)]
     given: dict[str, Any] = {"index": 0, "tier": "default", "streamed": True, **other}

@@ -99,7 +99,7 @@ async def test_a_manifest_at_the_wrong_place_is_refused(store: ObjectStore) -> N
 
 
 async def test_a_signed_manifest_under_another_models_name_is_refused(store: ObjectStore) -> None:
-    """Else whoever can write to the bucket could have any trusted model served as any other."""
+    """Otherwise a person who can write to the bucket could make one trusted model appear as another."""
     made = manifest()
     await store.put_new(object_name("victim", made.version, MANIFEST), made.to_json())
     with pytest.raises(WrongManifest, match="victim"):
@@ -118,7 +118,7 @@ async def test_an_alias_that_is_none_says_so(store: ObjectStore, document: bytes
 
 
 class Vanishing(ObjectStore):
-    """Lists what is gone by the time that it is read."""
+    """Lists an object that is removed before it is read."""
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         yield object_name("gone", "a" * 64, MANIFEST)

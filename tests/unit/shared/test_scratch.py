@@ -16,7 +16,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def killed(temporary: Path) -> Path:
-    """What is left by a process that was killed at its work."""
+    """The folder of a process that was killed."""
     work = "import os; from services.shared.scratch import scratch\nwith scratch('import') as folder:\n"
     work += "    (folder / 'half').touch(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", work], env={**os.environ, "TMPDIR": str(temporary)}, check=False)

@@ -1,4 +1,4 @@
-"""Only what a trusted key signed passes, whatever of it was changed."""
+"""Only versions that a trusted key signed are accepted; any change is noticed."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What reaches the disk is whole, verified and harmless; everything else is refused with the reason."""
+"""Only complete, verified and safe files reach the disk; everything else is refused with the reason."""
 
 import asyncio
 import json

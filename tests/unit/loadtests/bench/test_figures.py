@@ -1,4 +1,4 @@
-"""A goal is for the ratio of ours to theirs, in the direction that it names."""
+"""A goal is a limit for ours / theirs, either a minimum or a maximum."""
 
 from typing import Literal
 
