@@ -35,7 +35,7 @@ TOOL_SETS = {"prometheus": "tools", "containers": "container_tools"}
 
 SIMULATED = """
 pools:
-  - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5, swap_ms: 300}}
+  - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5}}
 """
 
 

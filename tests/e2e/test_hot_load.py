@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +19,14 @@ from services.worker.engine.contract import ChatPrompt, Sampling
 from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import tokens_of
 from services.worker.engine.simulated.tokens import Oracle
-from tests.support.cluster import RunningCluster, tidegate
+from tests.support.cluster import RunningCluster, running_cluster, tidegate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
+CONFIG = """
+pools:
+  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 4, step_ms: 5, swap_ms: 300}}
+"""
 TOKENS = 60
 STREAMS = 12
 QUESTIONS = [f"Where does the tide go at {hour}?" for hour in range(24)]
@@ -85,6 +89,12 @@ async def load(cluster: RunningCluster) -> AsyncIterator[tuple[Load, httpx.Async
         await asyncio.gather(*streams, return_exceptions=True)
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
+    with running_cluster(tmp_path_factory.mktemp("hot-load"), CONFIG, "--routers", "2") as running:
+        yield running
+
+
 async def command(cluster: RunningCluster, *arguments: str, fails: bool = False) -> str:
     """What a `tidegate` command says, run beside the load."""
     done = await asyncio.to_thread(tidegate, cluster.folder, *arguments)
@@ -119,40 +129,38 @@ def check(made: Load, *versions: Manifest) -> None:
         assert text == whole_answer(weights[version], question), f"{version[:8]} does not say so"
 
 
-async def test_a_rollout_there_and_back_loses_nothing_and_mixes_nothing(simulated: RunningCluster) -> None:
-    first = await Registry(store_of(simulated)).resolve(Reference("simulated"))
-    second, third = await publish(simulated, 1), await publish(simulated, 2)
-    async with load(simulated) as (made, http):
-        await command(simulated, "rollout", "start", "simulated", second.version[:12])
-        assert served(simulated) == {second.version}
+async def test_a_rollout_there_and_back_loses_nothing_and_mixes_nothing(cluster: RunningCluster) -> None:
+    first = await Registry(store_of(cluster)).resolve(Reference("simulated"))
+    second, third = await publish(cluster, 1), await publish(cluster, 2)
+    async with load(cluster) as (made, http):
+        await command(cluster, "rollout", "start", "simulated", second.version[:12])
+        assert served(cluster) == {second.version}
         assert await ask(http, QUESTIONS[0]) == (second.version, whole_answer(second.weights_sha256, QUESTIONS[0]))
-        await command(simulated, "models", "promote", "simulated", "seed-2")
+        await command(cluster, "models", "promote", "simulated", "seed-2")
         assert (await ask(http, QUESTIONS[0]))[0] == third.version
-        said = await command(simulated, "models", "rollback", "simulated")
+        said = await command(cluster, "models", "rollback", "simulated")
         assert first.version in said
-        status: dict[str, Any] = json.loads(await command(simulated, "rollout", "status", "--json"))
-        assert (status["state"], status["version"], len(status["workers"])) == ("done", first.version, 3)
+        status: dict[str, Any] = json.loads(await command(cluster, "rollout", "status", "--json"))
+        assert (status["state"], status["version"], len(status["workers"])) == ("done", first.version, 2)
         assert (await ask(http, QUESTIONS[0]))[0] == first.version
     check(made, first, second, third)
     assert list(dict.fromkeys(made.versions()))[:3] == [first.version, second.version, third.version]
     assert len(made.said) > 100
 
 
-async def test_a_flipped_bit_is_refused_and_the_old_version_answers_throughout(simulated: RunningCluster) -> None:
-    (old,) = served(simulated)
-    before = await Registry(store_of(simulated)).resolve(Reference("simulated", old))
-    damaged = await publish(simulated, 3)
-    await flip(store_of(simulated), object_name("simulated", damaged.version, "model.safetensors"))
-    async with load(simulated) as (made, http):
-        said = await command(simulated, "models", "promote", "simulated", "seed-3", fails=True)
+async def test_a_flipped_bit_is_refused_and_the_old_version_answers_throughout(cluster: RunningCluster) -> None:
+    (old,) = served(cluster)
+    before = await Registry(store_of(cluster)).resolve(Reference("simulated", old))
+    damaged = await publish(cluster, 3)
+    await flip(store_of(cluster), object_name("simulated", damaged.version, "model.safetensors"))
+    async with load(cluster) as (made, http):
+        said = await command(cluster, "models", "promote", "simulated", "seed-3", fails=True)
         assert "model.safetensors is corrupt" in said
-        assert served(simulated) == {old}
+        assert served(cluster) == {old}
         assert (await ask(http, QUESTIONS[0]))[0] == old
     check(made, before)
-    assert await Registry(store_of(simulated)).alias(Reference("simulated")) == old
-    status = json.loads(
-        (await command(simulated, "rollout", "status", "--json", fails=True)).partition("\ntidegate")[0]
-    )
+    assert await Registry(store_of(cluster)).alias(Reference("simulated")) == old
+    status = json.loads((await command(cluster, "rollout", "status", "--json", fails=True)).partition("\ntidegate")[0])
     assert "is corrupt" in status["reason"]
 
 
@@ -170,20 +178,20 @@ def unsigned(good: Manifest) -> dict[str, Any]:
 
 
 async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_version_answers_throughout(
-    simulated: RunningCluster,
+    cluster: RunningCluster,
 ) -> None:
-    (old,) = served(simulated)
-    before = await Registry(store_of(simulated)).resolve(Reference("simulated", old))
-    async with load(simulated) as (made, http):
+    (old,) = served(cluster)
+    before = await Registry(store_of(cluster)).resolve(Reference("simulated", old))
+    async with load(cluster) as (made, http):
         for bad, signed, reason in (
             (unproven, True, "golden prompt 0: token 0 is"),
             (pickled, True, "pytorch_model.bin does not have a safe format"),
             (unsigned, False, "is not signed"),
         ):
-            version = await publish_changed(simulated, bad(before), signed=signed)
-            said = await command(simulated, "rollout", "start", "simulated", version, fails=True)
+            version = await publish_changed(cluster, bad(before), signed=signed)
+            said = await command(cluster, "rollout", "start", "simulated", version, fails=True)
             assert reason in " ".join(said.split())
-            assert served(simulated) == {old}
+            assert served(cluster) == {old}
             assert (await ask(http, QUESTIONS[0]))[0] == old
     check(made, before)
     assert set(made.versions()) == {old}

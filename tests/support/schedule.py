@@ -26,7 +26,6 @@ GROUPS = {
         "tests/deploy/test_prometheus.py",
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",
-        "tests/e2e/test_hot_load.py",
         "tests/e2e/test_simulated_cluster.py",
         "tests/fundamentals/",
     ),
