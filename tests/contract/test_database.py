@@ -36,7 +36,7 @@ async def test_migrations_make_the_tables_of_the_code(database: Database) -> Non
 
 async def test_gateways_that_start_together_migrate_once(database_url: str) -> None:
     gateways = [opened(database_url) for _ in range(3)]
-    # SQLite does not wait for a lock where it takes to its log, so who comes second may have to try again.
+    # SQLite does not wait for a lock when it switches to its write-ahead log, so the second gateway may have to retry.
     await asyncio.gather(*(gateway.run() for gateway in gateways))
     async with gateways[0].begin() as connection:
         await connection.execute(insert(tenants).values(name="t", weight=1.0, tiers=[]))
@@ -66,7 +66,7 @@ def test_the_sqlite_dialect_has_the_two_methods_that_the_engine_swaps(tmp_path: 
 
 
 async def test_a_transaction_that_is_cancelled_again_and_again_ends(tmp_path: Path) -> None:
-    """A disk that was slow at the wrong moment once kept a process from ending: it waited for a connection to close."""
+    """Once, a slow disk kept a process from ending, because it waited for ever for a connection to close."""
     file = tmp_path / "gateway.sqlite3"
     database = opened(f"sqlite:///{file}")
     await database.migrate()

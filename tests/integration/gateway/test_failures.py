@@ -251,7 +251,7 @@ async def test_stalled_reader_is_bounded_and_dropped(cluster: Cluster, start: St
     try:
         await wait_until(lambda: cluster.worker.sent_tokens, description="the stalled stream has begun")
         stalled = cluster.router.submits[0].request_id
-        # The kernel's socket buffers swallow some megabytes; the rest of these 32 MB stays with the worker.
+        # The kernel's socket buffers take some megabytes; the rest of these 32 MB stays with the worker.
         assert await _settled(cluster.worker, stalled) < 3000
         cluster.worker.behaviour = Behaviour()
         assert await stream_text(cluster) == text(5)
@@ -264,14 +264,14 @@ async def test_stalled_reader_is_bounded_and_dropped(cluster: Cluster, start: St
 
 
 def _connections(gateway: GatewayApp) -> list[int]:
-    """Open sockets of the gateway's side."""
+    """Counts the open sockets on the gateway's side."""
     port = split(gateway.http_address)[1]
     sockets = psutil.Process().net_connections("tcp")
     return [socket.fd for socket in sockets if socket.laddr.port == port and socket.status == "ESTABLISHED"]
 
 
 async def _stall(gateway: GatewayApp) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that asks and then reads nothing."""
+    """Sends a request and then reads nothing."""
     reader, writer = await asyncio.open_connection(*split(gateway.http_address), limit=1024)
     body = json.dumps({"model": MODEL, "messages": ASK, "stream": True, "max_tokens": 4000}).encode()
     head = (

@@ -139,7 +139,7 @@ async def test_wrong_usage_queries_are_refused(cluster: Cluster, wrong: dict[str
 async def test_a_database_that_stops_under_load_costs_no_request(
     start: Started, router: FakeRouter, postgres: Postgres
 ) -> None:
-    """Rows are as many as requests, and sums are what clients counted."""
+    """There is a row for each request, and the sums are those that clients counted."""
     url = postgres.new_database()
     gateway: GatewayApp = await start(GatewayApp(settings(router.address, database_url=url), random=Random(1)))
     async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", headers=ADMIN, timeout=20) as client:
@@ -171,7 +171,7 @@ async def test_a_database_that_stops_under_load_costs_no_request(
 
 
 class Load:
-    """Asks again and again with one key, and counts as a client would."""
+    """Sends requests with one key, one after another, and counts tokens as a client does."""
 
     def __init__(self, client: httpx.AsyncClient, key: str) -> None:
         self._client, self._headers = client, {"authorization": f"Bearer {key}"}
@@ -190,7 +190,7 @@ class Load:
 async def test_a_killed_gateway_leaves_a_row_for_every_request(
     start: Started, router: FakeRouter, data_dir: Path, tmp_path: Path, url: str
 ) -> None:
-    """Its database is away, so that everything is on disk when kill -9 comes; another gateway takes it over."""
+    """Its database is away, so all rows are on disk when kill -9 comes. Another gateway takes them over."""
     http = f"127.0.0.1:{_free_port()}"
     config = tmp_path / "tidegate.yaml"
     config.write_text("pools: [{name: m, model: m}]\n")

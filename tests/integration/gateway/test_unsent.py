@@ -16,7 +16,7 @@ KIB = 1024
 CLIENTS = 50
 BOUND_KIB = 128
 EVENT = b"data: " + b"x" * 230 + b"\n\n"
-"""As large as that of one token."""
+"""An event as large as that of one token."""
 
 
 class Endless:
@@ -36,7 +36,7 @@ class Endless:
 
 
 async def _grown_kib() -> float:
-    """Memory for each of the clients, once none of them can be written to any more."""
+    """Returns the memory for each client when no client takes any more data."""
     app = Endless()
     server = HttpServer(app, "127.0.0.1", 0, drain_s=0, http=HttpProtocol)
     address = split(await server.start())
@@ -61,5 +61,5 @@ async def _ask(address: tuple[str, int]) -> socket.socket:
 
 
 def test_clients_that_do_not_read_cost_little_memory() -> None:
-    """On the loop that serves, which keeps every write that is not sent yet apart."""
+    """This runs on uvloop, which keeps each unsent write as an object of its own."""
     assert uvloop.run(_grown_kib()) < BOUND_KIB
