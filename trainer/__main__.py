@@ -8,10 +8,12 @@ from trainer.settings import TrainerSettings
 
 
 def main() -> None:
+    """Runs a trainer until SIGTERM or SIGINT."""
     process.run("trainer", TrainerSettings, serve)
 
 
 async def serve(settings: TrainerSettings, told: asyncio.Event) -> None:
+    """Serves until `told` is set."""
     app = TrainerApp(settings)
     await app.start()
     await told.wait()

@@ -19,6 +19,8 @@ class WrongData(Exception):
 
 
 class Message(BaseModel):
+    """One message of a chat."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Literal["system", "user", "assistant"]
@@ -26,6 +28,8 @@ class Message(BaseModel):
 
 
 class Chat(BaseModel):
+    """A conversation that ends with an answer of the assistant."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     messages: tuple[Message, ...] = Field(min_length=2)
@@ -38,6 +42,8 @@ class Chat(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Split:
+    """Chats to learn from, and chats that only measure."""
+
     training: tuple[Chat, ...]
     held_out: tuple[Chat, ...]
 

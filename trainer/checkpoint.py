@@ -35,6 +35,7 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
+        """All files that may be published."""
         return (*self.other, *self.tokenizer, *self.weights)
 
     @property
@@ -44,14 +45,17 @@ class Checkpoint:
 
     @property
     def architecture(self) -> str:
+        """Name of the model class, for example LlamaForCausalLM."""
         return str(self.config["architectures"][0])
 
     @property
     def context_tokens(self) -> int:
+        """Most tokens of prompt and answer together."""
         return _number(self.config, "max_position_embeddings", "n_positions", "seq_length")
 
     @property
     def vocab_size(self) -> int:
+        """Number of tokens that the model knows."""
         return _number(self.config, "vocab_size")
 
 

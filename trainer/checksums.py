@@ -19,6 +19,7 @@ class BrokenSeal(Exception):
 
 
 def seal(folder: Path) -> None:
+    """Writes the SHA-256 of every file in the folder. From now on a change is noticed."""
     for name in _LITTER:
         (folder / name).unlink(missing_ok=True)
     draft = folder / f"{SEAL}.new"

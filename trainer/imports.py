@@ -21,7 +21,9 @@ from trainer.sources.source import Source
 class Watcher(Protocol):
     """Told how an import goes, for people."""
 
-    def preparing(self, source: Source) -> None: ...
+    def preparing(self, source: Source) -> None:
+        """The source is being brought into its final form."""
+        ...
 
     def uploading(self, total_bytes: int) -> Callable[[int], None]:
         """Returns what is to be told the bytes that have just moved."""

@@ -8,6 +8,8 @@ STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
 class Metrics:
+    """What a trainer counts."""
+
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._jobs = Gauge("tidegate_trainer_jobs", "Jobs in the database", ["state"], registry=self.registry)
@@ -23,14 +25,17 @@ class Metrics:
             self._ended.labels(outcome)
 
     def queue(self, counts: dict[str, int]) -> None:
+        """Sets the number of jobs in each state."""
         for state in STATES:
             self._jobs.labels(state).set(counts.get(state, 0))
 
     def progress(self, progress: Progress) -> None:
+        """Sets step and loss of the job that runs here."""
         self._step.set(progress.step)
         self._steps.set(progress.steps)
         self._loss.set(progress.loss if progress.loss is not None else float("nan"))
 
     def ended(self, outcome: str) -> None:
+        """Counts a run by its outcome, and resets its progress."""
         self._ended.labels(outcome).inc()
         self.progress(Progress())

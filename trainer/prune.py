@@ -28,6 +28,7 @@ class Folder:
 
     @property
     def is_whole(self) -> bool:
+        """The version has a manifest: its publishing came to an end."""
         return object_name(self.model, self.version, MANIFEST) in self.names
 
 
@@ -39,6 +40,7 @@ class Age:
     now: float
 
     def is_reached(self, folder: Folder) -> bool:
+        """Whether a folder is old enough to be removed."""
         return self.now - folder.written > (self.days * DAY_S if folder.is_whole else UNFINISHED_S)
 
 

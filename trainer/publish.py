@@ -23,6 +23,8 @@ ALIAS_TRIES = 30
 
 @dataclass(frozen=True, slots=True)
 class Published:
+    """What publishing came to."""
+
     manifest: Manifest
     is_new: bool
     """False: this very content had been published before."""
@@ -93,8 +95,10 @@ async def point(store: ObjectStore, reference: Reference, version: str, *, clock
 
 
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:
-    """Whether the version is published. If so it counts as written now, which keeps it from being pruned (prune.py);
-    one that another key had signed is signed again, with this manifest's.
+    """Whether the version is published.
+
+    If so, its manifest is written again: it counts as new, which keeps it from being pruned (prune.py), and it has the
+    signature of this manifest's key.
     """
     name = object_name(manifest.model, manifest.version, MANIFEST)
     try:

@@ -43,6 +43,7 @@ def load(folder: Path, wanted: str) -> RunRecord | None:
 
 
 def save(folder: Path, record: RunRecord) -> RunRecord:
+    """Writes run.json in one step, so that a kill leaves the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / "run.json.new"
     draft.write_text(record.model_dump_json(indent=2))

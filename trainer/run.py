@@ -53,6 +53,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """What a run came to. Losses are on held-out chats, in nats a token."""
+
     held_out_before: float
     held_out_after: float
     published: list[Manifest] = field(default_factory=list)
@@ -72,6 +74,8 @@ class InUse(Exception):
 
 
 class Run:
+    """One training run from its recipe to the registry."""
+
     def __init__(self, order: Order, registrar: Registrar, watcher: Watcher, *, clock: Clock, random: Random) -> None:
         self._order, self._registrar, self._watcher = order, registrar, watcher
         self._clock, self._random = clock, random

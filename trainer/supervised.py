@@ -98,10 +98,13 @@ class Fit:
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Passes TRL's log lines on to the loss curve and the watcher."""
+
     def __init__(self, curve: Curve, watcher: Watcher) -> None:
         self._curve, self._watcher = curve, watcher
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Called by TRL after each logged step."""
         if logs and "loss" in logs:
             figures: dict[str, Any] = {key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs}
             self._curve.add({"step": state.global_step, **figures})
@@ -109,7 +112,10 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
 
 class Sealer(TrainerCallback):  # type: ignore[misc]
+    """Seals each checkpoint, so that a torn one is never resumed from."""
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Called by TRL after a checkpoint was written."""
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
 

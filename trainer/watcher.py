@@ -5,11 +5,15 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
+    """Is told how a training run goes, for people."""
+
     def phase(self, name: str) -> None:
         """Something that takes a while begins; a few words for people."""
         ...
 
-    def step(self, done: int, total: int, loss: float) -> None: ...
+    def step(self, done: int, total: int, loss: float) -> None:
+        """A step has ended; `loss` is in nats a token."""
+        ...
 
     def uploading(self, total_bytes: int) -> Callable[[int], None]:
         """Returns what is to be told the bytes that have just moved."""

@@ -47,51 +47,56 @@ MAX_REASON = 4000
 """Characters: an event is a line of bounded length."""
 
 
-class Teller:
+class EventWriter:
     """The run's watcher: everything as an event."""
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
 
     def tell(self, event: Event) -> None:
+        """Writes one event."""
         self._out.write(event.model_dump_json() + "\n")
         self._out.flush()
 
     def phase(self, name: str) -> None:
+        """Reports that a phase of the run begins."""
         self.tell(Phase(name=name))
 
     def step(self, done: int, total: int, loss: float) -> None:
+        """Reports a finished step and its loss (nats a token)."""
         self.tell(Step(done=done, total=total, loss=loss))
 
     def uploading(self, total_bytes: int) -> Callable[[int], None]:
+        """Uploads are not reported: a job tells phases and steps only."""
         return lambda _: None
 
 
 def main() -> None:
+    """Runs the job that the arguments name, and reports its end as an event."""
     folder, job, cache = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    teller = Teller(_events())
+    events = EventWriter(_events())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     configure_logging("trainer-job")
     try:
-        published = _run(folder, job, cache, teller)
+        published = _run(folder, job, cache, events)
     except WRONG as error:
-        _fail(teller, str(error), again=False)
+        _fail(events, str(error), again=False)
     except UNWELL as error:
-        _fail(teller, str(error), again=True)
-    teller.tell(Succeeded(published=published))
+        _fail(events, str(error), again=True)
+    events.tell(Succeeded(published=published))
 
 
-def _run(folder: Path, job: str, cache: Path, teller: Teller) -> tuple[str, ...]:
+def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str, ...]:
     recipe = Recipe.model_validate_json((folder / "recipe.json").read_bytes())
     recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     registrar = read(PublisherSettings).registrar()
     order = Order(recipe, folder / "run", cache, job)
-    outcome = Run(order, registrar, teller, clock=SystemClock(), random=Random()).make()  # noqa: S311
+    outcome = Run(order, registrar, events, clock=SystemClock(), random=Random()).make()  # noqa: S311
     return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)
 
 
-def _fail(teller: Teller, reason: str, *, again: bool) -> NoReturn:
-    teller.tell(Failed(reason=reason[:MAX_REASON], again=again))
+def _fail(events: EventWriter, reason: str, *, again: bool) -> NoReturn:
+    events.tell(Failed(reason=reason[:MAX_REASON], again=again))
     raise SystemExit(1)
 
 

@@ -7,30 +7,36 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 MAX_LINE_BYTES = 64 * 1024
 
 
-class Told(BaseModel):
+class JobEvent(BaseModel):
+    """Base of all events."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Phase(Told):
+class Phase(JobEvent):
+    """A phase of the run begins."""
+
     event: Literal["phase"] = "phase"
     name: str
 
 
-class Step(Told):
+class Step(JobEvent):
+    """A step has ended. `loss` is in nats a token."""
+
     event: Literal["step"] = "step"
     done: int
     total: int
     loss: float
 
 
-class Succeeded(Told):
+class Succeeded(JobEvent):
     """published: model@version each."""
 
     event: Literal["succeeded"] = "succeeded"
     published: tuple[str, ...]
 
 
-class Failed(Told):
+class Failed(JobEvent):
     """again: trying again may help."""
 
     event: Literal["failed"] = "failed"

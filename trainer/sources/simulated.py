@@ -16,14 +16,18 @@ CONFIG = {
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModel:
+    """The source of a model for the simulated engine; another seed is another model."""
+
     seed: int = 0
     name: str = NAME
 
     @property
     def origin(self) -> str:
+        """See Source."""
         return f"made up from seed {self.seed}"
 
     def prepare(self, scratch: Path) -> Path:
+        """Writes weights and config.json into `scratch`."""
         import numpy as np
         from safetensors.numpy import save_file
 

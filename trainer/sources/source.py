@@ -10,6 +10,8 @@ class WrongSource(Exception):
 
 
 class Source(Protocol):
+    """A place that a model can be imported from."""
+
     @property
     def name(self) -> str:
         """What the model is called unless the caller says otherwise."""

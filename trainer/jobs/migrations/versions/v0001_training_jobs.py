@@ -11,6 +11,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Makes the table of jobs."""
     op.create_table(
         "training_jobs",
         sa.Column("id", sa.String(40), primary_key=True),
