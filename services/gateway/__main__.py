@@ -1,4 +1,4 @@
-"""`python -m services.gateway`"""
+"""python -m services.gateway: serves clients, with settings from the environment."""
 
 import asyncio
 
@@ -8,6 +8,7 @@ from services.shared import garbage, process
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set."""
     app = GatewayApp(settings)
     await app.start()
     garbage.spare()
@@ -16,6 +17,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 
 def main() -> None:
+    """Runs a gateway until SIGTERM or SIGINT."""
     process.run("gateway", GatewaySettings, serve)
 
 
