@@ -51,6 +51,12 @@ class Choice:
             yield self._delta((), (), NOTHING, ending)
 
     def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterable[Delta]:
+        """Adds one output of vLLM and yields the deltas that it makes.
+
+        Args:
+            output: new tokens of this choice only, not all tokens so far.
+            top_logprobs: alternatives for each token that the client asked for.
+        """
         return self.gain(list(output.token_ids), list(output.logprobs or ()), _ending(output), top_logprobs)
 
     def gain(
@@ -144,7 +150,7 @@ class Choice:
 
 
 def _ending(output: CompletionOutput) -> Ending | None:
-    """vLLM's other reasons (aborted, failed) end no choice."""
+    """Returns None for the other reasons of vLLM (aborted, failed): these end no choice."""
     if output.finish_reason not in ("stop", "length"):
         return None
     reason: Any = output.finish_reason

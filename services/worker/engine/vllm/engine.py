@@ -51,6 +51,8 @@ _CUT_SHORT_S = 0.2
 
 
 class VllmEngine:
+    """The engine contract on vLLM's AsyncLLM, which runs its steps in a child process."""
+
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config, self._clock = config, clock
         self._stats = StepStats()
@@ -59,6 +61,11 @@ class VllmEngine:
         self._death: str | None = None
 
     async def start(self, model: Model) -> None:
+        """Starts vLLM with the model, warms it and measures its prefill speed.
+
+        Raises:
+            EngineDead: vLLM did not start.
+        """
         if not parent_watch.installed():
             log.warning("vLLM's plugin %s is not installed: a killed worker would leave its engine", parent_watch.NAME)
         self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
@@ -91,6 +98,11 @@ class VllmEngine:
 
     @property
     def info(self) -> EngineInfo:
+        """What this engine runs and how much fits into it.
+
+        Raises:
+            EngineDead: the engine has not started or has ended.
+        """
         return self._alive().info
 
     def load(self) -> EngineLoad:
@@ -102,11 +114,19 @@ class VllmEngine:
 
     @property
     def death(self) -> str | None:
+        """Why the engine is gone for good, or None while it lives."""
         if self._death is None and self._loaded is not None and self._loaded.llm.errored:
             self._death = "vLLM's engine process has died"
         return self._death
 
     async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
+        """Generates all choices of one request; the contract describes the events.
+
+        Raises:
+            InvalidPrompt: the request is at fault.
+            EngineDead: vLLM's process has ended.
+            EngineError: vLLM failed for another reason.
+        """
         loaded = self._alive()
         rendered = await loaded.renderer.render(request)
         if form := form_of(rendered.structured):
@@ -129,10 +149,22 @@ class VllmEngine:
             raise EngineError("vLLM failed to generate") from error
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
+        """Returns the token ids that `generate` would read for this prompt.
+
+        Raises:
+            InvalidPrompt: vLLM cannot render the prompt.
+            EngineDead: the engine has not started or has ended.
+        """
         rendered = await self._alive().renderer.render(EngineRequest("tokenize", prompt))
         return rendered.token_ids
 
     async def detokenize(self, token_ids: list[int]) -> str:
+        """Returns the text of these token ids.
+
+        Raises:
+            InvalidPrompt: an id is outside the vocabulary.
+            EngineDead: the engine has not started or has ended.
+        """
         loaded = self._alive()
         if wrong := [token for token in token_ids if token >= loaded.info.vocab_size]:
             raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {loaded.info.vocab_size}", "tokens")
@@ -140,7 +172,15 @@ class VllmEngine:
         return text
 
     async def swap(self, model: Model) -> None:
-        """vLLM keeps tokenizer and chat template, and recovers from no load that broke off: both are checked before."""
+        """Replaces the weights in place; no KV of the old ones is left.
+
+        vLLM keeps its tokenizer and chat template, and it cannot recover from a load that broke off. So the manifests
+        and the shapes of all tensors are compared before anything is touched.
+
+        Raises:
+            SwapFailed: the weights were not replaced.
+            EngineDead: vLLM's process has ended.
+        """
         loaded = self._alive()
         if reason := unfit(loaded.model.manifest, model.manifest) or await _misfit(loaded.model, model):
             raise SwapFailed(reason, intact=True)
@@ -155,6 +195,7 @@ class VllmEngine:
         self._loaded = replace(loaded, model=model, info=replace(loaded.info, model_version=model.manifest.version))
 
     async def stop(self) -> None:
+        """Ends vLLM's process, also one that is still starting; requests that run fail with EngineDead."""
         self._death = self._death or "the engine was stopped"
         if self._loaded:
             await self._loaded.forms.stop()

@@ -18,6 +18,11 @@ _FIXED = {
 
 
 def prepare(*, compiles: bool, environ: MutableMapping[str, str] = os.environ) -> None:
-    """compiles: whether torch may compile anything. vLLM leaves it the first request for log probabilities to do, while
-    every other one waits: 5.7 s on a CPU."""
+    """Sets the variables.
+
+    Args:
+        compiles: whether torch may compile anything. If it may, vLLM compiles the code for log probabilities at the
+            first request that wants them, and every other request waits: 5.7 s on a CPU.
+        environ: the variables to change.
+    """
     environ.update(_FIXED, TORCHDYNAMO_DISABLE="0" if compiles else "1")

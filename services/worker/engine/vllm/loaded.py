@@ -18,6 +18,8 @@ from services.worker.engine.vllm.steps import Steps
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
+    """All parts that exist once vLLM has started."""
+
     llm: AsyncLLM
     steps: Steps
     model: Model

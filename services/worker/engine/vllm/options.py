@@ -39,6 +39,11 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
 
 
 def speculative_config(speculation: Speculation, model: Model) -> dict[str, Any]:
+    """Returns vLLM's `speculative_config`.
+
+    Raises:
+        ValueError: a draft model is configured, but none was staged.
+    """
     drafting: dict[str, Any] = {"method": speculation.method, "num_speculative_tokens": speculation.tokens}
     if isinstance(speculation, Ngram):
         drafting |= {"prompt_lookup_max": speculation.lookup_max, "prompt_lookup_min": speculation.lookup_min}

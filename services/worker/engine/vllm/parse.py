@@ -38,6 +38,13 @@ class AnswerParser:
         self.is_silent = parser is None or chat is None
 
     def parse(self, text: str, token_ids: list[int], *, finished: bool) -> ParsedText:
+        """Parses the next piece of text.
+
+        Args:
+            text: text that follows the pieces parsed before.
+            token_ids: tokens that made this text.
+            finished: whether this is the last piece of the choice.
+        """
         if self._parser is None or self._chat is None:
             return ParsedText(text)
         message = self._parser.parse_delta(

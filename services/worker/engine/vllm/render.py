@@ -32,6 +32,8 @@ class Rendered:
 
 
 class Renderer:
+    """Renders prompts into token ids with vLLM's renderer, and rejects requests that do not fit the model."""
+
     def __init__(self, online: OnlineRenderer, model_name: str, context_tokens: int) -> None:
         self._online, self._model_name, self._context_tokens = online, model_name, context_tokens
 
@@ -80,7 +82,7 @@ class Renderer:
         return Rendered(list(result[0]["prompt_token_ids"]), structured_outputs(request.sampling.structure))
 
     def _refusal(self, error: Exception) -> InvalidPrompt:
-        """vLLM names the parameter at fault; too many prompt tokens are the context's matter."""
+        """Maps an error of vLLM; one about too many prompt tokens becomes ContextTooLong."""
         param = getattr(error, "parameter", None) or ""
         if param in ("input_tokens", "input_text", "max_model_len", "max_total_tokens"):
             return self._too_long("more in its prompt alone")

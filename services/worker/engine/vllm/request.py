@@ -65,15 +65,18 @@ class VllmRequest:
             self._outbox.put(Started(len(self._rendered.token_ids), self._cached, self._resumable))
 
     def gained(self, delta: Delta) -> None:
+        """Puts a delta of a choice into the outbox."""
         self._outbox.put(delta)
 
     def choice_ended(self, choice: Choice) -> None:
+        """Counts the tokens of a choice that has ended; the last choice ends the request."""
         self._completed += choice.length
         self._left -= 1
         if not self._left:
             self._end()
 
     def failed(self, error: Exception) -> None:
+        """Puts an error into the outbox; `events` raises it."""
         self._outbox.put(error)
 
     def _end(self) -> None:
@@ -102,7 +105,7 @@ class VllmRequest:
         )
 
     async def _let_go(self) -> None:
-        """vLLM does not mind names of those that have ended."""
+        """Aborts every choice; vLLM ignores the names of those that have ended."""
         self._loaded.steps.forget(self._asked)
         await self._loaded.llm.abort(self._asked)
 
@@ -115,9 +118,11 @@ class ChoiceListener:
         self.ended = False
 
     def tokens(self, token_ids: list[int]) -> None:
+        """Takes plain tokens of one step."""
         self._pass_on(self._choice.gain, token_ids)
 
     def put(self, output: RequestOutput | Exception) -> None:
+        """Takes an output or an error as vLLM's own output processor makes them."""
         if self.ended:
             return  # vLLM says that it was aborted.
         if isinstance(output, Exception):

@@ -8,6 +8,7 @@ _FIELD_OF = {"json_schema": "json", "regex": "regex", "grammar": "grammar"}
 
 
 def structured_outputs(structure: Structure | None) -> StructuredOutputsParams | None:
+    """Returns vLLM's form of the structure that a request asks for, or None without one."""
     if structure is None:
         return None
     if structure.kind == "json_object":

@@ -19,6 +19,7 @@ class StepStats:
         self._kv_usage = 0.0
 
     def load(self) -> EngineLoad:
+        """Returns the load after the newest step."""
         return EngineLoad(
             running=self._running,
             waiting=self._waiting,
@@ -28,6 +29,7 @@ class StepStats:
         )
 
     def record(self, scheduler: Any, iteration: Any) -> None:
+        """Stores the figures of one step; vLLM passes None for those that the step does not have."""
         self._steps += 1
         if scheduler is not None:
             self._running, self._waiting = scheduler.num_running_reqs, scheduler.num_waiting_reqs
@@ -36,6 +38,7 @@ class StepStats:
             self._generated += iteration.num_generation_tokens
 
     def logger(self, vllm_config: Any, engine_index: int = 0) -> StatLoggerBase:
+        """Makes the logger that vLLM calls after each step; vLLM calls this once for each engine."""
         return _Logger(self)
 
 

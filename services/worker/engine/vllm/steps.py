@@ -36,12 +36,18 @@ class Listener(Protocol):
 
     ended: bool
 
-    def tokens(self, token_ids: list[int]) -> None: ...
+    def tokens(self, token_ids: list[int]) -> None:
+        """Takes plain tokens of one step."""
+        ...
 
-    def put(self, output: RequestOutput | Exception) -> None: ...
+    def put(self, output: RequestOutput | Exception) -> None:
+        """Takes an output or an error as vLLM's own output processor makes them."""
+        ...
 
 
 class Steps(OutputProcessor):  # type: ignore[misc]
+    """Replaces vLLM's output processor and takes over the state of the one that it replaces."""
+
     def __init__(self, replaced: OutputProcessor) -> None:
         self.__dict__.update(vars(replaced))
         self._announced: dict[str, Listener] = {}
@@ -66,6 +72,7 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         request_index: int = 0,
         queue: Any = None,
     ) -> None:
+        """Registers a request with its announced listener in the place of vLLM's queue."""
         listener = self._announced.pop(request.external_req_id)
         super().add_request(request, prompt, parent_req, request_index, listener)
 
@@ -76,6 +83,7 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         iteration_stats: IterationStats | None = None,
         **more: Any,
     ) -> OutputProcessorOutput:
+        """Hands the outputs of one step to their listeners; vLLM then aborts the requests that it gets back."""
         ended: list[str] = []
         for output in engine_core_outputs:
             state = self.request_states.get(output.request_id)
