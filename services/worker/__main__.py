@@ -1,4 +1,4 @@
-"""python -m services.worker: one engine, its settings from the environment."""
+"""python -m services.worker: a worker with one engine; its settings come from the environment."""
 
 import asyncio
 
@@ -8,11 +8,12 @@ from services.worker.settings import WorkerSettings
 
 
 def main() -> None:
+    """Runs one worker process with settings from the environment."""
     process.run("worker", WorkerSettings, serve)
 
 
 async def serve(settings: WorkerSettings, told: asyncio.Event) -> None:
-    """Runs until told to stop or until the worker has ended by itself; a failed one ends the process with status 1."""
+    """Runs the worker until `told` is set or the worker ends by itself. A worker that failed exits with status 1."""
     app = WorkerApp(settings, on_loaded=garbage.spare)
     await app.start()
     ends = [asyncio.ensure_future(event.wait()) for event in (told, app.ended)]

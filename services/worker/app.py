@@ -1,4 +1,4 @@
-"""A worker wired together: servers first, then the model and the engine, attached to a router all the while."""
+"""A worker: it binds its servers, attaches to a router, loads the model and starts the engine."""
 
 import asyncio
 import logging
@@ -46,7 +46,10 @@ _GRACE_S = 1.0
 
 
 class WorkerApp:
-    """`ended` is set when the worker has nothing more to do: drained on a router's word, or failed (`failure`)."""
+    """One worker process.
+
+    `ended` is set when the worker has nothing more to do: a router has drained it, or it failed (`failure` says why).
+    """
 
     def __init__(
         self,
@@ -58,7 +61,19 @@ class WorkerApp:
         store: objectstore.ObjectStore | None = None,
         on_loaded: Callable[[], None] = lambda: None,
     ) -> None:
-        """on_loaded: called once the engine runs, before the first request. Raises WrongSettings."""
+        """Wires the worker; nothing runs before `start`.
+
+        Args:
+            settings: From the environment.
+            clock: Default: the system's clock.
+            random: Default: the system's random numbers.
+            engine: Default: the engine that the pool's configuration names.
+            store: Default: the object store of the settings.
+            on_loaded: Called once the engine runs, before the first request.
+
+        Raises:
+            WrongSettings: A setting or the pool's configuration is wrong.
+        """
         self._settings, self._clock, self._random = settings, clock or SystemClock(), random or SystemRandom()
         self._on_loaded = on_loaded
         self._pool = config.load(settings.config).pool(settings.pool)
@@ -81,7 +96,11 @@ class WorkerApp:
         self.failure: str | None = None
 
     async def start(self) -> None:
-        """Binds and attaches; the model loads behind it. Raises WrongSettings when an address is taken."""
+        """Binds the addresses, attaches to a router, and loads the model in the background.
+
+        Raises:
+            WrongSettings: An address is in use.
+        """
         try:
             await self._bind()
         except (OSError, RuntimeError) as error:
@@ -92,7 +111,7 @@ class WorkerApp:
             self._tasks.start(work, name).add_done_callback(self._fail_with)
 
     async def stop(self) -> None:
-        """Drains for `drain_s` at most, says goodbye, and stops everything. A second call does nothing."""
+        """Drains for `drain_s` seconds at most, says goodbye to the router, and stops. A second call does nothing."""
         if self._stopped:
             return
         self._stopped = True
@@ -107,12 +126,13 @@ class WorkerApp:
             await self._http.stop()
 
     def live(self) -> str | None:
-        """What is wrong with the process, or None."""
+        """Returns what is wrong with the process, or None."""
         if self.failure or self.engine.death:
             return self.failure or self.engine.death
         return "the engine makes no progress" if self.status.state is State.STUCK else None
 
     def ready(self) -> str | None:
+        """Returns why the worker takes no requests yet, or None when it is ready."""
         if self.status.state is not State.READY:
             return self.status.state.name.lower()
         return None if self._attachment.router_id is not None else "attached to no router"
@@ -128,7 +148,7 @@ class WorkerApp:
         return ModelSource(Registry(store), stager, self._shelf, clock=self._clock, random=self._random)
 
     def _build_metrics(self) -> Metrics:
-        """vLLM puts its metrics on the library's own registry; without it each worker has one to itself."""
+        """Uses the global registry with vLLM, which puts its metrics there; else a registry of its own."""
         simulated = self._pool.engine.kind == "simulated"
         return Metrics(
             CollectorRegistry() if simulated else prometheus_client.REGISTRY,
@@ -173,7 +193,7 @@ class WorkerApp:
         self.http_address = await self._http.start()
 
     async def _bring_up(self) -> None:
-        """From the registry to an engine that runs and has proved its weights."""
+        """Fetches the model, starts the engine, and proves the weights."""
         try:
             model = await self._model_source.fetch(self._pool)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
@@ -188,7 +208,7 @@ class WorkerApp:
         log.info("ready: %s", self.engine.info)
 
     async def _prove(self, manifest: Manifest) -> None:
-        """Raises NotProven naming the version, and EngineDead when the engine takes too long."""
+        """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""
         began = self._clock.monotonic()
         proof = prove(self.engine, manifest, "start")
         try:
@@ -199,7 +219,7 @@ class WorkerApp:
         self.status.golden_proved = proved
 
     async def _watch(self) -> None:
-        """Turns what the engine shows into the worker's state."""
+        """Checks the engine regularly and sets the worker's state."""
         watch = StepWatch(self._clock.monotonic())
         while self.failure is None:
             await self._clock.sleep(_WATCH_S)
@@ -209,7 +229,7 @@ class WorkerApp:
                 self._judge(watch.still_s(self.engine.load(), self._clock.monotonic()))
 
     def _judge(self, still_s: float) -> None:
-        """still_s: how long the engine has had work and finished no step."""
+        """Judges an engine that has had work for `still_s` seconds without finishing a step."""
         limit_s = self._settings.stuck_after_s
         if still_s >= 2 * limit_s:
             self._fail(f"the engine has finished no step for {still_s:.0f} s")
@@ -228,7 +248,7 @@ class WorkerApp:
         self.ended.set()
 
     def _fail_with(self, task: asyncio.Task[None]) -> None:
-        """Without any one of its own tasks a worker would stay as it is for ever: whoever supervises it starts anew."""
+        """Ends the worker when one of its own tasks fails; the supervisor restarts the process."""
         if not task.cancelled() and (error := task.exception()):
             self._fail(f"{task.get_name()}: {error!r}")
 
@@ -244,7 +264,7 @@ class WorkerApp:
         self.ended.set()
 
     async def _drain(self, limit_s: float) -> None:
-        """Takes nothing new, lets running requests finish within `limit_s`, hands over the rest, and says goodbye."""
+        """Lets running requests finish within `limit_s` seconds, hands over the rest, and says goodbye."""
         if self.failure is None:
             self.status.enter(State.DRAINING)
             if not await self._idle_within(limit_s):

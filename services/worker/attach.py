@@ -1,4 +1,4 @@
-"""RouterService.Attach: keeps the worker known to one router at a time, and hears from it what to do."""
+"""RouterService.Attach: the worker reports to one router at a time and receives its orders."""
 
 import asyncio
 import logging
@@ -29,6 +29,8 @@ _Call = grpc.aio.StreamStreamCall[pb.AttachRequest, pb.AttachResponse]
 
 
 class Attachment:
+    """Keeps the worker attached to one router at a time and sends it heartbeats."""
+
     def __init__(
         self,
         routers: tuple[str, ...],
@@ -41,7 +43,19 @@ class Attachment:
         random: Random,
         tls: rpc.Tls | None = None,
     ) -> None:
-        """on_drain: told how long running requests may take, in seconds; None: as long as the worker lets them."""
+        """Prepares the attachment; `run` opens it.
+
+        Args:
+            routers: Addresses, tried in turn.
+            status: The state that heartbeats report.
+            load: Returns what the engine does now.
+            on_drain: Called when the router asks to drain, with the seconds that running requests get; None means the
+                worker's own setting.
+            on_deliver: Called when the router orders a weight update; the router repeats its orders.
+            clock: For the heartbeat interval.
+            random: For the delays between attempts.
+            tls: None means plain text.
+        """
         self._routers, self._status, self._load = routers, status, load
         self._on_drain, self._on_deliver = on_drain, on_deliver
         self._clock, self._random, self._tls = clock, random, tls
@@ -52,7 +66,7 @@ class Attachment:
         self.router_id: str | None = None
 
     async def run(self) -> None:
-        """Stays attached, going from router to router, until `leave`."""
+        """Attaches to one router after another until `leave` is called."""
         delays = backoff(self._random)
         for router in cycle(self._routers):
             try:
@@ -68,7 +82,7 @@ class Attachment:
             await self._clock.sleep(next(delays))
 
     def leave(self) -> None:
-        """Says goodbye on the open stream, after which `run` returns."""
+        """Says goodbye on the open stream; then `run` returns."""
         self._leaving.set()
 
     async def _session(self, router: str) -> None:
@@ -94,7 +108,7 @@ class Attachment:
                 self._on_deliver(_order(frame.deliver))
 
     async def _welcomed(self, call: _Call, router: str) -> float:
-        """Seconds between heartbeats. Raises TimeoutError, AioRpcError."""
+        """Returns the seconds between heartbeats. Raises TimeoutError, AioRpcError."""
         async with asyncio.timeout(_WELCOME_S):
             frame = await call.read()
         if not isinstance(frame, pb.AttachResponse) or frame.WhichOneof("frame") != "welcome":
@@ -169,7 +183,7 @@ def _delivery(report: Report) -> pb.Delivery:
 
 
 class _TokenRate:
-    """Tokens a second, over windows of at least half a second so that bursts of heartbeats do not blur it."""
+    """Tokens per second, measured over at least half a second, so that a burst of heartbeats does not distort it."""
 
     def __init__(self) -> None:
         self._tokens, self._at, self._rate = 0, 0.0, 0.0

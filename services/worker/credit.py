@@ -1,4 +1,4 @@
-"""Flow control of one request: tokens go out only as far as the gateway has made room for them."""
+"""Flow control of one request: the worker sends only as many tokens as the gateway accepts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,28 +8,31 @@ from services.worker.engine.contract import Delta
 
 
 class Credit:
+    """The number of tokens that the gateway still accepts for one request."""
+
     def __init__(self, tokens: int) -> None:
-        """tokens 0: no limit."""
+        """Starts with the gateway's first credit; 0 tokens mean no limit."""
         self._limited = tokens > 0
         self._window = self._tokens = tokens
         self._more = asyncio.Event()
 
     def add(self, tokens: int) -> None:
+        """Adds tokens that the gateway accepts in addition."""
         self._tokens += tokens
         self._more.set()
 
     def take(self, delta: Delta) -> bool:
-        """Takes the room that it needs, if there is so much."""
+        """Takes the credit for the whole delta; returns False and takes nothing when there is too little."""
         if self._limited and len(delta.token_ids) > self._tokens:
             return False
         self._tokens -= len(delta.token_ids)
         return True
 
     async def pace(self, delta: Delta) -> AsyncIterator[Delta]:
-        """The delta, once there is room for it.
+        """Yields the delta as soon as there is credit for it.
 
-        One that is large beside the window goes out in parts: a gateway may wait for half of the window before it
-        gives credit again.
+        A delta of more than half of the window is yielded in parts: a gateway may wait until half of the window is used
+        before it gives more credit.
         """
         large = 2 * len(delta.token_ids) > self._window
         while not self.take(delta):
@@ -43,7 +46,10 @@ class Credit:
 
 
 def split(delta: Delta, tokens: int) -> tuple[Delta, Delta]:
-    """The first `tokens` alone, then the rest with text and ending: what was not sent can still be resumed."""
+    """Splits off the first `tokens` tokens.
+
+    The text and the ending stay in the second part. So a stream that ends between the parts can still be resumed.
+    """
     at = delta.text_from
     head = Delta(
         delta.choice,

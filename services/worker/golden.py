@@ -56,7 +56,7 @@ def _tokens(golden: Golden) -> int:
 
 
 def _compare(index: int, golden: Golden, answer: tuple[int, ...] | BaseException) -> None:
-    """Raises NotProven, or what the engine raised when that says nothing about the weights."""
+    """Raises NotProven; an error that says nothing about the weights is raised as it is."""
     if isinstance(answer, EngineError) and not isinstance(answer, EngineDead):
         raise NotProven(f"golden prompt {index} was refused: {answer}")
     if isinstance(answer, BaseException):

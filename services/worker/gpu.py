@@ -1,4 +1,4 @@
-"""llm_gpu_memory_bytes{gpu_id}: memory in use on each GPU that this machine shows, none where there is none."""
+"""Metric llm_gpu_memory_bytes{gpu_id}: memory in use on each GPU of this machine."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from prometheus_client.registry import Collector
 
 
 class GpuCollector(Collector):
-    """Asks NVIDIA's management library, which needs no CUDA context (that would take memory of its own)."""
+    """Reads GPU memory from NVIDIA's management library: it needs no CUDA context, so no GPU memory itself."""
 
     def __init__(self) -> None:
         from vllm.third_party import pynvml
@@ -20,6 +20,7 @@ class GpuCollector(Collector):
             self._gpus = []
 
     def collect(self) -> Iterator[Metric]:
+        """Yields the memory in use on each GPU, in bytes."""
         family = GaugeMetricFamily("llm_gpu_memory_bytes", "GPU memory in use", labels=["gpu_id"])
         for index, gpu in enumerate(self._gpus):
             family.add_metric([str(index)], self._nvml.nvmlDeviceGetMemoryInfo(gpu).used)

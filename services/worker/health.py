@@ -1,13 +1,13 @@
-"""Health is step progress: an engine with work whose steps stand still is stuck, whatever its ports answer."""
+"""Health means step progress: an engine that has work and finishes no step is stuck, even if its ports still answer."""
 
 from services.worker.engine.contract import EngineLoad
 
-# Longer than this between two looks, the process itself stood still, and cannot tell what its engine did meanwhile.
+# After a longer time between two checks the process itself was paused, and it cannot know what its engine did.
 _MAX_LOOK_S = 2.0
 
 
 class StepWatch:
-    """To be asked at least every second."""
+    """Measures how long an engine makes no progress. Ask it at least once a second."""
 
     def __init__(self, now: float) -> None:
         self._looked_at = now
@@ -15,7 +15,12 @@ class StepWatch:
         self._steps = 0
 
     def still_s(self, load: EngineLoad, now: float) -> float:
-        """For how long the engine has had work and finished no step; `now` in seconds of a monotonic clock."""
+        """Returns the seconds for which the engine has had work and finished no step.
+
+        Args:
+            load: What the engine does now.
+            now: Seconds of a monotonic clock.
+        """
         idle = not (load.running or load.waiting)
         if idle or load.steps != self._steps:
             self._steps, self._still_s = load.steps, 0.0

@@ -1,4 +1,4 @@
-"""tidegate_worker_*: what the engine does now, read when asked, and what became of the requests."""
+"""Metrics tidegate_worker_*: the engine's load, read at each scrape, and how requests and weight updates ended."""
 
 from collections.abc import Callable, Iterator
 from typing import get_args
@@ -14,6 +14,8 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
 class Metrics:
+    """Registers the metrics of one worker."""
+
     def __init__(
         self,
         registry: CollectorRegistry,
@@ -21,11 +23,18 @@ class Metrics:
         *more: Collector,
         golden_proved: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """golden_proved: how many golden prompts the loaded weights have answered right; None before the proof."""
+        """Registers all metrics.
+
+        Args:
+            registry: Where the metrics are registered.
+            load: Returns what the engine does now.
+            *more: Further collectors.
+            golden_proved: Returns how many golden prompts the weights have answered right; None before the proof.
+        """
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
         self.deliveries = Counter("tidegate_worker_deliveries", "Deliveries that ended", ["outcome"], registry=None)
-        # Each is there from the start: an alert sees a counter grow, not come into being.
+        # Every label exists from the start: an alert can see a counter grow, but not a counter that appears.
         for outcome in get_args(Outcome):
             self.deliveries.labels(outcome)
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
@@ -36,7 +45,7 @@ class Metrics:
             registry.register(collector)
 
     def close(self) -> None:
-        """Takes the metrics off the registry, which may outlive the worker."""
+        """Removes the metrics from the registry, which may live longer than the worker."""
         for collector in self._collectors:
             self.registry.unregister(collector)
 

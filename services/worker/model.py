@@ -1,4 +1,4 @@
-"""From the registry reference in tidegate.yaml to a model on local disk, however long the store takes to come up."""
+"""Brings a model from the registry to local disk, however long the object store takes to start."""
 
 import asyncio
 import logging
@@ -24,7 +24,15 @@ _TRIES = 5
 
 
 def reference(text: str, key: str) -> Reference:
-    """Raises WrongSettings naming the key."""
+    """Parses a model reference of tidegate.yaml.
+
+    Args:
+        text: The reference.
+        key: The configuration key that holds it, for the error.
+
+    Raises:
+        WrongSettings: The text is no reference.
+    """
     try:
         return Reference.parse(text)
     except ValueError as error:
@@ -32,15 +40,20 @@ def reference(text: str, key: str) -> Reference:
 
 
 class ModelSource:
+    """Brings model versions from the registry to local disk."""
+
     def __init__(self, registry: Registry, stager: Stager, shelf: ModelCache, *, clock: Clock, random: Random) -> None:
         self._registry, self._stager, self._shelf = registry, stager, shelf
         self._clock, self._random = clock, random
 
     async def fetch(self, pool: Pool) -> Model:
-        """The pool's model, and its draft if it has one, on disk.
+        """Downloads the pool's model, and its draft model if it has one.
 
-        Waits for a store that does not answer and for a model that nobody has published yet, saying so in the log.
-        Raises RefusedModel, WrongManifest: waiting would not help.
+        Waits while the object store does not answer or the model is not published yet; the log says so.
+
+        Raises:
+            RefusedModel: This pool cannot serve the model.
+            WrongManifest: The manifest is damaged or not signed by a trusted key.
         """
         model = await self._patiently(reference(pool.model, f"pools.{pool.name}.model"))
         if model.manifest.kind != "model":
@@ -54,9 +67,18 @@ class ModelSource:
         return model
 
     async def fetch_version(self, pool: Pool, version: str, in_use: Collection[Path]) -> Model:
-        """Another version of the pool's model, on disk; a store that fails is asked a few times.
+        """Downloads another version of the pool's model.
 
-        What is not `in_use` may make room for it. Raises RefusedModel, WrongManifest, UnknownVersion, StoreError.
+        Args:
+            pool: The pool whose model gets the version.
+            version: SHA-256 of the manifest.
+            in_use: Folders that must stay; other versions may be removed from the disk.
+
+        Raises:
+            RefusedModel: This pool cannot serve the version.
+            WrongManifest: The manifest is damaged or not signed by a trusted key.
+            UnknownVersion: The registry does not have the version.
+            StoreError: The object store failed several times.
         """
         self._shelf.keep(in_use)
         wanted = Reference(reference(pool.model, f"pools.{pool.name}.model").model, version)
@@ -73,7 +95,7 @@ class ModelSource:
         return Model(await self._shelved(manifest), manifest)
 
     async def _shelved(self, manifest: Manifest) -> Path:
-        """Staged, and held so that nobody on this machine clears it away. Raises RefusedModel, StoreError, OSError."""
+        """Stages the version and locks its folder against removal. Raises RefusedModel, StoreError, OSError."""
         folder = self._stager.folder_of(manifest)
         for _ in range(_TRIES):
             if not self._shelf.hold(folder):

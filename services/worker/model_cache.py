@@ -1,4 +1,4 @@
-"""Versions on this machine's disk: those in use are locked, and of the others only the latest used ones stay."""
+"""Model versions on this machine's disk: versions in use are locked; of the others only the latest used ones stay."""
 
 import logging
 import os
@@ -13,20 +13,27 @@ from services.shared.folder_lock import FolderLock
 log = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
-# What downloads and removals leave when they are killed. Whatever else is there is not ours.
+# Folders that killed downloads and removals leave behind. Other names in the cache folder are not ours.
 _UNFINISHED = (".part-", ".gone-")
 
 
 class ModelCache:
-    """The folder that versions are staged in. Several workers may share it; none removes what another one uses."""
+    """The folder of staged versions. Several workers may share it; none removes a version that another one uses."""
 
     def __init__(self, cache: Path, spare: int) -> None:
-        """spare: versions that nobody uses and that stay all the same."""
+        """Uses the folder `cache`, where `spare` unused versions may stay."""
         self._cache, self._spare = cache, spare
         self._held: dict[Path, FolderLock] = {}
 
     def hold(self, folder: Path) -> bool:
-        """From now on it is in use here. False: it is not there, or somebody is just removing it. Raises OSError."""
+        """Locks a version's folder for use by this worker.
+
+        Returns:
+            False when the folder does not exist or another worker is removing it.
+
+        Raises:
+            OSError: The disk failed.
+        """
         if folder not in self._held:
             if (lock := FolderLock.to_use(folder)) is None:
                 return False
@@ -35,12 +42,12 @@ class ModelCache:
         return True
 
     def keep(self, folders: Collection[Path]) -> None:
-        """Lets go of all others."""
+        """Unlocks all folders except these."""
         for folder in self._held.keys() - set(folders):
             self._held.pop(folder).release()
 
     def sweep(self) -> None:
-        """Removes unused versions but for `spare`, and what downloads left that did not end. Blocks while it does."""
+        """Removes unfinished downloads, and unused versions except the `spare` latest used ones. Blocks meanwhile."""
         if not self._cache.is_dir():
             return
         folders = sorted((entry for entry in self._cache.iterdir() if entry.is_dir()), key=_used_at, reverse=True)
@@ -55,7 +62,7 @@ class ModelCache:
         return lock is None
 
     def _remove(self, folder: Path) -> None:
-        """Renamed first: whoever looks for the version finds it whole, or not at all."""
+        """Renames the folder before it deletes the files, so other workers see a whole version or none."""
         if (lock := FolderLock.to_remove(folder)) is None:
             return
         try:

@@ -1,8 +1,8 @@
-"""WorkerService.Serve: the requests of one gateway on one stream, each a task that carries events into the batch.
+"""WorkerService.Serve: one stream carries all requests of one gateway; each request is a task.
 
-The life of a request: Start is checked against the worker's state, the engine is asked, its events become frames as
-far as the gateway gives credit, and one Ended frame closes it, whatever happened. When the gateway's side of the
-stream ends, its requests are aborted.
+The life of a request: the worker checks Start against its state and asks the engine. The engine's events become frames
+as far as the gateway gives credit. One Ended frame closes the request, also after an error. When the gateway's side of
+the stream ends, its requests are aborted.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 HELLO_S = 5.0
 
-# The router keeps engines full, not queued; whoever sends this many times more than runs does not ask the router.
+# The router keeps few requests waiting in an engine. A gateway that sends more than this multiple of `max_running` does
+# not ask the router.
 _CROWD = 4
 
 _OUTCOMES = {
@@ -45,22 +46,25 @@ Context = grpc.aio.ServicerContext[AsyncIterator[pb.ServeRequest], AsyncIterator
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
+    """The worker's gRPC service for gateways."""
+
     def __init__(
         self, engine: Engine, status: Status, metrics: Metrics, clock: Clock, *, hello_s: float = HELLO_S
     ) -> None:
-        """hello_s: time that a gateway has to say who it is."""
+        """Serves `engine`; a gateway must send Hello within `hello_s` seconds."""
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
         self._hello_s = hello_s
         self._streams: set[GatewayStream] = set()
 
     def hand_over(self) -> None:
-        """Ends what still runs so that other workers go on with it."""
+        """Ends the running requests of all gateways so that other workers continue them."""
         for stream in self._streams:
             stream.hand_over()
 
     async def Serve(  # noqa: N802 -- gRPC names it
         self, request_iterator: AsyncIterator[pb.ServeRequest], context: Context
     ) -> AsyncIterator[pb.ServeResponse]:
+        """Runs the requests of one gateway until its stream ends."""
         frames: AsyncIterator[pb.ServeFrame] = rpc.frames(request_iterator)
         await self._greet(frames, context)
         stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
@@ -79,18 +83,20 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             self._streams.discard(stream)
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: rpc.Context) -> pb.TokenizeResponse:  # noqa: N802
+        """Returns the token ids of a prompt."""
         async with self._asked(context) as version:
             token_ids = await self._engine.tokenize(tokenizable(request))
             return pb.TokenizeResponse(token_ids=token_ids, model_version=version)
 
     async def Detokenize(self, request: pb.DetokenizeRequest, context: rpc.Context) -> pb.DetokenizeResponse:  # noqa: N802
+        """Returns the text of token ids."""
         async with self._asked(context) as version:
             text = await self._engine.detokenize(list(request.token_ids))
             return pb.DetokenizeResponse(text=text, model_version=version)
 
     @asynccontextmanager
     async def _asked(self, context: rpc.Context) -> AsyncIterator[str]:
-        """Lets a small question in once the model is there; gives its version, and an engine's error its status."""
+        """Yields the loaded version for a short call, and turns errors of the engine into gRPC statuses."""
         info = self._status.info
         if info is None:
             await _refuse(context, "this worker's engine is not ready", grpc.StatusCode.UNAVAILABLE)
@@ -122,7 +128,7 @@ async def _refuse(
 
 
 class Request:
-    """One request that runs."""
+    """One running request."""
 
     def __init__(self, start: pb.Start) -> None:
         self.start = start
@@ -132,13 +138,15 @@ class Request:
         self.stopped: pb.Failure | None = None
 
     def stop(self, kind: pb.FailureKind.ValueType, message: str) -> None:
-        """Ends it early; the first reason counts."""
+        """Ends the request early; only the first reason counts."""
         if self.stopped is None and self.task is not None:
             self.stopped = pb.Failure(kind=kind, message=message)
             self.task.cancel()
 
 
 class GatewayStream:
+    """The running requests of one gateway and the batch that carries their frames."""
+
     def __init__(self, engine: Engine, status: Status, metrics: Metrics, clock: Clock) -> None:
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
         self._requests: dict[int, Request] = {}
@@ -146,7 +154,7 @@ class GatewayStream:
         self.batch = Batch()
 
     async def read(self, frames: AsyncIterator[pb.ServeFrame]) -> None:
-        """Takes frames until the gateway has no more, then aborts what runs."""
+        """Reads frames until the gateway's side ends, then aborts the running requests."""
         async for frame in frames:
             match frame.WhichOneof("frame"):
                 case "start":
@@ -160,10 +168,11 @@ class GatewayStream:
         await self.stop()
 
     async def stop(self) -> None:
-        """Aborts every request and waits until the engine has let them go."""
+        """Aborts all requests and waits until the engine has released them."""
         await self._tasks.stop()
 
     def hand_over(self) -> None:
+        """Ends all running requests so that other workers continue them."""
         for request in list(self._requests.values()):
             request.stop(pb.FAILURE_KIND_DRAINING, "this worker is leaving")
 
@@ -223,7 +232,7 @@ class GatewayStream:
             ended = await self._generate(request)
         except asyncio.CancelledError:
             if request.stopped is None:
-                raise  # The gateway has left: there is nobody to tell.
+                raise  # The gateway has left: nobody reads a failure.
             ended = _ended(request.start, failure=request.stopped)
         except EngineError as error:
             if not isinstance(error, InvalidPrompt):
@@ -233,7 +242,7 @@ class GatewayStream:
         await self.batch.end(ended)
 
     async def _generate(self, request: Request) -> pb.Ended:
-        """Carries over the events that were not taken, until the last. Raises EngineError."""
+        """Sends the events that `_take` did not take, until the last one. Raises EngineError."""
         take = partial(self._take, request)
         async with aclosing(self._engine.generate(engine_request(request.start), take)) as events:
             async for event in events:
@@ -242,7 +251,7 @@ class GatewayStream:
         raise AssertionError("an engine's last event is Ended")
 
     def _take(self, request: Request, delta: Delta) -> bool:
-        """Nearly every delta goes this way: from the step that made it into the message of that step."""
+        """Puts a delta into the message of the engine step that made it. Nearly every delta goes this way."""
         if self.batch.full or not request.credit.take(delta):
             return False
         self.batch.put(request.name, delta)

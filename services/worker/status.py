@@ -1,4 +1,4 @@
-"""What the worker process is and how it is doing: one object that the engine's side writes and the adapters read."""
+"""The worker's identity and state: one object that the engine's side writes and the protocol adapters read."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,22 +9,29 @@ from services.worker.weight_update_report import Report
 
 
 class State(IntEnum):
-    """Numbers are those of both protocols' WorkerState."""
+    """States of a worker; the numbers are those of WorkerState in both protocols."""
 
     LOADING = 1
     READY = 2
-    # Finishes what runs; takes nothing new.
+    # Running requests finish; new ones are not accepted.
     DRAINING = 3
     # The engine makes no progress, or is gone.
     STUCK = 4
-    # Changes its weights; takes nothing new until it is ready again.
+    # The weights change; the router grants nothing until the worker is ready again.
     SWAPPING = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """epoch: grows with every start of the process, so that what a predecessor sent can be told apart.
-    slots: sequences that the engine will run together, known before it has started."""
+    """Who the worker is; it does not change while the process lives.
+
+    Attributes:
+        worker_id: Unique name of the worker.
+        epoch: Grows with every start of the process, so frames of an earlier process can be recognised.
+        pool: Name of the pool in tidegate.yaml.
+        pid: Process id.
+        slots: Sequences that the engine runs together; known before the engine has started.
+    """
 
     worker_id: str
     epoch: int
@@ -34,6 +41,8 @@ class Identity:
 
 
 class Status:
+    """The worker's state; it wakes waiting tasks when the state changes."""
+
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.state = State.LOADING
@@ -48,43 +57,56 @@ class Status:
         self._idle.set()
 
     def enter(self, state: State) -> None:
+        """Changes the state."""
         if state is not self.state:
             self.state = state
             self._changed.set()
 
     def loaded(self, info: EngineInfo) -> None:
+        """Stores what the engine runs; a worker that was loading becomes ready."""
         self.info = info
         if self.state is State.LOADING:
             self.enter(State.READY)
 
     @property
     def admits(self) -> bool:
-        """Requests granted just before a hold may still start, until nothing runs and the weights are changed."""
+        """Whether a request may start.
+
+        During a hold, requests that were granted before may still start; after `seal` none may.
+        """
         return self.state is State.READY or (self.state is State.SWAPPING and not self._sealed)
 
     def hold(self) -> None:
+        """Tells the router to grant nothing more to this worker."""
         self.enter(State.SWAPPING)
 
     def seal(self) -> None:
-        """From here on nothing starts, whatever was granted."""
+        """Lets no request start any more, even if it was granted."""
         self._sealed = True
 
     def reopen(self) -> None:
-        """Ends a hold. A worker that drains or is stuck meanwhile stays so."""
+        """Ends a hold. A worker that has begun to drain or is stuck stays in that state."""
         self._sealed = False
         if self.state is State.SWAPPING:
             self.enter(State.READY)
 
     def deliver(self, report: Report) -> None:
+        """Publishes the progress of a weight update."""
         self.delivery = report
         self._changed.set()
 
     def request_began(self) -> None:
+        """Counts a request that has started."""
         self.requests += 1
         self._idle.clear()
         self._changed.set()
 
     def request_ended(self) -> None:
+        """Counts a request that has ended.
+
+        Raises:
+            RuntimeError: More requests ended than began.
+        """
         self.requests -= 1
         if self.requests < 0:
             raise RuntimeError("a request ended twice")
@@ -93,11 +115,11 @@ class Status:
         self._changed.set()
 
     async def changed(self) -> None:
-        """Returns at once when state, delivery or number of requests changed since the last call, else when they do."""
+        """Waits until the state, the weight update or the number of requests has changed since the last call."""
         await self._changed.wait()
         self._changed.clear()
 
     async def idle(self) -> None:
-        """Returns when no request runs, and that still holds when the caller goes on."""
+        """Waits until no request runs; that is still true when the caller continues."""
         while self.requests:
             await self._idle.wait()

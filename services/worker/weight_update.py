@@ -1,10 +1,11 @@
-"""A delivery: another version of the model comes to this worker while it serves, or the old one goes on.
+"""A weight update: the worker changes to another version of its model, or keeps the old one.
 
-stage  download and verify, while serving
-hold   the router grants nothing more; what was granted may still start and run to its end, up to a limit
-swap   the engine replaces its weights; nothing runs
-prove  golden prompts must be answered exactly
-then commit; or put the old weights back, prove those, and go on serving
+stage  The worker downloads and verifies the version, and goes on serving.
+hold   The router grants nothing more. Granted requests may still start and finish, up to a time limit.
+swap   The engine replaces its weights; nothing runs.
+prove  The engine must answer the golden prompts exactly.
+
+Then the worker commits. If a step fails, it puts the old weights back, proves them, and goes on serving.
 """
 
 import asyncio
@@ -27,15 +28,21 @@ from services.worker.weight_update_report import Outcome, Phase, Report
 
 log = logging.getLogger(__name__)
 
-# Grants that were under way when the hold began arrive within this time.
+# Requests that were granted just before the hold arrive within this time.
 _SETTLE_S = 0.25
-# Every heartbeat carries it.
+# Characters of the reason. Every heartbeat repeats it.
 _MAX_REASON = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateOrder:
-    """finish_s: time that running requests get; None: the worker's own setting."""
+    """A router's order to change to another version.
+
+    Attributes:
+        delivery_id: Names the order; the router repeats an order under the same id.
+        version: SHA-256 of the manifest.
+        finish_s: Seconds that running requests get to finish; None means the worker's own setting.
+    """
 
     delivery_id: str
     version: str
@@ -44,8 +51,13 @@ class UpdateOrder:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """In seconds. stage: to bring a version to local disk. finish: for running requests. swap: for the engine to
-    replace its weights, or to prove them."""
+    """Time limits of a weight update, in seconds.
+
+    Attributes:
+        stage_s: To bring a version to local disk.
+        finish_s: For running requests to finish.
+        swap_s: For the engine to replace its weights, and again to prove them.
+    """
 
     stage_s: float
     finish_s: float
@@ -53,12 +65,11 @@ class Limits:
 
 
 class UpdateRefused(Exception):
-    """The delivery ends before anything was touched."""
+    """The weight update ends before the engine has changed anything."""
 
 
 class WeightUpdates:
-    """One at a time. `fetch` brings a version to local disk, where those that are in use stay; `give_up` is told when
-    the engine is lost over one."""
+    """Carries out the weight updates of one worker, one at a time."""
 
     def __init__(
         self,
@@ -71,19 +82,30 @@ class WeightUpdates:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
+        """Prepares for updates; none is accepted before `begin`.
+
+        Args:
+            engine: The engine whose weights change.
+            status: Where the progress is reported.
+            fetch: Brings a version to local disk and keeps the given folders there.
+            give_up: Called with the reason when the engine is lost during an update.
+            limits: Time limits.
+            metrics: Where updates are counted.
+            clock: For the durations.
+        """
         self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._serving: Model | None = None
         self._previous: Model | None = None
 
     def begin(self, model: Model) -> None:
-        """The engine has started on `model`; from now on orders can be taken."""
+        """Says that the engine runs `model`; from now on orders can be accepted."""
         self._serving = model
 
     def accept(self, order: UpdateOrder) -> bool:
-        """Whether `deliver` is to be called now.
+        """Returns whether the caller should carry out the order now.
 
-        Not for an order that is known already, and not while another is under way: the router repeats its orders.
+        A known order, or an order during another update, is ignored: the router repeats its orders.
         """
         last = self._status.delivery
         if last is not None and (last.delivery_id == order.delivery_id or not last.phase.is_last):
@@ -94,7 +116,7 @@ class WeightUpdates:
         return True
 
     async def deliver(self, order: UpdateOrder) -> None:
-        """Afterwards the worker serves the new version or the old one, or has been given up."""
+        """Carries out an order. Afterwards the worker serves the new or the old version, or it has given up."""
         if (old := self._serving) is None:
             raise RuntimeError("nothing is served yet")
         if old.manifest.version == order.version:
@@ -103,21 +125,21 @@ class WeightUpdates:
         try:
             model = await self._stage(order, old)
             await self._hold(order)
-        except Exception as error:  # noqa: BLE001 -- whatever it was: nothing is touched yet, and the router is told
+        except Exception as error:  # noqa: BLE001 -- nothing has changed yet, and the router gets the reason
             self._status.reopen()
             self._end(order, Phase.FAILED, "refused", _words(error))
             return
         sealed_at = self._clock.monotonic()
         try:
             await self._change(order, old, model)
-        except Exception as error:  # noqa: BLE001 -- whatever it was: nobody knows what the engine would answer now
+        except Exception as error:  # noqa: BLE001 -- nobody knows what the engine would answer now
             self._end(order, Phase.FAILED, "lost", f"the engine was lost: {_words(error)}")
             self._give_up(f"delivery of {order.version}: {_words(error)}")
             return
         self._metrics.gap.observe(self._clock.monotonic() - sealed_at)
 
     async def _change(self, order: UpdateOrder, old: Model, new: Model) -> None:
-        """New weights, or the old ones again. Raises EngineDead."""
+        """Loads the new weights, or the old ones again. Raises EngineDead."""
         try:
             await self._load(order, new, Phase.SWAPPING)
         except (SwapFailed, NotProven) as error:
@@ -133,7 +155,7 @@ class WeightUpdates:
             self._end(order, Phase.COMMITTED, "committed")
 
     async def _stage(self, order: UpdateOrder, old: Model) -> Model:
-        """Raises UpdateRefused."""
+        """Brings the version to local disk and checks that it fits. Raises UpdateRefused."""
         try:
             async with asyncio.timeout(self._limits.stage_s):
                 model = await self._fetch(order.version, self._in_use())
@@ -145,16 +167,16 @@ class WeightUpdates:
             raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
         if reason := unfit(old.manifest, model.manifest):
             raise UpdateRefused(reason)
-        # The draft, if there is one, stays.
+        # An update does not change the draft model.
         return Model(model.folder, model.manifest, old.draft)
 
     def _in_use(self) -> set[Path]:
-        """What is served, and what was before: an operator may want it back."""
+        """Folders of the served and of the previous version: an operator may want to go back."""
         models = [model for model in (self._serving, self._previous) if model]
         return {folder for model in models for folder in (model.folder, model.draft) if folder}
 
     async def _hold(self, order: UpdateOrder) -> None:
-        """Nothing runs when it returns, and nothing can start. Raises UpdateRefused."""
+        """Waits until no request runs; from then on none can start. Raises UpdateRefused."""
         self._expect(State.READY)
         self._status.hold()
         self._tell(order, Phase.HOLDING)
@@ -173,7 +195,7 @@ class WeightUpdates:
             raise UpdateRefused(f"this worker is {self._status.state.name.lower()}")
 
     async def _load(self, order: UpdateOrder, model: Model, phase: Phase) -> None:
-        """Raises SwapFailed, NotProven, EngineDead."""
+        """Swaps to the weights and proves them. Raises SwapFailed, NotProven, EngineDead."""
         self._tell(order, phase)
         began = self._clock.monotonic()
         await bounded(self._engine.swap(model), "replace its weights", self._limits.swap_s)
@@ -184,7 +206,7 @@ class WeightUpdates:
         self._status.golden_proved = await bounded(proof, "answer its golden prompts", self._limits.swap_s)
 
     async def _put_back(self, order: UpdateOrder, old: Model) -> None:
-        """Raises EngineDead when even the old weights do not work any more."""
+        """Loads the old weights again. Raises EngineDead when even they do not work any more."""
         try:
             await self._load(order, old, Phase.RESTORING)
         except (SwapFailed, NotProven) as error:
@@ -204,7 +226,7 @@ class WeightUpdates:
 
 
 def _words(error: Exception) -> str:
-    """What a person is told; an error that nobody foresaw is logged whole."""
+    """The reason that operators read. An unexpected error is also logged with its traceback."""
     if isinstance(error, (UpdateRefused, EngineDead)):
         return str(error)
     log.error("a delivery failed in a way that was not foreseen", exc_info=error)

@@ -1,15 +1,18 @@
-"""How a delivery stands, as router and operators are told."""
+"""The progress of a weight update, as the router and operators see it."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
 Outcome = Literal["unchanged", "committed", "refused", "restored", "lost"]
-"""How a delivery ended, for metrics. refused: before anything was touched. restored: the old weights were put back."""
+"""How a weight update ended, for metrics.
+
+refused: nothing has changed. restored: the old weights are back. lost: the engine is gone, and the worker ends.
+"""
 
 
 class Phase(IntEnum):
-    """Numbers are those of the router's DeliveryPhase."""
+    """Phases of a weight update; the numbers are those of DeliveryPhase in the router's protocol."""
 
     STAGING = 1
     HOLDING = 2
@@ -21,12 +24,13 @@ class Phase(IntEnum):
 
     @property
     def is_last(self) -> bool:
+        """Whether the weight update has ended."""
         return self in (Phase.COMMITTED, Phase.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """reason: why it failed."""
+    """The progress of one weight update; `reason` says why it failed."""
 
     delivery_id: str
     version: str

@@ -1,4 +1,4 @@
-"""Frames of worker.proto from and to the engine's own types."""
+"""Converts between the frames of worker.proto and the engine's types."""
 
 import json
 from typing import Any, NamedTuple
@@ -30,14 +30,21 @@ _FINISH = {
 
 
 class Name(NamedTuple):
-    """Of a request on its gateway's stream. Read from a frame for every token, they would cost it a tenth."""
+    """Names a request on its gateway's stream.
+
+    It is read once per request: reading it from the Start frame for every token would cost a tenth of the token's time.
+    """
 
     stream_id: int
     attempt: int
 
 
 def engine_request(start: pb.Start) -> EngineRequest:
-    """Raises InvalidPrompt."""
+    """Converts a Start frame.
+
+    Raises:
+        InvalidPrompt: The frame has no prompt, or a field is not JSON.
+    """
     return EngineRequest(
         request_id=f"{start.request_id}-{start.attempt}",
         prompt=_prompt(start),
@@ -49,7 +56,11 @@ def engine_request(start: pb.Start) -> EngineRequest:
 
 
 def tokenizable(request: pb.TokenizeRequest) -> Prompt:
-    """Raises InvalidPrompt."""
+    """Converts the prompt that should be tokenized.
+
+    Raises:
+        InvalidPrompt: A field is not JSON.
+    """
     if request.WhichOneof("prompt") == "chat":
         return _chat(request.chat)
     return TextPrompt(request.text)
@@ -114,12 +125,12 @@ def _structure(s: pb.Sampling) -> Structure | None:
 
 
 def write_delta(frame: pb.Delta, name: Name, delta: Delta) -> None:
-    """Into an empty frame, where it will be sent from: copies would cost every token as much again."""
+    """Writes a delta into an empty frame of the message itself: a copy would cost each token as much again."""
     frame.stream_id, frame.attempt = name
     frame.text = delta.text
     frame.token_ids.extend(delta.token_ids)
     frame.text_end = delta.text_end
-    # Rare, so they cost the common delta nothing.
+    # Most deltas have none of these fields.
     if delta.choice:
         frame.choice = delta.choice
     if delta.reasoning:
@@ -141,6 +152,7 @@ def _logprob(entry: TokenLogprob) -> pb.TokenLogprob:
 
 
 def usage_frame(usage: Usage) -> pb.Usage:
+    """Converts token counts to their wire form."""
     return pb.Usage(
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
@@ -151,7 +163,7 @@ def usage_frame(usage: Usage) -> pb.Usage:
 
 
 def failure_of(error: EngineError) -> pb.Failure:
-    """The one place that knows which failure an exception is on the wire."""
+    """Returns the wire form of an engine's error. No other place knows this mapping."""
     if isinstance(error, ContextTooLong):
         return pb.Failure(kind=pb.FAILURE_KIND_CONTEXT_LENGTH, message=str(error), param=error.param)
     if isinstance(error, InvalidPrompt):

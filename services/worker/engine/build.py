@@ -1,4 +1,4 @@
-"""Picks the engine that the configuration names. vLLM is imported only here, and only if it is asked for."""
+"""Builds the engine that the configuration names. vLLM is imported only here, and only when it is needed."""
 
 from services.shared.clock import Clock
 from services.shared.config import Engine as Config
@@ -7,7 +7,11 @@ from services.worker.engine.contract import Engine
 
 
 def build_engine(config: Config, clock: Clock) -> Engine:
-    """Raises WrongSettings."""
+    """Builds the engine of a pool.
+
+    Raises:
+        WrongSettings: The engine cannot run with this configuration.
+    """
     if isinstance(config, SimulatedConfig):
         from services.worker.engine.simulated.engine import SimulatedEngine
 

@@ -1,4 +1,4 @@
-"""What a worker asks of an engine, and what it gets back. Adapters translate; nothing here knows gRPC or vLLM."""
+"""The contract between a worker and its engine: requests, events, errors. Nothing here depends on gRPC or vLLM."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 MAX_DELTA_TOKENS = 8
 
 
-# ---- asked ----
+# ---- requests ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,15 @@ class ChatPrompt:
 
 @dataclass(frozen=True, slots=True)
 class TextPrompt:
+    """A prompt that the engine tokenizes as it is, without a chat template."""
+
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
+    """A prompt that is already tokenized."""
+
     ids: tuple[int, ...]
 
 
@@ -42,7 +46,7 @@ Prompt = ChatPrompt | TextPrompt | TokenPrompt
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A form that the answer must have. `text` is the schema, expression or grammar; empty for json_object."""
+    """A structure that the answer must have. `text` is the schema, regex or grammar; empty for json_object."""
 
     kind: Literal["json_schema", "regex", "grammar", "json_object"]
     text: str = ""
@@ -50,7 +54,14 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """max_tokens None: as many as the context has room for. top_logprobs None: none; 0: of the chosen tokens only."""
+    """How tokens are chosen and when an answer ends; names and ranges as in the OpenAI API and vLLM.
+
+    Attributes:
+        max_tokens: None means as many as the context has room for.
+        n: Number of choices.
+        top_logprobs: None means no log probabilities; 0 means those of the chosen tokens only.
+        echo: The answer's text begins with the prompt.
+    """
 
     max_tokens: int | None = None
     min_tokens: int = 0
@@ -76,7 +87,10 @@ class Sampling:
 class ResumePoint:
     """Where an earlier attempt of one choice stopped.
 
-    text_offset: text_end of the last delta that the client has.
+    Attributes:
+        token_ids: The tokens that were generated so far.
+        text_offset: `text_end` of the last delta that the client has.
+        finished: The choice has ended; the client has all of it.
     """
 
     token_ids: tuple[int, ...]
@@ -86,7 +100,16 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """request_id is unique among those that run. `resume` maps a choice to its point; priority 0 goes first."""
+    """One request to the engine.
+
+    Attributes:
+        request_id: Unique among the running requests.
+        prompt: What the engine continues.
+        sampling: How tokens are chosen.
+        resume: For each choice that continues an earlier attempt, where that stopped.
+        cache_salt: Requests share cached KV only if they have the same salt.
+        priority: 0 goes first.
+    """
 
     request_id: str
     prompt: Prompt
@@ -96,13 +119,18 @@ class EngineRequest:
     priority: int = 0
 
 
-# ---- answered ----
+# ---- events ----
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """cached_tokens: prompt tokens whose KV was there already. resumable: an engine with the same weights would go on
-    exactly where this one stops, wherever that is."""
+    """The first event of a request.
+
+    Attributes:
+        prompt_tokens: Length of the prompt.
+        cached_tokens: Prompt tokens whose KV was already in the cache.
+        resumable: Another engine with the same weights can continue this answer exactly, wherever it stops.
+    """
 
     prompt_tokens: int
     cached_tokens: int
@@ -111,6 +139,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class TopLogprob:
+    """One of the likeliest tokens at a position; `logprob` is the natural logarithm of its probability."""
+
     token_id: int
     token: bytes
     logprob: float
@@ -118,6 +148,8 @@ class TopLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
+    """The log probability of the chosen token, and the likeliest tokens at its position."""
+
     token_id: int
     token: bytes
     logprob: float
@@ -126,6 +158,8 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
+    """A new part of one tool call; `arguments` is a piece of JSON text that the client appends."""
+
     index: int
     id: str = ""
     name: str = ""
@@ -134,11 +168,19 @@ class ToolCallDelta:
 
 @dataclass(slots=True)
 class Delta:
-    """What one choice has gained. Not to be changed, though not frozen: that would cost every token.
+    """New tokens and text of one choice. Never change one: it is not frozen only because that would cost every token.
 
-    token_ids also holds tokens whose text waits for a possible stop string.
-    text_from, text_end: the characters of the decoded answer that this delta covers, with the markup that parsers eat
-    and without an echoed prompt; text_from is the text_end of the delta before.
+    Attributes:
+        choice: Index of the choice.
+        text: New text for the client.
+        token_ids: New tokens, also those whose text is held back because it may become a stop string.
+        reasoning: New reasoning text; it comes before `text`.
+        tool_calls: New parts of tool calls.
+        logprobs: One entry for each new token, if the request asked for them.
+        finish_reason: Set in the last delta of the choice.
+        stop_reason: The stop string, or the id of the stop token, that ended the choice.
+        text_from: `text_end` of the delta before.
+        text_end: Characters of the decoded answer so far, with markup that parsers remove, without an echoed prompt.
     """
 
     choice: int
@@ -155,7 +197,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the whole answer over all choices; completion_tokens counts those resumed from too."""
+    """Token counts over all choices; completion_tokens also counts the tokens of earlier attempts."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -166,29 +208,31 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
+    """The last event of a request."""
+
     usage: Usage
 
 
 Event = Started | Delta | Ended
 
-# Whether a delta was taken where it was made. Must neither block nor raise.
+# Returns whether the reader has taken the delta, in the engine step that made it. It must neither block nor raise.
 Take = Callable[[Delta], bool]
 
 
 def leave(delta: Delta) -> bool:
-    """Takes nothing: every delta is yielded."""
+    """Takes nothing, so every delta is yielded."""
     return False
 
 
-# ---- what went wrong ----
+# ---- errors ----
 
 
 class EngineError(Exception):
-    """Root of what `generate` raises."""
+    """Base class of all errors of an engine."""
 
 
 class InvalidPrompt(EngineError):
-    """The request is at fault; every engine would refuse it. `param` names the OpenAI parameter."""
+    """The request is wrong, and every engine would refuse it. `param` names the OpenAI parameter."""
 
     def __init__(self, message: str, param: str = "") -> None:
         super().__init__(message)
@@ -196,15 +240,18 @@ class InvalidPrompt(EngineError):
 
 
 class ContextTooLong(InvalidPrompt):
-    """Prompt and answer do not fit the context."""
+    """Prompt and answer are longer than the context."""
 
 
 class EngineDead(EngineError):
-    """The engine is gone, and everything that it ran with it."""
+    """The engine is gone, and all its running requests with it."""
 
 
 class SwapFailed(EngineError):
-    """The weights were not replaced. `intact`: the old ones are there; else nothing may run until a swap succeeds."""
+    """The weights were not replaced.
+
+    If `intact` is true, the old weights are still there. Else nothing may run until a swap succeeds.
+    """
 
     def __init__(self, message: str, *, intact: bool) -> None:
         super().__init__(message)
@@ -216,8 +263,17 @@ class SwapFailed(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """max_running: sequences that run together. kv_tokens: tokens that the KV cache holds.
-    prefill_tokens_per_s: of prompts, when it does nothing else; 0: not known."""
+    """What a started engine is.
+
+    Attributes:
+        architecture: Name of the model's class.
+        model_version: SHA-256 of the loaded version's manifest.
+        context_tokens: Longest prompt and answer together.
+        max_running: Sequences that run together.
+        kv_tokens: Tokens that fit into the KV cache.
+        vocab_size: Number of token ids.
+        prefill_tokens_per_s: Prompt tokens per second when the engine does nothing else; 0 means not known.
+    """
 
     architecture: str
     model_version: str
@@ -230,7 +286,15 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """running, waiting: sequences. steps, generated_tokens only ever grow while the process lives."""
+    """What an engine does at one moment.
+
+    Attributes:
+        running: Sequences that are computed.
+        waiting: Sequences that wait for a place.
+        kv_tokens_used: Tokens in the KV cache that running sequences use.
+        steps: Steps since the start; it never decreases.
+        generated_tokens: Tokens since the start; it never decreases.
+    """
 
     running: int = 0
     waiting: int = 0
@@ -241,7 +305,7 @@ class EngineLoad:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A verified model version on local disk, and the draft model that speculates for it, if there is one."""
+    """A verified model version on local disk, and the folder of its draft model for speculative decoding, if any."""
 
     folder: Path
     manifest: Manifest
@@ -249,7 +313,7 @@ class Model:
 
 
 def unfit(old: Manifest, new: Manifest) -> str | None:
-    """Why an engine that was started on `old` cannot take the weights of `new` in place, or None."""
+    """Returns why an engine that was started on `old` cannot swap to the weights of `new`, or None."""
     for what in ("model", "kind", "architecture", "vocab_size", "tokenizer_sha256"):
         was, wanted = getattr(old, what), getattr(new, what)
         if was != wanted:
@@ -258,51 +322,77 @@ def unfit(old: Manifest, new: Manifest) -> str | None:
 
 
 class Engine(Protocol):
-    """Runs many requests in steps. All methods belong to one event loop; `load` and `info` never block."""
+    """Runs many requests in steps. Call all methods from one event loop; `load` and `info` never block."""
 
     async def start(self, model: Model) -> None:
-        """Loads the model; may take minutes without blocking the loop. Raises EngineDead when it cannot."""
+        """Loads the model. This may take minutes, but does not block the event loop.
+
+        Raises:
+            EngineDead: The engine could not start.
+        """
         ...
 
     @property
     def info(self) -> EngineInfo:
-        """Only after `start`."""
+        """Describes the engine and the loaded version; available after `start`."""
         ...
 
-    def load(self) -> EngineLoad: ...
+    def load(self) -> EngineLoad:
+        """Returns what the engine does now."""
+        ...
 
     @property
     def death(self) -> str | None:
-        """Why the engine is gone for good, or None. A dead engine never comes back: replace the process."""
+        """Why the engine is gone for good, or None. A dead engine never recovers: replace the process."""
         ...
 
     def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
-        """Started, then deltas of the choices mixed, then Ended.
+        """Yields Started, then the deltas of all choices mixed, then Ended.
 
-        A delta is offered to `take` in the step that made it if the reader has had everything before it, and is yielded
-        if not taken: so the reader's task need not wake for every token.
-        Refuses before the engine sees the request (InvalidPrompt, ContextTooLong), also to resume what it cannot.
-        Closing the generator early aborts the request and frees its KV; a generator left unclosed keeps its place in
-        the engine. What the caller does not read waits in memory, at most max_tokens a choice. Raises EngineDead.
+        Closing the generator early aborts the request and frees its KV. An open generator keeps its place in the
+        engine. Events that the caller does not read stay in memory, at most max_tokens for each choice.
+
+        Args:
+            request: The request.
+            take: Is offered each delta in the step that made it, if the reader has had everything before it. A delta
+                that it takes is not yielded, so the reader's task need not wake for every token.
+
+        Raises:
+            InvalidPrompt: The request is wrong, or it cannot be resumed; the engine has not seen it.
+            ContextTooLong: Prompt and answer are longer than the context; the engine has not seen the request.
+            EngineDead: The engine is gone.
         """
         ...
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
-        """What `generate` would read. Raises InvalidPrompt, EngineDead."""
+        """Returns the token ids that `generate` would read.
+
+        Raises:
+            InvalidPrompt: The prompt is wrong.
+            EngineDead: The engine is gone.
+        """
         ...
 
     async def detokenize(self, token_ids: list[int]) -> str:
-        """Raises InvalidPrompt for ids outside the vocabulary, EngineDead."""
+        """Returns the text of token ids.
+
+        Raises:
+            InvalidPrompt: An id is outside the vocabulary.
+            EngineDead: The engine is gone.
+        """
         ...
 
     async def swap(self, model: Model) -> None:
-        """Replaces the weights in place; `info` then names the new version, and no KV of the old one is left.
+        """Replaces the weights in place; then `info` names the new version, and no KV of the old one is left.
 
-        Only while nothing runs, and for models that `unfit` has nothing against. A draft model stays as it is. Raises
-        SwapFailed, EngineDead.
+        Call it only while nothing runs, and with a model for which `unfit` returns None. The draft model stays.
+
+        Raises:
+            SwapFailed: The weights were not replaced.
+            EngineDead: The engine is gone.
         """
         ...
 
     async def stop(self) -> None:
-        """Ends what runs with EngineDead and frees everything. Safe to call twice, and before `start`."""
+        """Fails running requests with EngineDead and frees everything. It may be called twice, and before `start`."""
         ...

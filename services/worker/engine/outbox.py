@@ -1,4 +1,4 @@
-"""What one request has produced, on its way to its reader: nearly every delta goes past it, without waking anybody."""
+"""Events of one request that its reader has not taken yet. Nearly every delta bypasses it and wakes no task."""
 
 import asyncio
 from collections import deque
@@ -6,24 +6,24 @@ from collections import deque
 from services.worker.engine.contract import Delta, Event, Take
 
 MAX_JOINED = 16
-"""Tokens of one delta. Half of the smallest window of credit, so that it can always go out whole."""
+"""Most tokens of one joined delta: half of the smallest credit window, so that it can always be sent whole."""
 
 
 class Outbox:
-    """Holds what `take` does not take, in order. Bounded by its request.
+    """Stores the events that `take` does not take, in order; the request's length bounds it.
 
-    An engine goes on for readers who do not read, so what lies unread is joined: an object for every token of every one
-    of them would be looked at by each garbage collection, and the others would wait for that.
+    The engine goes on when a reader does not read, so unread deltas are joined. One object for each unread token would
+    make every garbage collection slower, and all other requests would wait for it.
     """
 
     def __init__(self, take: Take) -> None:
         self._take = take
         self._events: deque[Event | Exception] = deque()
-        # Set while the reader waits and has had everything: only then may a delta go past it.
+        # Set while the reader waits and has had every event: only then may a delta bypass the outbox.
         self._reader: asyncio.Future[None] | None = None
 
     def put(self, event: Event | Exception) -> None:
-        """Never waits."""
+        """Passes an event on, or an error that the reader should raise. It never waits."""
         if self._reader is not None and isinstance(event, Delta) and self._take(event):
             return
         if self._events and (joined := _joined(self._events[-1], event)):
@@ -35,7 +35,7 @@ class Outbox:
             reader.set_result(None)
 
     async def next(self) -> Event:
-        """For one reader. Raises what was put to be raised."""
+        """Returns the next event; only one reader may call it. Raises an error that was put."""
         if not self._events:
             self._reader = asyncio.get_running_loop().create_future()
             try:
@@ -49,7 +49,7 @@ class Outbox:
 
 
 def _joined(last: Event | Exception, event: Event | Exception) -> Delta | None:
-    """None when they must stay apart. The reasoning of a delta comes before its text."""
+    """Joins two events, or returns None when they must stay apart: in a delta, reasoning comes before text."""
     if not (isinstance(last, Delta) and isinstance(event, Delta)) or last.choice != event.choice:
         return None
     if len(last.token_ids) + len(event.token_ids) > MAX_JOINED or last.tool_calls or event.tool_calls:

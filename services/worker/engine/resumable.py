@@ -1,15 +1,19 @@
-"""Which answers another worker can go on with exactly; decided before their first token.
+"""Decides before the first token whether another worker could continue the answer exactly.
 
-State that is a function of prompt and tokens alone is rebuilt from them: text, stop strings, parsers, limits, the
-tokens that a repetition penalty knows. What is said here is said to clients: docs/adr/0007-resuming-streams.md.
+State that depends only on prompt and tokens is rebuilt from them: text, stop strings, parsers, limits, and the tokens
+that a repetition penalty counts. Clients are told the result: docs/adr/0007-resuming-streams.md.
 """
 
 from services.worker.engine.contract import Sampling
 
 
 def obstacle(sampling: Sampling, *, structured: bool) -> str | None:
-    """What an engine without a way back into it would have to know, or None. structured: a grammar guides the answer,
-    be it the client's or that of a forced tool call."""
+    """Returns the state that another engine could not rebuild, in words, or None.
+
+    Args:
+        sampling: Sampling of the request.
+        structured: A grammar guides the answer: the client's own, or that of a forced tool call.
+    """
     if structured:
         return "the place that the answer has reached in its grammar"
     if sampling.presence_penalty or sampling.frequency_penalty:

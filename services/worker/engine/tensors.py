@@ -1,4 +1,4 @@
-"""Names and shapes of a checkpoint's tensors, from the headers of its safetensors files; the tensors are not read."""
+"""Names and shapes of a checkpoint's tensors; only the headers of the safetensors files are read."""
 
 from pathlib import Path
 
@@ -8,11 +8,15 @@ Shape = tuple[int, ...]
 
 
 class UnreadableTensors(Exception):
-    """A file is no whole safetensors file; the message names it."""
+    """A file is damaged or is no safetensors file; the message names it."""
 
 
 def shapes(folder: Path) -> dict[str, Shape]:
-    """Raises UnreadableTensors."""
+    """Returns the shape of each tensor in the folder's safetensors files.
+
+    Raises:
+        UnreadableTensors: A file cannot be read.
+    """
     found: dict[str, Shape] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -24,7 +28,7 @@ def shapes(folder: Path) -> dict[str, Shape]:
 
 
 def difference(old: dict[str, Shape], new: dict[str, Shape]) -> str | None:
-    """The first tensor that is missing, new or of another shape, in words; None when there is none."""
+    """Describes the first tensor that is missing, new or of another shape; returns None when all are the same."""
     for name in sorted(old.keys() | new.keys()):
         was, wanted = old.get(name), new.get(name)
         if was != wanted:

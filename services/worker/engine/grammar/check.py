@@ -1,6 +1,6 @@
-"""Which forms of answers can be compiled in bounded time: asked of a process of its own, before the engine sees them.
+"""Checks in a helper process that a grammar compiles within limits, before the engine sees it.
 
-An engine that compiles for a minute stands still for everybody, and nothing can interrupt it.
+An engine that compiles a grammar for a minute answers nobody meanwhile, and nothing can interrupt it.
 """
 
 import asyncio
@@ -20,35 +20,39 @@ from services.worker.engine.contract import EngineError, InvalidPrompt
 log = logging.getLogger(__name__)
 
 MAX_KNOWN = 1024
-# Longer than the helper gives a form; its start, on a busy machine, is the longest.
+# Longer than the helper needs for one grammar. Its start on a busy machine takes longest.
 ANSWER_S = 120.0
-# What was killed is gone at once, unless the system is in trouble.
+# A killed process is gone at once, unless the system has a problem.
 END_S = 10.0
 TRIES = 2
 HELPER = "services.worker.engine.grammar.helper"
-# No faster than the engine that it protects, and quiet beside it.
+# One thread only, so that the helper takes little CPU from the engine.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-# Of the worker's own no more than a Python needs to start: what clients wrote is read there, so no secret is.
+# The helper reads text from clients, so it gets no secrets: only the variables that Python needs to start.
 _INHERITED = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """`text` is a JSON schema, an expression, an EBNF grammar, or a structural tag in JSON."""
+    """A grammar for the engine: JSON schema, regular expression, EBNF grammar, or structural tag in JSON."""
 
     kind: Literal["json", "regex", "grammar", "structural_tag"]
     text: str
 
     @property
     def digest(self) -> bytes:
+        """SHA-256 of kind and text, by which the result is remembered."""
         return hashlib.sha256(f"{self.kind}:{self.text}".encode()).digest()
 
 
 class GrammarCheck:
-    """One helper, asked about one form at a time. Requests that wait hold slots of the engine, so they are few."""
+    """Asks one helper process about one grammar at a time.
+
+    Waiting requests use slots of the engine, so only a few wait here.
+    """
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
-        """folder: the model's, for its tokenizer."""
+        """Prepares the helper for the tokenizer in the model's `folder`; `start` starts it."""
         self._arguments = ("-m", HELPER, str(folder), str(vocab_size), str(os.getpid()))
         self._turn = asyncio.Lock()
         self._known: OrderedDict[bytes, str] = OrderedDict()
@@ -56,7 +60,12 @@ class GrammarCheck:
         self.asked = 0
 
     async def check(self, form: Grammar, param: str) -> None:
-        """Raises InvalidPrompt naming `param`; EngineError when the helper itself failed."""
+        """Checks a grammar; a known one needs no helper.
+
+        Raises:
+            InvalidPrompt: The grammar does not compile; the error names `param`.
+            EngineError: The helper failed.
+        """
         said = self._known.get(form.digest)
         if said is None:
             said = await self._learn(form)
@@ -64,10 +73,11 @@ class GrammarCheck:
             raise InvalidPrompt(f"Invalid value for '{param}': {said}.", param)
 
     async def start(self) -> None:
-        """So that the first request need not wait for it."""
+        """Starts the helper process, so that the first request need not wait for it."""
         await self._running()
 
     async def stop(self) -> None:
+        """Kills the helper process and waits for its end."""
         helper, self._helper = self._helper, None
         if helper and helper.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -79,7 +89,7 @@ class GrammarCheck:
                 log.warning("the grammar helper, pid %d, was killed and is still there", helper.pid)
 
     async def _learn(self, form: Grammar) -> str:
-        """Whoever waited for the same form meanwhile need not ask again."""
+        """Asks the helper, unless another request has asked about the same grammar meanwhile."""
         async with self._turn:
             if (said := self._known.get(form.digest)) is None:
                 said = await self._ask(form)
@@ -103,7 +113,7 @@ class GrammarCheck:
         raise EngineError("the form of the answer could not be checked")
 
     async def _answer(self, form: Grammar) -> str:
-        """Past answers to requests that have left meanwhile. Raises OSError when the helper has ended."""
+        """Skips replies to requests that were cancelled. Raises OSError when the helper has ended."""
         asks, answers = await self._running()
         asks.write(json.dumps({"id": self.asked, "kind": form.kind, "text": form.text}).encode() + b"\n")
         await asks.drain()
@@ -116,8 +126,8 @@ class GrammarCheck:
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
         helper = self._helper
         if helper is None or helper.returncode is not None:
-            # No session of its own: Linux shares out cores between sessions first, and torch, as it is imported, visits
-            # every core. On one that an engine is bound to, a helper of another session has waited there for minutes.
+            # The helper stays in the worker's session. Linux divides CPU time between sessions first, and the import of
+            # torch visits every core. A helper in another session waited minutes on a core that an engine is bound to.
             helper = self._helper = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._arguments,

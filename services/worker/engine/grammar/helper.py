@@ -1,9 +1,10 @@
-"""python -m services.worker.engine.grammar.helper FOLDER VOCAB_SIZE PID: compiles forms as the engine would, in limits.
+"""python -m services.worker.engine.grammar.helper FOLDER VOCAB_SIZE PID: compiles grammars as the engine would.
 
-It ends with its worker, whose PID that is. Reads a JSON line for each form and answers with one. Compiling is native
-code that nothing can interrupt, so each form gets a forked child, and what takes too much time or memory ends with it.
+PID is the worker; the helper ends with it. The helper reads one JSON line for each grammar and answers with one line.
+The compiler is native code that nothing can interrupt. So each grammar is compiled in a forked child, and a child that
+takes too much time or memory is ended.
 
-Libraries are imported where they are used: their import takes seconds, and the worker may be gone meanwhile.
+Libraries are imported where they are used: an import takes seconds, and the worker may end meanwhile.
 """
 
 import ctypes
@@ -18,27 +19,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# The engine compiles once more, with more threads: nobody waits longer for it than this.
+# The engine compiles the grammar again, with more threads, so it never takes longer than this.
 CPU_S = 3
-# For a machine that is too busy to give a child its time.
+# The limit when a busy machine gives the child little CPU time.
 WALL_S = 20
 MEMORY_BYTES = 1 << 30
 MAX_SAID_BYTES = 300
-# As the engine compiles: without white space between tokens, in which small models can lose themselves.
+# The engine's own options: no white space between JSON tokens, because small models can generate it without end.
 JSON_OPTIONS: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
 
 _PR_SET_PDEATHSIG = 1
 
-# Time and place in its source, with which xgrammar begins what it says.
+# xgrammar's messages begin with the time and a place in its source.
 _WHERE = re.compile(r"^\[[\d:]+\] \S+:\d+: ")
 TOO_LONG = "takes too long to compile"
 TOO_LARGE = "needs too much memory to compile"
 
 
 def main() -> None:
+    """Compiles one grammar for each line of standard input and writes the result to standard output."""
     folder, vocab_size, worker = sys.argv[1:]
     _end_with(int(worker))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal that it may share with its worker, which ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker gets Ctrl-C too, and ends the helper
     tokens = _tokens(Path(folder), int(vocab_size))
     for line in sys.stdin.buffer:
         asked = json.loads(line)
@@ -48,9 +50,9 @@ def main() -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Linux kills this process when its parent dies: a helper reads that its input has ended only between two forms."""
+    """Lets Linux kill this process when its parent dies: it notices the end of its input only between grammars."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before that
+    if os.getppid() != parent:  # the parent died before prctl
         raise SystemExit(1)
 
 
@@ -61,7 +63,7 @@ def _tokens(folder: Path, vocab_size: int) -> Any:
 
 
 def _tokenizer(folder: Path) -> Any:
-    """Its vocabulary is all that counts. AutoTokenizer would import every model's code: half of the start."""
+    """Loads the tokenizer. Only its vocabulary is needed: AutoTokenizer imports all models, half of the start."""
     if (folder / "tokenizer.json").exists():
         from transformers import PreTrainedTokenizerFast
 
@@ -72,7 +74,7 @@ def _tokenizer(folder: Path) -> Any:
 
 
 def judge(compiling: Callable[[], object]) -> str:
-    """What is to be said against it; nothing when it compiles."""
+    """Compiles in a forked child; returns why that failed, or an empty text when it succeeded."""
     reader, writer = os.pipe()
     helper = os.getpid()
     child = os.fork()
@@ -89,7 +91,7 @@ def judge(compiling: Callable[[], object]) -> str:
 
 
 def _try(compiling: Callable[[], object], writer: int) -> None:
-    """In the child, which ends here: an end other than 0 is that of its memory."""
+    """Compiles in the child and exits; an exit status other than 0 means that memory ran out."""
     _limit()
     try:
         compiling()

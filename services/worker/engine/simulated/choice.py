@@ -8,17 +8,26 @@ Ending = tuple[FinishReason, str]
 
 
 class SimulatedChoice:
+    """Generates the tokens and the text of one choice."""
+
     def __init__(self, oracle: Oracle, limit: int, prefix: str = "") -> None:
-        """limit: tokens at which it ends. prefix: text that goes before the first delta's (an echoed prompt)."""
+        """Starts a choice.
+
+        Args:
+            oracle: Knows the answer's tokens.
+            limit: Number of tokens after which the choice ends.
+            prefix: Text before that of the first delta (an echoed prompt).
+        """
         self._oracle, self._limit, self._prefix = oracle, limit, prefix
         self._stops = StopStrings(oracle.sampling.stop)
         self.length = 0
-        # Characters that were released, and those that the reader has.
+        # Characters that may go out, and characters that went out.
         self._released = 0
         self._told = 0
 
     @property
     def choice(self) -> int:
+        """Index of the choice in its request."""
         return self._oracle.choice
 
     @property
@@ -26,7 +35,7 @@ class SimulatedChoice:
         return self._oracle.sampling
 
     def resume(self, point: ResumePoint) -> Delta | None:
-        """Rebuilds the state after the point's tokens; returns the ending, if the client misses nothing else."""
+        """Rebuilds the state after the point's tokens; returns the last delta if the choice had ended there."""
         text = ""
         ending = None
         for token in point.token_ids:
@@ -36,6 +45,7 @@ class SimulatedChoice:
         return self._delta("", (), ending) if ending else None
 
     def next(self) -> Delta:
+        """Generates the next token."""
         index = self.length
         token = self._oracle.token(index)
         text, ending = self._advance(token)
@@ -59,7 +69,7 @@ class SimulatedChoice:
         )
 
     def _advance(self, token: int) -> tuple[str, Ending | None]:
-        """Text released by this token and, if it is the last, why."""
+        """Returns the text that this token releases and, if it is the last token, why the choice ends."""
         text, ending = self._release(token)
         self._released += len(text)
         return text, ending

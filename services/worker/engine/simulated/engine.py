@@ -1,4 +1,4 @@
-"""The simulated engine: scheduling, KV and costs of a real one, without a model (SimulatedEngine holds the costs)."""
+"""The simulated engine: scheduling, KV cache and costs like a real engine, without a model."""
 
 import asyncio
 import contextlib
@@ -36,8 +36,14 @@ _HANG_POLL_S = 0.05
 
 
 class SimulatedEngine:
+    """An engine without a model: its costs are realistic and its answers are reproducible."""
+
     def __init__(self, config: Config, clock: Clock, faults: Faults | None = None) -> None:
-        """Raises WrongSettings when the KV cache could not hold one whole context."""
+        """Builds the engine; `faults` lets a test make it fail.
+
+        Raises:
+            WrongSettings: The KV cache is smaller than one whole context.
+        """
         self._config, self._clock, self._faults = config, clock, faults or Faults()
         self._kv = KvCache(config.kv_tokens, config.block_tokens)
         if self._kv.capacity_tokens < config.context_tokens:
@@ -52,12 +58,18 @@ class SimulatedEngine:
         self._death: str | None = None
 
     async def start(self, model: Model) -> None:
+        """Starts the loop of engine steps."""
         self._model = model
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
         self._loop.add_done_callback(self._ended)
 
     @property
     def info(self) -> EngineInfo:
+        """Describes the engine and the loaded version.
+
+        Raises:
+            EngineDead: The engine has not started.
+        """
         return EngineInfo(
             architecture="Simulated",
             model_version=self._loaded.manifest.version,
@@ -69,6 +81,7 @@ class SimulatedEngine:
         )
 
     def load(self) -> EngineLoad:
+        """Returns what the engine does now."""
         return EngineLoad(
             running=len(self._scheduler.running),
             waiting=len(self._scheduler.waiting),
@@ -79,9 +92,11 @@ class SimulatedEngine:
 
     @property
     def death(self) -> str | None:
+        """Why the engine is gone for good, or None."""
         return self._death
 
     async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
+        """Yields Started, the deltas of all choices, and Ended, as `Engine.generate` describes."""
         if self._death:
             raise EngineDead(self._death)
         prompt = tokens_of(request.prompt)
@@ -101,14 +116,22 @@ class SimulatedEngine:
                 self._forget(sequence)
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
+        """Returns the token ids that `generate` would read."""
         self._check_alive()
         return list(tokens_of(prompt))
 
     async def detokenize(self, token_ids: list[int]) -> str:
+        """Returns the text of token ids.
+
+        Raises:
+            InvalidPrompt: An id is outside the vocabulary.
+            EngineDead: The engine is gone.
+        """
         self._check_alive()
         return text_of(TokenPrompt(tokens_of(TokenPrompt(tuple(token_ids)))))
 
     async def swap(self, model: Model) -> None:
+        """Replaces the version and forgets all cached KV."""
         if self._death:
             raise EngineDead(self._death)
         if reason := unfit(self._loaded.manifest, model.manifest):
@@ -125,6 +148,7 @@ class SimulatedEngine:
         self._model = model
 
     async def stop(self) -> None:
+        """Fails every running request and ends the loop."""
         self._die("the engine was stopped")
         if self._loop:
             self._loop.cancel()
@@ -175,7 +199,7 @@ class SimulatedEngine:
         self._finish(shares)
 
     def _finish(self, shares: list[Share]) -> None:
-        """Hands out what the step produced."""
+        """Passes the tokens of a step on to the requests."""
         for sequence in self._scheduler.commit(shares):
             run = self._runs[sequence]
             run.started(sequence.cached_tokens or 0)
@@ -195,7 +219,7 @@ class SimulatedEngine:
         return cost_ms / 1000 * self._faults.slowdown
 
     def _die(self, reason: str) -> None:
-        """Fails everything that runs, once."""
+        """Fails all requests; only the first call has an effect."""
         if self._death:
             return
         self._death = reason

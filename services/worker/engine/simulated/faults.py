@@ -1,13 +1,19 @@
-"""Ways in which a simulated engine can be made to fail. Whoever holds the object decides when."""
+"""Faults of a simulated engine; a test or a drill sets them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Faults:
-    """hang: steps stop ending while everything else answers. slowdown: factor on the cost of each step.
-    swap: what goes wrong when weights are replaced ("crash": the engine dies; any other text: the swap fails with it).
-    crash: the next step kills the engine. poison: a prompt with this text kills the engine when it is computed."""
+    """What goes wrong in a simulated engine.
+
+    Attributes:
+        hang: Steps do not end any more, while everything else answers.
+        slowdown: Factor on the cost of each step.
+        crash: The next step kills the engine.
+        poison: A prompt with this text kills the engine when it is computed.
+        swap: "crash" kills the engine when its weights are replaced; with any other text the swap fails with that text.
+    """
 
     hang: bool = False
     slowdown: float = 1.0
@@ -16,4 +22,5 @@ class Faults:
     swap: str | None = None
 
     def kills(self, prompt_texts: list[str]) -> bool:
+        """Whether a step that computes these prompts kills the engine."""
         return self.crash or any(self.poison is not None and self.poison in text for text in prompt_texts)

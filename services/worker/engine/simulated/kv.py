@@ -1,7 +1,7 @@
-"""A finite KV cache in blocks, where sequences with the same beginning share blocks.
+"""A finite KV cache in blocks; sequences with the same prefix share blocks.
 
-A block is held by sequences (counted), or free. A free block keeps what it holds, and can be found by its hash, until
-the block is needed: least recently freed goes first.
+A block is used by one or more sequences, or it is free. A free block keeps its content and can be found by its hash
+until the block is needed. The block that was freed first is reused first.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ def block_hash(parent: BlockHash, tokens: Sequence[int]) -> BlockHash:
 
 
 class KvCache:
+    """Counts who uses each block, and finds full blocks by their hash."""
+
     def __init__(self, tokens: int, block_tokens: int) -> None:
         self.block_tokens = block_tokens
         self.total_blocks = tokens // block_tokens
@@ -30,14 +32,16 @@ class KvCache:
 
     @property
     def used_tokens(self) -> int:
+        """Tokens in the blocks that sequences use, rounded up to whole blocks."""
         return (self.total_blocks - len(self._free)) * self.block_tokens
 
     @property
     def capacity_tokens(self) -> int:
+        """Tokens that all blocks together can store."""
         return self.total_blocks * self.block_tokens
 
     def attach(self, hashes: Iterable[BlockHash]) -> list[Block]:
-        """Holds the blocks of the longest known beginning and returns them."""
+        """Takes the blocks of the longest cached prefix into use and returns them."""
         blocks: list[Block] = []
         for name in hashes:
             if (block := self._block_of.get(name)) is None:
@@ -47,11 +51,11 @@ class KvCache:
         return blocks
 
     def known_blocks(self, hashes: Iterable[BlockHash]) -> int:
-        """Length of the longest known beginning. Holds nothing."""
+        """Returns the length of the longest cached prefix, in blocks; takes nothing into use."""
         return sum(1 for _ in takewhile(self._block_of.__contains__, hashes))
 
     def grow(self, blocks: list[Block], tokens: int) -> bool:
-        """Extends `blocks` until they hold `tokens`; takes nothing and returns False when too few are free."""
+        """Extends `blocks` until `tokens` fit; takes nothing and returns False when too few blocks are free."""
         missing = -(-tokens // self.block_tokens) - len(blocks)
         if missing > len(self._free):
             return False
@@ -59,13 +63,13 @@ class KvCache:
         return True
 
     def seal(self, block: Block, name: BlockHash) -> None:
-        """Makes a block that is now full findable. A second block with the same content stays private."""
+        """Lets other sequences find a full block. A second block with the same content stays private."""
         if name not in self._block_of and block not in self._hash_of:
             self._block_of[name] = block
             self._hash_of[block] = name
 
     def release(self, blocks: list[Block]) -> None:
-        """Gives the blocks back and empties the list. Last ones first, so that beginnings stay findable longest."""
+        """Frees the blocks and empties the list. The last block is freed first, so prefixes stay cached longest."""
         while blocks:
             block = blocks.pop()
             self._holders[block] -= 1
@@ -75,7 +79,7 @@ class KvCache:
                 self._free[block] = None
 
     def forget(self) -> None:
-        """Nothing that the blocks hold can be found any more. Sequences keep theirs."""
+        """Forgets all cached content; running sequences keep their blocks."""
         self._block_of.clear()
         self._hash_of.clear()
 

@@ -1,4 +1,4 @@
-"""Prompts as the simulated engine reads them: a plain chat template, and the checks that every engine makes."""
+"""Prompts of the simulated engine: a plain chat template, and the checks that every engine makes."""
 
 import json
 
@@ -15,13 +15,18 @@ from services.worker.engine.simulated.tokens import VOCABULARY, decode, encode
 
 
 def text_of(prompt: Prompt) -> str:
+    """Returns the text that the prompt stands for, with the chat template applied."""
     if isinstance(prompt, TokenPrompt):
         return decode(prompt.ids)
     return prompt.text if isinstance(prompt, TextPrompt) else _chat_text(prompt)
 
 
 def tokens_of(prompt: Prompt) -> tuple[int, ...]:
-    """Raises InvalidPrompt."""
+    """Returns the token ids of a prompt.
+
+    Raises:
+        InvalidPrompt: An id is outside the vocabulary.
+    """
     if not isinstance(prompt, TokenPrompt):
         return tuple(encode(text_of(prompt)))
     if wrong := [token for token in prompt.ids if not 0 <= token < VOCABULARY]:
@@ -40,7 +45,12 @@ def _content(content: object) -> str:
 
 
 def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) -> int:
-    """Tokens that a choice may have. Raises InvalidPrompt, ContextTooLong."""
+    """Returns the number of tokens that a choice may have.
+
+    Raises:
+        InvalidPrompt: The prompt is empty, or the request asks for what this engine cannot do.
+        ContextTooLong: Prompt and answer are longer than the context.
+    """
     if request.sampling.structure:
         raise InvalidPrompt("the simulated engine has no structured outputs", "response_format")
     if not prompt_tokens:

@@ -1,4 +1,4 @@
-"""One request in the simulated engine, from its first sequence to the last event that its reader takes."""
+"""One request in the simulated engine, from its sequences to the last event that its reader takes."""
 
 from services.worker.engine.contract import Delta, Ended, EngineDead, EngineRequest, Event, Started, Take, Usage
 from services.worker.engine.outbox import Outbox
@@ -9,7 +9,7 @@ from services.worker.engine.simulated.tokens import Oracle
 
 
 class Run:
-    """One request in the engine: its choices that still run, and the events that its reader has not taken."""
+    """One request in the engine: its running choices, and the events that its reader has not taken."""
 
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
@@ -20,7 +20,7 @@ class Run:
         self._outbox = Outbox(take)
 
     def begin(self, weights_sha256: str) -> None:
-        """Makes the sequences of the choices that have not finished."""
+        """Creates a sequence for each choice that has not finished."""
         for choice in range(self.request.sampling.n):
             point = self.request.resume.get(choice)
             self._completed += len(point.token_ids) if point else 0
@@ -40,12 +40,13 @@ class Run:
         self.answers[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = answer
 
     def started(self, cached_tokens: int) -> None:
+        """Emits Started once, at the first call."""
         if self.cached_tokens is None:
             self.cached_tokens = cached_tokens
             self._outbox.put(Started(len(self.prompt), cached_tokens, resumable=True))
 
     def advance(self, sequence: Sequence) -> Delta:
-        """The next token of a choice, handed to the reader."""
+        """Generates the next token of a choice and emits it."""
         delta = self.answers[sequence].next()
         sequence.tokens.extend(delta.token_ids)
         self._completed += 1
@@ -55,12 +56,14 @@ class Run:
         return delta
 
     def end(self) -> None:
+        """Emits Ended with the token counts of the whole request."""
         self.started(0)
         self._outbox.put(Ended(Usage(len(self.prompt), self.cached_tokens or 0, self._completed)))
 
     def fail(self, death: EngineDead) -> None:
+        """Emits the error that ends the request."""
         self._outbox.put(death)
 
     async def next(self) -> Event:
-        """Raises EngineDead."""
+        """Returns the next event. Raises EngineDead."""
         return await self._outbox.next()

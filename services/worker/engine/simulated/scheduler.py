@@ -1,9 +1,9 @@
-"""Continuous batching: which sequences compute how many tokens in the next step.
+"""Continuous batching: decides how many tokens each sequence computes in the next step.
 
-Running sequences go first, oldest first, then waiting ones by rank as far as step tokens, places and KV allow, as in
-vLLM's priority scheduling. When the KV cache is full the youngest running sequence of the worst rank gives its blocks
-back and computes them again later; the oldest of the best can always go on, so the engine never locks up as long as the
-cache holds one whole context.
+Running sequences go first, the oldest before the others. Then waiting sequences follow by rank, as far as step tokens,
+places and KV allow, as in vLLM's priority scheduling. When the KV cache is full, the youngest running sequence of the
+worst rank is preempted: it frees its blocks and computes them again later. The oldest sequence of the best rank can
+always go on, so the engine never locks up if one whole context fits into the cache.
 """
 
 from collections import deque
@@ -14,7 +14,18 @@ from services.worker.engine.simulated.kv import Block, BlockHash, KvCache, block
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """tokens: prompt, then output; of `computed` the KV is there. salt: separates tenants' blocks. rank: 0 is first."""
+    """One choice of a request in the scheduler.
+
+    Attributes:
+        tokens: Prompt, then output.
+        prompt_length: Tokens of the prompt.
+        salt: Separates the cached blocks of tenants.
+        rank: 0 goes first.
+        blocks: Its blocks in the KV cache.
+        hashes: Hashes of its full blocks.
+        computed: Number of tokens whose KV is in the cache.
+        cached_tokens: Prompt tokens that were cached at its first start; None before.
+    """
 
     tokens: list[int]
     prompt_length: int
@@ -27,14 +38,16 @@ class Sequence:
 
     @property
     def length(self) -> int:
+        """Tokens of prompt and output."""
         return len(self.tokens)
 
     @property
     def missing(self) -> int:
+        """Tokens whose KV must still be computed."""
         return self.length - self.computed
 
     def full_hashes(self, tokens: int, block_tokens: int) -> list[BlockHash]:
-        """Hashes of the full blocks among the first `tokens`."""
+        """Returns the hashes of the full blocks among the first `tokens` tokens."""
         wanted = tokens // block_tokens
         while len(self.hashes) < wanted:
             parent = self.hashes[-1] if self.hashes else self.salt
@@ -45,7 +58,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Part of one sequence in a step. prefill: tokens whose KV the prompt or a recomputation needs."""
+    """The tokens that one sequence computes in a step; `prefill` of them belong to the prompt or a recomputation."""
 
     sequence: Sequence
     tokens: int
@@ -53,6 +66,8 @@ class Share:
 
 
 class Scheduler:
+    """Decides which sequences run and how many tokens each of them computes in a step."""
+
     def __init__(self, kv: KvCache, max_running: int, step_tokens: int) -> None:
         self._kv, self._max_running, self._step_tokens = kv, max_running, step_tokens
         self.waiting: deque[Sequence] = deque()
@@ -60,15 +75,16 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
+        """Whether a sequence runs or waits."""
         return bool(self.waiting or self.running)
 
     def add(self, sequence: Sequence) -> None:
-        """Behind those of its rank that wait."""
+        """Adds a sequence behind the waiting ones of its rank."""
         before = sum(waiting.rank <= sequence.rank for waiting in self.waiting)
         self.waiting.insert(before, sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """Takes the sequence out wherever it is and frees its KV. Does nothing when it is not here."""
+        """Removes a running or waiting sequence and frees its KV; ignores an unknown one."""
         if sequence in self.running:
             self.running.remove(sequence)
         elif sequence in self.waiting:
@@ -76,7 +92,7 @@ class Scheduler:
         self._kv.release(sequence.blocks)
 
     def plan(self) -> list[Share]:
-        """The next step. Reserves KV for it, preempting where there is none; empty only without work."""
+        """Plans the next step and reserves KV for it; preempts sequences if needed. Empty only without work."""
         shares: list[Share] = []
         budget = self._step_tokens
         places = len(self.running)
@@ -92,14 +108,14 @@ class Scheduler:
         return shares
 
     def commit(self, shares: list[Share]) -> list[Sequence]:
-        """Counts the step as computed; returns the sequences that gain a token by it."""
+        """Counts the step as computed; returns the sequences that get a new token."""
         present = [share for share in shares if share.sequence in self.running]
         for share in present:
             self._store(share.sequence, share.tokens)
         return [share.sequence for share in present if not share.sequence.missing]
 
     def _reserve(self, sequence: Sequence, budget: int) -> int:
-        """Tokens that a running sequence may compute; 0 when it had to be preempted itself."""
+        """Returns the tokens that a running sequence may compute; 0 when it was preempted itself."""
         tokens = min(sequence.missing, budget)
         while not self._kv.grow(sequence.blocks, sequence.computed + tokens):
             victim = max(reversed(self.running), key=lambda running: running.rank)
@@ -109,7 +125,7 @@ class Scheduler:
         return tokens
 
     def _give_way(self, victim: Sequence) -> None:
-        """It goes on before all of its rank that wait."""
+        """Preempts a sequence; it goes on before the waiting ones of its rank."""
         self.running.remove(victim)
         self._kv.release(victim.blocks)
         victim.computed = 0

@@ -1,14 +1,24 @@
-"""Text that may turn into a stop string is held back until it cannot."""
+"""Stop strings: text that may become one is held back until that is decided."""
 
 
 class StopStrings:
+    """Finds stop strings in generated text, also across several pieces."""
+
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._hold = max(map(len, stops), default=1) - 1
         self._pending = ""
 
     def push(self, piece: str, *, armed: bool = True) -> tuple[str, str | None]:
-        """Text that may go out, and the stop string that ended it (itself left out). Unarmed: only holds back."""
+        """Adds a piece of text.
+
+        Args:
+            piece: New text.
+            armed: If false, stop strings are not found yet.
+
+        Returns:
+            The text that may go out, without the stop string; and the stop string that was found, or None.
+        """
         self._pending += piece
         hits = [(at, stop) for stop in self._stops if (at := self._pending.find(stop)) >= 0] if armed else []
         if hits:
@@ -17,7 +27,7 @@ class StopStrings:
         return self._release(len(self._pending) - self._hold), None
 
     def flush(self) -> str:
-        """What is still held back, once nothing can follow it."""
+        """Returns the text that is still held back, after the last piece."""
         return self._release(len(self._pending))
 
     def _release(self, length: int) -> str:

@@ -1,7 +1,7 @@
-"""A tokenizer of made-up words, and the token that follows any prompt: both without a model.
+"""A tokenizer of invented words, and the answer to any prompt, both without a model.
 
-Ids 0..255 are bytes, 256 ends a sequence, the rest are words of two syllables with a space in front. Whatever the
-words do not cover is spelt in bytes, so every text survives encode and decode.
+Ids 0..255 are bytes, 256 ends a sequence, and the others are words of two syllables with a space in front. Other text
+is encoded in bytes, so every text is the same after encode and decode.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ _SHORTEST, _LONGEST = 16, 256
 
 
 def encode(text: str) -> list[int]:
+    """Returns the token ids of a text."""
     return [token for piece in _PIECE.findall(text) for token in _encode_piece(piece)]
 
 
@@ -34,13 +35,18 @@ def _encode_piece(piece: str) -> list[int]:
 
 
 def token_bytes(token: int) -> bytes:
-    """Empty for the end. Raises IndexError outside the vocabulary."""
+    """Returns the bytes of a token; the end token has none.
+
+    Raises:
+        IndexError: The id is outside the vocabulary.
+    """
     if token < END:
         return bytes([token])
     return b"" if token == END else _WORDS[token - 257].encode()
 
 
 def decode(tokens: Iterable[int]) -> str:
+    """Returns the text of token ids; bytes that are not UTF-8 become replacement characters."""
     return b"".join(map(token_bytes, tokens)).decode(errors="replace")
 
 
@@ -48,7 +54,7 @@ def decode(tokens: Iterable[int]) -> str:
 class Oracle:
     """The answer of one choice: token i is a pure function of weights, prompt, sampling, choice and i.
 
-    Limits (max_tokens, min_tokens, stop, n) are left out, so the same answer is cut at another place, not replaced.
+    Limits (max_tokens, min_tokens, stop, n) have no influence, so other limits cut the same answer at another place.
     """
 
     weights_sha256: str
@@ -75,13 +81,14 @@ class Oracle:
         return _SHORTEST + self._draw(b"length", 0) % (_LONGEST - _SHORTEST)
 
     def token(self, index: int) -> int:
+        """Returns the token id at position `index` of the answer."""
         ends = index >= max(self._natural_length, self.sampling.min_tokens)
         if ends and not self.sampling.ignore_eos:
             return END
         return 257 + self._draw(b"token", index) % len(_WORDS)
 
     def logprob(self, index: int) -> TokenLogprob:
-        """The chosen token is always the likeliest; the others are drawn as it is."""
+        """Returns the log probabilities at position `index`; the chosen token is always the likeliest."""
         chosen = self.token(index)
         ranked = [chosen, *(257 + self._draw(b"top%d" % rank, index) % len(_WORDS) for rank in range(1, 21))]
         best = -(self._draw(b"logprob", index) % 1000) / 1000
