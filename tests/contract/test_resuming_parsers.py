@@ -76,7 +76,7 @@ def say(choice: Any, tokens: list[int], at_once: int = 1) -> list[Delta]:
         step = tokens[at : at + at_once]
         reason = "stop" if at + at_once >= len(tokens) else None
         output = SimpleNamespace(token_ids=step, logprobs=None, finish_reason=reason, stop_reason=None)
-        deltas += choice.take(output, None)
+        deltas += choice.add_output(output, None)
     return deltas
 
 

@@ -29,7 +29,10 @@ def steps(tokenizer: Any) -> Any:
 
 
 class Reader:
-    """In the place of an Answer. fails: as a parser may that a model has confused."""
+    """Stands in for a VllmRequest.
+
+    fails: raises an error at the second delta, as a parser may when the model writes wrong markup.
+    """
 
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
@@ -41,7 +44,7 @@ class Reader:
     def started(self, cached_tokens: int) -> None:
         self.cached = cached_tokens
 
-    def gained(self, delta: Delta) -> None:
+    def add_delta(self, delta: Delta) -> None:
         if self.fails and len(self.deltas) == 1:
             raise KeyError("tool")
         self.deltas.append(delta)
@@ -155,9 +158,9 @@ def test_this_vllm_has_all_that_we_use_beyond_its_public_interface() -> None:
     from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer, IncrementalDetokenizer
     from vllm.v1.engine.output_processor import OutputProcessor
 
-    from services.worker.engine.vllm.steps import _lacking
+    from services.worker.engine.vllm.steps import _missing_members
 
-    assert _lacking() == set()
+    assert _missing_members() == set()
     # Of engine.py, loaded.py and decode.py.
     members = {
         AsyncLLM: {"output_processor", "output_handler", "input_processor", "renderer"}

@@ -1,4 +1,7 @@
-"""One choice of an answer on its way out, from its first token on, whichever worker made them."""
+"""Makes deltas from the tokens of one choice.
+
+A resumed choice first reads the tokens that an earlier worker made, so that text, parsers and limits go on from there.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -22,90 +25,107 @@ Position = dict[int, Logprob]
 
 
 class Choice:
-    """limit: tokens that it may have. echo: text that goes before the first token's."""
+    """Makes the deltas of one choice.
+
+    Args:
+        limit: the most tokens that the choice may have.
+        echo: the text of the prompt, which the first delta repeats; empty without an echo.
+    """
 
     def __init__(self, index: int, decoder: Decoder, parser: AnswerParser, limit: int, echo: str = "") -> None:
         self.index = index
         self._decoder, self._parser, self._limit = decoder, parser, limit
-        # Nothing but text is made of its tokens.
-        self._is_plain = decoder.stopless and parser.is_silent
+        # Its tokens become text only: no stop strings, no reasoning, no tool calls.
+        self._is_plain = decoder.decodes_directly and parser.passes_through
         self.length = 0
-        # Characters that were decoded, and those that the client has.
+        # Characters that were decoded, and those that deltas have covered.
         self._decoded = 0
-        self._told = 0
-        self._owed = ParsedText(echo)
+        self._delivered = 0
+        # Text that the next delta delivers too.
+        self._pending = ParsedText(echo)
         self.ended = False
 
     def resume(self, point: ResumePoint) -> Iterator[Delta]:
-        """Brings it to where another worker stopped; yields the ending if that is all the client misses."""
-        self._owed, ending = NOTHING, None
+        """Goes to the point where another worker stopped; yields one delta if the choice had ended there.
+
+        Raises:
+            InvalidPrompt: the tokens have less text than the client already has.
+        """
+        self._pending, ending = NOTHING, None
         for token in point.token_ids:
             last = self.length + 1 == len(point.token_ids)
-            said, ending = self._advance(token, self._ending_after(token) if last else None)
+            parsed, ending = self._advance(token, self._ending_after(token) if last else None)
             if self._decoded > point.text_offset:
-                self._owed += said
+                self._pending += parsed
         if self._decoded < point.text_offset:
-            raise InvalidPrompt("the tokens to resume from have less text than their reader has")
-        self._told = point.text_offset
+            raise InvalidPrompt("the tokens to resume from have less text than the client already has")
+        self._delivered = point.text_offset
         if ending:
             yield self._delta((), (), NOTHING, ending)
 
-    def take(self, output: CompletionOutput, top_logprobs: int | None) -> Iterable[Delta]:
+    def add_output(self, output: CompletionOutput, top_logprobs: int | None) -> Iterable[Delta]:
         """Adds one output of vLLM and yields the deltas that it makes.
 
         Args:
             output: new tokens of this choice only, not all tokens so far.
             top_logprobs: alternatives for each token that the client asked for.
         """
-        return self.gain(list(output.token_ids), list(output.logprobs or ()), _ending(output), top_logprobs)
+        return self.add_tokens(list(output.token_ids), list(output.logprobs or ()), _ending(output), top_logprobs)
 
-    def gain(
+    def add_tokens(
         self,
         token_ids: list[int],
         positions: Sequence[Position | None] = (),
         ending: Ending | None = None,
         top_logprobs: int | None = None,
     ) -> Iterable[Delta]:
-        """Nothing comes of what follows a stop string."""
-        if self._is_plain and self._owed is NOTHING and len(token_ids) == 1 and not positions and ending is None:
-            return (self._next(token_ids[0]),)
-        return self._parts(token_ids, positions, ending, top_logprobs)
+        """Adds tokens and returns the deltas that they make; ignores tokens after a stop string.
 
-    def _next(self, token: int) -> Delta:
-        """Nearly every token goes this way, so it is short."""
+        Args:
+            token_ids: new tokens, any number.
+            positions: log probabilities of each token; empty when the client asked for none.
+            ending: how the engine ended the choice with the last of these tokens.
+            top_logprobs: alternatives for each token that the client asked for.
+        """
+        if self._is_plain and self._pending is NOTHING and len(token_ids) == 1 and not positions and ending is None:
+            return (self._plain_delta(token_ids[0]),)
+        return self._chunks(token_ids, positions, ending, top_logprobs)
+
+    def _plain_delta(self, token: int) -> Delta:
+        """Makes the delta of one plain token. Nearly every token takes this path, so it is short."""
         self.length += 1
-        text, text_from = self._decoder.next(token), self._told
-        self._decoded = self._told = text_end = text_from + len(text)
+        text, text_from = self._decoder.next(token), self._delivered
+        self._decoded = self._delivered = text_end = text_from + len(text)
         return Delta(self.index, text, (token,), text_from=text_from, text_end=text_end)
 
-    def _parts(
+    def _chunks(
         self,
         token_ids: list[int],
         positions: Sequence[Position | None],
         ending: Ending | None,
         top_logprobs: int | None,
     ) -> Iterator[Delta]:
-        for at in range(0, max(1, len(token_ids)), MAX_DELTA_TOKENS):
-            here = slice(at, at + MAX_DELTA_TOKENS)
-            is_last = at + MAX_DELTA_TOKENS >= len(token_ids)
-            yield self._some(token_ids[here], positions[here], ending if is_last else None, top_logprobs)
+        for start in range(0, max(1, len(token_ids)), MAX_DELTA_TOKENS):
+            chunk = slice(start, start + MAX_DELTA_TOKENS)
+            is_last = start + MAX_DELTA_TOKENS >= len(token_ids)
+            yield self._chunk(token_ids[chunk], positions[chunk], ending if is_last else None, top_logprobs)
             if self.ended:
                 return
 
-    def _some(
+    def _chunk(
         self, token_ids: list[int], positions: Sequence[Position | None], ending: Ending | None, top: int | None
     ) -> Delta:
-        said, logprobs, ended = NOTHING, [], None if token_ids else ending
-        taken = 0
+        parsed, logprobs, ended = NOTHING, [], None if token_ids else ending
+        used = 0
         for token in token_ids:
             if positions:
-                logprobs.append(self._logprob(token, positions[taken] or {}, top or 0))
-            taken += 1
-            more, ended = self._advance(token, ending if taken == len(token_ids) else None)
-            said += more
+                logprobs.append(self._logprob(token, positions[used] or {}, top or 0))
+            used += 1
+            piece, ended = self._advance(token, ending if used == len(token_ids) else None)
+            parsed += piece
             if ended:
                 break
-        return self._delta(tuple(token_ids[:taken]), tuple(logprobs), said, ended)
+        return self._delta(tuple(token_ids[:used]), tuple(logprobs), parsed, ended)
 
     def _advance(self, token: int, ending: Ending | None) -> tuple[ParsedText, Ending | None]:
         self.length += 1
@@ -114,28 +134,28 @@ class Choice:
         return self._parser.parse(text, [token], finished=ending is not None), ending
 
     def _ending_after(self, token: int) -> Ending | None:
-        """How it ended with the last token that it is resumed from, if it did."""
+        """Returns how the choice ended with the last token of its resume point, or None if it did not end."""
         if ending := self._decoder.ending_of(token):
             return ending
         return Ending("length") if self.length + 1 >= self._limit else None
 
     def _delta(
-        self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], said: ParsedText, ending: Ending | None
+        self, token_ids: tuple[int, ...], logprobs: tuple[TokenLogprob, ...], parsed: ParsedText, ending: Ending | None
     ) -> Delta:
-        said, self._owed = self._owed + said, NOTHING
-        text_from, self._told = self._told, self._decoded
+        parsed, self._pending = self._pending + parsed, NOTHING
+        text_from, self._delivered = self._delivered, self._decoded
         self.ended = ending is not None
         return Delta(
             choice=self.index,
-            text=said.content,
+            text=parsed.content,
             token_ids=token_ids,
-            reasoning=said.reasoning,
-            tool_calls=said.tool_calls,
+            reasoning=parsed.reasoning,
+            tool_calls=parsed.tool_calls,
             logprobs=logprobs,
             finish_reason=self._finish_reason(ending),
             stop_reason=ending.stop if ending else "",
             text_from=text_from,
-            text_end=self._told,
+            text_end=self._delivered,
         )
 
     def _finish_reason(self, ending: Ending | None) -> FinishReason | None:
@@ -145,8 +165,8 @@ class Choice:
 
     def _logprob(self, token: int, entries: Position, top: int) -> TokenLogprob:
         ranked = sorted(entries.items(), key=lambda entry: entry[1].logprob, reverse=True)[:top]
-        others = tuple(TopLogprob(other, self._decoder.words(other), _finite(entry)) for other, entry in ranked)
-        return TokenLogprob(token, self._decoder.words(token), _finite(entries.get(token)), others)
+        others = tuple(TopLogprob(other, self._decoder.token_bytes(other), _finite(entry)) for other, entry in ranked)
+        return TokenLogprob(token, self._decoder.token_bytes(token), _finite(entries.get(token)), others)
 
 
 def _ending(output: CompletionOutput) -> Ending | None:
@@ -158,5 +178,5 @@ def _ending(output: CompletionOutput) -> Ending | None:
 
 
 def _finite(entry: Logprob | None) -> float:
-    """-inf does not survive every client's JSON."""
+    """Replaces -inf, which many JSON parsers refuse."""
     return -9999.0 if entry is None else max(entry.logprob, -9999.0)

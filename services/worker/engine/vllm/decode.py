@@ -1,6 +1,7 @@
-"""One choice's tokens as text, in vLLM's own detokenizer, token by token: those that come and those resumed from alike.
+"""Decodes the tokens of one choice with vLLM's own detokenizer, one token at a time.
 
-So the text is a function of the tokens, however many came at once and whichever worker made them.
+New tokens and tokens from another worker take the same path. So the text depends on the tokens only, not on how many
+arrive together or which worker made them.
 """
 
 from dataclasses import dataclass
@@ -12,21 +13,29 @@ from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer, IncrementalDe
 
 from services.worker.engine.contract import FinishReason
 
-_HALF = "\ufffd"
-# Tokens that one character may be spread over.
+# What the tokenizer shows for an incomplete character.
+_INCOMPLETE = "\ufffd"
+# The most tokens that one character may need.
 _CONTEXT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """stop: the string or token that ended the choice, if one did."""
+    """How a choice ended.
+
+    stop: the string or token that ended it; empty if neither did.
+    """
 
     reason: FinishReason
     stop: str = ""
 
 
 class Decoder:
-    """params: those of text_params, with the model's own ends added."""
+    """Decodes one choice and looks for stop strings.
+
+    Args:
+        params: the result of `text_params` with the end tokens of the model added.
+    """
 
     def __init__(self, tokenizer: Any, params: SamplingParams, prompt_ids: list[int]) -> None:
         self._tokenizer, self._params = tokenizer, params
@@ -45,18 +54,21 @@ class Decoder:
                 data_parallel_rank=None,
             ),
         )
-        # No token can end a choice by its text, and none of its text has to wait.
-        self.stopless = not params.stop and isinstance(self._detokenizer, FastIncrementalDetokenizer)
+        # There is no stop string, so no text can end the choice and no text has to wait.
+        self.decodes_directly = not params.stop and isinstance(self._detokenizer, FastIncrementalDetokenizer)
 
     def next(self, token: int) -> str:
-        """`push` of a token that ends nothing, for the stopless: the whole text need not be kept and looked through."""
+        """Returns the text of a token that ends nothing. Faster than `push`; only if `decodes_directly`."""
         self._token_ids.append(token)
         text: str = self._detokenizer.decode_next(token)
         return text
 
     def push(self, token: int, ending: Ending | None) -> tuple[str, Ending | None]:
-        """Text that may go out, and how the choice ends; a stop string outranks the engine's own `ending`."""
-        if self.stopless and ending is None:
+        """Adds a token; returns the text that may go out now, and how the choice ends.
+
+        Text that may be the start of a stop string waits. A stop string takes precedence over the engine's `ending`.
+        """
+        if self.decodes_directly and ending is None:
             return self.next(token), None
         self._token_ids.append(token)
         stopped = ending is not None and ending.reason == "stop"
@@ -65,18 +77,18 @@ class Decoder:
         return self._detokenizer.get_next_output_text(ending is not None, True), ending
 
     def ending_of(self, token: int) -> Ending | None:
-        """How an engine would have ended a choice with this token."""
+        """Returns how an engine ends a choice at this token, or None if it goes on."""
         if token == self._params.eos_token_id:
             return Ending("stop")
         return Ending("stop", str(token)) if token in (self._params.stop_token_ids or ()) else None
 
-    def words(self, token: int) -> bytes:
-        """What `token` would add after those pushed; nothing for a part of a character that is not complete."""
+    def token_bytes(self, token: int) -> bytes:
+        """Returns the UTF-8 bytes that `token` adds after the tokens so far; none while a character is incomplete."""
         alone: str = self._tokenizer.decode([token])
-        if _HALF not in alone:
+        if _INCOMPLETE not in alone:
             return alone.encode()
         before = self._token_ids[-_CONTEXT:]
         whole: str = self._tokenizer.decode([*before, token])
-        if whole.endswith(_HALF):
+        if whole.endswith(_INCOMPLETE):
             return b""
-        return whole.removeprefix(self._tokenizer.decode(before).rstrip(_HALF)).encode()
+        return whole.removeprefix(self._tokenizer.decode(before).rstrip(_INCOMPLETE)).encode()

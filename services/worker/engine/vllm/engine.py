@@ -1,4 +1,4 @@
-"""vLLM's AsyncLLM behind our contract: its start, its end, and its requests' failures in our words."""
+"""The engine contract on vLLM's AsyncLLM: start, stop, weight swap, and vLLM's errors as errors of the contract."""
 
 import asyncio
 import logging
@@ -35,19 +35,19 @@ from services.worker.engine.contract import (
 from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import parent_watch
-from services.worker.engine.vllm.grammars import form_of, param_of
+from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
-from services.worker.engine.vllm.render import Renderer, refusal
+from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
 
 log = logging.getLogger(__name__)
 
-_CUT_SHORT_TRIES = 100
-_CUT_SHORT_S = 0.2
+_KILL_TRIES = 100
+_KILL_WAIT_S = 0.2
 
 
 class VllmEngine:
@@ -67,7 +67,9 @@ class VllmEngine:
             EngineDead: vLLM did not start.
         """
         if not parent_watch.installed():
-            log.warning("vLLM's plugin %s is not installed: a killed worker would leave its engine", parent_watch.NAME)
+            log.warning(
+                "vLLM's plugin %s is not installed: the engine of a killed worker would go on", parent_watch.NAME
+            )
         self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
         try:
             llm = await asyncio.shield(self._building)
@@ -78,21 +80,22 @@ class VllmEngine:
         info = _info(llm, model, self._config)
         self._stats.kv_tokens = info.kv_tokens
         online = _online_renderer(llm, self._config)
-        # Its first use reads templates and imports half a second's worth: not in the loop, and not for a first client.
+        # The first use reads templates and imports modules for half a second. A thread does it now, so that neither the
+        # event loop nor the first client waits for it.
         await asyncio.to_thread(online.warmup)
         renderer = Renderer(online, model.manifest.model, info.context_tokens)
-        forms = GrammarCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
-        await forms.start()
-        self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, forms)
-        pace = await prefill_tokens_per_s(self, self._clock)
-        self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=pace))
+        grammars = GrammarCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
+        await grammars.start()
+        self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, grammars)
+        speed = await prefill_tokens_per_s(self, self._clock)
+        self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=speed))
 
     def _build(self, model: Model) -> AsyncLLM:
-        # It has a logger that sums up every step for lines that nobody asks it to write, and is there if it may write.
+        # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
         arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
         llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
-        # vLLM looks into the environment at every token; its engine process keeps what it has read, and so do we.
+        # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
         return llm
 
@@ -106,7 +109,7 @@ class VllmEngine:
         return self._alive().info
 
     def load(self) -> EngineLoad:
-        """Sequences that vLLM has taken but not yet counted in a step are waiting ones."""
+        """Returns the load now; sequences that no step has counted yet are waiting ones."""
         counted = self._stats.load()
         unfinished = self._loaded.llm.get_num_unfinished_requests() if self._loaded else 0
         running = min(counted.running, unfinished)
@@ -129,19 +132,19 @@ class VllmEngine:
         """
         loaded = self._alive()
         rendered = await loaded.renderer.render(request)
-        if form := form_of(rendered.structured):
-            await loaded.forms.check(form, param_of(request, form))
-        answer = VllmRequest(
-            loaded, request, rendered, loaded.renderer.limit_of(request, len(rendered.token_ids)), take
+        if grammar := grammar_of(rendered.structured):
+            await loaded.grammars.check(grammar, grammar_param(request, grammar))
+        generation = VllmRequest(
+            loaded, request, rendered, loaded.renderer.token_limit(request, len(rendered.token_ids)), take
         )
         try:
-            async with aclosing(answer.events()) as events:
+            async with aclosing(generation.events()) as events:
                 async for event in events:
                     yield event
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except (VLLMClientError, ValueError) as error:
-            raise refusal(error) from error
+            raise invalid_prompt(error) from error
         except EngineError:
             raise
         except Exception as error:
@@ -182,7 +185,7 @@ class VllmEngine:
             EngineDead: vLLM's process has ended.
         """
         loaded = self._alive()
-        if reason := unfit(loaded.model.manifest, model.manifest) or await _misfit(loaded.model, model):
+        if reason := unfit(loaded.model.manifest, model.manifest) or await _tensor_mismatch(loaded.model, model):
             raise SwapFailed(reason, intact=True)
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
@@ -198,31 +201,33 @@ class VllmEngine:
         """Ends vLLM's process, also one that is still starting; requests that run fail with EngineDead."""
         self._death = self._death or "the engine was stopped"
         if self._loaded:
-            await self._loaded.forms.stop()
+            await self._loaded.grammars.stop()
         building, self._building, self._loaded = self._building, None, None
         if building is not None and (llm := await _built(building)) is not None:
             if llm.output_handler is not None:
-                llm.output_handler.cancel()  # else it would report the end as a failure
+                llm.output_handler.cancel()  # otherwise it would report the end as a failure
             await asyncio.to_thread(llm.shutdown)
 
     def _alive(self) -> Loaded:
-        """Raises EngineDead."""
+        """Returns the started engine. Raises EngineDead."""
         if self.death or self._loaded is None:
             raise EngineDead(self.death or "the engine has not started")
         return self._loaded
 
 
-async def _misfit(old: Model, new: Model) -> str | None:
-    """Why the tensors of `new` cannot take the place of those of `old`, or None."""
+async def _tensor_mismatch(old: Model, new: Model) -> str | None:
+    """Returns why the tensors of `new` cannot replace those of `old`, or None if they can."""
     try:
-        was, wanted = await asyncio.gather(*(asyncio.to_thread(shapes, model.folder) for model in (old, new)))
+        old_shapes, new_shapes = await asyncio.gather(
+            *(asyncio.to_thread(shapes, model.folder) for model in (old, new))
+        )
     except UnreadableTensors as error:
         return str(error)
-    return difference(was, wanted)
+    return difference(old_shapes, new_shapes)
 
 
 async def _reload(llm: AsyncLLM, folder: Path) -> None:
-    """Paused so that no step sees half of the weights; the prefix cache goes with the weights that filled it."""
+    """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache."""
     await llm.pause_generation(mode="keep", clear_cache=False)
     try:
         await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
@@ -233,15 +238,15 @@ async def _reload(llm: AsyncLLM, folder: Path) -> None:
 
 
 async def _built(building: "asyncio.Future[AsyncLLM]") -> AsyncLLM | None:
-    """The engine, or None when it did not start. One that is still starting is cut short by ending its process."""
-    for _ in range(_CUT_SHORT_TRIES):
-        await asyncio.wait([building], timeout=_CUT_SHORT_S)
+    """Returns the engine, or None if it did not start. Kills the process of an engine that is still starting."""
+    for _ in range(_KILL_TRIES):
+        await asyncio.wait([building], timeout=_KILL_WAIT_S)
         if building.done():
             return None if building.exception() else building.result()
         for child in multiprocessing.active_children():
             if child.name.startswith("EngineCore"):
                 child.kill()
-    log.error("vLLM's start could not be cut short")
+    log.error("vLLM is still starting and could not be killed")
     return None
 
 

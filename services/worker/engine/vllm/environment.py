@@ -1,15 +1,15 @@
-"""What vLLM reads from the environment; it must stand there before vLLM is imported."""
+"""Environment variables that vLLM reads; they must be set before vLLM is imported."""
 
 import os
 from collections.abc import MutableMapping
 
 _FIXED = {
-    # Models come from the registry, verified; nothing else is fetched and nothing is reported.
+    # Models come verified from the registry. vLLM downloads nothing and reports nothing.
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
-    # Standard output belongs to whoever called the process.
+    # Standard output belongs to the program that started this process.
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     # A forked child would inherit our event loop, sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",

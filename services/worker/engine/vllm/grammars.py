@@ -1,4 +1,4 @@
-"""The form that an answer must have, as it is checked before vLLM sees it."""
+"""The grammar of a request with structured output, in the form that GrammarCheck reads."""
 
 import json
 
@@ -8,23 +8,23 @@ from services.worker.engine.contract import ChatPrompt, EngineRequest
 from services.worker.engine.grammar.check import Grammar
 
 
-def form_of(wanted: StructuredOutputsParams | None) -> Grammar | None:
-    """None where nothing of the client's has to be compiled."""
-    if wanted is None:
+def grammar_of(structured: StructuredOutputsParams | None) -> Grammar | None:
+    """Returns the grammar that has to be compiled, or None if there is none (`json_object` needs no check)."""
+    if structured is None:
         return None
-    if wanted.json is not None:
-        return Grammar("json", wanted.json if isinstance(wanted.json, str) else json.dumps(wanted.json))
-    if wanted.regex is not None:
-        return Grammar("regex", wanted.regex)
-    if wanted.grammar is not None:
-        return Grammar("grammar", wanted.grammar)
-    return Grammar("structural_tag", wanted.structural_tag) if wanted.structural_tag is not None else None
+    if structured.json is not None:
+        return Grammar("json", structured.json if isinstance(structured.json, str) else json.dumps(structured.json))
+    if structured.regex is not None:
+        return Grammar("regex", structured.regex)
+    if structured.grammar is not None:
+        return Grammar("grammar", structured.grammar)
+    return Grammar("structural_tag", structured.structural_tag) if structured.structural_tag is not None else None
 
 
-def param_of(request: EngineRequest, form: Grammar) -> str:
-    """The OpenAI parameter that it came by; what the request did not ask for comes from its tools."""
+def grammar_param(request: EngineRequest, grammar: Grammar) -> str:
+    """Returns the OpenAI parameter that the grammar came from: `tools` if the request asks for no structured output."""
     if request.sampling.structure is None:
         return "tools"
-    if form.kind == "json":
+    if grammar.kind == "json":
         return "response_format" if isinstance(request.prompt, ChatPrompt) else "structured_outputs.json"
-    return f"structured_outputs.{form.kind}"
+    return f"structured_outputs.{grammar.kind}"

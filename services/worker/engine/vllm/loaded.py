@@ -1,4 +1,4 @@
-"""What there is once vLLM has started."""
+"""The parts of vLLM and of our adapter that exist once vLLM has started."""
 
 from dataclasses import dataclass
 
@@ -26,10 +26,17 @@ class Loaded:
     info: EngineInfo
     online: OnlineRenderer
     renderer: Renderer
-    forms: GrammarCheck
+    grammars: GrammarCheck
 
     def choice(self, index: int, request: EngineRequest, rendered: Rendered, limit: int) -> Choice:
-        """A new one. Raises ValueError when vLLM has something against its stop strings."""
+        """Makes a new choice.
+
+        Args:
+            limit: the most tokens that the choice may have.
+
+        Raises:
+            ValueError: vLLM rejects the stop strings.
+        """
         tokenizer = self.llm.renderer.get_tokenizer()
         params = text_params(request.sampling, rendered.skip_special_tokens)
         params.update_from_generation_config(

@@ -1,4 +1,4 @@
-"""VllmEngine of tidegate.yaml as arguments of vLLM."""
+"""Arguments of vLLM for the `engine` settings of a pool in tidegate.yaml."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _GIB = 2**30
 
 
 def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
-    """Keyword arguments of AsyncEngineArgs."""
+    """Returns the keyword arguments of AsyncEngineArgs."""
     arguments: dict[str, Any] = {
         "model": str(model.folder),
         "tokenizer": str(model.folder),
@@ -27,8 +27,8 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         "max_logprobs": 20,
         "enable_log_requests": False,
         "reasoning_parser": config.reasoning_parser or "",
-        # The one that grammar/helper.py tries every form on: what it cannot do is refused, not left to another. Without
-        # white space, in which small models can lose themselves.
+        # grammar/helper.py checks every grammar with this same backend, so vLLM never falls back to another one.
+        # White space is off because small models can go on writing it without end.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if config.context_tokens is not None:

@@ -1,9 +1,9 @@
-"""Children of a killed worker must not outlive it.
+"""The child processes of a killed worker end too.
 
-vLLM runs its engine in child processes, which learn of an orderly end of their parent only: after a kill -9 they would
+vLLM runs its engine in child processes. They notice only an orderly end of their parent. After a kill -9 they would
 keep their memory, and the GPU's, for ever. Python gives every spawned child a pipe that closes when its parent is
-gone; `register` makes the child watch it. vLLM calls `register` in each of its processes, before it loads a model,
-because pyproject.toml names it as one of vLLM's general plugins.
+gone, and `register` makes the child watch this pipe. pyproject.toml names `register` as one of vLLM's general plugins,
+so vLLM calls it in each of its processes before it loads a model.
 """
 
 import logging
@@ -20,16 +20,16 @@ NAME = "tidegate_parent_watch"
 
 
 def register() -> None:
-    """Ends this process by SIGKILL once its parent has ended, for whatever reason. Does nothing without a parent."""
+    """Kills this process (SIGKILL) once its parent has ended for any reason. Does nothing without a parent."""
     if parent := multiprocessing.parent_process():
-        threading.Thread(target=_follow, args=(parent.sentinel,), name="parent watch", daemon=True).start()
+        threading.Thread(target=_watch, args=(parent.sentinel,), name="parent watch", daemon=True).start()
 
 
 def installed() -> bool:
-    """False when the distribution was installed before it named the plugin."""
+    """Returns whether the plugin is installed; it is not if Tidegate was installed before it named the plugin."""
     return any(plugin.name == NAME for plugin in entry_points(group="vllm.general_plugins"))
 
 
-def _follow(sentinel: int) -> None:
+def _watch(sentinel: int) -> None:
     wait([sentinel])
     os.kill(os.getpid(), signal.SIGKILL)

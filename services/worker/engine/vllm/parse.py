@@ -1,4 +1,4 @@
-"""An answer's text through vLLM's tool and reasoning parsers."""
+"""Splits the text of an answer into content, reasoning and tool calls, with vLLM's parsers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from services.worker.engine.contract import ToolCallDelta
 
 @dataclass(frozen=True, slots=True)
 class ParsedText:
-    """What a client reads of some text, markup gone."""
+    """The parts of some text without the markup of tool calls and reasoning."""
 
     content: str = ""
     reasoning: str = ""
@@ -29,13 +29,16 @@ NOTHING = ParsedText()
 
 
 class AnswerParser:
-    """Reads token by token: what these parsers make of a text depends on the pieces that it comes in."""
+    """Parses the text of one choice.
+
+    Text comes one token at a time, because the result of vLLM's parsers depends on how the text is cut into pieces.
+    """
 
     def __init__(self, parser: Parser | None, chat: ChatCompletionRequest | None, prompt_ids: list[int]) -> None:
         self._parser, self._chat, self._prompt_ids = parser, chat, prompt_ids
         self.called_tools = False
-        # Whatever it is given is content.
-        self.is_silent = parser is None or chat is None
+        # There is no parser: all text is content.
+        self.passes_through = parser is None or chat is None
 
     def parse(self, text: str, token_ids: list[int], *, finished: bool) -> ParsedText:
         """Parses the next piece of text.

@@ -1,4 +1,4 @@
-"""Prompts to token ids with vLLM's own renderer, and the refusals that must come before the engine."""
+"""Renders prompts into token ids with vLLM's renderer, and rejects bad requests before the engine sees them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,10 @@ from services.worker.engine.vllm.sampling import structured_outputs
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """chat: the request as vLLM's parsers want to see it; None for plain completions."""
+    """A rendered prompt.
+
+    chat: the request in the form that vLLM's parsers read; None for plain completions.
+    """
 
     token_ids: list[int]
     structured: StructuredOutputsParams | None
@@ -38,23 +41,35 @@ class Renderer:
         self._online, self._model_name, self._context_tokens = online, model_name, context_tokens
 
     async def render(self, request: EngineRequest) -> Rendered:
-        """Raises InvalidPrompt, ContextTooLong."""
+        """Renders the prompt of a request.
+
+        Raises:
+            InvalidPrompt: vLLM cannot render the prompt.
+            ContextTooLong: the prompt alone does not fit the context.
+        """
         try:
             if isinstance(request.prompt, ChatPrompt):
                 return await self._chat(request, request.prompt)
             return await self._completion(request, request.prompt)
         except (VLLMClientError, ValidationError, ValueError, TypeError) as error:
-            raise self._refusal(error) from error
+            raise self._mapped(error) from error
 
-    def limit_of(self, request: EngineRequest, prompt_tokens: int) -> int:
-        """Tokens that a choice may have. Raises InvalidPrompt, ContextTooLong."""
+    def token_limit(self, request: EngineRequest, prompt_tokens: int) -> int:
+        """Returns the most tokens that a choice may have.
+
+        Raises:
+            InvalidPrompt: the prompt is empty, or `min_tokens` is above this limit.
+            ContextTooLong: prompt and answer do not fit the context.
+        """
         if not prompt_tokens:
             raise InvalidPrompt("the prompt is empty", "prompt")
-        room = self._context_tokens - prompt_tokens
-        wanted = request.sampling.max_tokens
-        if room < max(1, wanted or 0):
-            raise self._too_long(f"{prompt_tokens} tokens of prompt" + (f" and {wanted} of answer" if wanted else ""))
-        limit = room if wanted is None else wanted
+        free_tokens = self._context_tokens - prompt_tokens
+        requested = request.sampling.max_tokens
+        if free_tokens < max(1, requested or 0):
+            raise self._too_long(
+                f"{prompt_tokens} tokens of prompt" + (f" and {requested} of answer" if requested else "")
+            )
+        limit = free_tokens if requested is None else requested
         if request.sampling.min_tokens > limit:
             raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
         return limit
@@ -67,7 +82,7 @@ class Renderer:
         _, (engine_input,) = result
         return Rendered(
             token_ids=list(engine_input["prompt_token_ids"]),
-            # Rendering has put the grammar of forced tool calls beside what the request asked for.
+            # Rendering has added the grammar of forced tool calls to the grammar that the request asked for.
             structured=chat.extract_structured_outputs(),
             skip_special_tokens=chat.skip_special_tokens,
             chat=chat,
@@ -81,16 +96,16 @@ class Renderer:
             raise InvalidPrompt(result.error.message, result.error.param or "")
         return Rendered(list(result[0]["prompt_token_ids"]), structured_outputs(request.sampling.structure))
 
-    def _refusal(self, error: Exception) -> InvalidPrompt:
+    def _mapped(self, error: Exception) -> InvalidPrompt:
         """Maps an error of vLLM; one about too many prompt tokens becomes ContextTooLong."""
         param = getattr(error, "parameter", None) or ""
         if param in ("input_tokens", "input_text", "max_model_len", "max_total_tokens"):
             return self._too_long("more in its prompt alone")
-        return refusal(error)
+        return invalid_prompt(error)
 
-    def _too_long(self, asked: str) -> ContextTooLong:
+    def _too_long(self, request_size: str) -> ContextTooLong:
         return ContextTooLong(
-            f"The context of this model is {self._context_tokens} tokens; the request asks for {asked}."
+            f"The context of this model is {self._context_tokens} tokens; the request asks for {request_size}."
         )
 
 
@@ -108,8 +123,8 @@ def _chat_fields(model_name: str, request: EngineRequest, prompt: ChatPrompt) ->
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def refusal(error: Exception) -> InvalidPrompt:
-    """The error in words for clients: its first line, without the values that vLLM adds."""
+def invalid_prompt(error: Exception) -> InvalidPrompt:
+    """Maps an error of vLLM to the error that a client reads: its first line, without the values that vLLM adds."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return InvalidPrompt(first["msg"], ".".join(map(str, first["loc"])))

@@ -1,4 +1,4 @@
-"""Our sampling as vLLM's."""
+"""Turns the contract's Sampling into vLLM's SamplingParams."""
 
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
@@ -8,7 +8,7 @@ _FIELD_OF = {"json_schema": "json", "regex": "regex", "grammar": "grammar"}
 
 
 def structured_outputs(structure: Structure | None) -> StructuredOutputsParams | None:
-    """Returns vLLM's form of the structure that a request asks for, or None without one."""
+    """Returns vLLM's parameters for the structured output that a request asks for, or None if it asks for none."""
     if structure is None:
         return None
     if structure.kind == "json_object":
@@ -19,9 +19,11 @@ def structured_outputs(structure: Structure | None) -> StructuredOutputsParams |
 def sampling_params(
     sampling: Sampling, choice: int, limit: int, done: int, structured: StructuredOutputsParams | None
 ) -> SamplingParams:
-    """Of one choice, for the engine, which generates tokens alone: text and stop strings are text_params' matter.
+    """Returns the parameters of one choice for the engine, which generates tokens only; text is for `text_params`.
 
-    limit: tokens of the whole choice; done: those that an earlier attempt delivered, which are prompt to the engine.
+    Args:
+        limit: the most tokens of the whole choice.
+        done: tokens that an earlier attempt delivered; the engine reads them as a part of its prompt.
     """
     return SamplingParams.from_optional(
         n=1,
@@ -29,7 +31,7 @@ def sampling_params(
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         min_p=sampling.min_p,
-        # Choices of one request must differ, and each must be the same again when asked again.
+        # Choices of one request must differ, and each must be the same when the request is repeated.
         seed=None if sampling.seed is None else sampling.seed + choice,
         stop_token_ids=list(sampling.stop_token_ids),
         ignore_eos=sampling.ignore_eos,
@@ -37,7 +39,7 @@ def sampling_params(
         min_tokens=max(0, sampling.min_tokens - done),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
-        # Knows which tokens there were, in prompt or answer alike.
+        # It depends on the tokens of prompt and answer alike, so a resumed choice needs nothing more.
         repetition_penalty=sampling.repetition_penalty,
         logit_bias=dict(sampling.logit_bias) or None,
         logprobs=sampling.top_logprobs,
@@ -48,7 +50,7 @@ def sampling_params(
 
 
 def text_params(sampling: Sampling, skip_special_tokens: bool) -> SamplingParams:
-    """What vLLM's detokenizer reads, for a whole choice."""
+    """Returns the parameters of one choice for vLLM's detokenizer: stop strings, end tokens and special tokens."""
     return SamplingParams.from_optional(
         stop=list(sampling.stop),
         stop_token_ids=list(sampling.stop_token_ids),

@@ -1,4 +1,4 @@
-"""The engine's own account of its steps, as vLLM reports it after each one."""
+"""The load of the engine, from the figures that vLLM reports after each step."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from services.worker.engine.contract import EngineLoad
 
 
 class StepStats:
-    """Holds the newest figures. `logger` is what vLLM calls once for each engine."""
+    """Stores the newest figures."""
 
     def __init__(self) -> None:
         self.kv_tokens = 0

@@ -1,8 +1,8 @@
-"""What a step of vLLM produced, handed to each choice in that very step.
+"""Our output processor in vLLM: it hands each token to its choice in the step that made it.
 
-AsyncLLM makes an object for every token, puts it into a queue and wakes a task. Ours takes the place of its output
-processor: a token that is only a token goes straight to its choice; first and last outputs, and those with logprobs,
-go vLLM's own way, which keeps its books.
+AsyncLLM makes an object for every token, puts it into a queue and wakes a task. Our processor replaces vLLM's and saves
+that work: a plain token goes straight to its choice. First outputs, last outputs and outputs with log probabilities
+still go through vLLM's own code, which counts requests and measures latencies.
 """
 
 import inspect
@@ -16,7 +16,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestState
 from vllm.v1.metrics.stats import IterationStats, RequestStateStats
 
-# What this module relies on beyond what vLLM promises: `install` refuses a vLLM that lacks any of it.
+# Members that this module uses although vLLM does not promise them. `install` rejects a vLLM without any of them.
 _PARAMETERS = (
     (OutputProcessor.process_outputs, {"engine_core_outputs", "engine_core_timestamp", "iteration_stats"}),
     (OutputProcessor.add_request, {"request", "prompt", "parent_req", "request_index", "queue"}),
@@ -26,13 +26,13 @@ _OUTPUT = {"request_id", "new_token_ids", "new_logprobs", "finish_reason", "even
 _STATE = {"queue", "is_prefilling", "stats"}
 _REQUEST = {"request_id", "external_req_id"}
 _REQUEST_STATS = {"num_generation_tokens", "last_token_ts"}
-# Set in constructors, so they are looked for among the names that these use.
+# Constructors set these members, so `_missing_members` looks for them among the names that the constructors use.
 _ITERATION = {"num_generation_tokens"}
 _PROCESSOR = {"request_states"}
 
 
 class Listener(Protocol):
-    """In the place of vLLM's RequestOutputCollector. Neither method may raise."""
+    """Receives the outputs of one engine request, in place of vLLM's RequestOutputCollector. No method may raise."""
 
     ended: bool
 
@@ -54,13 +54,13 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         self._serial = count()
 
     def announce(self, name: str, listener: Listener) -> str:
-        """The name, made unique, under which AsyncLLM is to be given the request next."""
+        """Registers a listener; returns the unique name that the next request to AsyncLLM must have."""
         name = f"{name}-{next(self._serial)}"
         self._announced[name] = listener
         return name
 
     def forget(self, names: Iterable[str]) -> None:
-        """Those that AsyncLLM refused, or was never given."""
+        """Drops the listeners of requests that AsyncLLM rejected or never got."""
         for name in names:
             self._announced.pop(name, None)
 
@@ -72,7 +72,7 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         request_index: int = 0,
         queue: Any = None,
     ) -> None:
-        """Registers a request with its announced listener in the place of vLLM's queue."""
+        """Adds a request with its announced listener in place of vLLM's queue."""
         listener = self._announced.pop(request.external_req_id)
         super().add_request(request, prompt, parent_req, request_index, listener)
 
@@ -88,7 +88,7 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         for output in engine_core_outputs:
             state = self.request_states.get(output.request_id)
             if state is None:
-                continue  # It was aborted meanwhile.
+                continue  # It was aborted in the meantime.
             if _is_plain(output, state):
                 _count(output, state, engine_core_timestamp, iteration_stats)
                 state.queue.tokens(output.new_token_ids)
@@ -99,32 +99,36 @@ class Steps(OutputProcessor):  # type: ignore[misc]
         return OutputProcessorOutput(request_outputs=[], reqs_to_abort=self._still_running(ended))
 
     def _still_running(self, ended: list[str]) -> list[str]:
-        """Those that ended by their text, which the engine does not know of: taken off here, to be aborted there."""
+        """Removes requests that a stop string ended; returns their ids, because the engine still runs them."""
         running = [request_id for request_id in ended if request_id in self.request_states]
         aborted: list[str] = self.abort_requests(running, internal=True) if running else []
         return aborted
 
 
 def install(llm: AsyncLLM) -> Steps:
-    """Raises RuntimeError when this vLLM is not as it must be for that."""
-    if lacking := _lacking():
-        raise RuntimeError(f"this vLLM's output processor has no {', '.join(sorted(lacking))}: engine/vllm/steps.py")
+    """Replaces the output processor of `llm` before its first request.
+
+    Raises:
+        RuntimeError: this vLLM lacks a member that we use, or it already reads outputs.
+    """
+    if missing := _missing_members():
+        raise RuntimeError(f"this vLLM's output processor has no {', '.join(sorted(missing))}: engine/vllm/steps.py")
     if llm.output_handler is not None:
         raise RuntimeError("this vLLM reads its engine's outputs before the first request: engine/vllm/steps.py")
     llm.output_processor = steps = Steps(llm.output_processor)
     return steps
 
 
-def _lacking() -> set[str]:
-    """The members that this vLLM does not have."""
-    lacking = _OUTPUT - set(EngineCoreOutput.__struct_fields__)
-    lacking |= _REQUEST - set(EngineCoreRequest.__struct_fields__)
-    lacking |= _REQUEST_STATS - set(RequestStateStats.__dataclass_fields__)
-    for made, wanted in ((RequestState, _STATE), (IterationStats, _ITERATION), (OutputProcessor, _PROCESSOR)):
-        lacking |= wanted - set(made.__init__.__code__.co_names)
-    for method, wanted in _PARAMETERS:
-        lacking |= wanted - set(inspect.signature(method).parameters)
-    return lacking
+def _missing_members() -> set[str]:
+    """Returns the members that this vLLM does not have."""
+    missing = _OUTPUT - set(EngineCoreOutput.__struct_fields__)
+    missing |= _REQUEST - set(EngineCoreRequest.__struct_fields__)
+    missing |= _REQUEST_STATS - set(RequestStateStats.__dataclass_fields__)
+    for owner, required in ((RequestState, _STATE), (IterationStats, _ITERATION), (OutputProcessor, _PROCESSOR)):
+        missing |= required - set(owner.__init__.__code__.co_names)
+    for method, required in _PARAMETERS:
+        missing |= required - set(inspect.signature(method).parameters)
+    return missing
 
 
 def _is_plain(output: EngineCoreOutput, state: RequestState) -> bool:
@@ -139,7 +143,7 @@ def _is_plain(output: EngineCoreOutput, state: RequestState) -> bool:
 def _count(
     output: EngineCoreOutput, state: RequestState, timestamp: float | None, iteration: IterationStats | None
 ) -> None:
-    """What vLLM counts for a plain token, save its latency: that would be a histogram's work for each."""
+    """Counts a plain token as vLLM does, but without its latency: a histogram update for every token costs too much."""
     if iteration is None or state.stats is None:
         return
     iteration.num_generation_tokens += len(output.new_token_ids)
