@@ -80,10 +80,10 @@ class WorkerApp:
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self.engine = engine or build_engine(self._pool.engine, self._clock)
         self.status = Status(self._identity())
-        self._shelf = ModelCache(settings.cache_dir, settings.spare_versions)
+        self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions)
         self._model_source = self._build_source(store or objectstore.connect(settings))
         self._metrics = self._build_metrics()
-        self._deliveries = self._build_deliveries()
+        self._weight_updates = self._build_weight_updates()
         self._attachment = self._build_attachment()
         self._service = WorkerService(self.engine, self.status, self._metrics, self._clock)
         self._server: grpc.aio.Server | None = None
@@ -120,7 +120,7 @@ class WorkerApp:
         if self._server:
             await self._server.stop(_GRACE_S)
         await self.engine.stop()
-        self._shelf.keep(())
+        self._model_cache.keep(())
         self._metrics.close()
         if self._http:
             await self._http.stop()
@@ -145,7 +145,7 @@ class WorkerApp:
 
     def _build_source(self, store: objectstore.ObjectStore) -> ModelSource:
         stager = Stager(store, self._settings.cache_dir, self._clock, TrustedKeys(self._settings.trusted_keys))
-        return ModelSource(Registry(store), stager, self._shelf, clock=self._clock, random=self._random)
+        return ModelSource(Registry(store), stager, self._model_cache, clock=self._clock, random=self._random)
 
     def _build_metrics(self) -> Metrics:
         """Uses the global registry with vLLM, which puts its metrics there; else a registry of its own."""
@@ -157,7 +157,7 @@ class WorkerApp:
             golden_proved=lambda: self.status.golden_proved,
         )
 
-    def _build_deliveries(self) -> WeightUpdates:
+    def _build_weight_updates(self) -> WeightUpdates:
         settings = self._settings
         return WeightUpdates(
             self.engine,
@@ -175,7 +175,7 @@ class WorkerApp:
             self.status,
             self.engine.load,
             self._drain_on_request,
-            self._deliver_on_request,
+            self._update_on_request,
             clock=self._clock,
             random=self._random,
             tls=self._settings.tls(),
@@ -203,7 +203,7 @@ class WorkerApp:
             self._fail(str(error))
             return
         self._on_loaded()
-        self._deliveries.begin(model)
+        self._weight_updates.begin(model)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
 
@@ -226,10 +226,10 @@ class WorkerApp:
             if self.engine.death:
                 self._fail(self.engine.death)
             else:
-                self._judge(watch.still_s(self.engine.load(), self._clock.monotonic()))
+                self._check_progress(watch.still_s(self.engine.load(), self._clock.monotonic()))
 
-    def _judge(self, still_s: float) -> None:
-        """Judges an engine that has had work for `still_s` seconds without finishing a step."""
+    def _check_progress(self, still_s: float) -> None:
+        """Sets the state for an engine that has had work for `still_s` seconds without finishing a step."""
         limit_s = self._settings.stuck_after_s
         if still_s >= 2 * limit_s:
             self._fail(f"the engine has finished no step for {still_s:.0f} s")
@@ -252,9 +252,9 @@ class WorkerApp:
         if not task.cancelled() and (error := task.exception()):
             self._fail(f"{task.get_name()}: {error!r}")
 
-    def _deliver_on_request(self, order: UpdateOrder) -> None:
-        if self._deliveries.accept(order):
-            self._tasks.start(self._deliveries.deliver(order), "delivery")
+    def _update_on_request(self, order: UpdateOrder) -> None:
+        if self._weight_updates.accept(order):
+            self._tasks.start(self._weight_updates.run(order), "weight-update")
 
     def _drain_on_request(self, limit_s: float | None) -> None:
         self._tasks.start(self._drain_and_end(self._settings.drain_s if limit_s is None else limit_s), "drain")

@@ -37,7 +37,7 @@ class Attachment:
         status: Status,
         load: Callable[[], EngineLoad],
         on_drain: Callable[[float | None], None],
-        on_deliver: Callable[[UpdateOrder], None],
+        on_update: Callable[[UpdateOrder], None],
         *,
         clock: Clock,
         random: Random,
@@ -51,13 +51,13 @@ class Attachment:
             load: Returns what the engine does now.
             on_drain: Called when the router asks to drain, with the seconds that running requests get; None means the
                 worker's own setting.
-            on_deliver: Called when the router orders a weight update; the router repeats its orders.
+            on_update: Called when the router orders a weight update; the router repeats its orders.
             clock: For the heartbeat interval.
             random: For the delays between attempts.
             tls: None means plain text.
         """
         self._routers, self._status, self._load = routers, status, load
-        self._on_drain, self._on_deliver = on_drain, on_deliver
+        self._on_drain, self._on_update = on_drain, on_update
         self._clock, self._random, self._tls = clock, random, tls
         self._rate = _TokenRate()
         self._leaving = asyncio.Event()
@@ -72,7 +72,7 @@ class Attachment:
             try:
                 await self._session(router)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
-                log.warning("router %s: %s", router, _words(error))
+                log.warning("router %s: %s", router, _describe(error))
             if self._leaving.is_set():
                 self.left.set()
                 return
@@ -89,25 +89,25 @@ class Attachment:
         async with rpc.channel(router, self._tls) as channel:
             call = router_pb2_grpc.RouterServiceStub(channel).Attach()
             await call.write(self._heartbeat())
-            interval_s = await self._welcomed(call, router)
-            beating = asyncio.create_task(self._beat(call, interval_s), name="heartbeat")
+            interval_s = await self._await_welcome(call, router)
+            beating = asyncio.create_task(self._send_heartbeats(call, interval_s), name="heartbeat")
             try:
                 while isinstance(frame := await call.read(), pb.AttachResponse):
-                    self._heed(frame, router)
+                    self._handle(frame, router)
             finally:
                 beating.cancel()
                 await asyncio.gather(beating, return_exceptions=True)
                 call.cancel()
 
-    def _heed(self, frame: pb.AttachResponse, router: str) -> None:
+    def _handle(self, frame: pb.AttachResponse, router: str) -> None:
         match frame.WhichOneof("frame"):
             case "drain":
                 log.info("router %s asks to drain", router)
                 self._on_drain(frame.drain.timeout_ms / 1000 or None)
             case "deliver":
-                self._on_deliver(_order(frame.deliver))
+                self._on_update(_update_order(frame.deliver))
 
-    async def _welcomed(self, call: _Call, router: str) -> float:
+    async def _await_welcome(self, call: _Call, router: str) -> float:
         """Returns the seconds between heartbeats. Raises TimeoutError, AioRpcError."""
         async with asyncio.timeout(_WELCOME_S):
             frame = await call.read()
@@ -117,7 +117,7 @@ class Attachment:
         log.info("attached to router %s at %s", self.router_id, router)
         return frame.welcome.heartbeat_interval_ms / 1000 or _DEFAULT_INTERVAL_S
 
-    async def _beat(self, call: _Call, interval_s: float) -> None:
+    async def _send_heartbeats(self, call: _Call, interval_s: float) -> None:
         while not self._leaving.is_set():
             await self._clock.sleep(_COALESCE_S)
             await self._wait_for_change(interval_s - _COALESCE_S)
@@ -163,19 +163,19 @@ class Attachment:
             heartbeat.capacity.prefill_tokens_per_s = info.prefill_tokens_per_s
         if self._status.golden_proved is not None:
             heartbeat.golden_prompts_proved = self._status.golden_proved
-        if report := self._status.delivery:
-            heartbeat.delivery.CopyFrom(_delivery(report))
+        if report := self._status.weight_update:
+            heartbeat.delivery.CopyFrom(_weight_update(report))
         return pb.AttachRequest(heartbeat=heartbeat)
 
 
-def _order(deliver: pb.Deliver) -> UpdateOrder:
+def _update_order(deliver: pb.Deliver) -> UpdateOrder:
     finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
     return UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s)
 
 
-def _delivery(report: Report) -> pb.Delivery:
+def _weight_update(report: Report) -> pb.Delivery:
     return pb.Delivery(
-        delivery_id=report.delivery_id,
+        delivery_id=report.update_id,
         model_version=report.version,
         phase=pb.DeliveryPhase.ValueType(report.phase),
         reason=report.reason,
@@ -195,7 +195,7 @@ class _TokenRate:
         return self._rate
 
 
-def _words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return str(error) or type(error).__name__

@@ -3,14 +3,14 @@
 from services.worker.engine.contract import EngineLoad
 
 # After a longer time between two checks the process itself was paused, and it cannot know what its engine did.
-_MAX_LOOK_S = 2.0
+_MAX_CHECK_INTERVAL_S = 2.0
 
 
 class StepWatch:
     """Measures how long an engine makes no progress. Ask it at least once a second."""
 
     def __init__(self, now: float) -> None:
-        self._looked_at = now
+        self._checked_at = now
         self._still_s = 0.0
         self._steps = 0
 
@@ -25,6 +25,6 @@ class StepWatch:
         if idle or load.steps != self._steps:
             self._steps, self._still_s = load.steps, 0.0
         else:
-            self._still_s += min(now - self._looked_at, _MAX_LOOK_S)
-        self._looked_at = now
+            self._still_s += min(now - self._checked_at, _MAX_CHECK_INTERVAL_S)
+        self._checked_at = now
         return self._still_s

@@ -33,13 +33,15 @@ class Metrics:
         """
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
-        self.deliveries = Counter("tidegate_worker_deliveries", "Deliveries that ended", ["outcome"], registry=None)
+        self.weight_updates = Counter(
+            "tidegate_worker_deliveries", "Weight updates that ended", ["outcome"], registry=None
+        )
         # Every label exists from the start: an alert can see a counter grow, but not a counter that appears.
         for outcome in get_args(Outcome):
-            self.deliveries.labels(outcome)
+            self.weight_updates.labels(outcome)
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
         self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")
-        counted = (self.requests, self.deliveries, self.swaps, self.gap)
+        counted = (self.requests, self.weight_updates, self.swaps, self.gap)
         self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load, golden_proved), *more)
         for collector in self._collectors:
             registry.register(collector)

@@ -42,8 +42,8 @@ def reference(text: str, key: str) -> Reference:
 class ModelSource:
     """Brings model versions from the registry to local disk."""
 
-    def __init__(self, registry: Registry, stager: Stager, shelf: ModelCache, *, clock: Clock, random: Random) -> None:
-        self._registry, self._stager, self._shelf = registry, stager, shelf
+    def __init__(self, registry: Registry, stager: Stager, cache: ModelCache, *, clock: Clock, random: Random) -> None:
+        self._registry, self._stager, self._cache = registry, stager, cache
         self._clock, self._random = clock, random
 
     async def fetch(self, pool: Pool) -> Model:
@@ -55,23 +55,25 @@ class ModelSource:
             RefusedModel: This pool cannot serve the model.
             WrongManifest: The manifest is damaged or not signed by a trusted key.
         """
-        model = await self._patiently(reference(pool.model, f"pools.{pool.name}.model"))
+        model = await self._fetch_when_published(reference(pool.model, f"pools.{pool.name}.model"))
         if model.manifest.kind != "model":
             raise RefusedModel(f"{pool.model} is an adapter for {model.manifest.base}; a pool serves whole models")
         if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == "Simulated":
             raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
         speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
         if isinstance(speculation, Draft):
-            draft = await self._patiently(reference(speculation.model, f"pools.{pool.name}.engine.speculation.model"))
+            draft = await self._fetch_when_published(
+                reference(speculation.model, f"pools.{pool.name}.engine.speculation.model")
+            )
             return Model(model.folder, model.manifest, draft.folder)
         return model
 
-    async def fetch_version(self, pool: Pool, version: str, in_use: Collection[Path]) -> Model:
+    async def fetch_version(self, pool: Pool, digest: str, in_use: Collection[Path]) -> Model:
         """Downloads another version of the pool's model.
 
         Args:
             pool: The pool whose model gets the version.
-            version: SHA-256 of the manifest.
+            digest: SHA-256 of the manifest.
             in_use: Folders that must stay; other versions may be removed from the disk.
 
         Raises:
@@ -80,38 +82,38 @@ class ModelSource:
             UnknownVersion: The registry does not have the version.
             StoreError: The object store failed several times.
         """
-        self._shelf.keep(in_use)
-        wanted = Reference(reference(pool.model, f"pools.{pool.name}.model").model, version)
+        self._cache.keep(in_use)
+        version = Reference(reference(pool.model, f"pools.{pool.name}.model").model, digest)
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
-                return await self._once(wanted)
+                return await self._fetch_once(version)
             except StoreError as error:
-                log.warning("model %s: the object store failed (%s); trying again in %.1f s", wanted, error, delay)
+                log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
-        return await self._once(wanted)
+        return await self._fetch_once(version)
 
-    async def _once(self, wanted: Reference) -> Model:
-        manifest = await self._registry.resolve(wanted)
-        return Model(await self._shelved(manifest), manifest)
+    async def _fetch_once(self, version: Reference) -> Model:
+        manifest = await self._registry.resolve(version)
+        return Model(await self._staged(manifest), manifest)
 
-    async def _shelved(self, manifest: Manifest) -> Path:
+    async def _staged(self, manifest: Manifest) -> Path:
         """Stages the version and locks its folder against removal. Raises RefusedModel, StoreError, OSError."""
         folder = self._stager.folder_of(manifest)
         for _ in range(_TRIES):
-            if not self._shelf.hold(folder):
-                await asyncio.to_thread(self._shelf.sweep)
+            if not self._cache.hold(folder):
+                await asyncio.to_thread(self._cache.sweep)
             await self._stager.stage(manifest)
-            if self._shelf.hold(folder):
+            if self._cache.hold(folder):
                 return folder
         raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")
 
-    async def _patiently(self, wanted: Reference) -> Model:
+    async def _fetch_when_published(self, version: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):
             try:
-                return await self._once(wanted)
+                return await self._fetch_once(version)
             except UnknownVersion as error:
-                log.warning("model %s: %s; looking again in %.1f s", wanted, error, delay)
+                log.warning("model %s: %s; looking again in %.1f s", version, error, delay)
             except StoreError as error:
-                log.warning("model %s: the object store failed (%s); trying again in %.1f s", wanted, error, delay)
+                log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
         raise AssertionError("backoff never ends")

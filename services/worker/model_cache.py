@@ -66,9 +66,9 @@ class ModelCache:
         if (lock := FolderLock.to_remove(folder)) is None:
             return
         try:
-            grave = tempfile.mkdtemp(prefix=".gone-", dir=self._cache)
-            folder.rename(grave)
-            shutil.rmtree(grave)
+            trash = tempfile.mkdtemp(prefix=".gone-", dir=self._cache)
+            folder.rename(trash)
+            shutil.rmtree(trash)
             log.info("removed %s: no longer used", folder)
         finally:
             lock.release()

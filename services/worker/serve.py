@@ -32,7 +32,7 @@ HELLO_S = 5.0
 
 # The router keeps few requests waiting in an engine. A gateway that sends more than this multiple of `max_running` does
 # not ask the router.
-_CROWD = 4
+_OVERLOAD_FACTOR = 4
 
 _OUTCOMES = {
     pb.FAILURE_KIND_UNSPECIFIED: "completed",
@@ -66,7 +66,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     ) -> AsyncIterator[pb.ServeResponse]:
         """Runs the requests of one gateway until its stream ends."""
         frames: AsyncIterator[pb.ServeFrame] = rpc.frames(request_iterator)
-        await self._greet(frames, context)
+        await self._expect_hello(frames, context)
         stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
         self._streams.add(stream)
         reading = asyncio.create_task(stream.read(frames), name="serve-read")
@@ -84,18 +84,18 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: rpc.Context) -> pb.TokenizeResponse:  # noqa: N802
         """Returns the token ids of a prompt."""
-        async with self._asked(context) as version:
+        async with self._loaded_version(context) as version:
             token_ids = await self._engine.tokenize(tokenizable(request))
             return pb.TokenizeResponse(token_ids=token_ids, model_version=version)
 
     async def Detokenize(self, request: pb.DetokenizeRequest, context: rpc.Context) -> pb.DetokenizeResponse:  # noqa: N802
         """Returns the text of token ids."""
-        async with self._asked(context) as version:
+        async with self._loaded_version(context) as version:
             text = await self._engine.detokenize(list(request.token_ids))
             return pb.DetokenizeResponse(text=text, model_version=version)
 
     @asynccontextmanager
-    async def _asked(self, context: rpc.Context) -> AsyncIterator[str]:
+    async def _loaded_version(self, context: rpc.Context) -> AsyncIterator[str]:
         """Yields the loaded version for a short call, and turns errors of the engine into gRPC statuses."""
         info = self._status.info
         if info is None:
@@ -107,7 +107,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         except EngineError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
-    async def _greet(self, frames: AsyncIterator[pb.ServeFrame], context: Context) -> None:
+    async def _expect_hello(self, frames: AsyncIterator[pb.ServeFrame], context: Context) -> None:
         try:
             async with asyncio.timeout(self._hello_s):
                 first = await anext(frames, None)
@@ -204,7 +204,7 @@ class GatewayStream:
             return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message="this worker has no adapters", param="model")
         if start.stream_id in self._requests:
             return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message=f"stream_id {start.stream_id} is in use")
-        if self._status.requests >= _CROWD * info.max_running:
+        if self._status.requests >= _OVERLOAD_FACTOR * info.max_running:
             return pb.Failure(kind=pb.FAILURE_KIND_OVERLOADED, message="this worker has no room")
         return None
 
@@ -246,7 +246,7 @@ class GatewayStream:
         take = partial(self._take, request)
         async with aclosing(self._engine.generate(engine_request(request.start), take)) as events:
             async for event in events:
-                if ended := await self._carry(request, event):
+                if ended := await self._send(request, event):
                     return ended
         raise AssertionError("an engine's last event is Ended")
 
@@ -257,7 +257,7 @@ class GatewayStream:
         self.batch.put(request.name, delta)
         return True
 
-    async def _carry(self, request: Request, event: Event) -> pb.Ended | None:
+    async def _send(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):
             if request.credit.take(event):
                 await self.batch.add(request.name, event)

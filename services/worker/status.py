@@ -50,7 +50,7 @@ class Status:
         # Golden prompts that the loaded weights have answered right; None until the first proof.
         self.golden_proved: int | None = None
         self.requests = 0
-        self.delivery: Report | None = None
+        self.weight_update: Report | None = None
         self._sealed = False
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -90,9 +90,9 @@ class Status:
         if self.state is State.SWAPPING:
             self.enter(State.READY)
 
-    def deliver(self, report: Report) -> None:
+    def report_update(self, report: Report) -> None:
         """Publishes the progress of a weight update."""
-        self.delivery = report
+        self.weight_update = report
         self._changed.set()
 
     def request_began(self) -> None:

@@ -39,12 +39,12 @@ class UpdateOrder:
     """A router's order to change to another version.
 
     Attributes:
-        delivery_id: Names the order; the router repeats an order under the same id.
+        update_id: Names the order; the router repeats an order under the same id.
         version: SHA-256 of the manifest.
         finish_s: Seconds that running requests get to finish; None means the worker's own setting.
     """
 
-    delivery_id: str
+    update_id: str
     version: str
     finish_s: float | None = None
 
@@ -107,15 +107,15 @@ class WeightUpdates:
 
         A known order, or an order during another update, is ignored: the router repeats its orders.
         """
-        last = self._status.delivery
-        if last is not None and (last.delivery_id == order.delivery_id or not last.phase.is_last):
+        last = self._status.weight_update
+        if last is not None and (last.update_id == order.update_id or not last.phase.is_last):
             return False
         if self._serving is None or self._status.state is not State.READY:
             return False
-        self._tell(order, Phase.STAGING)
+        self._report(order, Phase.STAGING)
         return True
 
-    async def deliver(self, order: UpdateOrder) -> None:
+    async def run(self, order: UpdateOrder) -> None:
         """Carries out an order. Afterwards the worker serves the new or the old version, or it has given up."""
         if (old := self._serving) is None:
             raise RuntimeError("nothing is served yet")
@@ -127,14 +127,14 @@ class WeightUpdates:
             await self._hold(order)
         except Exception as error:  # noqa: BLE001 -- nothing has changed yet, and the router gets the reason
             self._status.reopen()
-            self._end(order, Phase.FAILED, "refused", _words(error))
+            self._end(order, Phase.FAILED, "refused", _describe(error))
             return
         sealed_at = self._clock.monotonic()
         try:
             await self._change(order, old, model)
         except Exception as error:  # noqa: BLE001 -- nobody knows what the engine would answer now
-            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {_words(error)}")
-            self._give_up(f"delivery of {order.version}: {_words(error)}")
+            self._end(order, Phase.FAILED, "lost", f"the engine was lost: {_describe(error)}")
+            self._give_up(f"weight update to {order.version}: {_describe(error)}")
             return
         self._metrics.gap.observe(self._clock.monotonic() - sealed_at)
 
@@ -144,9 +144,9 @@ class WeightUpdates:
             await self._load(order, new, Phase.SWAPPING)
         except (SwapFailed, NotProven) as error:
             reason = str(error)
-            log.error("delivery of %s failed: %s; putting %s back", order.version, reason, old.manifest.version)
+            log.error("weight update to %s failed: %s; going back to %s", order.version, reason, old.manifest.version)
             if not (isinstance(error, SwapFailed) and error.intact):
-                await self._put_back(order, old)
+                await self._restore(order, old)
             self._reopen()
             self._end(order, Phase.FAILED, "restored", reason)
         else:
@@ -179,7 +179,7 @@ class WeightUpdates:
         """Waits until no request runs; from then on none can start. Raises UpdateRefused."""
         self._expect(State.READY)
         self._status.hold()
-        self._tell(order, Phase.HOLDING)
+        self._report(order, Phase.HOLDING)
         await self._clock.sleep(_SETTLE_S)
         limit_s = self._limits.finish_s if order.finish_s is None else order.finish_s
         try:
@@ -196,16 +196,16 @@ class WeightUpdates:
 
     async def _load(self, order: UpdateOrder, model: Model, phase: Phase) -> None:
         """Swaps to the weights and proves them. Raises SwapFailed, NotProven, EngineDead."""
-        self._tell(order, phase)
+        self._report(order, phase)
         began = self._clock.monotonic()
         await bounded(self._engine.swap(model), "replace its weights", self._limits.swap_s)
         self._metrics.swaps.observe(self._clock.monotonic() - began)
         if phase is Phase.SWAPPING:
-            self._tell(order, Phase.PROVING)
-        proof = prove(self._engine, model.manifest, order.delivery_id)
+            self._report(order, Phase.PROVING)
+        proof = prove(self._engine, model.manifest, order.update_id)
         self._status.golden_proved = await bounded(proof, "answer its golden prompts", self._limits.swap_s)
 
-    async def _put_back(self, order: UpdateOrder, old: Model) -> None:
+    async def _restore(self, order: UpdateOrder, old: Model) -> None:
         """Loads the old weights again. Raises EngineDead when even they do not work any more."""
         try:
             await self._load(order, old, Phase.RESTORING)
@@ -217,17 +217,17 @@ class WeightUpdates:
         self._status.reopen()
 
     def _end(self, order: UpdateOrder, phase: Phase, outcome: Outcome, reason: str = "") -> None:
-        self._metrics.deliveries.labels(outcome).inc()
-        self._tell(order, phase, reason)
+        self._metrics.weight_updates.labels(outcome).inc()
+        self._report(order, phase, reason)
 
-    def _tell(self, order: UpdateOrder, phase: Phase, reason: str = "") -> None:
-        log.info("delivery of %s: %s %s", order.version, phase.name.lower(), reason)
-        self._status.deliver(Report(order.delivery_id, order.version, phase, reason[:_MAX_REASON]))
+    def _report(self, order: UpdateOrder, phase: Phase, reason: str = "") -> None:
+        log.info("weight update to %s: %s %s", order.version, phase.name.lower(), reason)
+        self._status.report_update(Report(order.update_id, order.version, phase, reason[:_MAX_REASON]))
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """The reason that operators read. An unexpected error is also logged with its traceback."""
     if isinstance(error, (UpdateRefused, EngineDead)):
         return str(error)
-    log.error("a delivery failed in a way that was not foreseen", exc_info=error)
+    log.error("a weight update failed unexpectedly", exc_info=error)
     return repr(error)

@@ -32,7 +32,7 @@ class Phase(IntEnum):
 class Report:
     """The progress of one weight update; `reason` says why it failed."""
 
-    delivery_id: str
+    update_id: str
     version: str
     phase: Phase
     reason: str = ""

@@ -315,9 +315,9 @@ class Model:
 def unfit(old: Manifest, new: Manifest) -> str | None:
     """Returns why an engine that was started on `old` cannot swap to the weights of `new`, or None."""
     for what in ("model", "kind", "architecture", "vocab_size", "tokenizer_sha256"):
-        was, wanted = getattr(old, what), getattr(new, what)
-        if was != wanted:
-            return f"{what} is {wanted}, this engine runs {was}: only workers that start on it can serve this version"
+        before, after = getattr(old, what), getattr(new, what)
+        if before != after:
+            return f"{what} is {after}, this engine runs {before}: only workers that start on it can serve this version"
     return None
 
 

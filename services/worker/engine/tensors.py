@@ -30,11 +30,11 @@ def shapes(folder: Path) -> dict[str, Shape]:
 def difference(old: dict[str, Shape], new: dict[str, Shape]) -> str | None:
     """Describes the first tensor that is missing, new or of another shape; returns None when all are the same."""
     for name in sorted(old.keys() | new.keys()):
-        was, wanted = old.get(name), new.get(name)
-        if was != wanted:
-            return f"tensor {name} is {_words(wanted)}, the engine runs {_words(was)}"
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            return f"tensor {name} is {_describe(after)}, the engine runs {_describe(before)}"
     return None
 
 
-def _words(shape: Shape | None) -> str:
+def _describe(shape: Shape | None) -> str:
     return "missing" if shape is None else f"{list(shape)}"

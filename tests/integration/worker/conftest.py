@@ -80,7 +80,7 @@ async def start_worker(
 
 @pytest.fixture
 async def worker(start_worker: StartWorker, store: ObjectStore) -> WorkerApp:
-    """One that is ready, and that its router knows."""
+    """A worker that is ready and attached to its router."""
     await publish(store)
     worker = await start_worker()
     await wait_until(lambda: worker.ready() is None, description="the worker is ready")

@@ -1,4 +1,4 @@
-"""The gateway's side of a Serve stream, held by a test."""
+"""The gateway's side of a Serve stream, driven by a test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from tidegate.worker.v1 import worker_pb2_grpc
 
 
 class Gateway:
-    """Keeps everything that comes."""
+    """Keeps all received frames."""
 
     def __init__(self, call: grpc.aio.StreamStreamCall[pb.ServeRequest, pb.ServeResponse]) -> None:
         self._call = call

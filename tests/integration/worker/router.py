@@ -1,4 +1,4 @@
-"""The router's side of Attach, held by a test."""
+"""The router's side of Attach, driven by a test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ Frames = AsyncIterator[pb.AttachRequest]
 
 
 class Router(router_pb2_grpc.RouterServiceServicer):
-    """Welcomes every worker, keeps what it says, and can tell the last one what to do."""
+    """Welcomes every worker, keeps its frames, and can send orders to the last one."""
 
     def __init__(self) -> None:
         self.address = ""
@@ -22,14 +22,14 @@ class Router(router_pb2_grpc.RouterServiceServicer):
 
     @property
     def states(self) -> list[int]:
-        """In the order in which they were entered."""
+        """The worker's states, in order, without repetition."""
         states = [beat.state for beat in self.heartbeats]
         return [state for index, state in enumerate(states) if index == 0 or state != states[index - 1]]
 
     def drain(self, timeout_ms: int = 1000) -> None:
         self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
 
-    def deliver(self, delivery_id: str, version: str, finish_timeout_ms: int = 5000) -> None:
+    def order_update(self, delivery_id: str, version: str, finish_timeout_ms: int = 5000) -> None:
         deliver = pb.Deliver(delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms)
         self._outgoing.put_nowait(pb.AttachResponse(deliver=deliver))
 

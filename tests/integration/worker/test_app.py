@@ -1,4 +1,4 @@
-"""The worker's HTTP face, and the process that `python -m services.worker` is."""
+"""The worker's HTTP endpoints, and the process of `python -m services.worker`."""
 
 import asyncio
 import os

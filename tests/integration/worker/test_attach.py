@@ -1,4 +1,4 @@
-"""A worker and its router: known while it loads, counted while it runs, missed by nobody when it leaves."""
+"""A worker and its router: the worker is known while it loads, its requests are counted, and it says goodbye."""
 
 import asyncio
 from pathlib import Path
@@ -103,7 +103,7 @@ async def test_a_corrupt_model_ends_the_worker_with_a_reason(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-async def test_whatever_keeps_the_engine_from_starting_ends_the_worker_with_a_reason(
+async def test_an_engine_that_cannot_start_ends_the_worker_with_a_reason(
     start_worker: StartWorker, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def surprise(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The helper that compiles forms before the engine does: real xgrammar, a real tokenizer, no engine."""
+"""The helper that compiles grammars before the engine does: real xgrammar, a real tokenizer, no engine."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")
 
 PARAM = "structured_outputs.regex"
 SCHEMA = {"type": "object", "properties": {"tide": {"enum": ["high", "low"]}}, "required": ["tide"]}
-# Half a minute for xgrammar 0.2.8, in 1,500 characters.
+# xgrammar 0.2.8 compiles these 1,500 characters for half a minute.
 CATASTROPHE = "(a|a)*" * 250
 VOCABULARY = [*map(chr, range(32, 127)), *map("".join, product("abcdefgh", repeat=5)), "</s>"]
 
@@ -40,7 +40,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def forms(tokenizer: Path) -> AsyncIterator[GrammarCheck]:
+async def checker(tokenizer: Path) -> AsyncIterator[GrammarCheck]:
     """One for all tests: its start takes seconds."""
     made = GrammarCheck(tokenizer, len(VOCABULARY))
     await made.start()
@@ -48,72 +48,72 @@ async def forms(tokenizer: Path) -> AsyncIterator[GrammarCheck]:
     await made.stop()
 
 
-async def test_what_compiles_passes(forms: GrammarCheck) -> None:
-    for form in (
+async def test_a_grammar_that_compiles_passes(checker: GrammarCheck) -> None:
+    for grammar in (
         Grammar("regex", "[a-z]{3}"),
         Grammar("json", json.dumps(SCHEMA)),
         Grammar("grammar", 'root ::= "high" | "low"'),
     ):
-        await forms.check(form, PARAM)
+        await checker.check(grammar, PARAM)
 
 
-async def test_what_does_not_compile_is_refused_in_words(forms: GrammarCheck) -> None:
+async def test_a_grammar_that_does_not_compile_is_refused_with_a_reason(checker: GrammarCheck) -> None:
     with pytest.raises(InvalidPrompt, match="parenthesis") as refused:
-        await forms.check(Grammar("regex", "("), PARAM)
+        await checker.check(Grammar("regex", "("), PARAM)
     assert refused.value.param == PARAM
     assert ".cc" not in str(refused.value)
 
 
-async def test_compiling_is_bounded_in_time_and_asked_once(forms: GrammarCheck) -> None:
-    before = forms.asked
+async def test_compiling_is_bounded_in_time_and_asked_once(checker: GrammarCheck) -> None:
+    before = checker.asked
     for _ in range(2):
         with pytest.raises(InvalidPrompt, match="takes too long to compile"):
-            await forms.check(Grammar("regex", CATASTROPHE), PARAM)
-    assert forms.asked == before + 1
-    await forms.check(Grammar("regex", "a+"), PARAM)
+            await checker.check(Grammar("regex", CATASTROPHE), PARAM)
+    assert checker.asked == before + 1
+    await checker.check(Grammar("regex", "a+"), PARAM)
 
 
-async def test_what_is_known_does_not_wait_for_what_compiles(forms: GrammarCheck) -> None:
-    known, before = Grammar("regex", "c+"), forms.asked
-    await forms.check(known, PARAM)
-    slow = asyncio.create_task(forms.check(Grammar("regex", f"{CATASTROPHE}d"), PARAM))
-    await wait_until(lambda: forms.asked == before + 2, description="the other one is compiled")
-    await forms.check(known, PARAM)
+async def test_a_known_grammar_does_not_wait(checker: GrammarCheck) -> None:
+    known, before = Grammar("regex", "c+"), checker.asked
+    await checker.check(known, PARAM)
+    slow = asyncio.create_task(checker.check(Grammar("regex", f"{CATASTROPHE}d"), PARAM))
+    await wait_until(lambda: checker.asked == before + 2, description="the other one is compiled")
+    await checker.check(known, PARAM)
     assert not slow.done()
     with pytest.raises(InvalidPrompt, match="takes too long to compile"):
         await slow
 
 
-async def test_a_helper_that_died_is_replaced(forms: GrammarCheck) -> None:
-    assert forms._helper
-    os.kill(forms._helper.pid, signal.SIGKILL)
-    await forms.check(Grammar("regex", "b+"), PARAM)
+async def test_a_helper_that_died_is_replaced(checker: GrammarCheck) -> None:
+    assert checker._helper
+    os.kill(checker._helper.pid, signal.SIGKILL)
+    await checker.check(Grammar("regex", "b+"), PARAM)
 
 
-async def test_the_helper_shares_the_session_of_its_worker(forms: GrammarCheck) -> None:
-    """In one of its own it has waited minutes for a core that an engine was bound to."""
-    await forms.start()
-    assert forms._helper
-    assert os.getsid(forms._helper.pid) == os.getsid(0)
+async def test_the_helper_shares_the_session_of_its_worker(checker: GrammarCheck) -> None:
+    """In a session of its own it waited minutes for a core that an engine was bound to."""
+    await checker.start()
+    assert checker._helper
+    assert os.getsid(checker._helper.pid) == os.getsid(0)
 
 
-async def test_what_compiles_ends_with_its_helper(tokenizer: Path) -> None:
-    forms = GrammarCheck(tokenizer, len(VOCABULARY))
-    slow = asyncio.create_task(forms.check(Grammar("regex", CATASTROPHE), PARAM))
-    await wait_until(lambda: forms._helper is not None, description="the helper has begun")
-    assert forms._helper
-    helper = psutil.Process(forms._helper.pid)
-    await wait_until(helper.children, description="the form is compiled", timeout=60)
+async def test_a_compiling_child_ends_with_its_helper(tokenizer: Path) -> None:
+    checker = GrammarCheck(tokenizer, len(VOCABULARY))
+    slow = asyncio.create_task(checker.check(Grammar("regex", CATASTROPHE), PARAM))
+    await wait_until(lambda: checker._helper is not None, description="the helper has begun")
+    assert checker._helper
+    helper = psutil.Process(checker._helper.pid)
+    await wait_until(helper.children, description="the grammar is compiled", timeout=60)
     (compiling,) = helper.children()
     slow.cancel()
-    await forms.stop()
+    await checker.stop()
     assert is_gone(helper)
     await wait_until(lambda: is_gone(compiling), description="what compiled has ended", timeout=2)
 
 
 @pytest.mark.parametrize("seen", ["python", "torch"], ids=["at once", "while it imports"])
 async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(tokenizer: Path, seen: str) -> None:
-    """Its input stays open here, so that it cannot learn it from there."""
+    """The helper's input stays open here, so its end cannot tell the helper."""
     reader, writer = os.pipe()
     helping = [sys.executable, "-m", HELPER, str(tokenizer), "9"]
     begun = f"Popen([*{helping}, str(os.getpid())], stdin={reader})"

@@ -1,4 +1,4 @@
-"""A worker that is told to change its weights while it serves: over the wire, with a simulated engine."""
+"""A router orders a weight update while the worker serves: over gRPC, with a simulated engine."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ OTHER = FILES | {"model.safetensors": b"others!"}
 
 
 async def ended(router: Router, delivery_id: str) -> router_pb2.Delivery:
-    def delivery() -> router_pb2.Delivery:
+    def report() -> router_pb2.Delivery:
         return router.heartbeats[-1].delivery
 
     last = (router_pb2.DELIVERY_PHASE_COMMITTED, router_pb2.DELIVERY_PHASE_FAILED)
     await wait_until(
-        lambda: delivery().delivery_id == delivery_id and delivery().phase in last,
-        description=f"delivery {delivery_id} has ended",
+        lambda: report().delivery_id == delivery_id and report().phase in last,
+        description=f"weight update {delivery_id} has ended",
     )
-    return delivery()
+    return report()
 
 
 async def test_answers_change_with_the_weights_and_change_back(
@@ -38,14 +38,14 @@ async def test_answers_change_with_the_weights_and_change_back(
     async with connected(worker.address) as gateway:
         await gateway.start(1, sampling=SHORT, model_version=old)
         await gateway.end_of(1)
-        router.deliver("forth", new)
+        router.order_update("forth", new)
         assert (await ended(router, "forth")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
         assert (router.heartbeats[-1].model_version, router.states[-1]) == (new, State.READY)
         await gateway.start(2, sampling=SHORT, model_version=new)
         await gateway.end_of(2)
         await gateway.start(3, sampling=SHORT, model_version=old)
         assert (await gateway.end_of(3)).failure.kind == pb.FAILURE_KIND_WRONG_VERSION
-        router.deliver("back", old)
+        router.order_update("back", old)
         await ended(router, "back")
         await gateway.start(4, sampling=SHORT)
         await gateway.end_of(4)
@@ -60,7 +60,7 @@ async def test_a_running_request_ends_with_the_weights_it_began_with(
     async with connected(worker.address) as gateway:
         await gateway.start(1, sampling=pb.Sampling(ignore_eos=True, max_tokens=400))
         await wait_until(lambda: gateway.tokens(1), description="tokens flow")
-        router.deliver("forth", new)
+        router.order_update("forth", new)
         await wait_until(lambda: router.states[-1] == State.SWAPPING, description="it holds")
         await gateway.start(2, sampling=SHORT, model_version=old)
         assert not (await gateway.end_of(2)).HasField("failure"), "it had been granted before the hold was known"
@@ -79,24 +79,24 @@ async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answer
     name = object_name("tide", manifest.version, "model.safetensors")
     _, etag = await store.get(name)
     await store.put_if(name, b"nthers!", etag)
-    router.deliver("forth", manifest.version)
-    delivery = await ended(router, "forth")
-    assert "model.safetensors is corrupt" in delivery.reason
+    router.order_update("forth", manifest.version)
+    report = await ended(router, "forth")
+    assert "model.safetensors is corrupt" in report.reason
     assert (router.heartbeats[-1].model_version, router.states[-1]) == (old, State.READY)
     assert State.SWAPPING not in router.states
 
 
-async def test_an_engine_that_dies_of_a_swap_ends_the_worker_with_a_reason(
+async def test_an_engine_that_dies_in_a_swap_ends_the_worker_with_a_reason(
     worker: WorkerApp, router: Router, store: ObjectStore, faults: Faults
 ) -> None:
     faults.swap = "crash"
-    router.deliver("forth", (await publish(store, OTHER)).version)
+    router.order_update("forth", (await publish(store, OTHER)).version)
     await wait_until(worker.ended.is_set, description="it gives up")
     assert worker.failure is not None
     assert "crashed while its weights were replaced" in worker.failure
 
 
-async def test_old_versions_leave_the_disk_but_not_the_one_before(
+async def test_old_versions_are_removed_but_not_the_previous_one(
     start_worker: StartWorker, router: Router, store: ObjectStore, tmp_path: Path
 ) -> None:
     await publish(store)
@@ -105,6 +105,6 @@ async def test_old_versions_leave_the_disk_but_not_the_one_before(
     versions = [worker.engine.info.model_version]
     for weights in (b"one", b"two", b"three"):
         versions.append((await publish(store, FILES | {"model.safetensors": weights})).version)
-        router.deliver(weights.decode(), versions[-1])
+        router.order_update(weights.decode(), versions[-1])
         assert (await ended(router, weights.decode())).phase == router_pb2.DELIVERY_PHASE_COMMITTED
     assert {folder.name for folder in (tmp_path / "cache").iterdir()} == set(versions[1:])

@@ -41,7 +41,7 @@ def simulated_model(weights: bytes = b"weights") -> Model:
 async def simulated_engine(
     clock: Clock, faults: Faults | None = None, *, costs: dict[str, float] | None = None, **options: int
 ) -> SimulatedEngine:
-    """Small, and free unless `costs` (in ms) says otherwise."""
+    """A small engine; its steps take no time unless `costs` (in ms) are given."""
     given = {"context_tokens": 256, "kv_tokens": 4096} | (costs or FREE) | options
     engine = SimulatedEngine(Config.model_validate(given), clock, faults)
     await engine.start(simulated_model())

@@ -24,7 +24,7 @@ def says(model: Model) -> int:
 
 
 class ScriptedEngine:
-    """failures: what the swaps raise, in order; None lets one pass. wrong: versions that it answers wrongly for."""
+    """`failures`: what each swap raises, in order; None means success. `wrong`: versions with wrong answers."""
 
     def __init__(self, model: Model, *failures: BaseException | None, wrong: tuple[str, ...] = ()) -> None:
         self._model, self._failures, self._wrong = model, list(failures), wrong

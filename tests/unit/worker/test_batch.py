@@ -1,4 +1,4 @@
-"""Frames that come together go together; a full batch makes its writers wait."""
+"""Frames of one step are sent together; a full batch makes its writers wait."""
 
 import asyncio
 

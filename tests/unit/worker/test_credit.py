@@ -1,4 +1,4 @@
-"""Tokens go out as far as there is credit, and none is lost where a delta is split."""
+"""Tokens are sent only with credit, and none is lost where a delta is split."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The disk does not fill with versions, and nothing that anybody uses is removed."""
+"""The model cache removes unused versions and keeps those in use."""
 
 import os
 from pathlib import Path
@@ -26,12 +26,12 @@ def left(cache: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize(("spare", "stay"), [(0, set()), (1, {D}), (2, {C, D}), (9, {A, B, C, D})])
-def test_of_those_that_nobody_uses_the_latest_stay(cache: Path, spare: int, stay: set[Path]) -> None:
+def test_the_latest_unused_versions_stay(cache: Path, spare: int, stay: set[Path]) -> None:
     ModelCache(cache, spare).sweep()
     assert left(cache) == stay
 
 
-def test_what_any_worker_of_this_machine_uses_stays(cache: Path) -> None:
+def test_a_version_that_any_worker_uses_stays(cache: Path) -> None:
     one, other = ModelCache(cache, 0), ModelCache(cache, 0)
     assert one.hold(cache / A)
     assert other.hold(cache / B)
@@ -48,25 +48,25 @@ def test_what_any_worker_of_this_machine_uses_stays(cache: Path) -> None:
 
 
 def test_use_makes_a_version_the_latest(cache: Path) -> None:
-    shelf = ModelCache(cache, 1)
-    shelf.hold(cache / A)
-    shelf.keep(())
-    shelf.sweep()
+    model_cache = ModelCache(cache, 1)
+    model_cache.hold(cache / A)
+    model_cache.keep(())
+    model_cache.sweep()
     assert left(cache) == {A}
 
 
-def test_a_version_that_is_gone_or_going_cannot_be_held(cache: Path) -> None:
-    shelf = ModelCache(cache, 0)
-    assert not shelf.hold(cache / ("e" * 64))
+def test_a_removed_version_cannot_be_held(cache: Path) -> None:
+    model_cache = ModelCache(cache, 0)
+    assert not model_cache.hold(cache / ("e" * 64))
     removal = FolderLock.to_remove(cache / A)
     assert removal is not None
-    assert not shelf.hold(cache / A)
+    assert not model_cache.hold(cache / A)
     removal.release()
-    assert shelf.hold(cache / A)
-    shelf.keep(())
+    assert model_cache.hold(cache / A)
+    model_cache.keep(())
 
 
-def test_what_a_killed_download_left_goes_and_a_running_one_stays(cache: Path) -> None:
+def test_a_killed_download_is_removed_and_a_running_one_stays(cache: Path) -> None:
     running, killed = cache / ".part-running", cache / ".part-killed"
     running.mkdir()
     killed.mkdir()
@@ -77,12 +77,12 @@ def test_what_a_killed_download_left_goes_and_a_running_one_stays(cache: Path) -
     lock.release()
 
 
-def test_what_is_not_ours_stays(cache: Path) -> None:
+def test_other_files_stay(cache: Path) -> None:
     (cache / "lost+found").mkdir()
     (cache / ("f" * 64)).touch()
     ModelCache(cache, 0).sweep()
     assert left(cache) == {Path("lost+found"), Path("f" * 64)}
 
 
-def test_a_cache_that_is_not_there_yet_is_clean(tmp_path: Path) -> None:
+def test_a_cache_folder_that_does_not_exist_is_ignored(tmp_path: Path) -> None:
     ModelCache(tmp_path / "none", 0).sweep()

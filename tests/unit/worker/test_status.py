@@ -1,4 +1,4 @@
-"""What the rest of a worker reads off its status."""
+"""The worker's status."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from services.worker.status import Identity, Status
 
 
 async def test_a_request_that_begins_as_the_last_one_ends_is_waited_for() -> None:
-    """Else its answer would begin with one version's weights and end with another's."""
+    """Without this, an answer could begin with one version's weights and end with another's."""
     status = Status(Identity("w", 1, "tide", 1, 8))
     status.request_began()
     idle = asyncio.create_task(status.idle())

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a delivery, the worker serves one whole version afterwards, or gives itself up."""
+"""After any failure of a weight update the worker serves one whole version, or it gives up."""
 
 import asyncio
 from collections.abc import Collection
@@ -23,7 +23,7 @@ from tests.unit.worker.scripted import ScriptedEngine, says
 
 
 def model(weights: bytes, **changed: object) -> Model:
-    """One whose golden prompt the scripted engine can answer."""
+    """A model whose golden prompt the scripted engine can answer."""
     manifest = manifest_of({"model.safetensors": weights})
     golden = Golden(prompt_token_ids=(1,), expected_token_ids=(says(Model(Path(), manifest)),))
     made = make(**manifest.model_dump(exclude={"version"}) | {"golden": (golden,)} | changed)
@@ -33,7 +33,7 @@ def model(weights: bytes, **changed: object) -> Model:
 OLD, NEW, OTHER = model(b"old"), model(b"new"), model(b"other", tokenizer_sha256="1" * 64)
 NEW_VERSION = NEW.manifest.version
 LIMITS = Limits(stage_s=0.2, finish_s=0.05, swap_s=0.2)
-PATIENT = Limits(stage_s=5, finish_s=5, swap_s=5)
+LONG_LIMITS = Limits(stage_s=5, finish_s=5, swap_s=5)
 
 
 class NotedStatus(Status):
@@ -41,23 +41,23 @@ class NotedStatus(Status):
         super().__init__(identity)
         self._phases = phases
 
-    def deliver(self, report: Report) -> None:
+    def report_update(self, report: Report) -> None:
         self._phases.append(report.phase)
-        super().deliver(report)
+        super().report_update(report)
 
 
 class Eager(SystemClock):
-    """Nobody waits for grants that are under way: there are none."""
+    """A clock without waiting: no grants are on their way."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
 
 
 class Bench:
-    """A worker's insides around a scripted engine that serves OLD."""
+    """The parts of a worker around a scripted engine that serves OLD."""
 
     def __init__(self, engine: ScriptedEngine, limits: Limits = LIMITS) -> None:
-        self.engine, self.shelf = engine, {m.manifest.version: m for m in (OLD, NEW, OTHER)}
+        self.engine, self.versions = engine, {m.manifest.version: m for m in (OLD, NEW, OTHER)}
         self.phases: list[Phase] = []
         self.status = NotedStatus(Identity("w", 1, "tide", 1, 8), self.phases)
         self.refusal: Exception | None = None
@@ -65,7 +65,7 @@ class Bench:
         self.in_use: list[set[str]] = []
         self.given_up: list[str] = []
         self.metrics = Metrics(CollectorRegistry(), EngineLoad)
-        self.deliveries = WeightUpdates(
+        self.updates = WeightUpdates(
             engine,
             self.status,
             self.fetch,
@@ -74,7 +74,7 @@ class Bench:
             metrics=self.metrics,
             clock=Eager(),
         )
-        self.deliveries.begin(OLD)
+        self.updates.begin(OLD)
         self.status.loaded(engine.info)
 
     async def fetch(self, version: str, in_use: Collection[Path]) -> Model:
@@ -83,14 +83,14 @@ class Bench:
             raise self.refusal
         if self.stall:
             await self.stall.wait()
-        return self.shelf[version]
+        return self.versions[version]
 
-    async def deliver(self, version: str = NEW_VERSION, name: str = "d1") -> Report:
+    async def update(self, version: str = NEW_VERSION, name: str = "d1") -> Report:
         order = UpdateOrder(name, version)
-        assert self.deliveries.accept(order)
-        await self.deliveries.deliver(order)
-        assert self.status.delivery is not None
-        return self.status.delivery
+        assert self.updates.accept(order)
+        await self.updates.run(order)
+        assert self.status.weight_update is not None
+        return self.status.weight_update
 
     @property
     def serves(self) -> tuple[State, str]:
@@ -102,29 +102,29 @@ class Bench:
         return self.metrics.registry.get_sample_value("tidegate_worker_deliveries_total", {"outcome": outcome}) or 0
 
 
-async def test_a_delivery_goes_through_its_phases_and_serves_the_new_version() -> None:
+async def test_an_update_goes_through_its_phases_and_serves_the_new_version() -> None:
     bench = Bench(ScriptedEngine(OLD))
-    assert (await bench.deliver()).phase is Phase.COMMITTED
+    assert (await bench.update()).phase is Phase.COMMITTED
     assert bench.phases == [Phase.STAGING, Phase.HOLDING, Phase.SWAPPING, Phase.PROVING, Phase.COMMITTED]
     assert bench.serves == (State.READY, NEW_VERSION)
     assert bench.count("committed") == 1
-    assert (await bench.deliver(OLD.manifest.version, "d2")).phase is Phase.COMMITTED
+    assert (await bench.update(OLD.manifest.version, "d2")).phase is Phase.COMMITTED
     assert bench.serves == (State.READY, OLD.manifest.version)
 
 
 async def test_a_version_that_is_served_already_is_committed_at_once() -> None:
     bench = Bench(ScriptedEngine(OLD))
-    assert (await bench.deliver(OLD.manifest.version)).phase is Phase.COMMITTED
+    assert (await bench.update(OLD.manifest.version)).phase is Phase.COMMITTED
     assert bench.engine.swaps == []
 
 
 @pytest.mark.parametrize(
     "refusal", [RefusedModel("is corrupt"), UnknownVersion("no such"), StoreError("is away"), OSError("disk is full")]
 )
-async def test_a_version_that_cannot_be_staged_touches_nothing(refusal: Exception) -> None:
+async def test_a_version_that_cannot_be_staged_changes_nothing(refusal: Exception) -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.refusal = refusal
-    report = await bench.deliver()
+    report = await bench.update()
     assert (report.phase, bench.engine.swaps) == (Phase.FAILED, [])
     assert str(refusal) in report.reason
     assert bench.phases == [Phase.STAGING, Phase.FAILED]
@@ -133,7 +133,7 @@ async def test_a_version_that_cannot_be_staged_touches_nothing(refusal: Exceptio
 
 async def test_another_tokenizer_is_refused() -> None:
     bench = Bench(ScriptedEngine(OLD))
-    report = await bench.deliver(OTHER.manifest.version)
+    report = await bench.update(OTHER.manifest.version)
     assert "tokenizer_sha256 is 1111" in report.reason
     assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
 
@@ -151,7 +151,7 @@ async def test_the_old_weights_are_put_back(
     failures: list[Exception], wrong: tuple[str, ...], swaps: int, reason: str
 ) -> None:
     bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
-    report = await bench.deliver()
+    report = await bench.update()
     assert (report.phase, reason in report.reason) == (Phase.FAILED, True), report
     assert bench.engine.swaps == [NEW_VERSION, OLD.manifest.version][:swaps]
     assert (Phase.RESTORING in bench.phases) == (swaps == 2)
@@ -175,11 +175,11 @@ async def test_the_old_weights_are_put_back(
         "the old weights are not proven",
     ],
 )
-async def test_a_worker_that_serves_neither_gives_itself_up(
+async def test_a_worker_that_can_serve_neither_version_gives_up(
     failures: list[BaseException], wrong: tuple[str, ...]
 ) -> None:
     bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
-    assert (await bench.deliver()).phase is Phase.FAILED
+    assert (await bench.update()).phase is Phase.FAILED
     assert len(bench.given_up) == 1
     assert not bench.status.admits
     assert bench.count("lost") == 1
@@ -188,80 +188,80 @@ async def test_a_worker_that_serves_neither_gives_itself_up(
 async def test_an_engine_that_hangs_in_its_swap_is_given_up() -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.engine.hang.clear()
-    assert "did not replace its weights within 0.2 s" in (await bench.deliver()).reason
+    assert "did not replace its weights within 0.2 s" in (await bench.update()).reason
     assert len(bench.given_up) == 1
 
 
-async def test_requests_that_do_not_finish_in_time_win() -> None:
+async def test_requests_that_do_not_finish_in_time_end_the_update() -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.status.request_began()
-    report = await bench.deliver()
+    report = await bench.update()
     assert report.reason == "1 requests did not finish within 0.05 s"
     assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
 
 
-async def test_during_a_hold_what_was_granted_may_start_and_during_a_swap_nothing() -> None:
-    bench = Bench(ScriptedEngine(OLD), PATIENT)
+async def test_granted_requests_may_start_during_a_hold_but_not_during_a_swap() -> None:
+    bench = Bench(ScriptedEngine(OLD), LONG_LIMITS)
     bench.status.request_began()
     bench.engine.hang.clear()
-    delivering = asyncio.create_task(bench.deliver())
+    updating = asyncio.create_task(bench.update())
     await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
     assert bench.status.admits
-    assert not bench.deliveries.accept(UpdateOrder("d2", NEW_VERSION))
+    assert not bench.updates.accept(UpdateOrder("d2", NEW_VERSION))
     bench.status.request_ended()
     await wait_until(lambda: bench.engine.swaps, description="it swaps")
     assert not bench.status.admits
     bench.engine.hang.set()
-    assert (await delivering).phase is Phase.COMMITTED
+    assert (await updating).phase is Phase.COMMITTED
     assert bench.status.admits
 
 
-async def test_an_order_is_done_once_and_never_while_the_worker_is_not_ready() -> None:
+async def test_an_order_is_carried_out_once_and_not_while_the_worker_is_not_ready() -> None:
     bench = Bench(ScriptedEngine(OLD))
-    await bench.deliver(name="d1")
-    assert not bench.deliveries.accept(UpdateOrder("d1", NEW_VERSION))
+    await bench.update(name="d1")
+    assert not bench.updates.accept(UpdateOrder("d1", NEW_VERSION))
     bench.status.enter(State.DRAINING)
-    assert not bench.deliveries.accept(UpdateOrder("d2", NEW_VERSION))
+    assert not bench.updates.accept(UpdateOrder("d2", NEW_VERSION))
 
 
 async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
-    bench = Bench(ScriptedEngine(OLD), PATIENT)
+    bench = Bench(ScriptedEngine(OLD), LONG_LIMITS)
     bench.status.request_began()
-    delivering = asyncio.create_task(bench.deliver())
+    updating = asyncio.create_task(bench.update())
     await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
     bench.status.enter(State.DRAINING)
     bench.status.request_ended()
-    assert (await delivering).reason == "this worker is draining"
+    assert (await updating).reason == "this worker is draining"
     assert (bench.status.state, bench.engine.swaps) == (State.DRAINING, [])
 
 
 async def test_staging_has_a_limit() -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.stall = asyncio.Event()
-    assert (await bench.deliver()).reason == "it was not staged within 0.2 s"
+    assert (await bench.update()).reason == "it was not staged within 0.2 s"
     assert bench.serves == (State.READY, OLD.manifest.version)
 
 
-async def test_an_error_that_nobody_foresaw_ends_the_delivery_and_the_next_one_is_taken() -> None:
+async def test_an_unexpected_error_ends_the_update_and_the_next_one_is_accepted() -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.refusal = KeyError("version")
-    report = await bench.deliver()
+    report = await bench.update()
     assert (report.phase, "KeyError" in report.reason) == (Phase.FAILED, True), report
     assert bench.serves == (State.READY, OLD.manifest.version)
     bench.refusal = None
-    assert (await bench.deliver(name="d2")).phase is Phase.COMMITTED
+    assert (await bench.update(name="d2")).phase is Phase.COMMITTED
 
 
-async def test_an_error_that_nobody_foresaw_in_a_swap_costs_the_worker_and_leaves_no_hold() -> None:
+async def test_an_unexpected_error_in_a_swap_ends_the_worker() -> None:
     bench = Bench(ScriptedEngine(OLD, KeyError("tensor")))
-    assert (await bench.deliver()).phase is Phase.FAILED
+    assert (await bench.update()).phase is Phase.FAILED
     assert len(bench.given_up) == 1
 
 
-async def test_what_is_served_and_what_was_served_before_stay_on_disk_while_the_next_is_staged() -> None:
+async def test_the_served_and_the_previous_version_stay_on_disk() -> None:
     bench = Bench(ScriptedEngine(OLD))
-    await bench.deliver()
+    await bench.update()
     bench.refusal = RefusedModel("is corrupt")
-    await bench.deliver(OTHER.manifest.version, "d2")
-    await bench.deliver(OTHER.manifest.version, "d3")
+    await bench.update(OTHER.manifest.version, "d2")
+    await bench.update(OTHER.manifest.version, "d3")
     assert bench.in_use == [{"old"}, {"old", "new"}, {"old", "new"}]

@@ -54,23 +54,23 @@ class GrammarCheck:
     def __init__(self, folder: Path, vocab_size: int) -> None:
         """Prepares the helper for the tokenizer in the model's `folder`; `start` starts it."""
         self._arguments = ("-m", HELPER, str(folder), str(vocab_size), str(os.getpid()))
-        self._turn = asyncio.Lock()
-        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._lock = asyncio.Lock()
+        self._problems: OrderedDict[bytes, str] = OrderedDict()
         self._helper: asyncio.subprocess.Process | None = None
         self.asked = 0
 
-    async def check(self, form: Grammar, param: str) -> None:
+    async def check(self, grammar: Grammar, param: str) -> None:
         """Checks a grammar; a known one needs no helper.
 
         Raises:
             InvalidPrompt: The grammar does not compile; the error names `param`.
             EngineError: The helper failed.
         """
-        said = self._known.get(form.digest)
-        if said is None:
-            said = await self._learn(form)
-        if said:
-            raise InvalidPrompt(f"Invalid value for '{param}': {said}.", param)
+        problem = self._problems.get(grammar.digest)
+        if problem is None:
+            problem = await self._problem_of(grammar)
+        if problem:
+            raise InvalidPrompt(f"Invalid value for '{param}': {problem}.", param)
 
     async def start(self) -> None:
         """Starts the helper process, so that the first request need not wait for it."""
@@ -88,39 +88,39 @@ class GrammarCheck:
             except TimeoutError:
                 log.warning("the grammar helper, pid %d, was killed and is still there", helper.pid)
 
-    async def _learn(self, form: Grammar) -> str:
+    async def _problem_of(self, grammar: Grammar) -> str:
         """Asks the helper, unless another request has asked about the same grammar meanwhile."""
-        async with self._turn:
-            if (said := self._known.get(form.digest)) is None:
-                said = await self._ask(form)
-                self._remember(form.digest, said)
-            return said
+        async with self._lock:
+            if (problem := self._problems.get(grammar.digest)) is None:
+                problem = await self._ask(grammar)
+                self._remember(grammar.digest, problem)
+            return problem
 
-    def _remember(self, digest: bytes, said: str) -> None:
-        self._known[digest] = said
-        while len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+    def _remember(self, digest: bytes, problem: str) -> None:
+        self._problems[digest] = problem
+        while len(self._problems) > MAX_KNOWN:
+            self._problems.popitem(last=False)
 
-    async def _ask(self, form: Grammar) -> str:
+    async def _ask(self, grammar: Grammar) -> str:
         self.asked += 1
         for _ in range(TRIES):
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    return await self._answer(form)
+                    return await self._reply(grammar)
             except (TimeoutError, OSError, ValueError) as error:
                 log.error("the grammar helper failed: %r", error)
                 await self.stop()
-        raise EngineError("the form of the answer could not be checked")
+        raise EngineError("the grammar of the answer could not be checked")
 
-    async def _answer(self, form: Grammar) -> str:
+    async def _reply(self, grammar: Grammar) -> str:
         """Skips replies to requests that were cancelled. Raises OSError when the helper has ended."""
-        asks, answers = await self._running()
-        asks.write(json.dumps({"id": self.asked, "kind": form.kind, "text": form.text}).encode() + b"\n")
-        await asks.drain()
-        while line := await answers.readline():
-            answer = json.loads(line)
-            if answer["id"] == self.asked:
-                return str(answer["said"])
+        requests, replies = await self._running()
+        requests.write(json.dumps({"id": self.asked, "kind": grammar.kind, "text": grammar.text}).encode() + b"\n")
+        await requests.drain()
+        while line := await replies.readline():
+            reply = json.loads(line)
+            if reply["id"] == self.asked:
+                return str(reply["problem"])
         raise BrokenPipeError("it has ended")
 
     async def _running(self) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:

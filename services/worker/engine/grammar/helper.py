@@ -24,7 +24,7 @@ CPU_S = 3
 # The limit when a busy machine gives the child little CPU time.
 WALL_S = 20
 MEMORY_BYTES = 1 << 30
-MAX_SAID_BYTES = 300
+MAX_PROBLEM_BYTES = 300
 # The engine's own options: no white space between JSON tokens, because small models can generate it without end.
 JSON_OPTIONS: dict[str, Any] = {"any_whitespace": False, "separators": (",", ":")}
 
@@ -43,9 +43,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker gets Ctrl-C too, and ends the helper
     tokens = _tokens(Path(folder), int(vocab_size))
     for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        said = judge(partial(_compile, tokens, asked["kind"], asked["text"]))
-        sys.stdout.write(json.dumps({"id": asked["id"], "said": said}) + "\n")
+        request = json.loads(line)
+        problem = judge(partial(_compile, tokens, request["kind"], request["text"]))
+        sys.stdout.write(json.dumps({"id": request["id"], "problem": problem}) + "\n")
         sys.stdout.flush()
 
 
@@ -83,10 +83,10 @@ def judge(compiling: Callable[[], object]) -> str:
         _try(compiling, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read()
+        problem = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
-        return said.decode(errors="replace") if os.WEXITSTATUS(status) == 0 else TOO_LARGE
+        return problem.decode(errors="replace") if os.WEXITSTATUS(status) == 0 else TOO_LARGE
     return TOO_LONG if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL, signal.SIGALRM) else TOO_LARGE
 
 
@@ -96,13 +96,13 @@ def _try(compiling: Callable[[], object], writer: int) -> None:
     try:
         compiling()
     except (RuntimeError, ValueError, TypeError) as error:
-        os.write(writer, _words(error).encode()[:MAX_SAID_BYTES])
+        os.write(writer, _describe(error).encode()[:MAX_PROBLEM_BYTES])
     except MemoryError:
         os._exit(1)
     os._exit(0)
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     first = _WHERE.sub("", str(error).strip()).partition("\n")[0].rstrip(".")
     return first or type(error).__name__
 

@@ -21,9 +21,9 @@ class SimulatedChoice:
         self._oracle, self._limit, self._prefix = oracle, limit, prefix
         self._stops = StopStrings(oracle.sampling.stop)
         self.length = 0
-        # Characters that may go out, and characters that went out.
+        # Characters that may go out, and characters that were sent.
         self._released = 0
-        self._told = 0
+        self._sent = 0
 
     @property
     def choice(self) -> int:
@@ -41,7 +41,7 @@ class SimulatedChoice:
         for token in point.token_ids:
             released, ending = self._advance(token)
             text += released
-        self._prefix, self._told = text[point.text_offset :], point.text_offset
+        self._prefix, self._sent = text[point.text_offset :], point.text_offset
         return self._delta("", (), ending) if ending else None
 
     def next(self) -> Delta:
@@ -49,14 +49,14 @@ class SimulatedChoice:
         index = self.length
         token = self._oracle.token(index)
         text, ending = self._advance(token)
-        wanted = self._sampling.top_logprobs is not None
-        return self._delta(text, (token,), ending, (self._oracle.logprob(index),) if wanted else ())
+        with_logprobs = self._sampling.top_logprobs is not None
+        return self._delta(text, (token,), ending, (self._oracle.logprob(index),) if with_logprobs else ())
 
     def _delta(
         self, text: str, token_ids: tuple[int, ...], ending: Ending | None, logprobs: tuple[TokenLogprob, ...] = ()
     ) -> Delta:
         prefix, self._prefix = self._prefix, ""
-        text_from, self._told = self._told, self._released
+        text_from, self._sent = self._sent, self._released
         return Delta(
             self.choice,
             prefix + text,
@@ -65,7 +65,7 @@ class SimulatedChoice:
             finish_reason=ending[0] if ending else None,
             stop_reason=ending[1] if ending else "",
             text_from=text_from,
-            text_end=self._told,
+            text_end=self._sent,
         )
 
     def _advance(self, token: int) -> tuple[str, Ending | None]:

@@ -102,7 +102,7 @@ class SimulatedEngine:
         prompt = tokens_of(request.prompt)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
         run.begin(self._loaded.manifest.weights_sha256)
-        if not run.answers:
+        if not run.choices:
             run.end()
         self._add(run)
         try:
@@ -112,7 +112,7 @@ class SimulatedEngine:
                 if isinstance(event, Ended):
                     return
         finally:
-            for sequence in list(run.answers):
+            for sequence in list(run.choices):
                 self._forget(sequence)
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
@@ -166,7 +166,7 @@ class SimulatedEngine:
         return self._model
 
     def _add(self, run: Run) -> None:
-        for sequence in run.answers:
+        for sequence in run.choices:
             self._runs[sequence] = run
             self._scheduler.add(sequence)
         self._work.set()
@@ -206,7 +206,7 @@ class SimulatedEngine:
             self._generated += 1
             if run.advance(sequence).finish_reason:
                 self._forget(sequence)
-                if not run.answers:
+                if not run.choices:
                     run.end()
 
     def _cost_s(self, shares: list[Share]) -> float:

@@ -36,8 +36,8 @@ def tokens_of(prompt: Prompt) -> tuple[int, ...]:
 
 def _chat_text(prompt: ChatPrompt) -> str:
     tools = f"<|tools|>{json.dumps(prompt.tools, sort_keys=True)}\n" if prompt.tools else ""
-    turns = (f"<|{message['role']}|>{_content(message.get('content'))}\n" for message in prompt.messages)
-    return f"{tools}{''.join(turns)}<|assistant|>"
+    messages = (f"<|{message['role']}|>{_content(message.get('content'))}\n" for message in prompt.messages)
+    return f"{tools}{''.join(messages)}<|assistant|>"
 
 
 def _content(content: object) -> str:
@@ -56,11 +56,11 @@ def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) ->
     if not prompt_tokens:
         raise InvalidPrompt("the prompt is empty", "prompt")
     room = context_tokens - prompt_tokens
-    wanted = request.sampling.max_tokens
-    if room < max(1, wanted or 0):
-        asked = f"{prompt_tokens} tokens of prompt" + (f" and {wanted} of answer" if wanted else "")
+    max_tokens = request.sampling.max_tokens
+    if room < max(1, max_tokens or 0):
+        asked = f"{prompt_tokens} tokens of prompt" + (f" and {max_tokens} of answer" if max_tokens else "")
         raise ContextTooLong(f"The context of this model is {context_tokens} tokens; the request asks for {asked}.")
-    limit = room if wanted is None else wanted
+    limit = room if max_tokens is None else max_tokens
     if request.sampling.min_tokens > limit:
         raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
     return limit

@@ -14,7 +14,7 @@ class Run:
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
         self.prompt_text = text_of(request.prompt)
-        self.answers: dict[Sequence, SimulatedChoice] = {}
+        self.choices: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None
         self._completed = 0
         self._outbox = Outbox(take)
@@ -27,17 +27,17 @@ class Run:
             if not (point and point.finished):
                 self._begin_choice(choice, weights_sha256)
 
-    def _begin_choice(self, choice: int, weights_sha256: str) -> None:
-        point = self.request.resume.get(choice)
+    def _begin_choice(self, index: int, weights_sha256: str) -> None:
+        point = self.request.resume.get(index)
         echo = self.prompt_text if self.request.sampling.echo else ""
-        answer = SimulatedChoice(Oracle(weights_sha256, self.prompt, self.request.sampling, choice), self.limit, echo)
-        if point and (ending := answer.resume(point)):
+        choice = SimulatedChoice(Oracle(weights_sha256, self.prompt, self.request.sampling, index), self.limit, echo)
+        if point and (ending := choice.resume(point)):
             self.started(0)
             self._outbox.put(ending)
             return
         tokens = [*self.prompt, *(point.token_ids if point else ())]
         salt = self.request.cache_salt.encode()
-        self.answers[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = answer
+        self.choices[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = choice
 
     def started(self, cached_tokens: int) -> None:
         """Emits Started once, at the first call."""
@@ -47,11 +47,11 @@ class Run:
 
     def advance(self, sequence: Sequence) -> Delta:
         """Generates the next token of a choice and emits it."""
-        delta = self.answers[sequence].next()
+        delta = self.choices[sequence].next()
         sequence.tokens.extend(delta.token_ids)
         self._completed += 1
         if delta.finish_reason:
-            del self.answers[sequence]
+            del self.choices[sequence]
         self._outbox.put(delta)
         return delta
 

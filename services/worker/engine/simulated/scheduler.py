@@ -48,12 +48,12 @@ class Sequence:
 
     def full_hashes(self, tokens: int, block_tokens: int) -> list[BlockHash]:
         """Returns the hashes of the full blocks among the first `tokens` tokens."""
-        wanted = tokens // block_tokens
-        while len(self.hashes) < wanted:
+        count = tokens // block_tokens
+        while len(self.hashes) < count:
             parent = self.hashes[-1] if self.hashes else self.salt
             at = len(self.hashes) * block_tokens
             self.hashes.append(block_hash(parent, self.tokens[at : at + block_tokens]))
-        return self.hashes[:wanted]
+        return self.hashes[:count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,12 @@ class Scheduler:
         tokens = min(sequence.missing, budget)
         while not self._kv.grow(sequence.blocks, sequence.computed + tokens):
             victim = max(reversed(self.running), key=lambda running: running.rank)
-            self._give_way(victim)
+            self._preempt(victim)
             if victim is sequence:
                 return 0
         return tokens
 
-    def _give_way(self, victim: Sequence) -> None:
+    def _preempt(self, victim: Sequence) -> None:
         """Preempts a sequence; it goes on before the waiting ones of its rank."""
         self.running.remove(victim)
         self._kv.release(victim.blocks)

@@ -6,7 +6,7 @@ class StopStrings:
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
-        self._hold = max(map(len, stops), default=1) - 1
+        self._max_held = max(map(len, stops), default=1) - 1
         self._pending = ""
 
     def push(self, piece: str, *, armed: bool = True) -> tuple[str, str | None]:
@@ -24,7 +24,7 @@ class StopStrings:
         if hits:
             at, stop = min(hits)
             return self._release(at), stop
-        return self._release(len(self._pending) - self._hold), None
+        return self._release(len(self._pending) - self._max_held), None
 
     def flush(self) -> str:
         """Returns the text that is still held back, after the last piece."""

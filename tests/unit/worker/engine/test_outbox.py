@@ -1,4 +1,4 @@
-"""Deltas go past a reader that waits, and never past one that has something to read."""
+"""Deltas bypass a waiting reader, but never a reader that has unread events."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ async def waiting(outbox: Outbox) -> asyncio.Task[Event]:
     return reading
 
 
-async def test_a_waiting_readers_deltas_are_taken_without_waking_it(taker: Taker) -> None:
+async def test_a_delta_is_taken_without_waking_a_waiting_reader(taker: Taker) -> None:
     outbox = Outbox(taker)
     reading = await waiting(outbox)
     for number in range(3):
@@ -57,7 +57,7 @@ async def test_only_deltas_are_offered(taker: Taker) -> None:
     assert not taker.taken
 
 
-async def test_what_was_not_taken_holds_back_what_comes_after_it(taker: Taker) -> None:
+async def test_an_unread_delta_holds_back_later_ones(taker: Taker) -> None:
     outbox = Outbox(taker)
     reading = await waiting(outbox)
     taker.willing = False
@@ -83,7 +83,7 @@ async def test_a_reader_that_left_is_offered_nothing(taker: Taker) -> None:
     assert not taker.taken
 
 
-async def test_an_error_is_raised_where_it_stands(taker: Taker) -> None:
+async def test_an_error_is_raised_in_its_place(taker: Taker) -> None:
     outbox = Outbox(taker)
     outbox.put(delta(1))
     outbox.put(RuntimeError("gone"))
@@ -100,7 +100,7 @@ async def drained(outbox: Outbox) -> list[Event]:
     return events
 
 
-async def test_what_lies_unread_is_joined_and_says_the_same(taker: Taker) -> None:
+async def test_unread_deltas_are_joined_without_loss(taker: Taker) -> None:
     outbox = Outbox(taker)
     for number in range(3 * MAX_JOINED):
         outbox.put(Delta(0, f"t{number} ", (number,), text_from=3 * number, text_end=3 * number + 3))
@@ -124,7 +124,7 @@ async def test_what_lies_unread_is_joined_and_says_the_same(taker: Taker) -> Non
     ],
     ids=["choices", "text before reasoning", "a call", "after a call", "after the end"],
 )
-async def test_what_must_stay_apart_does(taker: Taker, first: Delta, second: Delta) -> None:
+async def test_some_deltas_are_never_joined(taker: Taker, first: Delta, second: Delta) -> None:
     outbox = Outbox(taker)
     outbox.put(first)
     outbox.put(second)

@@ -1,4 +1,4 @@
-"""What is said before the first token: whether another worker could go on exactly."""
+"""Whether another worker could continue an answer exactly."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from services.worker.engine.resumable import obstacle
         {"n": 3, "top_logprobs": 5, "echo": True},
     ],
 )
-def test_state_that_the_tokens_tell_is_no_obstacle(parameters: dict[str, Any]) -> None:
+def test_state_that_depends_only_on_tokens_is_no_obstacle(parameters: dict[str, Any]) -> None:
     assert obstacle(Sampling(**parameters), structured=False) is None
 
 
@@ -32,5 +32,5 @@ def test_state_that_the_tokens_tell_is_no_obstacle(parameters: dict[str, Any]) -
         ({"frequency_penalty": 0.1}, False, "how often"),
     ],
 )
-def test_state_that_they_do_not_tell_is_one(parameters: dict[str, Any], structured: bool, lacking: str) -> None:
+def test_other_state_is_an_obstacle(parameters: dict[str, Any], structured: bool, lacking: str) -> None:
     assert lacking in str(obstacle(Sampling(**parameters), structured=structured))

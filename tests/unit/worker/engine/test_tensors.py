@@ -22,7 +22,7 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "said"),
+    ("new", "expected"),
     [
         ({"a": (2,), "b": (3,)}, None),
         ({"a": (2,)}, "tensor b is missing, the engine runs [3]"),
@@ -30,5 +30,5 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
         ({"a": (2,), "b": (3,), "c": (1,)}, "tensor c is [1], the engine runs missing"),
     ],
 )
-def test_what_differs_is_said(new: dict[str, tuple[int, ...]], said: str | None) -> None:
-    assert difference({"a": (2,), "b": (3,)}, new) == said
+def test_the_first_difference_is_named(new: dict[str, tuple[int, ...]], expected: str | None) -> None:
+    assert difference({"a": (2,), "b": (3,)}, new) == expected

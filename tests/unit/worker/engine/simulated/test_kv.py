@@ -16,7 +16,7 @@ def test_growing_takes_whole_blocks_or_nothing() -> None:
     assert (len(blocks), kv.used_tokens) == (2, 32)
 
 
-def test_a_freed_beginning_can_be_found_until_its_blocks_are_needed() -> None:
+def test_a_freed_prefix_can_be_found_until_its_blocks_are_needed() -> None:
     kv = KvCache(tokens=64, block_tokens=16)
     name = block_hash(b"", [7] * 16)
     blocks: list[Block] = []
@@ -32,7 +32,7 @@ def test_a_freed_beginning_can_be_found_until_its_blocks_are_needed() -> None:
     assert kv.attach([name]) == []
 
 
-def test_a_block_that_two_hold_is_freed_by_the_second() -> None:
+def test_a_shared_block_is_freed_by_the_last_user() -> None:
     kv = KvCache(tokens=64, block_tokens=16)
     first: list[Block] = []
     kv.grow(first, 16)
@@ -55,7 +55,7 @@ def test_releasing_twice_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_nothing_leaks_whatever_the_order(seed: int) -> None:
+def test_no_block_leaks_in_any_order(seed: int) -> None:
     random = Random(seed)
     kv = KvCache(tokens=256, block_tokens=16)
     held: list[list[Block]] = []

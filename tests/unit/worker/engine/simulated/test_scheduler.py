@@ -1,4 +1,4 @@
-"""Which sequences compute how much in a step, and who gives way when the KV cache is full."""
+"""How much each sequence computes in a step, and which one is preempted when the KV cache is full."""
 
 from services.worker.engine.simulated.kv import KvCache
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence
@@ -14,7 +14,7 @@ def sequence(length: int, first: int = 0, salt: bytes = b"", rank: int = 0) -> S
 
 
 def step(scheduler: Scheduler) -> list[Sequence]:
-    """Runs one step; whoever gains a token gets one."""
+    """Runs one step and appends the new tokens."""
     gaining = scheduler.commit(scheduler.plan())
     for one in gaining:
         one.tokens.append(1)
@@ -32,7 +32,7 @@ def test_a_long_prompt_is_computed_in_chunks_beside_others() -> None:
     assert step(scheduler) == [short, long]
 
 
-def test_no_more_run_than_may() -> None:
+def test_at_most_max_running_sequences_run() -> None:
     scheduler, _ = make(max_running=2)
     for first in (0, 100, 200):
         scheduler.add(sequence(8, first))
@@ -40,7 +40,7 @@ def test_no_more_run_than_may() -> None:
     assert (len(scheduler.running), len(scheduler.waiting)) == (2, 1)
 
 
-def test_the_same_beginning_is_computed_once() -> None:
+def test_a_shared_prefix_is_computed_once() -> None:
     scheduler, _ = make(step_tokens=256)
     first = sequence(40)
     scheduler.add(first)
@@ -62,7 +62,7 @@ def test_a_wholly_cached_prompt_still_computes_its_last_token() -> None:
     assert [one.cached_tokens for one in twice] == [0, 16]
 
 
-def test_when_the_cache_is_full_the_youngest_gives_way_and_comes_back() -> None:
+def test_when_the_cache_is_full_the_youngest_is_preempted_and_comes_back() -> None:
     scheduler, kv = make(kv_tokens=64, step_tokens=256)
     old, young = sequence(30), sequence(30, first=500)
     scheduler.add(old)
@@ -79,7 +79,7 @@ def test_when_the_cache_is_full_the_youngest_gives_way_and_comes_back() -> None:
     assert kv.used_tokens == 0
 
 
-def test_a_crowd_larger_than_the_cache_all_finish() -> None:
+def test_more_sequences_than_the_cache_holds_all_finish() -> None:
     scheduler, kv = make(kv_tokens=128, max_running=8, step_tokens=64)
     crowd = [sequence(20, first=100 * index) for index in range(12)]
     for one in crowd:
@@ -107,7 +107,7 @@ def test_removing_is_safe_wherever_the_sequence_is() -> None:
     assert kv.used_tokens == 0
 
 
-def test_what_is_urgent_begins_before_what_waited_longer() -> None:
+def test_a_better_rank_begins_before_a_longer_wait() -> None:
     scheduler, _ = make(max_running=2, step_tokens=64)
     running, later, urgent, last = (sequence(40, first, rank=r) for first, r in ((0, 1), (100, 1), (200, 0), (300, 1)))
     scheduler.add(running)
@@ -119,7 +119,7 @@ def test_what_is_urgent_begins_before_what_waited_longer() -> None:
     assert list(scheduler.waiting) == [later, last]
 
 
-def test_the_least_urgent_gives_way_when_the_cache_is_full() -> None:
+def test_the_worst_rank_is_preempted_when_the_cache_is_full() -> None:
     scheduler, _ = make(kv_tokens=64, step_tokens=256)
     low, high = sequence(30, 0, rank=3), sequence(30, 100, rank=0)
     scheduler.add(low)
