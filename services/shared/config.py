@@ -120,7 +120,7 @@ class SimulatedEngine(Strict):
 Engine = Annotated[VllmEngine | SimulatedEngine, Field(discriminator="kind")]
 
 
-class Journal(Strict):
+class ResumeLog(Strict):
     """Limits of the resume log in Redis, from which a client resumes a stream at another gateway (docs/streams.md)."""
 
     streams: int = Field(1000, ge=1, le=100_000, description="Streams of the pool that are kept at the same time.")
@@ -181,7 +181,7 @@ class Pool(Strict):
         description="While a tenant sends far more than its share, some workers are reserved for the other tenants: so"
         " many that the other tenants fill this fraction of the slots there. 0: none are reserved.",
     )
-    journal: Journal | None = Field(
+    journal: ResumeLog | None = Field(
         None,
         description="Keeps the tokens of streams that have an Idempotency-Key, so that clients can resume them."
         " Default: no streams are kept.",

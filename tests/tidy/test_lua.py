@@ -12,7 +12,7 @@ from services.router.redis.lua_loader import LUA
 from services.router.redis.scripts import NAMES as SCRIPTS
 from services.router.redis.scripts import Call, Composition, Limit, PoolScripts, Submission, WorkerReport, script
 from services.shared.classes import ServiceClass
-from services.shared.config import Cluster, Journal, Pool
+from services.shared.config import Cluster, Pool, ResumeLog
 from tidegate.router.v1 import router_pb2 as pb
 
 FOLDER = Path("services/router/lua")
@@ -35,7 +35,7 @@ def calls() -> dict[str, Call]:
         scripts.reap(RULES, limit=1, worker_lease_ms=1),
         scripts.queue_position(["r"]),
         scripts.replace_record("rules", 0, {"revision": "1"}),
-        scripts.append_log(Journal(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),
+        scripts.append_log(ResumeLog(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),
     ]
     return {call.script.name: call for call in made}
 

@@ -11,7 +11,7 @@ from services.router.queue.sessions import Sessions
 from services.router.redis.script_runner import ScriptRunner
 from services.router.redis.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
-from services.shared.config import Cluster, Journal
+from services.shared.config import Cluster, ResumeLog
 
 REAP_LIMIT = 64
 
@@ -47,7 +47,7 @@ class PoolQueue:
         self._sessions = sessions
         self._metrics = metrics
 
-    def resume_logs(self, bounds: Journal) -> PoolResumeLogs:
+    def resume_logs(self, bounds: ResumeLog) -> PoolResumeLogs:
         """The resume logs of the pool."""
         return PoolResumeLogs(self.keys, self._scripts, bounds, self._runner)
 

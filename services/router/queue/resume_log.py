@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from services.router.core.keys import PoolKeys
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.redis.scripts import PoolScripts
-from services.shared.config import Journal as Bounds
+from services.shared.config import ResumeLog as Bounds
 from tidegate.router.v1 import router_pb2 as pb
 
 PARTS_OF_A_CALL = 32

@@ -11,7 +11,7 @@ from services.router.core.class_rules import Rules
 from services.router.core.keys import PoolKeys
 from services.router.redis.lua_loader import LUA, ComposedScript, compose, library_file
 from services.shared.classes import ServiceClass
-from services.shared.config import Journal, Pool
+from services.shared.config import Pool, ResumeLog
 from tidegate.router.v1 import router_pb2 as pb
 
 NAMES = (
@@ -322,7 +322,7 @@ class PoolScripts:
         parts = (part for field in fields.items() for part in field)
         return self._call("rollout_record", *parts, record=record, replaces=replaces)
 
-    def append_log(self, bounds: Journal, parts: Iterable[pb.LogPart]) -> Call:
+    def append_log(self, bounds: ResumeLog, parts: Iterable[pb.LogPart]) -> Call:
         """Appends parts to resume logs, within the bounds of the pool."""
         return self._call(
             "resume_log",

@@ -17,7 +17,7 @@ SECRETS = Secrets(
 )
 
 
-def blueprint(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> ProcessPlan:
+def plan_for(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> ProcessPlan:
     options = UpOptions(data_dir=Path("/data"), working_dir=Path("/here"), **given)
     with Ports(Random(1)) as free:
         ports = PortPlan.choose(free, options, sum(pool.workers for pool in pools))
@@ -29,7 +29,7 @@ MADE_UP = Pool(name="made-up", model="simulated", workers=1, engine=SimulatedEng
 
 
 def test_each_worker_has_its_pool_ports_and_cache() -> None:
-    workers = blueprint(REAL, MADE_UP).worker_processes()
+    workers = plan_for(REAL, MADE_UP).worker_processes()
     assert [(worker.name, worker.env["TIDEGATE_POOL"]) for worker in workers] == [
         ("worker-1", "real"),
         ("worker-2", "real"),
@@ -40,7 +40,7 @@ def test_each_worker_has_its_pool_ports_and_cache() -> None:
 
 
 def test_everyone_is_told_of_every_router_and_listens_on_loopback() -> None:
-    plan = blueprint(MADE_UP, routers=2)
+    plan = plan_for(MADE_UP, routers=2)
     routers = plan.router_processes()
     for process in (*plan.worker_processes(), plan.gateway_process()):
         assert process.env["TIDEGATE_ROUTERS"] == ",".join(router.address for router in routers)
@@ -49,7 +49,7 @@ def test_everyone_is_told_of_every_router_and_listens_on_loopback() -> None:
 
 
 def test_no_key_stands_on_a_command_line_or_in_a_description() -> None:
-    plan = blueprint(REAL, routers=2)
+    plan = plan_for(REAL, routers=2)
     processes = (plan.redis_process(), plan.store_process(), plan.gateway_process())
     for process in (*processes, *plan.router_processes(), *plan.worker_processes()):
         assert not {"k1", "k2", "k3", "k4", "k5", "k6"} & {word for part in process.argv for word in part.split("=")}
@@ -58,15 +58,15 @@ def test_no_key_stands_on_a_command_line_or_in_a_description() -> None:
 
 def test_gateway_and_trainer_share_the_database_that_was_named() -> None:
     url = "postgresql://tidegate@localhost/tidegate"
-    plan = replace(blueprint(REAL), database_url=url)
+    plan = replace(plan_for(REAL), database_url=url)
     for process in (plan.gateway_process(), plan.trainer_process()):
         assert process.env["TIDEGATE_DATABASE_URL"] == url
         assert url not in process.argv
-    assert "TIDEGATE_DATABASE_URL" not in blueprint(REAL).gateway_process().env
+    assert "TIDEGATE_DATABASE_URL" not in plan_for(REAL).gateway_process().env
 
 
 def test_only_those_who_need_a_key_get_it() -> None:
-    plan = blueprint(REAL)
+    plan = plan_for(REAL)
     for worker in plan.worker_processes():
         assert "TIDEGATE_API_KEY" not in worker.env
         assert "TIDEGATE_SERVER_SECRET" not in worker.env
@@ -77,20 +77,23 @@ def test_only_those_who_need_a_key_get_it() -> None:
 
 
 def test_workers_on_one_cpu_share_all_its_cores_but_one_and_bind_to_none() -> None:
-    several, single = blueprint(REAL).worker_processes()[0], blueprint(replace_workers(REAL, 1)).worker_processes()[0]
+    several, single = (
+        plan_for(REAL).worker_processes()[0],
+        plan_for(replace_workers(REAL, 1)).worker_processes()[0],
+    )
     assert (several.env["OMP_NUM_THREADS"], single.env["OMP_NUM_THREADS"]) == ("3", "7")
     assert several.env["VLLM_CPU_OMP_THREADS_BIND"] == single.env["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert several.env["LD_PRELOAD"] == "/lib/a.so:/lib/b.so"
 
 
 def test_a_machine_of_one_core_has_one_thread() -> None:
-    worker = blueprint(REAL, machine=replace(MACHINE, cores=1)).worker_processes()[0]
+    worker = plan_for(REAL, machine=replace(MACHINE, cores=1)).worker_processes()[0]
     assert worker.env["OMP_NUM_THREADS"] == "1"
 
 
 def test_only_vllm_on_a_cpu_is_given_its_libraries() -> None:
-    assert "LD_PRELOAD" not in blueprint(MADE_UP).worker_processes()[0].env
-    on_gpu = blueprint(REAL, machine=replace(MACHINE, vllm_on_cpu=False)).worker_processes()[0]
+    assert "LD_PRELOAD" not in plan_for(MADE_UP).worker_processes()[0].env
+    on_gpu = plan_for(REAL, machine=replace(MACHINE, vllm_on_cpu=False)).worker_processes()[0]
     assert "LD_PRELOAD" not in on_gpu.env
     assert on_gpu.env["HF_HUB_OFFLINE"] == "1"
 
@@ -98,12 +101,12 @@ def test_only_vllm_on_a_cpu_is_given_its_libraries() -> None:
 def test_named_ports_are_the_gateways() -> None:
     with Ports(Random(7)) as free:
         rest, grpc = free.free(), free.free()
-    addresses = blueprint(MADE_UP, rest_port=rest, grpc_port=grpc).addresses
+    addresses = plan_for(MADE_UP, rest_port=rest, grpc_port=grpc).addresses
     assert (addresses.rest, addresses.grpc) == (f"127.0.0.1:{rest}", f"127.0.0.1:{grpc}")
 
 
 def test_seaweedfs_listens_on_loopback_and_reports_to_nobody() -> None:
-    argv = blueprint(MADE_UP).store_process().argv
+    argv = plan_for(MADE_UP).store_process().argv
     assert {"-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false"} <= set(argv)
 
 
