@@ -98,13 +98,14 @@ async def test_a_revoked_key_ends_on_every_gateway(cluster: Cluster, admin: http
     await wait_until(lambda: other.ready() is None, description="the other gateway is ready")
     made = await make(admin)
     async with httpx.AsyncClient(base_url=f"http://{other.http_address}", headers=bearer(made["key"])) as client:
-        assert (await client.get("/v1/models")).status_code == 200
+
+        async def is_answered_with(status: int) -> bool:
+            return (await client.get("/v1/models")).status_code == status
+
+        # A gateway is ready before its database is: until then it cannot know any key.
+        await wait_until(lambda: is_answered_with(200), description="the other gateway knows the key")
         await admin.post(f"keys/{made['id']}/revoke")
-
-        async def refused() -> bool:
-            return (await client.get("/v1/models")).status_code == 401
-
-        await wait_until(refused, description="the other gateway knows")
+        await wait_until(lambda: is_answered_with(401), description="the other gateway knows that the key is revoked")
 
 
 @pytest.mark.parametrize(
