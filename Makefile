@@ -4,6 +4,7 @@ UP ?=
 PYTEST ?=
 # Two processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
 PARALLEL = -n 2
+# OMP_NUM_THREADS=1 in `test`: two processes with two PyTorch threads each wait for one another most of the time.
 DRILLS ?=
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=
@@ -24,8 +25,8 @@ down: setup      ## stop the cluster that `up` started
 	@.venv/bin/tidegate down
 
 test: setup      ## run every test that needs no GPU (PYTEST="-k name" passes options)
-	@scripts/check.sh
-	@.venv/bin/python -m pytest $(PARALLEL) $(PYTEST)
+	@scripts/check.sh & OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PARALLEL) $(PYTEST); status=$$?; \
+	wait $$! || { echo 'make: scripts/check.sh failed, see above'; status=1; }; exit $$status
 
 drills: setup    ## run the long fault-injection tests (DRILLS="--minutes 10 --seed 7" passes options)
 	@.venv/bin/python -m tests.robustness $(DRILLS)

@@ -14,6 +14,7 @@ from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
 from trainer.publish import Provenance, Published, describe, point, publish
+from trainer.quiet import share_cores
 from trainer.sources.simulated import ARCHITECTURE as SIMULATED
 from trainer.sources.source import Source
 
@@ -43,6 +44,7 @@ async def import_model(
     source: Source, target: Target, watcher: Watcher, *, golden: bool = True, clock: Clock, random: Random
 ) -> Published:
     """`golden`: run the model here to find golden prompts. Raises WrongCheckpoint, WrongSource, StoreError."""
+    share_cores()
     with scratch("import") as empty:
         watcher.preparing(source)
         folder = source.prepare(empty)

@@ -1,4 +1,4 @@
-"""Libraries that draw progress bars of their own over the caller's."""
+"""Libraries that would disturb others: the caller's progress bar, or the processes beside them."""
 
 import os
 
@@ -10,3 +10,12 @@ def quiet() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+
+
+def share_cores() -> None:
+    """Lets PyTorch's threads sleep while they wait for each other. Call before torch is imported.
+
+    By default they spin. Beside a serving cluster on the same cores that wastes most of the time: finding golden prompts
+    took five times the CPU.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -21,7 +21,7 @@ from trainer.chats import Chat, Split
 from trainer.checkpoint import check_weights, read
 from trainer.checksums import is_sealed
 from trainer.publish import Provenance, Published, describe, file_of, point, publish
-from trainer.quiet import quiet
+from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import RunRecord
 from trainer.watcher import Watcher
@@ -96,6 +96,7 @@ class Run:
             lock.release()
 
     def _make(self) -> Outcome:
+        share_cores()
         quiet()
         found = self._ingredients()
         done = self._learnt(found)

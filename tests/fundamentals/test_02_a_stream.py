@@ -23,7 +23,7 @@ async def test_tokens_arrive_while_the_engine_still_works(openai: AsyncOpenAI, o
         if len(words) == 10:
             break
     assert len("".join(words).split()) >= 10
-    assert (await observer.pool())["running"] == 1
+    await observer.wait_until_running(1)
     await stream.close()
 
 
