@@ -15,7 +15,7 @@ def quiet() -> None:
 def share_cores() -> None:
     """Lets PyTorch's threads sleep while they wait for each other. Call before torch is imported.
 
-    By default they spin. Beside a serving cluster on the same cores that wastes most of the time: finding golden prompts
-    took five times the CPU.
+    By default they spin, which wastes most of the time beside a serving cluster on the same cores: finding golden
+    prompts took five times the CPU.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
