@@ -62,7 +62,9 @@ class VllmEngine(Strict):
         description="Longest prompt plus answer, in tokens; vLLM's max_model_len. Default: what the model supports.",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto", description="Data type of weights and computation; vLLM's dtype. `auto`: what the model was saved with."
+        "auto",
+        description="Data type of weights and computation; vLLM's dtype. `auto`: what the model was saved with; "
+        "float32 on a CPU that would have to emulate bfloat16. Name one if the machines of a pool differ.",
     )
     kv_memory_gib: float = Field(
         1.0, gt=0, description="GiB of KV cache for each worker; vLLM's kv_cache_memory_bytes."

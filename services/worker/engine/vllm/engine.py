@@ -8,9 +8,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.envs import enable_envs_cache
 from vllm.exceptions import VLLMClientError
+from vllm.platforms import current_platform
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -38,6 +40,7 @@ from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
+from services.worker.engine.vllm.precision import compute_dtype
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
@@ -93,7 +96,9 @@ class VllmEngine:
     def _build(self, model: Model) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
-        arguments = AsyncEngineArgs(**engine_arguments(self._config, model))
+        processor = torch.cpu.get_capabilities() if current_platform.is_cpu() else None
+        dtype = compute_dtype(self._config.dtype, model.folder, processor)
+        arguments = AsyncEngineArgs(**engine_arguments(self._config, model) | {"dtype": dtype})
         llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()

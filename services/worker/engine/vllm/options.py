@@ -9,14 +9,13 @@ _GIB = 2**30
 
 
 def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
-    """Returns the keyword arguments of AsyncEngineArgs."""
+    """Returns the keyword arguments of AsyncEngineArgs, without `dtype` (see precision.py)."""
     arguments: dict[str, Any] = {
         "model": str(model.folder),
         "tokenizer": str(model.folder),
         "served_model_name": model.manifest.model,
         "load_format": "safetensors",
         "trust_remote_code": False,
-        "dtype": config.dtype,
         "max_num_seqs": config.max_running,
         "max_num_batched_tokens": config.step_tokens,
         "kv_cache_memory_bytes": int(config.kv_memory_gib * _GIB),
