@@ -79,7 +79,7 @@ class GenerationStream:
         self._attempt = self._new_attempt()
         self._limits: list[router_pb2.LimitState] = []
         self._handed_out: list[worker_pb2.Delta] = []
-        self._submitted = False
+        self._submitted = self._ended = False
         self._observer: DeltaObserver | None = None
 
     @property
@@ -172,7 +172,7 @@ class GenerationStream:
         self._handed_out, self._attempt.deltas = self._attempt.deltas, []
         if not self._handed_out:
             # Before the client learns that the answer is complete: what the client counts then is in the ledger.
-            self._entry.end("completed", self._used())
+            self._end("completed")
         if self._observer:
             self._observer(self._handed_out)
         return self._handed_out
@@ -189,12 +189,10 @@ class GenerationStream:
             ending = _ENDINGS.get(type(cause or GeneratorExit()), _FAILED)
         if self._attempt.accepted:
             self._entry.accept()
-        used = self._used()
-        self._entry.end(_OUTCOMES[ending[0]], used)
+        self._end(_OUTCOMES[ending[0]])
         self._attempt.close(*ending)
         # The sink refers to this stream. Breaking the circle frees the memory now, not at a rare garbage collection.
         self._mailbox.deliver_to(None)
-        self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
 
     async def _read(self) -> None:
         try:
@@ -233,6 +231,15 @@ class GenerationStream:
 
     def _new_attempt(self) -> Attempt:
         return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._mailbox)
+
+    def _end(self, outcome: Outcome) -> None:
+        """Writes down how the generation ended and what it used. Only the first call counts."""
+        if self._ended:
+            return
+        self._ended = True
+        used = self._used()
+        self._entry.end(outcome, used)
+        self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
 
     def _used(self) -> UsedResources:
         """What was generated here: tokens that the client had from another gateway are not charged again."""
