@@ -215,9 +215,9 @@ class PoolScripts:
         limits = [part for x in s.limits for part in _limit(x)] if s.limits else []
         return self._call(
             "submit",
-            *limits,
+            rules=rules,
+            rest=limits,
             router=self._router_id,
-            **rules.arguments,
             session=s.session,
             session_lease_ms=lease_ms,
             request_id=s.request_id,
@@ -252,8 +252,8 @@ class PoolScripts:
         """
         return self._call(
             "finish",
+            rules=rules,
             router=self._router_id,
-            **rules.arguments,
             request_id=request_id,
             attempt=attempt,
             actual_tokens=-1 if actual_tokens is None else actual_tokens,
@@ -263,8 +263,8 @@ class PoolScripts:
         """Attaches a worker, or renews its lease of `lease_ms`."""
         return self._call(
             "heartbeat",
+            rules=rules,
             router=self._router_id,
-            **rules.arguments,
             worker_id=w.worker_id,
             epoch=w.epoch,
             lease_ms=lease_ms,
@@ -287,7 +287,7 @@ class PoolScripts:
 
     def renew(self, sessions: list[str], *, lease_ms: int, create: bool = False) -> Call:
         """Renews the leases of gateway sessions; `create` also stores those that Redis does not know."""
-        return self._call("renew", *sessions, router=self._router_id, lease_ms=lease_ms, create=int(create))
+        return self._call("renew", rest=sessions, router=self._router_id, lease_ms=lease_ms, create=int(create))
 
     def reap(self, rules: Rules, *, limit: int, worker_lease_ms: int, spare_ms: int = 0) -> Call:
         """Removes what time has ended.
@@ -300,8 +300,8 @@ class PoolScripts:
         """
         return self._call(
             "reap",
+            rules=rules,
             router=self._router_id,
-            **rules.arguments,
             limit=limit,
             worker_lease_ms=worker_lease_ms,
             spare_ms=spare_ms,
@@ -309,7 +309,7 @@ class PoolScripts:
 
     def queue_position(self, request_ids: list[str]) -> Call:
         """Asks for the positions of queued requests."""
-        return self._call("queue_position", *request_ids)
+        return self._call("queue_position", rest=request_ids)
 
     def replace_record(self, record: str, replaces: int, fields: dict[str, str]) -> Call:
         """Replaces a record of the pool.
@@ -320,20 +320,23 @@ class PoolScripts:
             fields: The new record.
         """
         parts = (part for field in fields.items() for part in field)
-        return self._call("rollout_record", *parts, record=record, replaces=replaces)
+        return self._call("rollout_record", rest=parts, record=record, replaces=replaces)
 
     def append_log(self, bounds: ResumeLog, parts: Iterable[pb.LogPart]) -> Call:
         """Appends parts to resume logs, within the bounds of the pool."""
         return self._call(
             "resume_log",
-            *(field for part in parts for field in (part.request_id, part.tenant, part.offset, part.data)),
+            rest=(field for part in parts for field in (part.request_id, part.tenant, part.offset, part.data)),
             max_logs=bounds.streams,
             max_tenant_logs=bounds.tenant_streams,
             max_bytes=bounds.stream_kib * 1024,
             keep_ms=int(bounds.keep_s * 1000),
         )
 
-    def _call(self, name: str, *rest: Value, **named: Value) -> Call:
+    def _call(self, name: str, *, rules: Rules | None = None, rest: Iterable[Value] = (), **named: Value) -> Call:
+        """Makes a call with named arguments and with those of `rules`; the arguments `rest` follow all of them."""
+        if rules:
+            named.update(rules.arguments)
         called = self._scripts[name]
         return Call(called, [self._root], [*called.positions(named), *rest])
 
