@@ -10,7 +10,7 @@ from services.local.data_folder import DataFolder
 from services.local.machine import Machine
 from services.local.options import UpOptions
 from services.local.ports import HOST, Ports
-from services.local.process_spec import HttpProbe, ProcessSpec
+from services.local.process_spec import START_LIMIT_S, HttpProbe, ProcessSpec
 from services.local.s3 import StorePorts
 from services.local.secrets import Secrets
 from services.shared.config import Cluster, Pool
@@ -18,8 +18,6 @@ from services.shared.objectstore import StoreSettings
 from services.shared.settings import PREFIX
 
 REST_PORT, GRPC_PORT = 8080, 8081
-# Long enough for a database that is starting at the same time.
-START_LIMIT_S = 60.0
 # A worker may compile its model.
 WORKER_START_LIMIT_S = 900.0
 # Gateways and workers finish running streams before they stop.
@@ -146,9 +144,7 @@ class ProcessPlan:
             **self.signer_variables(),
         }
         ready = HttpProbe(f"http://{at}/readyz")
-        return ProcessSpec(
-            "trainer", _python("trainer"), at, ready, prefixed(own), http_address=at, start_limit_s=START_LIMIT_S
-        )
+        return ProcessSpec("trainer", _python("trainer"), at, ready, prefixed(own), http_address=at)
 
     @property
     def jobs_url(self) -> str:

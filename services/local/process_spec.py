@@ -29,6 +29,9 @@ class StoreProbe:
 
 ReadinessProbe = HttpProbe | RedisProbe | StoreProbe
 
+# A busy machine may take minutes. A process that dies is noticed at once; this is for one that hangs.
+START_LIMIT_S = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
@@ -48,7 +51,7 @@ class ProcessSpec:
     address: str
     ready: ReadinessProbe
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    start_limit_s: float = 30.0
+    start_limit_s: float = START_LIMIT_S
     stop_limit_s: float = 10.0
     http_address: str = ""
     leftover_files: tuple[str, ...] = ()

@@ -64,7 +64,7 @@ class SupervisedProcess:
         try:
             await asyncio.wait_for(asyncio.shield(self._first_ready), self.spec.start_limit_s)
         except TimeoutError:
-            waiting_for = await not_ready_reason(self.spec.ready)
+            waiting_for = await not_ready_reason(self.spec.ready) or "another process answers at its address"
             raise self._failure(f"was not ready in {self.spec.start_limit_s:.0f} s ({waiting_for})") from None
 
     async def stop(self) -> None:

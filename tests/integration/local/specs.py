@@ -13,6 +13,6 @@ def standin(port: int, behaviour: str = "", *, name: str = "standin", stop_limit
         argv=(sys.executable, "-S", str(program), str(port), *([behaviour] if behaviour else [])),
         address=f"127.0.0.1:{port}",
         ready=HttpProbe(f"http://127.0.0.1:{port}/"),
-        start_limit_s=15,
+        start_limit_s=60,
         stop_limit_s=stop_limit_s,
     )
