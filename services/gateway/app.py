@@ -42,6 +42,7 @@ from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.metrics import Metrics
 from services.gateway.open_inference import OpenInference
 from services.gateway.openai.request_builder import RequestBuilder
+from services.gateway.openai.request_reader import RequestReader
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.response_cache.store import ResponseStore
 from services.gateway.resume.resume_log import ResumeLogClient
@@ -78,6 +79,7 @@ class GatewayApp:
         self._draining = False
         self._tasks = Tasks()
         self.metrics = Metrics(CollectorRegistry())
+        self._reader = RequestReader(self.metrics, strict=self._cluster.strict_requests)
         self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
@@ -144,7 +146,7 @@ class GatewayApp:
         keys = self.accounting.authentication
         tokenizer = TokenizerClient(self._random, settings.tls())
         builder = RequestBuilder(
-            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizer
+            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizer, self._reader
         )
         generations = Generations(
             self.router,
@@ -225,7 +227,7 @@ class GatewayApp:
         settings, files, batches = self._settings, self._batches.files, self._batches.batches
         return [
             FileRoutes(files, max_bytes=settings.max_file_bytes, timeout_s=settings.body_timeout_s),
-            BatchRoutes(batches, files, self._clock, self._random.getrandbits),
+            BatchRoutes(batches, files, self._reader, self._clock, self._random.getrandbits),
         ]
 
     def _batch_service(self, builder: RequestBuilder, generations: Generations) -> BatchService | None:

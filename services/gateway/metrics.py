@@ -1,5 +1,7 @@
 """The gateway's metrics. Label values come from the catalog, the code and the status table, never from clients."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.shared.counting import Children
@@ -45,10 +47,16 @@ class Metrics:
         self.retries = Counter(
             "tidegate_gateway_retries_total", "Attempts given to another worker", ["reason"], registry=registry
         )
+        self.ignored_fields = Counter(
+            "tidegate_gateway_ignored_fields_total",
+            "Requests of which a field was left out, by its name if that is known",
+            ["field"],
+            registry=registry,
+        )
 
         self._requests, self._latency = Children(self.requests), Children(self.latency)
         self._tokens, self._ttft = Children(self.tokens), Children(self.ttft)
-        self._queue_wait = Children(self.queue_wait)
+        self._queue_wait, self._ignored_fields = Children(self.queue_wait), Children(self.ignored_fields)
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Counts an answered request.
@@ -60,6 +68,11 @@ class Metrics:
         """
         self._requests[model, str(status)].inc()
         self._latency[model].observe(seconds)
+
+    def left_out(self, fields: Iterable[str]) -> None:
+        """Counts the fields that were left out of a request. fields: each name once; they come from the code."""
+        for name in fields:
+            self._ignored_fields[name].inc()
 
     def waited(self, tier: str, seconds: float) -> None:
         """Notes how long the router held a request before its grant."""

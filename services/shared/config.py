@@ -287,6 +287,11 @@ class Cluster(Strict):
         " batch. Within a class, tenants are served by fair queueing.",
     )
     prices: Prices = Field(default_factory=Prices, description="The price list of `tidegate usage`.")
+    strict_requests: bool = Field(
+        False,
+        description="Refuses requests that have unknown fields at their top level. Default: what only hints or labels"
+        " is left out, and the answer names it (docs/api.md).",
+    )
     prefix_cache: Literal["tenant", "shared"] = Field(
         "tenant",
         description="Which requests share cached prompts. `tenant`: those of the same tenant; `shared`: all requests.",

@@ -8,23 +8,23 @@ from services.gateway.batches.batch import Batch, Endpoint
 from services.gateway.domain.account import Caller
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.generation_stream import Generations
-from services.gateway.openai import validation
 from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder, collect
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument
-from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.classes import ServiceClass
 
 CurrentRights = Callable[[str], Awaitable[Caller]]
 """Returns what a key may do now, by its id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchRequester:
-    """A line of a batch as the maker of a request."""
+    """A line of a batch as the maker of a request. Its result has no headers, so what was left out is only counted."""
 
     request_id: str
     caller: Caller
+    strict: bool = False
+    ignored: str = ""
 
 
 class LineRequests:
@@ -67,6 +67,5 @@ class LineRequests:
                 generation = self._builder.completion(body, requester)
                 return generation, CompletionDocument(generation.sampling.n)
             case "/v1/responses":
-                parsed = validation.check(ResponsesRequest, body)
-                generation = self._builder.response(parsed, requester)
+                generation, parsed = self._builder.response(body, requester)
                 return generation, ResponseDocument(parsed.echo(), generation.id)

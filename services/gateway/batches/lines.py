@@ -21,6 +21,7 @@ from services.shared.errors import InvalidRequest, TidegateError
 MAX_LINES = 50_000
 MAX_LINE_BYTES = 1024 * 1024
 MAX_PROBLEMS = 100
+LINE = "The line"
 
 
 class _Line(Request):
@@ -108,7 +109,7 @@ def read_lines(content: Iterable[bytes], endpoint: Endpoint) -> tuple[list[Line]
 
 def body_of(raw: bytes) -> dict[str, Any]:
     """Returns the body of a valid line."""
-    body: dict[str, Any] = strict_json.parse_object(raw)["body"]
+    body: dict[str, Any] = strict_json.parse_object(raw, LINE)["body"]
     return body
 
 
@@ -131,7 +132,7 @@ def _document(batch_id: str, line: Line, request_id: str, status: int, body: dic
 def _read(raw: bytes, endpoint: Endpoint, seen: set[str]) -> _Line:
     if len(raw) > MAX_LINE_BYTES:
         raise InvalidRequest(f"A line can have {MAX_LINE_BYTES} bytes.", code="line_too_long")
-    line = validation.check(_Line, strict_json.parse_object(raw))
+    line = validation.check(_Line, strict_json.parse_object(raw, LINE))
     if line.url != endpoint:
         raise InvalidRequest(f"The batch is for {endpoint}.", param="url", code="mismatched_endpoint")
     if line.custom_id in seen:

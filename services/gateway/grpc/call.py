@@ -12,6 +12,8 @@ import grpc
 from services.gateway.accounts.authentication import Authentication
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.openai.ignored_fields import HEADER as IGNORED
+from services.gateway.openai.ignored_fields import STRICT_HEADER
 from services.gateway.openai.limit_headers import Headers
 from services.gateway.response_cache.policy import HEADER, CacheDirective
 from services.shared.clock import Clock
@@ -35,6 +37,8 @@ class Call:
         metadata_sent: whether the initial metadata was sent.
         limits: metadata that tells the state of the caller's limits.
         cache_directive: what the call asks of the response cache, and what came of it.
+        strict: whether the call asks that unknown fields be refused.
+        ignored: metadata that names what was left out of the request.
     """
 
     request_id: str
@@ -44,6 +48,8 @@ class Call:
     metadata_sent: bool = False
     limits: Headers = field(default_factory=list)
     cache_directive: CacheDirective | None = None
+    strict: bool = False
+    ignored: str = ""
 
     async def send_metadata(self, version: str = "none") -> None:
         """Sends the initial metadata, before the first message or the status. A second call does nothing.
@@ -54,9 +60,9 @@ class Call:
         if not self.metadata_sent:
             self.metadata_sent = True
             cached = ((HEADER, self.cache_directive.outcome),) if self.cache_directive else ()
-            await self.context.send_initial_metadata(
-                (("x-request-id", self.request_id), ("x-tidegate-model-version", version), *self.limits, *cached)
-            )
+            ignored = ((IGNORED, self.ignored),) if self.ignored else ()
+            first = (("x-request-id", self.request_id), ("x-tidegate-model-version", version))
+            await self.context.send_initial_metadata((*first, *self.limits, *cached, *ignored))
 
 
 class Calls:
@@ -70,10 +76,12 @@ class Calls:
         """Checks the key, and turns errors into statuses. Every call is counted, whatever comes of it."""
         call = Call(f"{self._random.getrandbits(128):032x}", context)
         started = self._clock.monotonic()
+        metadata = _metadata(context)
         status = ClientLeft("").wire.http
         try:
-            call.caller = await self._keys.authenticate(_metadata(context, "authorization"))
-            call.cache_directive = CacheDirective.of(_metadata(context, HEADER))
+            call.caller = await self._keys.authenticate(metadata.get("authorization"))
+            call.cache_directive = CacheDirective.of(metadata.get(HEADER))
+            call.strict = metadata.get(STRICT_HEADER) == "true"
             yield call
             status = 200
         except TidegateError as error:
@@ -87,9 +95,8 @@ class Calls:
             self._metrics.answered(call.model, status, self._clock.monotonic() - started)
 
 
-def _metadata(context: Any, name: str) -> str | None:
-    value = dict(context.invocation_metadata() or ()).get(name)
-    return value if isinstance(value, str) else None
+def _metadata(context: Any) -> dict[str, str]:
+    return {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
 
 
 async def _abort(call: Call, error: TidegateError) -> None:

@@ -149,7 +149,8 @@ def _sampling(sampling: inference_pb2.Sampling) -> dict[str, Any]:
 
 def _json(text: str, param: str) -> dict[str, Any]:
     try:
-        return strict_json.parse_object(text.encode())
+        return strict_json.parse_object(text.encode(), "it")
     except NotJson as error:
-        reason = error.message.replace("The request body", "It").removesuffix(".")
-        raise InvalidRequest(f"Invalid value for '{param}': {reason}.", param=param, code="invalid_value") from None
+        raise InvalidRequest(
+            f"Invalid value for '{param}': {error.message}", param=param, code="invalid_value"
+        ) from None

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 import orjson
 from pydantic import Field, model_validator
 
-from services.gateway.openai.fields import NotStored, Tokens
-from services.gateway.openai.messages import Messages, check_tool_calls
+from services.gateway.openai.fields import Effort, Hint, Tokens
+from services.gateway.openai.messages import Messages, check_tool_calls, messages_json
 from services.gateway.openai.sampling import SamplingRequest
 from services.gateway.openai.structured_output import ResponseFormat, set_response_format
 from services.gateway.openai.tools import Choice, NamedTool, ToolChoice, Tools, check_choice, narrow
@@ -24,10 +24,11 @@ class ChatCompletionRequest(SamplingRequest):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
-    # Only the value that describes what Tidegate does anyway is accepted.
+    reasoning_effort: Hint[Effort] = None
+    # The value that describes what Tidegate does anyway.
     modalities: list[Literal["text"]] | None = None
-    store: NotStored | None = None
+    store: Hint[Literal[False]] = None
+    verbosity: Hint[Literal["medium"]] = None
 
     @property
     def token_limit(self) -> int | None:
@@ -55,11 +56,10 @@ class ChatCompletionRequest(SamplingRequest):
 
     def worker_prompt(self) -> worker_pb2.ChatPrompt:
         """Returns the prompt as workers take it: messages and tools, which they render with the chat template."""
-        messages = [message.model_dump(exclude_none=True) for message in self.messages]
         kept, choice = narrow(self.tools, self.tool_choice)
         tools = [tool.model_dump(exclude_none=True) for tool in kept]
         return worker_pb2.ChatPrompt(
-            messages_json=orjson.dumps(messages),
+            messages_json=messages_json(self.messages),
             tools_json=orjson.dumps(tools) if tools else b"",
             tool_choice_json=_tool_choice_json(choice),
             parallel_tool_calls=self.parallel_tool_calls is not False,

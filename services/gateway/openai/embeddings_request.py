@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from services.gateway.openai.fields import Identifier, ModelName, Request, Text, TokenId
+from services.gateway.openai.fields import Label, ModelName, Request, Text, TokenId
 from services.shared.errors import InvalidRequest
 
 MAX_INPUTS = 2048
@@ -29,7 +29,7 @@ class EmbeddingsRequest(Request):
     ]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    user: Identifier | None = None
+    user: Label = None
 
 
 def does_not_embed(model: str) -> InvalidRequest:

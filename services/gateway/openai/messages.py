@@ -1,10 +1,12 @@
 """Messages of a chat. They hold text only: the gateway never fetches what a client names."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+import orjson
+from pydantic import Field
 
-from services.gateway.openai.fields import Name, Request, Text
+from services.gateway.openai.fields import FunctionType, Hint, Name, Request, Speaker, Text
 
 MAX_MESSAGES = 2048
 
@@ -24,7 +26,7 @@ class RefusalPart(Request):
 
 
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-Content = Text | Annotated[list[TextPart], Field(min_length=1, max_length=256)]
+Content = Text | Annotated[list[TextPart], Field(max_length=256)]
 
 
 class SystemMessage(Request):
@@ -32,7 +34,7 @@ class SystemMessage(Request):
 
     role: Literal["system", "developer"]
     content: Content
-    name: Name | None = None
+    name: Hint[Speaker] = None
 
 
 class UserMessage(Request):
@@ -40,7 +42,7 @@ class UserMessage(Request):
 
     role: Literal["user"]
     content: Content
-    name: Name | None = None
+    name: Hint[Speaker] = None
 
 
 class FunctionCall(Request):
@@ -54,7 +56,7 @@ class ToolCall(Request):
     """A call of a tool, as the assistant made it."""
 
     id: Annotated[str, Field(min_length=1, max_length=128)]
-    type: Literal["function"]
+    type: FunctionType = "function"
     function: FunctionCall
 
 
@@ -62,21 +64,17 @@ class AssistantMessage(Request):
     """What the model said or called before."""
 
     role: Literal["assistant"]
-    content: Text | Annotated[list[AssistantPart], Field(min_length=1, max_length=256)] | None = None
+    content: Text | Annotated[list[AssistantPart], Field(max_length=256)] | None = None
     refusal: Text | None = None
+    # Two names of one thing. Clients send back the one that they read.
     reasoning_content: Text | None = None
-    name: Name | None = None
+    reasoning: Hint[Text] = None
+    name: Hint[Speaker] = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128)] | None = None
     # Fields of responses, ours or OpenAI's, that clients send back unchanged.
-    annotations: Annotated[Annotated[list[None], Field(max_length=0)] | None, Field(exclude=True)] = None
+    annotations: Annotated[Any, Field(exclude=True)] = None
     audio: None = None
     function_call: None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
-
-    @model_validator(mode="after")
-    def _has_content(self) -> Self:
-        if self.content is None and not self.tool_calls and self.refusal is None:
-            raise ValueError("content: an assistant message needs content or tool_calls")
-        return self
 
 
 class ToolMessage(Request):
@@ -84,6 +82,7 @@ class ToolMessage(Request):
 
     role: Literal["tool"]
     content: Content
+    name: Hint[Speaker] = None
     tool_call_id: Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -103,3 +102,28 @@ def check_tool_calls(messages: list[Message]) -> None:
             called.update(call.id for call in message.tool_calls or ())
         elif isinstance(message, ToolMessage) and message.tool_call_id not in called:
             raise ValueError(f"messages[{index}].tool_call_id: answers no tool call of an earlier assistant message")
+
+
+def messages_json(messages: Iterable[Message]) -> bytes:
+    """Returns messages as chat templates read them, as JSON."""
+    return orjson.dumps([_template_message(message) for message in messages])
+
+
+def _template_message(message: Message) -> dict[str, Any]:
+    """An empty list of parts is an empty text, and an empty list of calls is none."""
+    document = message.model_dump(exclude_none=True)
+    if document.get("content") == []:
+        document["content"] = ""
+    if isinstance(message, AssistantMessage):
+        _complete(document)
+    return document
+
+
+def _complete(turn: dict[str, Any]) -> None:
+    """Gives the assistant's reasoning its one name, and text to a turn that has nothing else."""
+    if reasoning := turn.pop("reasoning", None):
+        turn.setdefault("reasoning_content", reasoning)
+    if not turn.get("tool_calls"):
+        turn.pop("tool_calls", None)
+        if "refusal" not in turn:
+            turn.setdefault("content", "")

@@ -7,7 +7,6 @@ from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.secrets import CacheSalt
-from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
@@ -17,6 +16,7 @@ from services.gateway.openai.generation_builder import (
     completion_generation,
     response_generation,
 )
+from services.gateway.openai.request_reader import Asker, RequestReader
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
@@ -24,7 +24,7 @@ from services.shared.clock import Clock
 from services.shared.errors import StoreUnavailable, Unauthenticated
 
 
-class Requester(Protocol):
+class Requester(Asker, Protocol):
     """A request as far as building needs it: over REST, over gRPC, or a line of a batch."""
 
     @property
@@ -48,6 +48,7 @@ class RequestBuilder:
         timeout_s: float,
         cache_salt: CacheSalt,
         tokenizer: TokenizerClient,
+        reader: RequestReader,
     ) -> None:
         """Makes the builder.
 
@@ -57,9 +58,10 @@ class RequestBuilder:
             timeout_s: seconds that a generation may take at most.
             cache_salt: separates the prefix caches of tenants.
             tokenizer: asks workers to tokenize.
+            reader: validates bodies.
         """
         self._latest, self._clock, self._timeout_s = latest, clock, timeout_s
-        self._cache_salt, self._tokenizer = cache_salt, tokenizer
+        self._cache_salt, self._tokenizer, self._reader = cache_salt, tokenizer, reader
 
     def catalog(self) -> Catalog:
         """Returns the last catalog that a router sent.
@@ -86,12 +88,12 @@ class RequestBuilder:
             QuotaExceeded: the caller's budget is spent.
             StoreUnavailable: no router has sent a catalog yet.
         """
-        request = validation.check(ChatCompletionRequest, document)
+        request = self._reader.read(ChatCompletionRequest, document, requester)
         return chat_generation(request, self.catalog(), self._origin(requester, timeout_s))
 
     def completion(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
         """Builds the generation of a completion. Arguments and errors are those of `chat`."""
-        request = validation.check(CompletionRequest, document)
+        request = self._reader.read(CompletionRequest, document, requester)
         return completion_generation(request, self.catalog(), self._origin(requester, timeout_s))
 
     async def tokenize(self, document: dict[str, Any], requester: Requester) -> tuple[Model, list[int]]:
@@ -102,13 +104,13 @@ class RequestBuilder:
             NoWorkers: no worker serves the model.
             Overloaded: the worker cannot take the request now.
         """
-        request = validation.check(TokenizeRequest, document)
+        request = self._reader.read(TokenizeRequest, document, requester)
         model = self.model(request.model, requester)
         return model, await self._tokenizer.tokenize(model, self.catalog(), request.worker_request())
 
     async def detokenize(self, document: dict[str, Any], requester: Requester) -> str:
         """Returns the text of token ids. Its errors are those of `tokenize`."""
-        request = validation.check(DetokenizeRequest, document)
+        request = self._reader.read(DetokenizeRequest, document, requester)
         model = self.model(request.model, requester)
         return await self._tokenizer.detokenize(model, self.catalog(), request.tokens)
 
@@ -118,12 +120,13 @@ class RequestBuilder:
         Raises:
             InvalidRequest: always, for no model here embeds.
         """
-        request = validation.check(EmbeddingsRequest, document)
+        request = self._reader.read(EmbeddingsRequest, document, requester)
         raise does_not_embed(self.model(request.model, requester).id)
 
-    def response(self, request: ResponsesRequest, requester: Requester) -> Generation:
-        """Builds the generation of a response. Its errors are those of `chat`."""
-        return response_generation(request, self.catalog(), self._origin(requester, None))
+    def response(self, document: dict[str, Any], requester: Requester) -> tuple[Generation, ResponsesRequest]:
+        """Builds the generation of a response, and returns the request as well. Its errors are those of `chat`."""
+        request = self._reader.read(ResponsesRequest, document, requester)
+        return response_generation(request, self.catalog(), self._origin(requester, None)), request
 
     def model(self, name: str, requester: Requester) -> Model:
         """Returns a model by name.

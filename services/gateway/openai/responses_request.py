@@ -3,17 +3,18 @@
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from services.gateway.openai import responses_input, validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
-from services.gateway.openai.fields import Identifier, Metadata, ModelName, Name, NotStored, Request, Text, Tokens
+from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
 from services.gateway.openai.responses_input import Input
-from services.gateway.openai.sampling import ServiceTier
+from services.gateway.openai.sampling import SamplingFields, ServiceTier
 from services.gateway.openai.structured_output import Schema
 from services.gateway.openai.tools import MAX_TOOLS
 
 LOGPROBS = "message.output_text.logprobs"
+SAMPLING = set(SamplingFields.model_fields)
 
 
 class FunctionTool(Request):
@@ -61,20 +62,20 @@ class TextOptions(Request):
     """Options of the generated text."""
 
     format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
-    verbosity: Literal["medium"] | None = None
+    verbosity: Hint[Literal["medium"]] = None
 
 
 class ReasoningOptions(Request):
     """Options of the reasoning."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
-    summary: None = None
+    effort: Hint[Effort] = None
+    summary: Hint[None] = None
 
 
 class ResponseStreamOptions(Request):
     """Options of a streamed response."""
 
-    include_obfuscation: Literal[False] | None = None
+    include_obfuscation: Hint[Literal[False]] = None
 
 
 ToolChoice = (
@@ -83,14 +84,10 @@ ToolChoice = (
 )  # fmt: skip
 
 
-def _forgotten(_: str) -> str:
-    raise ValueError("answers are not stored here; send the whole conversation as input")
+Included = Literal["message.output_text.logprobs"]
 
 
-Forgotten = Annotated[str, AfterValidator(_forgotten)]
-
-
-class ResponsesRequest(Request):
+class ResponsesRequest(SamplingFields):
     """Body of POST /v1/responses. Responses are not stored, so each request carries its whole conversation."""
 
     model: ModelName
@@ -99,25 +96,22 @@ class ResponsesRequest(Request):
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     max_output_tokens: Tokens | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    include: Annotated[list[Literal["message.output_text.logprobs"]], Field(max_length=1)] | None = None
+    include: Annotated[list[Hint[Included]], Field(max_length=16)] | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
-    user: Identifier | None = None
-    safety_identifier: Identifier | None = None
-    prompt_cache_key: Identifier | None = None
-    metadata: Metadata | None = None
+    user: Hint[Identifier] = None
+    safety_identifier: Hint[Identifier] = None
+    prompt_cache_key: Hint[Identifier] = None
+    metadata: Hint[Metadata] = None
     service_tier: ServiceTier | None = None
-    # Only the values that describe what Tidegate does anyway are accepted.
-    store: NotStored | None = None
-    truncation: Literal["disabled"] | None = None
+    # The values that describe what Tidegate does anyway.
+    store: Hint[Literal[False]] = None
+    truncation: Hint[Literal["disabled"]] = None
     background: Literal[False] | None = None
-    previous_response_id: Forgotten | None = None
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -125,7 +119,7 @@ class ResponsesRequest(Request):
         names = [tool.name for tool in self.tools or ()]
         if len(set(names)) < len(names):
             raise ValueError("tools: function names must differ")
-        if self.top_logprobs and not self.include:
+        if self.top_logprobs and not self.shows_logprobs:
             raise ValueError(f"top_logprobs: needs '{LOGPROBS}' in include")
         if self.tool_choice == "required" and not names:
             raise ValueError("tool_choice: 'required' needs tools")
@@ -133,6 +127,11 @@ class ResponsesRequest(Request):
             if name not in names:
                 raise ValueError(f"tool_choice: no tool is named {name!r}")
         return self
+
+    @property
+    def shows_logprobs(self) -> bool:
+        """Whether the answer has log probabilities."""
+        return LOGPROBS in (self.include or ())
 
     @cached_property
     def chat(self) -> ChatCompletionRequest:
@@ -142,9 +141,8 @@ class ResponsesRequest(Request):
             "messages": responses_input.messages(self.instructions, self.input),
             "stream": bool(self.stream),
             "max_completion_tokens": self.max_output_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "logprobs": bool(self.include) or None,
+            **self.model_dump(include=SAMPLING, by_alias=True, exclude_none=True),
+            "logprobs": self.shows_logprobs or None,
             "top_logprobs": self.top_logprobs,
             "tools": [_tool(tool) for tool in self.tools or ()] or None,
             "tool_choice": _tool_choice(self.tool_choice),

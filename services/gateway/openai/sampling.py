@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from services.gateway.openai.fields import (
     MAX_CHOICES,
-    Identifier,
+    Hint,
+    Label,
     LogitBias,
-    Metadata,
     ModelName,
     Penalty,
     Request,
@@ -27,18 +27,13 @@ class StreamOptions(Request):
     """Options of a streamed response."""
 
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
-    continuous_usage_stats: Literal[False] | None = None
+    include_obfuscation: Hint[Literal[False]] = None
+    continuous_usage_stats: Hint[Literal[False]] = None
 
 
-class SamplingRequest(Request):
-    """Fields that chat completions and completions share."""
+class SamplingFields(Request):
+    """How tokens are chosen: the same fields for all endpoints that generate."""
 
-    model: ModelName
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Tokens | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: Seed | None = None
@@ -46,11 +41,6 @@ class SamplingRequest(Request):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: LogitBias | None = None
-    user: Identifier | None = None
-    safety_identifier: Identifier | None = None
-    prompt_cache_key: Identifier | None = None
-    metadata: Metadata | None = None
-    service_tier: ServiceTier | None = None
     # OpenAI does not have these. Their names are those that vLLM's clients use.
     top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -59,6 +49,21 @@ class SamplingRequest(Request):
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
     structured_outputs: StructuredOutputs | None = None
+
+
+class SamplingRequest(SamplingFields):
+    """Fields that chat completions and completions share."""
+
+    model: ModelName
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    service_tier: ServiceTier | None = None
+    user: Label = None
+    safety_identifier: Label = None
+    prompt_cache_key: Label = None
+    metadata: Label = None
 
     @property
     def token_limit(self) -> int | None:

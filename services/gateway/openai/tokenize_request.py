@@ -6,7 +6,7 @@ import orjson
 from pydantic import Field, model_validator
 
 from services.gateway.openai.fields import ModelName, Request, Text, TokenId
-from services.gateway.openai.messages import Messages, check_tool_calls
+from services.gateway.openai.messages import Messages, check_tool_calls, messages_json
 from services.gateway.openai.tools import Tools
 from tidegate.worker.v1 import worker_pb2
 
@@ -35,10 +35,9 @@ class TokenizeRequest(Request):
         """Returns the request as workers take it."""
         if self.messages is None:
             return worker_pb2.TokenizeRequest(text=self.prompt or "")
-        messages = [message.model_dump(exclude_none=True) for message in self.messages]
         tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
         chat = worker_pb2.ChatPrompt(
-            messages_json=orjson.dumps(messages),
+            messages_json=messages_json(self.messages),
             tools_json=orjson.dumps(tools) if tools else b"",
             parallel_tool_calls=True,
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.gateway.openai.fields import Name, Request, Text
+from services.gateway.openai.fields import FunctionType, Name, Request, Text
 from services.gateway.openai.structured_output import Schema
 
 MAX_TOOLS = 128
@@ -22,7 +22,7 @@ class Function(Request):
 class Tool(Request):
     """A tool. All tools are functions."""
 
-    type: Literal["function"]
+    type: FunctionType = "function"
     function: Function
 
 

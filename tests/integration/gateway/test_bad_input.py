@@ -35,7 +35,7 @@ BODIES = {
         b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "chat_template": "x"}',
         400,
         "chat_template",
-        "unknown_parameter",
+        "unsupported_parameter",
     ),
     "too deep": (b'{"a":' + b"[" * 100_000, 400, None, "invalid_json"),
     "no model": (b"{}", 400, "model", "missing_required_parameter"),

@@ -7,10 +7,12 @@ from starlette.types import Scope
 
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL
+from services.gateway.openai.ignored_fields import STRICT_HEADER
 from services.gateway.openai.limit_headers import Headers
 from services.gateway.openai.request_builder import identified
 from services.gateway.response_cache.policy import CacheDirective
 
+_STRICT = STRICT_HEADER.encode()
 _KEY = "tidegate.request_context"
 
 
@@ -28,6 +30,7 @@ class RequestContext:
         status: the status to count. It differs from the one sent when a stream fails after its first byte.
         limits: headers that tell the state of the caller's limits.
         cache_directive: what the request asks of the response cache, and what came of it.
+        ignored: the header that names what was left out of the request.
     """
 
     request_id: str
@@ -39,6 +42,12 @@ class RequestContext:
     status: int = 0
     limits: Headers = field(default_factory=list)
     cache_directive: CacheDirective | None = None
+    ignored: str = ""
+
+    @property
+    def strict(self) -> bool:
+        """Whether the request asks that unknown fields be refused."""
+        return self.headers.get(_STRICT) == b"true"
 
     def header(self, name: str) -> str | None:
         """Returns a header of the request. name: in lower case."""

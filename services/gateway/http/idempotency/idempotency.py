@@ -107,13 +107,18 @@ class ReplayedResponse(Response):
         index = 0
         while message := await recording.message(index):
             if message["type"] == "http.response.start":
-                client.context.version, client.context.limits = recording.context.version, recording.context.limits
+                _copy_notes(recording.context, client.context)
                 await client.start(list(message["headers"]))
             elif index >= position.message:
                 first_event = position.event if index == position.message else 0
                 await client.send(_body(message, first_event), more=message.get("more_body", False))
             index += 1
         client.context.status = recording.context.status
+
+
+def _copy_notes(recorded: RequestContext, context: RequestContext) -> None:
+    """Gives the replay's response the headers of the recorded one."""
+    context.version, context.limits, context.ignored = recorded.version, recorded.limits, recorded.ignored
 
 
 def _body(message: Message, first_event: int) -> bytes:

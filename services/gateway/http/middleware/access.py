@@ -11,6 +11,7 @@ from services.gateway.domain.account import Caller
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.middleware.errors import error_response
 from services.gateway.metrics import Metrics
+from services.gateway.openai.ignored_fields import HEADER as IGNORED
 from services.gateway.response_cache.policy import HEADER
 from services.shared.clock import Clock
 from services.shared.errors import InternalError, PermissionDenied, TidegateError
@@ -102,6 +103,7 @@ def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
         (b"x-tidegate-model-version", context.version.encode("latin-1", "replace")),
         *((name.encode(), value.encode()) for name, value in context.limits),
         *([(HEADER.encode(), context.cache_directive.outcome.encode())] if context.cache_directive else []),
+        *([(IGNORED.encode(), context.ignored.encode())] if context.ignored else []),
     ]
 
 

@@ -1,6 +1,7 @@
 """Errors as HTTP responses in OpenAI's format."""
 
 import math
+from typing import Any
 
 import orjson
 from fastapi import FastAPI
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.openai import problem_texts
 from services.shared.errors import (
     InternalError,
     InvalidRequest,
@@ -55,9 +57,9 @@ async def _tidegate_error(_: Request, error: Exception) -> Response:
 
 async def _parameter_error(_: Request, error: Exception) -> Response:
     """Handlers validate bodies themselves, so FastAPI finds mistakes only in the path and in the query string."""
-    problem = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "is wrong"}
+    problem: Any = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "type": ""}
     param = str(problem["loc"][-1])[:64] if problem["loc"] else None
-    message = f"Invalid value for '{param}': {problem['msg']}."
+    message = f"Invalid value for '{param}': {problem_texts.text(problem['type'], problem.get('ctx', {}))}."
     return error_response(InvalidRequest(message, param=param, code="invalid_value"))
 
 

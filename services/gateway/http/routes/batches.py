@@ -12,11 +12,11 @@ from services.gateway.batches.store import BatchStore
 from services.gateway.domain.account import Caller
 from services.gateway.files.store import FileStore, RandomBits
 from services.gateway.http.connection.body import BodyReader
-from services.gateway.http.connection.request_context import caller_of
+from services.gateway.http.connection.request_context import RequestContext, caller_of
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import object_store_errors
-from services.gateway.openai import validation
-from services.gateway.openai.fields import Metadata, Request
+from services.gateway.openai.fields import Hint, Metadata, Request
+from services.gateway.openai.request_reader import RequestReader
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.errors import Conflict, InvalidRequest, RateLimited
@@ -39,13 +39,16 @@ class BatchRequest(Request):
     input_file_id: Annotated[str, Field(min_length=1, max_length=128)]
     endpoint: Endpoint
     completion_window: Literal["24h"]
-    metadata: Metadata | None = None
+    metadata: Hint[Metadata] = None
 
 
 class BatchRoutes:
     """Batches: made, listed and cancelled."""
 
-    def __init__(self, batches: BatchStore, files: FileStore, clock: Clock, random_bits: RandomBits) -> None:
+    def __init__(
+        self, batches: BatchStore, files: FileStore, reader: RequestReader, clock: Clock, random_bits: RandomBits
+    ) -> None:
+        self._reader = reader
         self._batches, self._files, self._clock, self._random_bits = batches, files, clock, random_bits
         self._bodies = BodyReader(MAX_BODY_BYTES, BODY_TIMEOUT_S)
 
@@ -61,7 +64,8 @@ class BatchRoutes:
 
     async def create(self, request: HttpRequest) -> Response:
         """Makes a batch of an uploaded file."""
-        parsed, caller = validation.check(BatchRequest, await self._bodies.read(request)), caller_of(request)
+        body, caller = await self._bodies.read(request), caller_of(request)
+        parsed = self._reader.read(BatchRequest, body, RequestContext.of(request.scope))
         caller.service_class(ServiceClass.BATCH.label)
         caller.check_budget(self._clock.wall())
         async with object_store_errors():

@@ -10,7 +10,6 @@ from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
-from services.gateway.openai import validation
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
 from services.gateway.openai.responses_request import ResponsesRequest
@@ -35,8 +34,8 @@ class ResponseRoutes:
         return await self._generations.respond(request, self._build, resumable=False)
 
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
-        parsed = validation.check(ResponsesRequest, body)
-        generation, echo = self._builder.response(parsed, context), parsed.echo()
+        generation, parsed = self._builder.response(body, context)
+        echo = parsed.echo()
         response_format = ResponseFormat(
             stream=lambda header, _choices, _usage: ResponseStream(header, echo),
             document=lambda _choices: ResponseDocument(echo, generation.id),

@@ -32,15 +32,27 @@ def test_every_wrong_line_is_named() -> None:
         raw(3, url="/v1/completions"),
         raw(1),
         raw(4, body={"stream": True}),
-        raw(5, extra=1),
+        raw(5, custom_id=None),
         b'{"custom_id": "' + b"x" * lines.MAX_LINE_BYTES + b'"}',
     ]
     _, problems = read_lines([raw(1), *wrong], CHAT)
     assert [problem.line for problem in problems] == list(range(2, 10))
     assert [problem.code for problem in problems] == [
         "invalid_json", "invalid_json", "invalid_value", "mismatched_endpoint", "duplicate_custom_id", "invalid_value",
-        "unknown_parameter", "line_too_long",
+        "missing_required_parameter", "line_too_long",
     ]  # fmt: skip
+
+
+def test_errors_of_a_line_speak_of_the_line() -> None:
+    wrong = [b"{", b"[]", b'{"a": 1e999}', b'{"a": 1, "a": 2}', b"[" * 100]
+    messages = [problem.message for problem in read_lines(wrong, CHAT)[1]]
+    assert len(messages) == len(wrong)
+    assert all(message.startswith("The line ") for message in messages), messages
+
+
+def test_a_line_may_have_more_than_it_needs() -> None:
+    found, problems = read_lines([raw(1, note="mine")], CHAT)
+    assert (len(found), problems) == (1, [])
 
 
 def test_an_empty_file_and_a_file_with_too_many_problems() -> None:

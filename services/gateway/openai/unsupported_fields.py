@@ -1,0 +1,131 @@
+"""Fields that would change the answer and that Tidegate cannot honour, and what to use instead, in one place.
+
+A row has a field's path without positions in arrays. Every other field that the model of a request does not have is
+left out of the request (`ignored_fields.py`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from services.gateway.openai.fields import MAX_CHOICES
+from services.shared.errors import InvalidRequest
+
+Test = Callable[[Any], bool]
+
+
+def _asks(value: Any) -> bool:
+    """Whether a value asks for anything: null, false and what is empty do not."""
+    return value is not None and value is not False and not (isinstance(value, str | list | dict) and not value)
+
+
+def _is_false(value: Any) -> bool:
+    return value is False
+
+
+def _is_not_one(value: Any) -> bool:
+    return value is not None and value != 1
+
+
+def _is_not_text(modalities: Any) -> bool:
+    return _asks(modalities) and modalities != ["text"]
+
+
+def _has_content(prediction: Any) -> bool:
+    return bool(prediction.get("content")) if isinstance(prediction, dict) else _asks(prediction)
+
+
+def _is_too_many(choices: Any) -> bool:
+    return isinstance(choices, int) and choices > MAX_CHOICES
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Why a field is refused.
+
+    Attributes:
+        instead: what to use in its place, as a sentence.
+        asks: whether a value asks for what cannot be done.
+    """
+
+    instead: str
+    asks: Test = _asks
+
+    def error(self, param: str) -> InvalidRequest:
+        """Returns the error that refuses the field. param: its path in the request."""
+        message = f"Unsupported parameter: '{param}' is not supported here. {self.instead}"
+        return InvalidRequest(message, param=param, code="unsupported_parameter")
+
+
+def _use(field: str) -> Unsupported:
+    return Unsupported(f"Use '{field}' instead.")
+
+
+_ONLY_TEXT = 'Answers are text: it can only be ["text"].'
+_TEXT_ONLY = Unsupported("Answers are text: leave it out.")
+_NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
+_LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
+
+UNSUPPORTED: dict[str, Unsupported] = {
+    # What OpenAI replaced.
+    "functions": _use("tools"),
+    "function_call": _use("tool_choice"),
+    # What vLLM replaced.
+    "guided_json": _use("structured_outputs.json"),
+    "guided_regex": _use("structured_outputs.regex"),
+    "guided_choice": _use("structured_outputs.choice"),
+    "guided_grammar": _use("structured_outputs.grammar"),
+    "guided_json_object": _use("structured_outputs.json_object"),
+    "structural_tag": _use("structured_outputs"),
+    # What only other models or other engines can do.
+    "audio": _TEXT_ONLY,
+    "modalities": Unsupported(_ONLY_TEXT, _is_not_text),
+    "prediction": Unsupported("Drafts of the answer are not taken: leave it out.", _has_content),
+    "use_beam_search": Unsupported("Use 'n' and 'temperature' instead."),
+    "length_penalty": Unsupported("It needs beam search: leave it out.", _is_not_one),
+    "logits_processors": _use("logit_bias"),
+    "bad_words": _use("logit_bias"),
+    "allowed_token_ids": _use("logit_bias"),
+    "prompt_embeds": _use("prompt"),
+    "chat_template": Unsupported("The model's own chat template is used: leave it out."),
+    "chat_template_kwargs": _LEAVE_OUT,
+    "documents": Unsupported("Put their text into the messages instead."),
+    "continue_final_message": _LEAVE_OUT,
+    "add_generation_prompt": Unsupported("It can only be true.", _is_false),
+    "add_special_tokens": _LEAVE_OUT,
+    "skip_special_tokens": Unsupported("It can only be true.", _is_false),
+    "spaces_between_special_tokens": Unsupported("It can only be true.", _is_false),
+    "include_stop_str_in_output": _LEAVE_OUT,
+    "truncate_prompt_tokens": Unsupported("Send a prompt that fits instead."),
+    "prompt_logprobs": _LEAVE_OUT,
+    "return_token_ids": _LEAVE_OUT,
+    "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
+    "suffix": Unsupported("Text is only continued, not filled in: leave it out."),
+    # What is not stored here.
+    **dict.fromkeys(("conversation", "previous_response_id"), _NOT_STORED),
+    # Fields of other endpoints. Each row is read only for requests that do not have the field.
+    "n": Unsupported("There is one answer: send several requests.", _is_not_one),
+    "best_of": Unsupported("Use 'n' instead.", _is_not_one),
+    "echo": Unsupported("Use /v1/completions instead."),
+    "prompt": _use("messages"),
+    "input": _use("messages"),
+    "messages": Unsupported("Use 'input' for responses, 'prompt' for completions, or /v1/chat/completions."),
+    "instructions": Unsupported("Use a message with the role 'system' instead."),
+    "system": Unsupported("Use a message with the role 'system' instead."),
+    "max_tokens": _use("max_output_tokens"),
+    "max_completion_tokens": Unsupported("Use 'max_output_tokens' for responses, 'max_tokens' for completions."),
+    "max_output_tokens": _use("max_tokens"),
+    "response_format": Unsupported("Use 'text.format' for responses, 'structured_outputs' for completions."),
+    "tools": Unsupported("Use /v1/chat/completions instead."),
+    "stop_sequences": _use("stop"),
+}
+"""Fields that the model of a request does not have."""
+
+UNSUPPORTED_VALUES: dict[str, Unsupported] = {
+    "modalities": Unsupported(_ONLY_TEXT),
+    "background": Unsupported("The answer comes with the response: leave it out, or stream."),
+    "n": Unsupported(f"It can be at most {MAX_CHOICES}: send several requests.", _is_too_many),
+    "messages[].audio": _TEXT_ONLY,
+    "messages[].function_call": _use("tool_calls"),
+}
+"""Fields that the model of a request has, with fewer values than clients send."""
