@@ -15,6 +15,8 @@ TokenInput = Annotated[list[TokenId], Field(min_length=1, max_length=1_000_000)]
 
 def _as_inputs(value: Any) -> Any:
     """One input is a list of one."""
+    if not isinstance(value, str | list):
+        raise ValueError("must be a string or an array")
     if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], int)):
         return [value]
     return value

@@ -90,6 +90,8 @@ def _printable(text: str) -> str:
 
 
 def _as_list(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError("must be a string or an array")
     return [value] if isinstance(value, str) else value
 
 

@@ -91,4 +91,5 @@ def _plain(value: Any) -> Any:
 def _one_of(expected: str) -> str:
     """Values are shown as JSON has them. A single one needs no `one of`."""
     expected = _JSON.get(expected, expected)
-    return f"must be one of {expected}" if expected.count("'") > 2 else f"must be {expected}"
+    expected = expected.replace(" or ", ", ")
+    return f"must be one of {expected}" if ", " in expected else f"must be {expected}"

@@ -53,8 +53,13 @@ class Unsupported:
 
     def error(self, param: str) -> InvalidRequest:
         """Returns the error that refuses the field. param: its path in the request."""
-        message = f"Unsupported parameter: '{param}' is not supported here. {self.instead}"
+        message = f"Unsupported parameter: '{param}'. {self.instead}"
         return InvalidRequest(message, param=param, code="unsupported_parameter")
+
+    def value_error(self, param: str) -> InvalidRequest:
+        """Returns the error that refuses a value of the field. param: its path in the request."""
+        message = f"Unsupported value for '{param}'. {self.instead}"
+        return InvalidRequest(message, param=param, code="unsupported_value")
 
 
 def _use(field: str) -> Unsupported:
@@ -64,6 +69,7 @@ def _use(field: str) -> Unsupported:
 _ONLY_TEXT = 'Answers are text: it can only be ["text"].'
 _TEXT_ONLY = Unsupported("Answers are text: leave it out.")
 _NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
+_NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
 _LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
 
 UNSUPPORTED: dict[str, Unsupported] = {
@@ -118,6 +124,11 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "response_format": Unsupported("Use 'text.format' for responses, 'structured_outputs' for completions."),
     "tools": Unsupported("Use /v1/chat/completions instead."),
     "stop_sequences": _use("stop"),
+    # Fields within others.
+    "messages[].prefix": _NO_PREFIX,
+    "messages[].partial": _NO_PREFIX,
+    "response_format.schema": Unsupported("Use the type 'json_schema' and 'response_format.json_schema' instead."),
+    "structured_outputs.structural_tag": Unsupported("Use another form of 'structured_outputs' instead."),
 }
 """Fields that the model of a request does not have."""
 

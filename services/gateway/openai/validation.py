@@ -90,7 +90,7 @@ def _check_unknown(name: str, value: Any, strict: bool) -> None:
 
 def _unknown(param: str) -> InvalidRequest:
     if param in KNOWN:
-        message = f"Unsupported parameter: '{param}' is not supported here. Leave it out."
+        message = f"Unsupported parameter: '{param}'. Leave it out."
         return InvalidRequest(message, param=param, code="unsupported_parameter")
     return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
 
@@ -107,8 +107,10 @@ def explain(error: ValidationError, document: dict[str, Any]) -> InvalidRequest:
         return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     if worst["type"] == "extra_forbidden":
         return _unknown(param)
-    texts = [_text(problem) for place, problem in places if place == path and problem["type"] in problem_texts.TYPES]
-    text = problem_texts.either(texts) if worst["type"] in problem_texts.TYPES else _text(worst)
+    text = _text(worst)
+    if worst["type"] == "literal_error" or worst["type"] in problem_texts.TYPES:
+        others = (problem for place, problem in places if place == path and problem["type"] in problem_texts.TYPES)
+        text = problem_texts.either([text, *map(_text, others)])
     if worst["type"] == "value_error" and (named := _NAMED.match(text)):
         param = ".".join(filter(None, (param, named[1])))
         text = named[2]
@@ -168,7 +170,7 @@ def _refusal(path: Path, document: dict[str, Any]) -> InvalidRequest | None:
     for length, step in enumerate(path, start=1):
         shape += "[]" if isinstance(step, int) else f".{step}"
         if (row := UNSUPPORTED_VALUES.get(shape.removeprefix("."))) and row.asks(_at(path[:length], document)):
-            return row.error(_param(path[:length]))
+            return row.value_error(_param(path[:length]))
     return None
 
 
