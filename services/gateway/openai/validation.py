@@ -71,8 +71,9 @@ def _labels(kind: type[R], document: dict[str, Any]) -> IgnoredFields:
 
 
 def _accept_without_unknown(kind: type[R], document: dict[str, Any], strict: bool) -> tuple[R, IgnoredFields]:
-    for name in document.keys() - kind.attributes.keys():
-        _check_unknown(name, document[name], strict)
+    for name in document:
+        if name not in kind.attributes:
+            _check_unknown(name, document[name], strict)
     try:
         request = kind.model_validate(document, extra="ignore", context=LENIENT)
     except ValidationError as error:

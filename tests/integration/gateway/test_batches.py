@@ -192,6 +192,7 @@ async def test_wrong_batches_are_refused(client: Any, gateway: GatewayApp, clust
     for answer, status, param in refusals:
         assert answer.status_code == status, answer.text
         assert answer.json()["error"]["param"] == param, answer.text
+        assert "nput should" not in answer.text
 
 
 async def test_uploads_wait_for_their_turn(client: Any) -> None:

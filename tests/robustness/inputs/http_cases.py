@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+import orjson
 import schemathesis
 from schemathesis.config import SanitizationConfig
 from schemathesis.generation import GenerationMode
@@ -15,6 +16,9 @@ from tests.robustness.inputs.examples import draw
 GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 SHARE_OF_GENERATING = 0.2
 SHARE_OF_DAMAGED = 0.1
+SHARE_OF_HINTED = 0.2
+HINT = "tidal_hint"
+"""A field that no endpoint knows. It must be left out, and named."""
 OURS = frozenset(
     {"Authorization", "User-Agent", "Accept-Encoding", "Connection", "Content-Length", "X-Schemathesis-TestCaseId"}
 )
@@ -23,12 +27,13 @@ BASE = "http://cluster"
 
 @dataclass(frozen=True, slots=True)
 class HttpCase:
-    """target: path and query, as they go out."""
+    """target: path and query, as they go out. hinted: the body has HINT, at its top level and in its first object."""
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    hinted: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.target} {dict(self.headers)} {self.body!r}"
@@ -49,7 +54,8 @@ def http_cases(document: dict[str, Any], model: str, count: int, seed: int) -> l
         for mode, some in ((GenerationMode.NEGATIVE, wanted // 2), (GenerationMode.POSITIVE, wanted - wanted // 2)):
             drawn = draw(operation.as_strategy(generation_mode=mode), some, seed)
             cases += [case for case in map(_case, drawn) if case]
-    return _damaged(cases, Random(seed))
+    random = Random(seed)
+    return _damaged([_hinted(case) if random.random() < SHARE_OF_HINTED else case for case in cases], random)
 
 
 def _asking_for(model: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -81,6 +87,25 @@ def _case(drawn: Any) -> HttpCase | None:
     return HttpCase(str(options.method), target, headers, sent) if target.startswith("/") else None
 
 
+def _hinted(case: HttpCase) -> HttpCase:
+    """Adds a hint to a body of an endpoint that generates."""
+    body = _object(case.body) if case.target in GENERATING and case.method == "POST" else None
+    if body is None:
+        return case
+    messages = body.get("messages")
+    if isinstance(messages, list) and messages and isinstance(messages[0], dict):
+        messages[0][HINT] = 1
+    return replace(case, body=orjson.dumps({**body, HINT: {"a": [None]}}), hinted=True)
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def _damaged(cases: list[HttpCase], random: Random) -> list[HttpCase]:
     return [_damage(case, random) if case.body and random.random() < SHARE_OF_DAMAGED else case for case in cases]
 
@@ -89,4 +114,4 @@ def _damage(case: HttpCase, random: Random) -> HttpCase:
     body = bytearray(case.body)
     for _ in range(random.randint(1, 4)):
         body[random.randrange(len(body))] = random.randrange(256)
-    return replace(case, body=bytes(body[: random.randint(1, 2 * len(body))]))
+    return replace(case, body=bytes(body[: random.randint(1, 2 * len(body))]), hinted=False)

@@ -1,15 +1,19 @@
 """The invariants of generated requests: proper responses and clean errors, and never a failure of the server. Pure."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
 
+from tests.robustness.inputs.http_cases import HINT
 from tests.robustness.inputs.sender import HttpResponse, RpcResponse
 from tidegate.inference.v1 import inference_pb2
 
 SHOWN = 20
+# Words of the library that validates. Clients see plain sentences.
+JARGON = re.compile(rb"pydantic|Input should|Field required|Extra inputs|[Tt]uple|[Dd]ictionary")
 FIELDS = {"message", "type", "param", "code"}
 CLEAN = frozenset(
     {
@@ -57,12 +61,20 @@ def _of_http(response: HttpResponse) -> str | None:
     if response.status >= 500:
         return f"{response.status} {response.body[:500]!r}"
     if response.status >= 400:
-        return (
-            None
-            if _has_error_object(response.body)
-            else f"{response.status} without an error object {response.body[:500]!r}"
-        )
+        return _of_error(response)
+    if response.case.hinted and HINT not in response.ignored:
+        return f"{response.status} that does not name the hint, but {response.ignored!r}"
     return _of_stream(response.body) if response.media.startswith("text/event-stream") else None
+
+
+def _of_error(response: HttpResponse) -> str | None:
+    if not _has_error_object(response.body):
+        return f"{response.status} without an error object {response.body[:500]!r}"
+    if HINT.encode() in response.body:
+        return f"{response.status} because of a hint {response.body[:500]!r}"
+    if JARGON.search(response.body):
+        return f"{response.status} in the library's words {response.body[:500]!r}"
+    return None
 
 
 def _of_stream(body: bytes) -> str | None:

@@ -20,12 +20,16 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """media: the content type. error: why there is no response; empty where there is one."""
+    """media: the content type. ignored: the header that names what was left out.
+
+    error: why there is no response; empty where there is one.
+    """
 
     case: HttpCase
     status: int = 0
     media: str = ""
     body: bytes = b""
+    ignored: str = ""
     error: str = ""
 
 
@@ -49,7 +53,14 @@ async def send_http(base: str, keys: Callable[[HttpCase], str], cases: Iterable[
                 response = await http.request(case.method, case.target, headers=headers, content=case.body)
             except httpx.HTTPError as error:
                 return HttpResponse(case, error=repr(error))
-            return HttpResponse(case, response.status_code, response.headers.get("content-type", ""), response.content)
+            found = response.headers
+            return HttpResponse(
+                case,
+                response.status_code,
+                found.get("content-type", ""),
+                response.content,
+                found.get("x-tidegate-ignored", ""),
+            )
 
         return await _each(one, cases)
 

@@ -8,6 +8,7 @@ from tests.robustness.inputs.rpc_cases import RpcCase
 from tests.robustness.inputs.sender import HttpResponse, RpcResponse
 from tidegate.inference.v1 import inference_pb2
 
+HINTED = HttpCase("POST", "/v1/chat/completions", (), b"{}", hinted=True)
 HTTP = HttpCase("POST", "/v1/chat/completions", (), b"{}")
 RPC = RpcCase("Chat", b"")
 SSE = "text/event-stream; charset=utf-8"
@@ -20,10 +21,11 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HTTP, 200, "application/json", b"{}"),
         HttpResponse(HTTP, 200, SSE, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
         HttpResponse(HTTP, 400, "application/json", SHAPE),
+        HttpResponse(HINTED, 200, "application/json", b"{}", "messages[0].tidal_hint, tidal_hint"),
     ]
     report = check(http, [RpcResponse(RPC, "OK"), RpcResponse(RPC, "NOT_FOUND", "no", DETAIL)], ())
     assert not report.violations
-    assert report.cases == 5
+    assert report.cases == 6
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,9 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HTTP, 500, "application/json", SHAPE),
         HttpResponse(HTTP, 404, "application/json", b'{"detail": "Not Found"}'),
         HttpResponse(HTTP, 422, "text/plain", b"no"),
+        HttpResponse(HINTED, 200, "application/json", b"{}", "user"),
+        HttpResponse(HINTED, 400, "application/json", SHAPE.replace(b"no", b"Unknown parameter: 'tidal_hint'.")),
+        HttpResponse(HTTP, 400, "application/json", SHAPE.replace(b"no", b"Input should be a valid string.")),
         HttpResponse(HTTP, error="ReadTimeout()"),
         HttpResponse(HTTP, 200, SSE, b""),
         HttpResponse(HTTP, 200, SSE, b"data: " + SHAPE + b"\n\n"),

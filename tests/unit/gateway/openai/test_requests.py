@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
 from services.gateway.openai import validation
@@ -226,6 +227,51 @@ def test_a_response_may_be_sent_back_unchanged() -> None:
     assert not ignored.paths
     assert b"annotations" not in prompt.messages_json
     assert b'"reasoning_content":"hm"' in prompt.messages_json
+
+
+def template_messages(*messages: dict[str, Any]) -> Any:
+    request = validation.check(ChatCompletionRequest, {"model": "m", "messages": list(messages)})
+    return orjson.loads(request.worker_prompt().messages_json)
+
+
+@pytest.mark.parametrize(
+    ("turn", "rendered"),
+    [
+        ({"content": "hi", "reasoning": "hm"}, {"content": "hi", "reasoning_content": "hm"}),
+        ({"content": "hi", "reasoning": None, "reasoning_content": "hm"}, {"content": "hi", "reasoning_content": "hm"}),
+        (
+            {"content": "hi", "reasoning": "hm", "reasoning_content": None},
+            {"content": "hi", "reasoning_content": "hm"},
+        ),
+        ({"content": "hi", "reasoning": "hm", "reasoning_content": "hm"}, {"content": "hi", "reasoning_content": "hm"}),
+        ({"content": "hi", "tool_calls": []}, {"content": "hi"}),
+        ({"content": None, "tool_calls": []}, {"content": ""}),
+        ({"content": []}, {"content": ""}),
+        ({}, {"content": ""}),
+        ({"refusal": "no"}, {"refusal": "no"}),
+    ],
+)
+def test_what_the_assistant_said(turn: dict[str, Any], rendered: dict[str, Any]) -> None:
+    assert template_messages(USER, {"role": "assistant", **turn})[1] == {"role": "assistant", **rendered}
+
+
+def test_kinder_than_openai() -> None:
+    """As vLLM: an empty list is as good as none, and a tool's type may be left out."""
+    assert template_messages({"role": "user", "content": []}) == [{"role": "user", "content": ""}]
+    call = {"id": "c1", "type": None, "function": {"name": "look", "arguments": "{}"}}
+    [_, turn] = template_messages(USER, {"role": "assistant", "tool_calls": [call]})
+    assert turn["tool_calls"][0]["type"] == "function"
+    request = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "tools": []})
+    assert request.worker_prompt().tools_json == b""
+
+
+def test_null_is_not_set() -> None:
+    document = {"model": "m", "messages": [USER], "logit_bias": {"5": 1, "6": None}, "stop": None, "tools": None}
+    assert dict(validation.check(ChatCompletionRequest, document).sampling().logit_bias) == {5: 1.0}
+    for changes, param in (({"messages": None}, "messages"), ({"messages": [{"role": None}]}, "messages[0].role")):
+        with pytest.raises(InvalidRequest) as refused:
+            validation.check(ChatCompletionRequest, {**document, **changes})
+        assert (refused.value.param, refused.value.code) == (param, "missing_required_parameter")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,17 @@ def test_options_reach_the_chat_completion() -> None:
     assert b"other" not in prompt.tools_json
 
 
+def test_responses_take_the_sampling_fields_of_chats() -> None:
+    sampling = asked(
+        stop=["a"], seed=3, top_k=4, min_p=0.5, presence_penalty=1, frequency_penalty=-1, repetition_penalty=1.5,
+        logit_bias={"5": 1}, min_tokens=2, ignore_eos=True, stop_token_ids=[7], structured_outputs={"json": {"a": 1}},
+    ).chat.sampling()  # fmt: skip
+    assert (list(sampling.stop), sampling.seed, sampling.top_k, sampling.min_p) == (["a"], 3, 4, 0.5)
+    assert (sampling.presence_penalty, sampling.frequency_penalty, sampling.repetition_penalty) == (1, -1, 1.5)
+    assert (sampling.logit_bias[5], sampling.min_tokens, sampling.ignore_eos) == (1, 2, True)
+    assert (list(sampling.stop_token_ids), sampling.json_schema) == ([7], '{"a":1}')
+
+
 DELTAS = [
     worker_pb2.Delta(reasoning="h"),
     worker_pb2.Delta(reasoning="m"),
