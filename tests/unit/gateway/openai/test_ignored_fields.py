@@ -1,8 +1,11 @@
 """What may be left out of a request is left out, at every depth, and named."""
 
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
@@ -85,6 +88,33 @@ def test_strict_requests_may_have_labels_and_unknown_fields_further_down() -> No
 )
 def test_chats(changes: dict[str, Any], named: str) -> None:
     assert of_chat(**changes) == named
+
+
+def models(base: type[Request]) -> Iterator[type[Request]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from models(kind)
+
+
+def test_every_field_that_may_be_left_out_may_be_null() -> None:
+    optional = [
+        (kind.__name__, name, field)
+        for kind in models(Request)
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    ]
+    assert len(optional) > 100
+    for kind, name, field in optional:
+        accepted: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+        assert accepted.validate_python(None, strict=True) in (None, field.default), f"{kind}.{name}"
+
+
+def test_many_unknown_fields_cost_little() -> None:
+    """The names are bounded, and no error is made of each."""
+    document = {"model": "m", "messages": [{**USER, **{f"x{n}": n for n in range(100)}} for _ in range(2000)]}
+    started = time.process_time()
+    assert len(validation.accept(ChatCompletionRequest, document)[1].paths) == MAX_NAMED
+    assert time.process_time() - started < 5
 
 
 def test_tool_calls_as_clients_send_them_back() -> None:
