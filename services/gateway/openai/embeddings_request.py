@@ -15,11 +15,11 @@ TokenInput = Annotated[list[TokenId], Field(min_length=1, max_length=1_000_000)]
 
 def _as_inputs(value: Any) -> Any:
     """One input is a list of one."""
-    if not isinstance(value, str | list):
-        raise ValueError("must be a string or an array")
-    if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], int)):
+    if isinstance(value, str):
         return [value]
-    return value
+    if not isinstance(value, list):
+        raise ValueError("must be a string or an array")
+    return [value] if value and isinstance(value[0], int) else value
 
 
 class EmbeddingsRequest(Request):

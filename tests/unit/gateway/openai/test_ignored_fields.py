@@ -140,7 +140,8 @@ def test_responses() -> None:
 
 
 def test_the_header_is_bounded_and_the_metric_still_counts_all() -> None:
-    ignored = accept(ChatCompletionRequest, **{f"tidal_{n}": 1 for n in range(1000)}, opts=1)
+    many: dict[str, Any] = {f"tidal_{n}": 1 for n in range(1000)}
+    ignored = accept(ChatCompletionRequest, **many, opts=1)
     assert len(ignored.paths) == MAX_NAMED
     assert ignored.header().endswith("tidal_15, ...")
     assert ignored.labels == {OTHER, "opts"}

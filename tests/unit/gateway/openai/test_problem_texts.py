@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core.core_schema import ErrorType
 
-from services.gateway.app import GatewayApp
+import services.gateway.app  # noqa: F401 -- it imports all requests
 from services.gateway.http.routes.admin import AdminBody
 from services.gateway.openai import problem_texts
 from services.gateway.openai.fields import Request
@@ -63,7 +63,6 @@ def schemas(node: Any) -> Iterator[str]:
 
 
 def test_every_error_that_a_request_can_raise_has_a_text_of_its_own() -> None:
-    assert GatewayApp  # it imports all requests
     models = [*kinds(Request), *kinds(AdminBody)]
     assert len(models) > 40
     used = {schema for model in models for schema in schemas(model.__pydantic_core_schema__)} - SILENT
