@@ -1,11 +1,12 @@
 """A batch: what the client asked for, its state, and which gateway works on it. It is stored as one JSON document."""
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/responses"]
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
+ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 Status = Literal["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"]
 ENDED: tuple[Status, ...] = ("completed", "failed", "expired", "cancelled")
 WINDOW_S = 24 * 3600
@@ -23,7 +24,7 @@ class Counts(BaseModel):
 
 
 class Problem(BaseModel):
-    """What is wrong with the input file. line: counted from 1; None if the whole file is wrong."""
+    """What is wrong with the input file. code: OpenAI's. line: counted from 1; None if the whole file is wrong."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,6 +42,7 @@ class Batch(BaseModel):
         beat: grows each time the owner writes the document, which shows that the owner is alive.
         created: seconds since 1970.
         reached: when the batch entered each status, in seconds since 1970.
+        output_lifetime_s: seconds after which output file and error file expire; None if they never do.
     """
 
     # Documents that the first release wrote have more fields about the key than its id.
@@ -53,6 +55,7 @@ class Batch(BaseModel):
     input_file_id: str
     created: int
     metadata: dict[str, str] | None = None
+    output_lifetime_s: int | None = None
     status: Status = "validating"
     reached: dict[Status, int] = Field(default_factory=dict)
     counts: Counts = Counts()
@@ -73,7 +76,19 @@ class Batch(BaseModel):
         return self.created + WINDOW_S
 
     def entered(self, status: Status, now: float, **changes: Any) -> "Batch":
-        """Returns the batch in another status. now: seconds since 1970. changes: other fields that change."""
+        """Returns the batch in another status.
+
+        A batch that is being cancelled stays so until it ends, and it always ends `cancelled`.
+
+        Args:
+            status: to enter.
+            now: seconds since 1970.
+            changes: other fields that change.
+        """
+        if self.status == "cancelling":
+            status = "cancelled" if status in ENDED else "cancelling"
+        if status == self.status:
+            return self.model_copy(update=changes)
         return self.model_copy(update={"status": status, "reached": {**self.reached, status: int(now)}, **changes})
 
     def document(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs the requests of a batch like all others: the same validation, limits, queue and ledger, in the class `batch`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from services.gateway.openai.documents import ChatDocument, CompletionDocument, 
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument
 from services.shared.classes import ServiceClass
+from services.shared.errors import UnknownModel
 
 CurrentRights = Callable[[str], Awaitable[Caller]]
 """Returns what a key may do now, by its id."""
@@ -50,6 +51,20 @@ class LineRequests:
             await stream.begin()
             return await collect(stream, document)
 
+    async def unknown_models(self, batch: Batch, models: Iterable[str]) -> dict[str, UnknownModel]:
+        """Returns the models that do not exist for the key of a batch, each with the error that says so.
+
+        Raises:
+            TidegateError: they cannot be looked up now, or the key has no rights any more.
+        """
+        requester, unknown = BatchRequester("", await self._caller(batch)), {}
+        for model in models:
+            try:
+                self._builder.model(model, requester)
+            except UnknownModel as error:
+                unknown[model] = error
+        return unknown
+
     async def _caller(self, batch: Batch) -> Caller:
         """Returns who made the batch, with the rights that the key has now, restricted to the class `batch`."""
         caller = await self._rights(batch.key_id)
@@ -59,6 +74,8 @@ class LineRequests:
     def _prepare(
         self, endpoint: Endpoint, body: dict[str, Any], requester: BatchRequester
     ) -> tuple[Generation, DocumentBuilder]:
+        if endpoint == "/v1/embeddings":
+            self._builder.embed(body, requester)
         match endpoint:
             case "/v1/chat/completions":
                 generation = self._builder.chat(body, requester)

@@ -10,24 +10,29 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from services.gateway.batches.batch import ENDED, Batch, Counts, Problem, Status
+from services.gateway.batches.batch import Batch, Counts, Problem, Status
+from services.gateway.batches.input_file import MAX_PROBLEMS, BatchInput, problem
 from services.gateway.batches.line_requests import LineRequests
-from services.gateway.batches.lines import BatchInput, Line, Result, answered, refused
+from services.gateway.batches.lines import Line, Result, answered, refused
+from services.gateway.batches.output import OutputFiles
 from services.gateway.batches.store import TRIES, BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.shared.clock import Clock
 from services.shared.errors import (
     EngineFailed,
     InternalError,
+    InvalidRequest,
     NotFound,
     Overloaded,
     QuotaExceeded,
     RateLimited,
     TidegateError,
+    UnknownModel,
 )
 from services.shared.objectstore import Conflict
 from services.shared.scratch import scratch
@@ -35,6 +40,8 @@ from services.shared.scratch import scratch
 log = logging.getLogger(__name__)
 
 BEAT_S = 5.0
+FIRST_BEAT_S = 0.5
+"""Pauses between beats grow from this to BEAT_S, so that the counts of a short batch move too."""
 MAX_PAUSE_S = 30.0
 ENGINE_TRIES = 3
 
@@ -70,6 +77,7 @@ class BatchRun:
         """
         self._held, self._batches, self._files, self._line_requests = held, batches, files, line_requests
         self._concurrency, self._clock, self._random = concurrency, clock, random
+        self._output = OutputFiles(batches, files)
         self._owner = held.batch.owner
         self._counts = held.batch.counts
         self._unsaved: list[Result] = []
@@ -104,29 +112,44 @@ class BatchRun:
     async def _advance(self) -> None:
         with scratch("batch") as folder:
             todo = await self._input(folder / "input.jsonl")
-            if todo.problems:
-                await self._fail(todo.problems)
-                return
+            if self._batch.status == "validating" and todo.lines:
+                todo = await self._with_known_models(todo)
             done = {result.index: result.failed async for result in self._batches.results(self._batch)}
             failed = sum(done.values())
-            self._counts = Counts(total=len(todo.lines), completed=len(done) - failed, failed=failed)
-            if self._batch.status == "validating":
-                await self._enter("in_progress")
-            await self._work(todo, deque(line for line in todo.lines if line.index not in done))
-            await self._finish(folder)
+            self._counts = Counts(
+                total=len(todo.lines) or self._counts.total, completed=len(done) - failed, failed=failed
+            )
+            if not todo.problems:
+                if self._batch.status == "validating":
+                    await self._enter("in_progress")
+                await self._work(todo, deque(line for line in todo.lines if line.index not in done))
+            await self._finish(folder, todo)
 
     async def _input(self, path: Path) -> BatchInput:
         batch = self._batch
         try:
             pieces = await self._files.content(batch.tenant, batch.input_file_id)
-        except NotFound as error:
-            gone = Problem(code="file_not_found", message=error.message, param="input_file_id")
-            return BatchInput(path, [], [gone])
+        except NotFound:
+            text = f"Cannot find file {batch.input_file_id}: it was deleted, or it has expired."
+            return BatchInput(path, [], [Problem(code="invalid_request", message=text, param="input_file_id")])
         return await BatchInput.fetch(pieces, path, batch.endpoint)
 
-    async def _fail(self, problems: list[Problem]) -> None:
-        await self._enter("failed", problems=tuple(problems))
-        await self._batches.close(self._batch)
+    async def _with_known_models(self, todo: BatchInput) -> BatchInput:
+        """Returns the input, or the problem of each model that is not served. Waits until a router tells the models."""
+        first: dict[str, Line] = {}
+        for line in todo.lines:
+            first.setdefault(line.model, line)
+        while self._over is None:
+            try:
+                unknown = await self._line_requests.unknown_models(self._batch, first)
+            except TidegateError as error:
+                if not _passes(error):
+                    break  # Every line will get the same error.
+                await self._pause(error)
+            else:
+                problems = [_unknown_model(first[model], error) for model, error in unknown.items()]
+                return replace(todo, lines=[], problems=problems[:MAX_PROBLEMS]) if problems else todo
+        return todo
 
     async def _work(self, batch_input: BatchInput, todo: deque[Line]) -> None:
         """Runs requests until all are done, the batch is cancelled, or its time is up."""
@@ -171,45 +194,37 @@ class BatchRun:
                 tries += isinstance(error, EngineFailed)
                 if not _passes(error) or tries >= ENGINE_TRIES:
                     return refused(self._batch.id, line, request_id, error)
-                await self._clock.sleep(min(error.retry_after_s or 1.0, MAX_PAUSE_S) * (1 + self._random.random()))
+                await self._pause(error)
             except Exception:
                 log.exception("a request of a batch failed", extra={"request_id": request_id})
                 return refused(self._batch.id, line, request_id, InternalError())
 
-    async def _finish(self, folder: Path) -> None:
-        end = self._over or "completed"
-        if end != "cancelled":
+    async def _pause(self, error: TidegateError) -> None:
+        await self._clock.sleep(min(error.retry_after_s or 1.0, MAX_PAUSE_S) * (1 + self._random.random()))
+
+    async def _finish(self, folder: Path, todo: BatchInput) -> None:
+        """Ends the batch. Whatever ends it, the results that exist are handed over."""
+        end: Status = self._over or ("failed" if todo.problems else "completed")
+        if not todo.problems:
             await self._enter("finalizing")
         await self._save()
-        output, errors = await self._hand_over(folder)
-        await self._enter(end, output_file_id=output, error_file_id=errors)
+        left = await self._output.write(self._batch, todo.lines, end, folder)
+        files = {"output_file_id": left.output_file_id, "error_file_id": left.error_file_id}
+        await self._enter(end, problems=tuple(todo.problems), **files)
         await self._batches.close(self._batch)
-
-    async def _hand_over(self, folder: Path) -> tuple[str | None, str | None]:
-        """Returns the ids of output file and error file; None for one that would be empty."""
-        paths = (folder / "output.jsonl", folder / "errors.jsonl")
-        with paths[0].open("wb") as output, paths[1].open("wb") as errors:
-            async for result in self._batches.results(self._batch):
-                await asyncio.to_thread((errors if result.failed else output).write, result.line())
-            sizes = (output.tell(), errors.tell())
-        return await self._keep(paths[0], sizes[0]), await self._keep(paths[1], sizes[1])
-
-    async def _keep(self, path: Path, size: int) -> str | None:
-        if not size:
-            return None
-        name = f"{self._batch.id}_{path.name}"
-        return (await self._files.save(self._batch.tenant, name, "batch_output", path, size)).id
 
     async def _beat(self) -> None:
         """Writes the document every few seconds. Raises Lost, StoreError."""
+        pause = FIRST_BEAT_S
         while True:
-            await self._clock.sleep(BEAT_S)
+            await self._clock.sleep(min(pause, BEAT_S))
+            pause = min(2 * pause, BEAT_S)
             await self._save()
             await self._update(lambda batch: batch)
 
     async def _enter(self, status: Status, **changes: object) -> None:
         now = self._clock.wall()
-        await self._update(lambda batch: _enter(batch, status, now, **changes))
+        await self._update(lambda batch: batch.entered(status, now, **changes))
 
     async def _save(self) -> None:
         async with self._writing:
@@ -237,11 +252,9 @@ class BatchRun:
             raise Lost(self._batch.id)
 
 
-def _enter(batch: Batch, status: Status, now: float, **changes: object) -> Batch:
-    """A batch that was cancelled meanwhile stays so until it has ended."""
-    if batch.status == "cancelling" and status not in ENDED:
-        return batch
-    return batch.entered(status, now, **changes)
+def _unknown_model(line: Line, error: UnknownModel) -> Problem:
+    named = InvalidRequest(error.message, param="body.model", code=error.wire.code)
+    return problem(line.number, line.custom_id, named)
 
 
 def _passes(error: TidegateError) -> bool:

@@ -6,6 +6,7 @@ from services.gateway.batches.line_requests import CurrentRights, LineRequests
 from services.gateway.batches.run import BatchRun
 from services.gateway.batches.runner import BatchRunner
 from services.gateway.batches.store import BatchStore, Stored
+from services.gateway.files.expiry import ExpirySweep
 from services.gateway.files.store import FileStore
 from services.gateway.generation.generation_stream import Generations
 from services.gateway.openai.request_builder import RequestBuilder
@@ -15,7 +16,7 @@ from services.shared.objectstore import ObjectStore
 
 
 class BatchService:
-    """Stores of files and batches, and the runner that works on open batches."""
+    """Stores of files and batches, the runner that works on open batches, and the sweep of expired files."""
 
     def __init__(
         self,
@@ -47,11 +48,13 @@ class BatchService:
 
         owner = f"{random.getrandbits(128):032x}"
         self._runner = BatchRunner(owner, batches, make_run, clock=clock)
+        self._sweep = ExpirySweep(files, clock)
         self._tasks = Tasks()
 
     async def start(self) -> None:
-        """Starts the runner. The object store may be away meanwhile."""
+        """Starts the runner and the sweep. The object store may be away meanwhile."""
         self._tasks.start(self._runner.run(), "batches")
+        self._tasks.start(self._sweep.run(), "expired files")
 
     async def stop(self) -> None:
         """Releases all running batches to other gateways. Call it while requests can still end."""

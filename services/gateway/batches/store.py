@@ -44,11 +44,11 @@ class BatchStore:
             NotFound: the tenant has no such batch.
         """
         if not is_id(batch_id):
-            raise _unknown(batch_id)
+            raise _unknown(batch_id, "batch_id")
         try:
             content, etag = await self._store.get(_name(tenant, batch_id))
         except Missing:
-            raise _unknown(batch_id) from None
+            raise _unknown(batch_id, "batch_id") from None
         return Stored(Batch.model_validate_json(content), etag)
 
     async def put(self, stored: Stored, batch: Batch) -> Stored:
@@ -94,10 +94,16 @@ class BatchStore:
             tenant: owns the batches.
             after: id of the last batch of the page before; None for the first page.
             limit: most batches of a page.
+
+        Raises:
+            NotFound: the tenant has no batch `after`.
         """
         names = [name async for name in self._store.list(f"{ROOT}/{tenant}/") if name.endswith(".json")]
         ids = sorted((name.rpartition("/")[2].removesuffix(".json") for name in names), reverse=True)
-        ids = [batch_id for batch_id in ids if not after or batch_id < after]
+        if after:
+            if after not in ids:
+                raise _unknown(after, "after")
+            ids = ids[ids.index(after) + 1 :]
         return [(await self.get(tenant, batch_id)).batch for batch_id in ids[:limit]], len(ids) > limit
 
     async def add_part(self, batch: Batch, number: int, results: Iterable[Result]) -> None:
@@ -132,6 +138,6 @@ def _marker(batch: Batch) -> str:
     return f"{OPEN}/{batch.tenant}/{batch.id}"
 
 
-def _unknown(batch_id: str) -> NotFound:
+def _unknown(batch_id: str, param: str) -> NotFound:
     shown = batch_id if len(batch_id) <= 64 else f"{batch_id[:64]}..."
-    return NotFound(f"No such batch: '{shown}'.", param="batch_id")
+    return NotFound(f"No batch found with id '{shown}'.", param=param)

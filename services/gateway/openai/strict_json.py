@@ -8,64 +8,68 @@ import orjson
 
 from services.shared.errors import NotJson
 
+BODY = "The request body"
 MAX_DEPTH = 64
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _INTEGERS = range(-(2**63), 2**63)
 
 
-BODY = "The request body"
+class _Unusable(Exception):
+    """What is wrong with JSON that is valid."""
 
 
-def parse(text: bytes, what: str = BODY) -> Any:
+def parse(body: bytes, what: str = BODY) -> Any:
     """Returns the value of some JSON.
 
     Args:
-        text: the JSON.
-        what: what errors call it.
+        body: the JSON.
+        what: it is, as the subject of an error's sentence.
 
     Raises:
         NotJson: it is not valid; the error says why.
     """
-    if not text.strip():
+    if not body.strip():
         raise NotJson(f"{what} is empty; a JSON object is needed.")
-    _check_depth(text, what)
     try:
-        orjson.loads(text)  # the stricter grammar: bad UTF-8, lone surrogates, NaN
-        return _DECODER.decode(text.decode())
-    except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NotJson(f"{what} is not valid JSON: {error}.") from None
+        _check_depth(body)
+        orjson.loads(body)  # the stricter grammar: bad UTF-8, lone surrogates, NaN
+        return _DECODER.decode(body.decode())
+    except json.JSONDecodeError as error:  # orjson's errors are of this kind too
+        raise NotJson(f"{what} is not valid JSON: {_problem(error)}.") from None
     except _Unusable as error:
         raise NotJson(f"{what} {error}.") from None
 
 
-def parse_object(text: bytes, what: str = BODY) -> dict[str, Any]:
-    """Returns a JSON object. Arguments are those of `parse`.
+def parse_object(body: bytes, what: str = BODY) -> dict[str, Any]:
+    """Returns a JSON object. Its arguments are those of `parse`.
 
     Raises:
         NotJson: it is not valid, or not an object.
     """
-    value = parse(text, what)
+    value = parse(body, what)
     if not isinstance(value, dict):
         raise NotJson(f"{what} must be a JSON object.")
     return value
 
 
-class _Unusable(Exception):
-    """Valid JSON that would cause trouble later. The message goes on after `The request body`."""
+def _problem(error: json.JSONDecodeError) -> str:
+    """Most JSON has one line, and then only the column says something."""
+    line = f"line {error.lineno}, " if error.lineno > 1 else ""
+    return f"{error.msg} at {line}column {error.colno}"
 
 
-def _check_depth(text: bytes, what: str) -> None:
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
-    for token in _STRING_OR_BRACKET.finditer(text):
-        first = text[token.start()]
+    for token in _STRING_OR_BRACKET.finditer(body):
+        first = body[token.start()]
         if first in b"[{":
             depth += 1
         elif first in b"]}":
             depth -= 1
         if depth > MAX_DEPTH:
-            raise NotJson(f"{what} nests deeper than {MAX_DEPTH} levels.")
+            raise _Unusable(f"nests deeper than {MAX_DEPTH} levels")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """/v1/batches: many requests at once, which run when there is room."""
 
+import contextlib
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.batches.batch import Batch, Endpoint, mint_id
 from services.gateway.batches.store import BatchStore
 from services.gateway.domain.account import Caller
+from services.gateway.files.file import File, check_lifetime
 from services.gateway.files.store import FileStore, RandomBits
 from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.request_context import RequestContext, caller_of
@@ -17,9 +19,10 @@ from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import object_store_errors
 from services.gateway.openai.fields import Hint, Metadata, Request
 from services.gateway.openai.request_reader import RequestReader
+from services.shared import objectstore
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
-from services.shared.errors import Conflict, InvalidRequest, RateLimited
+from services.shared.errors import Conflict, InvalidRequest, NotFound, RateLimited
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
@@ -33,6 +36,13 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+class OutputExpiry(Request):
+    """When the files that a batch leaves expire, counted from when they are made."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, AfterValidator(check_lifetime)]
+
+
 class BatchRequest(Request):
     """Body of POST /v1/batches."""
 
@@ -40,6 +50,7 @@ class BatchRequest(Request):
     endpoint: Endpoint
     completion_window: Literal["24h"]
     metadata: Hint[Metadata] = None
+    output_expires_after: OutputExpiry | None = None
 
 
 class BatchRoutes:
@@ -92,24 +103,45 @@ class BatchRoutes:
             return JSONResponse((await self._batches.get(caller_of(request).tenant, batch_id)).batch.document())
 
     async def cancel(self, batch_id: str, request: HttpRequest) -> Response:
-        """Cancels a batch. Results that exist stay."""
+        """Cancels a batch. Results that exist stay; requests that were not answered go to the error file."""
         async with object_store_errors():
-            batch = await self._batches.change(caller_of(request).tenant, batch_id, self._cancelled)
+            batch = await self._batches.change(caller_of(request).tenant, batch_id, self._cancelling)
+            if _untouched(batch):
+                await self._end(batch)
         return JSONResponse(batch.document())
 
-    def _cancelled(self, batch: Batch) -> Batch:
+    def _cancelling(self, batch: Batch) -> Batch:
+        if batch.status in ("cancelling", "cancelled"):
+            return batch
         if batch.ended or batch.status == "finalizing":
-            raise Conflict(f"A batch that is {batch.status} cannot be cancelled.", code="batch_ended")
-        return batch if batch.status == "cancelling" else batch.entered("cancelling", self._clock.wall())
+            raise Conflict(f"Cannot cancel a batch with status '{batch.status}'.", code="batch_ended")
+        return batch.entered("cancelling", self._clock.wall())
+
+    async def _end(self, batch: Batch) -> None:
+        """Ends a cancelled batch that no gateway has begun, since it could wait long until one takes it."""
+
+        def ended(now: Batch) -> Batch:
+            return now.entered("cancelled", self._clock.wall()) if _untouched(now) else now
+
+        with contextlib.suppress(objectstore.Conflict):
+            if (batch := await self._batches.change(batch.tenant, batch.id, ended)).ended:
+                await self._batches.close(batch)
 
     async def _check(self, parsed: BatchRequest, caller: Caller) -> None:
-        file = await self._files.get(caller.tenant, parsed.input_file_id)
+        file = await self._input(parsed.input_file_id, caller)
         if file.purpose != "batch":
-            raise InvalidRequest("The file was not uploaded for batches.", param="input_file_id", code="invalid_value")
+            text = f"The purpose of this file is '{file.purpose}'. Upload it again with purpose 'batch'."
+            raise InvalidRequest(text, param="input_file_id", code="invalid_value")
         if len([found async for found in self._batches.open_batches(caller.tenant)]) >= MAX_OPEN:
             raise RateLimited(
                 f"There are {MAX_OPEN} open batches already.", code="too_many_batches", retry_after_s=60.0
             )
+
+    async def _input(self, file_id: str, caller: Caller) -> File:
+        try:
+            return await self._files.get(caller.tenant, file_id)
+        except NotFound as error:
+            raise NotFound(error.message, param="input_file_id") from None
 
     def _new(self, parsed: BatchRequest, caller: Caller) -> Batch:
         now = self._clock.wall()
@@ -121,4 +153,10 @@ class BatchRoutes:
             input_file_id=parsed.input_file_id,
             created=int(now),
             metadata=parsed.metadata,
+            output_lifetime_s=parsed.output_expires_after and parsed.output_expires_after.seconds,
         )
+
+
+def _untouched(batch: Batch) -> bool:
+    """Whether a batch is being cancelled before a gateway has begun with it. Then there is nothing to hand over."""
+    return batch.status == "cancelling" and batch.owner is None and "in_progress" not in batch.reached

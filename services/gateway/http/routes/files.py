@@ -1,17 +1,18 @@
-"""/v1/files: input files of batches, which clients upload, and output files, which batches leave."""
+"""/v1/files: files that clients upload, such as the input of batches, and the output files of batches."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from services.gateway.files.file import MAX_LIFETIME_S, MIN_LIFETIME_S, UPLOAD_PURPOSES, UploadPurpose, check_lifetime
 from services.gateway.files.store import FileStore
 from services.gateway.http.connection.request_context import caller_of
-from services.gateway.http.connection.upload import copy_to, uploaded
+from services.gateway.http.connection.upload import Form, copy_to, uploaded
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import object_store_errors
 from services.shared.errors import InvalidRequest, Overloaded
@@ -21,6 +22,8 @@ MAX_UPLOADS = 4
 MAX_WAITING = 64
 """Most uploads that wait for their turn; meanwhile their bytes wait in their sockets."""
 MAX_PAGE = 100
+ANCHOR, SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+"""How clients write the fields of an object in a form."""
 
 UPLOAD = {
     "requestBody": {
@@ -31,8 +34,10 @@ UPLOAD = {
                     "type": "object",
                     "required": ["file", "purpose"],
                     "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "JSON lines"},
-                        "purpose": {"type": "string", "enum": ["batch"]},
+                        "file": {"type": "string", "format": "binary", "description": "JSON lines for batches"},
+                        "purpose": {"type": "string", "enum": list(UPLOAD_PURPOSES)},
+                        ANCHOR: {"type": "string", "enum": ["created_at"]},
+                        SECONDS: {"type": "integer", "minimum": MIN_LIFETIME_S, "maximum": MAX_LIFETIME_S},
                     },
                 }
             }
@@ -80,12 +85,15 @@ class FileRoutes:
         purpose: str | None = None,
     ) -> Response:
         """Lists the tenant's files. A page has at most 100, even if more are asked for."""
-        newest = order == "desc"
         async with object_store_errors():
             files, more = await self._files.list(
-                caller_of(request).tenant, after=after, limit=min(limit, MAX_PAGE), newest_first=newest
+                caller_of(request).tenant,
+                after=after,
+                limit=min(limit, MAX_PAGE),
+                newest_first=order == "desc",
+                purpose=purpose,
             )
-        data = [file.document() for file in files if purpose in (None, file.purpose)]
+        data = [file.document() for file in files]
         ends = {"first_id": files[0].id, "last_id": files[-1].id} if files else {"first_id": None, "last_id": None}
         return JSONResponse({"object": "list", "data": data, **ends, "has_more": more})
 
@@ -109,19 +117,53 @@ class FileRoutes:
 
     async def _take(self, request: Request) -> dict[str, Any]:
         async with uploaded(request, max_bytes=self._max_bytes, timeout_s=self._timeout_s) as form:
-            if form.fields.get("purpose") != "batch":
-                message = "Invalid value for 'purpose': must be 'batch'."
-                raise InvalidRequest(message, param="purpose", code="invalid_value")
+            purpose, lifetime_s = _purpose(form), _lifetime_s(form)
             with scratch("upload") as folder:
                 content = folder / "content"
                 size = await copy_to(form.file, content)
-                return await self._keep(caller_of(request).tenant, form.filename, content, size)
-
-    async def _keep(self, tenant: str, filename: str, content: Path, size: int) -> dict[str, Any]:
-        async with object_store_errors():
-            await self._files.check_room(tenant)
-            file = await self._files.save(tenant, filename, "batch", content, size)
+                tenant = caller_of(request).tenant
+                async with object_store_errors():
+                    await self._files.check_room(tenant)
+                    file = await self._files.save(tenant, form.filename, purpose, content, size, lifetime_s=lifetime_s)
         return file.document()
+
+
+def _purpose(form: Form) -> UploadPurpose:
+    given = form.fields.get("purpose")
+    if given is None:
+        raise _missing("purpose")
+    for purpose in UPLOAD_PURPOSES:
+        if given == purpose:
+            return purpose
+    raise _wrong("purpose", f"must be one of {', '.join(map(repr, UPLOAD_PURPOSES))}")
+
+
+def _lifetime_s(form: Form) -> int | None:
+    """Returns after how many seconds the file expires; None if it never does."""
+    given = {name: value for name, value in form.fields.items() if name.startswith("expires_after")}
+    if not given:
+        return None
+    if unknown := given.keys() - {ANCHOR, SECONDS}:
+        raise _wrong(min(unknown)[:64], f"write the expiry as '{ANCHOR}' and '{SECONDS}'")
+    for name in (ANCHOR, SECONDS):
+        if name not in given:
+            raise _missing(name)
+    if given[ANCHOR] != "created_at":
+        raise _wrong(ANCHOR, "must be 'created_at'")
+    if not re.fullmatch(r"[0-9]{1,9}", given[SECONDS]):
+        raise _wrong(SECONDS, "must be an integer")
+    try:
+        return check_lifetime(int(given[SECONDS]))
+    except ValueError as error:
+        raise _wrong(SECONDS, str(error)) from None
+
+
+def _missing(param: str) -> InvalidRequest:
+    return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+
+
+def _wrong(param: str, text: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for '{param}': {text}.", param=param, code="invalid_value")
 
 
 async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -17,7 +17,7 @@ from services.gateway.batches.run import BatchRun, Lost
 from services.gateway.batches.store import BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.shared.clock import SystemClock
-from services.shared.errors import InvalidRequest, QueueFull
+from services.shared.errors import InvalidRequest, QueueFull, StoreUnavailable, Unauthenticated, UnknownModel
 from services.shared.objectstore import ObjectStore
 from tests.support.wait import wait_until
 
@@ -32,6 +32,14 @@ class Asking:
         self.hold = asyncio.Event()
         self.hold.set()
         self.busy = 0
+        self.looked_up: list[list[str]] = []
+        self.look_up_fails: list[Exception] = []
+
+    async def unknown_models(self, batch: Batch, models: Iterable[str]) -> dict[str, UnknownModel]:
+        self.looked_up.append(list(models))
+        if self.look_up_fails:
+            raise self.look_up_fails.pop()
+        return {model: UnknownModel(f"no {model}", param="model") for model in models if model.startswith("no")}
 
     async def ask(self, batch: Batch, body: dict[str, Any], request_id: str) -> dict[str, Any]:
         self.asked.append(body["say"])
@@ -52,13 +60,12 @@ class World:
         self.files, self.batches = FileStore(store, SystemClock(), random.getrandbits), BatchStore(store)
         self.line_requests = Asking()
 
-    async def create(self, *said: str) -> Batch:
+    async def create(self, *said: str, models: tuple[str, ...] = (), **changes: Any) -> Batch:
+        bodies = ({"model": models[n] if models else "m", "say": say} for n, say in enumerate(said))
         content = b"".join(
-            json.dumps(
-                {"custom_id": f"r{n}", "method": "POST", "url": "/v1/completions", "body": {"say": say}}
-            ).encode()
+            json.dumps({"custom_id": f"r{n}", "method": "POST", "url": "/v1/completions", "body": body}).encode()
             + b"\n"
-            for n, say in enumerate(said)
+            for n, body in enumerate(bodies)
         )
         path = self.folder / "in.jsonl"
         path.write_bytes(content)
@@ -66,7 +73,7 @@ class World:
         now = SystemClock().wall()
         batch = Batch(
             id=mint_id(now, self.random.getrandbits(80)), tenant="t", key_id="k",
-            endpoint="/v1/completions", input_file_id=file.id, created=int(now),
+            endpoint="/v1/completions", input_file_id=file.id, created=int(now), **changes,
         )  # fmt: skip
         await self.batches.create(batch)
         return batch
@@ -145,16 +152,67 @@ async def test_a_gateway_that_lost_its_batch_stops(world: World) -> None:
     assert len(await world.lines_of((await world.now(batch)).output_file_id)) == 2
 
 
-async def test_cancelling_keeps_what_is_done(world: World) -> None:
-    batch = await world.create("0", "1", "2")
+async def test_cancelling_keeps_what_is_done_and_names_the_rest(world: World) -> None:
+    batch = await world.create("0", "1", "2", output_lifetime_s=3600)
     world.line_requests.hold.clear()
     running = asyncio.create_task((await world.hold(batch, "a")).run())
     await wait_until(_counted(world, batch, 1), description="the first answer is kept")
     await world.batches.change("t", batch.id, lambda batch: batch.entered("cancelling", 5))
     await running
     ended = await world.now(batch)
-    assert ended.status == "cancelled"
+    assert (ended.status, ended.reached["cancelling"]) == ("cancelled", 5)
+    assert ended.counts.model_dump() == {"total": 3, "completed": 1, "failed": 0}
     assert [line["custom_id"] for line in await world.lines_of(ended.output_file_id)] == ["r0"]
+    rest = await world.lines_of(ended.error_file_id)
+    assert [(line["custom_id"], line["response"], line["error"]["code"]) for line in rest] == [
+        ("r1", None, "batch_cancelled"),
+        ("r2", None, "batch_cancelled"),
+    ]
+    for file_id in (ended.output_file_id, ended.error_file_id):
+        file = await world.files.get("t", file_id or "")
+        assert file.expires == file.created + 3600
+
+
+async def test_a_batch_that_is_cancelled_before_it_began_runs_nothing(world: World) -> None:
+    batch = await world.create("0", "1")
+    await world.batches.change("t", batch.id, lambda batch: batch.entered("cancelling", 5))
+    await (await world.hold(batch, "a")).run()
+    ended = await world.now(batch)
+    assert (ended.status, ended.counts.total, world.line_requests.asked) == ("cancelled", 2, [])
+    assert len(await world.lines_of(ended.error_file_id)) == 2
+
+
+async def test_counts_move_before_the_first_long_beat(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "BEAT_S", 3600.0)
+    monkeypatch.setattr(run_module, "FIRST_BEAT_S", 0.05)
+    batch = await world.create("0", "1")
+    world.line_requests.hold.clear()
+    running = asyncio.create_task((await world.hold(batch, "a")).run())
+    await wait_until(_counted(world, batch, 1), description="one of two is counted")
+    assert (await world.now(batch)).counts.model_dump() == {"total": 2, "completed": 1, "failed": 0}
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_unknown_models_fail_the_batch_before_anything_runs(world: World) -> None:
+    world.line_requests.look_up_fails = [StoreUnavailable("no router yet", retry_after_s=0.001)]
+    batch = await world.create("0", "1", "2", "3", models=("m", "no2", "no1", "no2"))
+    await (await world.hold(batch, "a")).run()
+    ended = await world.now(batch)
+    assert world.line_requests.looked_up == [["m", "no2", "no1"]] * 2
+    assert (ended.status, ended.counts.total, world.line_requests.asked) == ("failed", 0, [])
+    assert [problem.model_dump() for problem in ended.problems] == [
+        {"code": "model_not_found", "message": "Line 2 (custom_id 'r1'): no no2", "param": "body.model", "line": 2},
+        {"code": "model_not_found", "message": "Line 3 (custom_id 'r2'): no no1", "param": "body.model", "line": 3},
+    ]
+    assert (ended.output_file_id, ended.error_file_id) == (None, None)
+
+
+async def test_a_key_without_rights_is_no_matter_of_the_file(world: World) -> None:
+    world.line_requests.look_up_fails = [Unauthenticated("revoked")]
+    batch = await world.create("0")
+    await (await world.hold(batch, "a")).run()
+    assert (await world.now(batch)).status == "completed"
 
 
 async def test_an_invalid_input_file_fails_the_batch(world: World) -> None:
@@ -162,7 +220,24 @@ async def test_an_invalid_input_file_fails_the_batch(world: World) -> None:
     await world.files.delete("t", batch.input_file_id)
     await (await world.hold(batch, "a")).run()
     ended = await world.now(batch)
-    assert (ended.status, ended.problems[0].code) == ("failed", "file_not_found")
+    assert (ended.status, ended.problems[0].code, ended.problems[0].param) == (
+        "failed", "invalid_request", "input_file_id",
+    )  # fmt: skip
+    assert batch.input_file_id in ended.problems[0].message
+
+
+async def test_what_was_done_is_handed_over_even_if_the_input_is_gone(world: World) -> None:
+    batch = await world.create("0", "1")
+    world.line_requests.hold.clear()
+    killed = asyncio.create_task((await world.hold(batch, "a")).run())
+    await wait_until(_counted(world, batch, 1), description="the first answer is kept")
+    killed.cancel()
+    await asyncio.wait([killed])
+    await world.files.delete("t", batch.input_file_id)
+    await (await world.hold(batch, "b")).run()
+    ended = await world.now(batch)
+    assert (ended.status, ended.counts.model_dump()) == ("failed", {"total": 2, "completed": 1, "failed": 0})
+    assert [line["custom_id"] for line in await world.lines_of(ended.output_file_id)] == ["r0"]
 
 
 async def test_a_batch_expires(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +245,9 @@ async def test_a_batch_expires(world: World, monkeypatch: pytest.MonkeyPatch) ->
     world.line_requests.hold.clear()
     monkeypatch.setattr("services.gateway.batches.batch.WINDOW_S", 1)
     await (await world.hold(batch, "a")).run()
-    assert (await world.now(batch)).status == "expired"
+    ended = await world.now(batch)
+    assert ended.status == "expired"
+    assert [line["error"]["code"] for line in await world.lines_of(ended.error_file_id)][-1] == "batch_expired"
 
 
 def _counted(world: World, batch: Batch, completed: int) -> Callable[[], Any]:
