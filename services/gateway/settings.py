@@ -17,7 +17,10 @@ class GatewaySettings(ProcessSettings):
     routers: Annotated[Addresses, Field(min_length=1)] = Field(
         description="host:port of each router, with commas between."
     )
-    api_key: Key = Field(description="API key of the tenant `default`; clients send it as `Authorization: Bearer`.")
+    api_key: Key = Field(
+        description="API key of the tenant `default`; clients send it as `Authorization: Bearer`, `x-api-key` or"
+        " `api-key`."
+    )
     admin_key: Key = Field(description="Key of the operator; it may do everything.")
     server_secret: Annotated[SecretStr, Field(min_length=32, max_length=512)] = Field(
         description="Secret that API keys are hashed with. It must be the same on every gateway and must be kept: with"

@@ -4,10 +4,11 @@ import asyncio
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from services.gateway.accounts.api_keys import ApiKeys
+from services.gateway.accounts.key_headers import presented_key
 from services.gateway.accounts.store import Found
 from services.gateway.database.engine import DatabaseAway
 from services.gateway.domain.account import DEFAULT_TENANT, Caller, Key, Spending
@@ -44,17 +45,18 @@ class Authentication:
             (api_keys.digest(admin_key), Caller("settings-admin-key", DEFAULT_TENANT, "admin")),
         )
 
-    async def authenticate(self, authorization: str | None) -> Caller:
+    async def authenticate(self, key_headers: Iterable[tuple[str, str]]) -> Caller:
         """Finds the caller of a request.
 
         Args:
-            authorization: the whole header.
+            key_headers: name and value of each header that may hold a key, as `presented_key` takes them.
 
         Raises:
-            Unauthenticated: the key is missing, unknown, revoked or expired. The message repeats nothing of it.
+            Unauthenticated: the key is missing, unknown, revoked or expired, or there are different ones. The message
+                repeats nothing of them.
             Overloaded: the database is away and the key was not seen here before.
         """
-        key = _bearer(authorization)
+        key = presented_key(key_headers)
         digest = self._api_keys.digest(key)
         for settings_digest, caller in self._settings_keys:
             if hmac.compare_digest(settings_digest, digest):
@@ -83,15 +85,6 @@ class Authentication:
         if cached.key.expires is not None and cached.key.expires <= self._clock.wall():
             raise Unauthenticated("This API key has expired.")
         return cached.caller
-
-
-def _bearer(authorization: str | None) -> str:
-    if not authorization:
-        raise Unauthenticated("You didn't provide an API key. Send it as 'Authorization: Bearer <key>'.")
-    scheme, _, key = authorization.partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unauthenticated("The authorization scheme must be 'Bearer'.")
-    return key.strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from services.gateway.accounts.authentication import Authentication
+from services.gateway.accounts.key_headers import KEY_HEADERS
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
 from services.gateway.openai.ignored_fields import HEADER as IGNORED
@@ -79,7 +80,7 @@ class Calls:
         metadata = _metadata(context)
         status = ClientLeft("").wire.http
         try:
-            call.caller = await self._keys.authenticate(metadata.get("authorization"))
+            call.caller = await self._keys.authenticate(_key_headers(context))
             call.cache_directive = CacheDirective.of(metadata.get(HEADER))
             call.strict = metadata.get(STRICT_HEADER) == "true"
             yield call
@@ -93,6 +94,11 @@ class Calls:
             await _abort(call, InternalError())
         finally:
             self._metrics.answered(call.model, status, self._clock.monotonic() - started)
+
+
+def _key_headers(context: Any) -> list[tuple[str, str]]:
+    """A name that is there twice counts twice."""
+    return [(name, value) for name, value in context.invocation_metadata() or () if name in KEY_HEADERS]
 
 
 def _metadata(context: Any) -> dict[str, str]:

@@ -7,6 +7,7 @@ from random import Random
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.accounts.authentication import Authentication
+from services.gateway.accounts.key_headers import KEY_HEADERS
 from services.gateway.domain.account import Caller
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.middleware.errors import error_response
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/openapi.json"})
 LOOPBACK_PATHS = frozenset({"/metrics"})
 ADMIN_PATHS = "/v1/admin/"
+_KEY_HEADERS = frozenset(name.encode() for name in KEY_HEADERS)
 
 
 class AccessMiddleware:
@@ -77,7 +79,7 @@ class AccessMiddleware:
         try:
             if not self._is_open(scope):
                 context = RequestContext.of(scope)
-                caller = await self._keys.authenticate(context.header("authorization"))
+                caller = await self._keys.authenticate(_key_headers(scope))
                 _authorise(caller, scope)
                 context.caller = caller
             await self._app(scope, receive, send)
@@ -95,6 +97,11 @@ class AccessMiddleware:
         if scope["path"].startswith("/v1/") and scope["method"] == "POST":
             seconds = self._clock.monotonic() - context.started
             self._metrics.answered(context.model, context.status, seconds)
+
+
+def _key_headers(scope: Scope) -> list[tuple[str, str]]:
+    """A header that is there twice counts twice, so that no proxy before us can have checked another key than we do."""
+    return [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name in _KEY_HEADERS]
 
 
 def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
