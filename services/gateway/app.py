@@ -7,6 +7,7 @@ from importlib.metadata import version
 from random import Random, SystemRandom
 
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
 from services.gateway.accounting import Accounting
 from services.gateway.batches.service import BatchService
@@ -20,7 +21,8 @@ from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.protocol import HttpProtocol
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.idempotency.idempotency import Idempotency
-from services.gateway.http.middleware.access import AccessMiddleware
+from services.gateway.http.middleware.access import OPEN_PATHS, AccessMiddleware
+from services.gateway.http.middleware.cors import with_cors
 from services.gateway.http.rest_api import rest_api
 from services.gateway.http.routes.admin_keys import KeyRoutes
 from services.gateway.http.routes.admin_tenants import TenantRoutes
@@ -162,17 +164,23 @@ class GatewayApp:
         console = ConsoleRoutes()
         open_inference = OpenInference(version("tidegate"), builder.catalog, self.ready)
         routes = self._rest_routes(builder, cached, resuming, open_inference, console)
-        rest = rest_api(resource.router() for resource in routes)
-        app = AccessMiddleware(rest, keys, self.metrics, clock, self._random, open_paths=console.paths | OPEN)
+        open_paths = OPEN_PATHS | OPEN | console.paths
+        rest = rest_api((resource.router() for resource in routes), open_paths)
+        app = AccessMiddleware(rest, keys, self.metrics, clock, self._random, open_paths=open_paths)
         calls = Calls(keys, self.metrics, clock, self._random)
         service = InferenceService(calls, builder, cached, resuming, settings.stall_timeout_s)
         grpc_open_inference = OpenInferenceService(calls, open_inference)
         grpc = InferenceServer(
-            service, grpc_open_inference, calls, max_message_bytes=settings.max_body_bytes, drain_s=settings.drain_s
+            service,
+            grpc_open_inference,
+            calls,
+            max_message_bytes=settings.max_body_bytes,
+            min_ping_s=settings.grpc_min_ping_s,
+            drain_s=settings.drain_s,
         )
-        return self._http_server(app), grpc
+        return self._http_server(with_cors(app, self._cluster.cors_origins)), grpc
 
-    def _http_server(self, app: AccessMiddleware) -> HttpServer:
+    def _http_server(self, app: ASGIApp) -> HttpServer:
         return HttpServer(
             app,
             *split(self._settings.http_listen),
@@ -211,7 +219,7 @@ class GatewayApp:
             TokenizeRoutes(builder, bodies),
             EmbeddingRoutes(builder, bodies),
             ModelRoutes(builder),
-            HealthRoutes(self.metrics.registry, live=lambda: None, ready=self.ready),
+            HealthRoutes(self.metrics.registry, version("tidegate"), live=lambda: None, ready=self.ready),
             OpenInferenceRoutes(open_inference),
             KeyRoutes(administration),
             TenantRoutes(administration),

@@ -57,7 +57,9 @@ class GatewaySettings(ProcessSettings):
     )
     batch_concurrency: int = Field(16, ge=1, le=1024, description="Requests of one batch that run at the same time.")
     max_body_bytes: int = Field(
-        2 * 1024 * 1024, ge=1024, description="Size of the largest request body, in bytes; larger ones are refused."
+        2 * 1024 * 1024,
+        ge=1024,
+        description="Size of the largest request body, in bytes, compressed or not; larger ones are refused.",
     )
     max_open_requests: int = Field(
         10_000, ge=1, description="Requests that the gateway holds at the same time; more are refused with Retry-After."
@@ -74,6 +76,12 @@ class GatewaySettings(ProcessSettings):
         ge=0,
         description="Seconds that a stopping gateway still accepts requests while `/readyz` already fails, so that load"
         " balancers notice.",
+    )
+    grpc_min_ping_s: float = Field(
+        1.0,
+        ge=0.01,
+        description="Seconds that a gRPC client should leave between two keepalive pings. One that sends more than a"
+        " few sooner is disconnected (`ENHANCE_YOUR_CALM`).",
     )
     drain_s: int = Field(
         30, ge=0, description="Seconds that running answers get when the gateway stops; then connections are closed."

@@ -14,6 +14,8 @@ from services.shared.settings import WrongSettings, check
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Tier = Literal["priority", "default", "flex", "batch"]
+Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/,?#*A-Z]+)$", max_length=256)]
+"""What browsers send as Origin: scheme, host, and the port where it is not the scheme's own. `*` stands for all."""
 
 
 class Strict(BaseModel):
@@ -295,6 +297,12 @@ class Cluster(Strict):
     prefix_cache: Literal["tenant", "shared"] = Field(
         "tenant",
         description="Which requests share cached prompts. `tenant`: those of the same tenant; `shared`: all requests.",
+    )
+    cors_origins: tuple[Origin, ...] = Field(
+        (),
+        max_length=64,
+        description="Origins whose web pages may call the REST API from a browser, such as `https://chat.example.org`;"
+        " `*` for all.",
     )
 
     @field_validator("classes", mode="before")

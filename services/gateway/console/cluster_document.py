@@ -107,6 +107,15 @@ def _name(name: str, prefix: str) -> str:
     return name.removeprefix(prefix).lower()
 
 
+def load(cluster: Document) -> Document:
+    """Returns how many requests run and wait. cluster: the whole document, with `pools` and `gateway`."""
+    return {
+        "server_load": int(cluster["gateway"]["open_requests"]),
+        "running": sum(pool["running"] for pool in cluster["pools"]),
+        "queued": sum(row["queued"] for pool in cluster["pools"] for row in pool["classes"]),
+    }
+
+
 def traffic(metrics: Metrics) -> dict[str, Any]:
     """Returns what this gateway has counted since it started. A reader that reads it twice knows the rates in between.
 

@@ -24,6 +24,13 @@ _ERROR: dict[str, Any] = {
     },
 }
 
+# The ways to send a key; each is enough.
+_KEYS = {
+    "key": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
+}
+
 
 class Body(dict[str, Any]):
     """`openapi_extra` of a route that parses its body itself. It keeps the model, which the document shows."""
@@ -41,8 +48,13 @@ def body_of(model: type[BaseModel], example: dict[str, Any] | None = None) -> Bo
     return Body(model, example)
 
 
-def complete(app: FastAPI) -> None:
-    """Adds what FastAPI cannot know: schemas of bodies, errors, how to send a key. Call it when all routes are in."""
+def complete(app: FastAPI, open_paths: frozenset[str]) -> None:
+    """Adds what FastAPI cannot know: schemas of bodies, errors, how to send a key. Call it when all routes are in.
+
+    Args:
+        app: the application.
+        open_paths: paths that need no key.
+    """
     framework_document = app.openapi
     models = {extra.model for route in app.routes if isinstance(extra := getattr(route, "openapi_extra", None), Body)}
 
@@ -54,10 +66,12 @@ def complete(app: FastAPI) -> None:
         )
         components = document.setdefault("components", {})
         components["schemas"] = {**schemas["$defs"], "Error": _ERROR}
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"key": []}]
-        for operations in document["paths"].values():
+        components["securitySchemes"] = _KEYS
+        document["security"] = [{name: []} for name in _KEYS]
+        for path, operations in document["paths"].items():
             for operation in operations.values():
+                if path in open_paths:
+                    operation["security"] = []
                 _document_errors(operation["responses"])
                 operation.setdefault("tags", ["inference"])
         return document

@@ -8,14 +8,16 @@ from starlette.types import ASGIApp
 from services.gateway.http import openapi
 from services.gateway.http.middleware.errors import add_error_handlers
 from services.gateway.http.middleware.fast_routes import FastRoutes
+from services.gateway.http.middleware.head import HeadRequests
 from services.gateway.http.routes.rest_router import RestRouter
 
 
-def rest_api(routers: Iterable[RestRouter]) -> ASGIApp:
+def rest_api(routers: Iterable[RestRouter], open_paths: frozenset[str]) -> ASGIApp:
     """Joins the routers and documents them at `/openapi.json`.
 
     Args:
         routers: one for each resource. The first route that matches a path answers it.
+        open_paths: paths that need no key, for the document.
 
     Returns:
         An application that raises what handlers of fast routes raise.
@@ -27,5 +29,5 @@ def rest_api(routers: Iterable[RestRouter]) -> ASGIApp:
     for router in routers:
         app.include_router(router)
         fast.update(router.fast)
-    openapi.complete(app)
-    return FastRoutes(fast, app)
+    openapi.complete(app, open_paths)
+    return FastRoutes(fast, HeadRequests(app))

@@ -9,6 +9,7 @@ import pytest
 
 from services.gateway.app import GatewayApp
 from services.gateway.grpc.call import DETAIL
+from services.gateway.grpc.server import READ_FACTOR
 from services.gateway.http.connection.protocol import HttpProtocol
 from services.shared.settings import split
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
@@ -18,6 +19,7 @@ from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 CHAT = "/v1/chat/completions"
 ASK = [{"role": "user", "content": "Count."}]
 JSON = {"content-type": "application/json"}
+MAX_BODY_BYTES = 2 * 1024 * 1024
 
 BODIES = {
     "empty": (b"", 400, None, "invalid_json"),
@@ -68,7 +70,7 @@ async def test_chunked_body_too_large(cluster: Cluster) -> None:
     assert_openai_error(answer, 413, None, "request_too_large")
 
 
-@pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {**JSON, "content-encoding": "gzip"}])
+@pytest.mark.parametrize("headers", [{"content-type": "text/plain"}, {**JSON, "content-encoding": "br"}])
 async def test_media(cluster: Cluster, headers: dict[str, str]) -> None:
     answer = await cluster.http.post(CHAT, content=b"{}", headers=headers)
     assert_openai_error(answer, 415, None, "unsupported_media_type")
@@ -222,19 +224,32 @@ async def test_grpc_uses_the_same_validator(cluster: Cluster, name: str) -> None
     assert not cluster.router.submits
 
 
+def large(size: int) -> inference_pb2.ChatRequest:
+    message = inference_pb2.Message(role="user", content="x" * size)
+    return inference_pb2.ChatRequest(model=MODEL, messages=[message])
+
+
+async def test_a_grpc_message_that_is_too_large_gets_an_openai_error(cluster: Cluster) -> None:
+    """The same as over REST. Only a message of several times the limit gets gRPC's own status, without a detail."""
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    metadata = (("authorization", f"Bearer {KEY}"),)
+    for size, code in ((MAX_BODY_BYTES + 1, "request_too_large"), (READ_FACTOR * MAX_BODY_BYTES + 1, None)):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            [answer async for answer in stub.Chat(large(size), metadata=metadata)]
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        if code:
+            assert _detail(refused.value).code == code
+            assert refused.value.details() == f"The request is larger than {MAX_BODY_BYTES} bytes."
+    assert [answer async for answer in stub.Chat(large(1024), metadata=metadata)]
+
+
 async def test_grpc_bounds_of_the_transport(cluster: Cluster) -> None:
     """Below any servicer, so without an OpenAI error; and the server goes on."""
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
     key = ("authorization", f"Bearer {KEY}")
-    said = {"large": "x" * (2 * 1024 * 1024 + 1), "small": "Count."}
-    large, small = (
-        inference_pb2.ChatRequest(model=MODEL, messages=[inference_pb2.Message(role="user", content=content)])
-        for content in said.values()
-    )
-    for request, metadata in ((large, (key,)), (small, (key, ("x-big", "a" * 10_000)))):
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            [answer async for answer in stub.Chat(request, metadata=metadata)]
-        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    absurd = stub.Chat(small, metadata=(key,), timeout=10.0**9)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        [answer async for answer in stub.Chat(large(5), metadata=(key, ("x-big", "a" * 10_000)))]
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    absurd = stub.Chat(large(5), metadata=(key,), timeout=10.0**9)
     assert [answer async for answer in absurd]
     assert cluster.router.submits[0].timeout_ms <= 900_000

@@ -146,6 +146,21 @@ async def test_the_cluster_is_for_admin_keys_only(cluster: Cluster, controlled: 
     assert controlled.asked == 0
 
 
+async def test_the_load_is_what_runs_and_what_waits(cluster: Cluster, controlled: ControlledRouter) -> None:
+    cluster.worker.behaviour.hang_after = 0
+    async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
+        load = {"server_load": 0, "running": 2, "queued": 43}
+        assert (await stranger.get("/load")).json() == load
+        ask = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
+        hanging = asyncio.create_task(cluster.http.post("/v1/chat/completions", json=ask))
+
+        async def counted() -> bool:
+            return bool((await stranger.get("/load")).json() == {**load, "server_load": 1})
+
+        await wait_until(counted, description="the gateway holds a request", every=0.1)
+        hanging.cancel()
+
+
 async def test_the_cluster_as_one_document(cluster: Cluster, controlled: ControlledRouter) -> None:
     document = await seen(cluster)
     (pool,) = document["pools"]

@@ -1,14 +1,20 @@
 """The public gRPC API: the same answers as REST, with health and reflection beside it."""
 
+import asyncio
+import struct
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from services.gateway.app import GatewayApp
-from services.gateway.grpc.server import NAME
+from services.gateway.grpc.open_inference import SERVICE as OPEN_INFERENCE
+from services.gateway.grpc.reflection import V1, V1ALPHA
+from services.gateway.grpc.server import MAX_EARLY_PINGS, NAME
+from services.shared.settings import split
 from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
 from tests.support.fakes import CONTEXT_TOKENS, MODEL, VERSION, text
 from tests.support.wait import wait_until
@@ -125,7 +131,7 @@ async def test_the_callers_deadline_is_kept(cluster: Cluster) -> None:
     await wait_until(lambda: cluster.router.finishes, description="the router sees Finish")
 
 
-async def test_health_and_reflection(cluster: Cluster) -> None:
+async def test_health(cluster: Cluster) -> None:
     health = health_pb2_grpc.HealthStub(cluster.channel)
 
     async def serving() -> bool:
@@ -133,11 +139,73 @@ async def test_health_and_reflection(cluster: Cluster) -> None:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     await wait_until(serving, description="gRPC health says SERVING")
-    reflection = reflection_pb2_grpc.ServerReflectionStub(cluster.channel)
-    ask = reflection_pb2.ServerReflectionRequest(list_services="")
-    answers = reflection.ServerReflectionInfo(iter([ask]))
-    listed = [service.name async for answer in answers for service in answer.list_services_response.service]
-    assert NAME in listed
+
+
+@pytest.mark.parametrize("version", [V1ALPHA, V1])
+async def test_reflection_in_both_versions(cluster: Cluster, version: str) -> None:
+    """Newer clients ask v1 first. Its messages are those of v1alpha under another name."""
+    ask: Any = cluster.channel.stream_stream(
+        f"/{version}/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        *(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in (NAME, V1, V1ALPHA)),
+    ]
+    listed, *answers = [answer async for answer in ask(iter(requests))]
+    names = {service.name for service in listed.list_services_response.service}
+    assert {NAME, OPEN_INFERENCE, "grpc.health.v1.Health", V1, V1ALPHA} == names
+    pool = DescriptorPool()
+    for answer in answers:
+        for file in reversed(answer.file_descriptor_response.file_descriptor_proto):
+            pool.AddSerializedFile(file)
+    assert "Chat" in pool.FindServiceByName(NAME).methods_by_name
+    info = pool.FindServiceByName(V1).methods_by_name["ServerReflectionInfo"]
+    assert info.input_type.full_name == "grpc.reflection.v1.ServerReflectionRequest"
+
+
+async def test_keys_by_other_names(cluster: Cluster) -> None:
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    ask = inference_pb2.ListModelsRequest()
+    for name in ("x-api-key", "api-key"):
+        assert [model.id for model in (await stub.ListModels(ask, metadata=((name, KEY),))).models] == [MODEL]
+        with pytest.raises(grpc.aio.AioRpcError, match=f"{name} and authorization|authorization and {name}"):
+            await stub.ListModels(ask, metadata=(*AUTHORIZED, (name, "another-key")))
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """A frame of HTTP/2 for the whole connection. kind: 4 SETTINGS, 6 PING, 7 GOAWAY."""
+    return struct.pack(">I", len(payload))[1:] + bytes((kind, 0)) + bytes(4) + payload
+
+
+async def pings(address: str, number: int, every_s: float) -> bool:
+    """Sends pings on an idle connection and returns whether all of them were answered."""
+    reader, writer = await asyncio.open_connection(*split(address))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4))
+    answered = 0
+    try:
+        async with asyncio.timeout(30):
+            for ping in range(number):
+                writer.write(frame(6, struct.pack(">Q", ping)))
+                while answered <= ping:
+                    head = await reader.readexactly(9)
+                    payload = await reader.readexactly(int.from_bytes(head[:3]))
+                    answered += head[3] == 6 and head[4] == 1
+                    if head[3] == 7:
+                        assert b"too_many_pings" in payload
+                        return False
+                await asyncio.sleep(every_s)  # the pause is what is tested
+    finally:
+        writer.close()
+    return True
+
+
+async def test_keepalive_pings_are_answered_within_bounds(cluster: Cluster, start: Started) -> None:
+    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, grpc_min_ping_s=0.01)))
+    assert await pings(gateway.address, 3 * MAX_EARLY_PINGS, every_s=0.02)
+    assert await pings(cluster.gateway.address, MAX_EARLY_PINGS // 2, every_s=0), "some early ones are forgiven"
+    assert not await pings(cluster.gateway.address, 3 * MAX_EARLY_PINGS, every_s=0)
 
 
 @pytest.mark.parametrize("method", ["Chat", "Tokenize"])

@@ -6,15 +6,18 @@ import os
 import re
 import signal
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from socket import IPPROTO_TCP, TCP_NODELAY
 
 import httpx
+import pytest
 
 from services.gateway.app import GatewayApp
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, SERVER_SECRET, Cluster, Started, settings
 from tests.support.fakes import MODEL, VERSION, FakeRouter
+from tests.support.wait import wait_until
 
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}]}
 ROOT = Path(__file__).parents[3]
@@ -33,6 +36,36 @@ async def test_probes_need_no_key_and_metrics_count(cluster: Cluster) -> None:
     assert f'llm_tokens_generated_total{{model="{MODEL}"}} 5.0' in metrics
     assert "tidegate_gateway_open_requests 0.0" in metrics
     assert "made-up-by-a-client" not in metrics
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/health"), ("GET", "/ping"), ("POST", "/ping")])
+async def test_health_as_vllm_has_it(start: Started, router: FakeRouter, method: str, path: str) -> None:
+    gateway = GatewayApp(settings(router.address), random=Random(1))
+    await start(gateway)
+    async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}") as stranger:
+        await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
+        assert (await stranger.request(method, path)).status_code == 200
+        gateway._draining = True
+        assert (await stranger.request(method, path)).status_code == 503
+
+
+async def test_the_version_needs_no_key(cluster: Cluster) -> None:
+    async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
+        assert (await stranger.get("/version")).json() == {"version": version("tidegate")}
+
+
+async def test_open_paths_are_documented_as_such(cluster: Cluster) -> None:
+    document = (await cluster.http.get("/openapi.json")).json()
+    paths = document["paths"]
+    assert {"/livez", "/readyz", "/health", "/ping", "/version", "/load", "/v2"} <= set(paths)
+    assert set(paths["/ping"]) == {"get", "post"}
+    async with httpx.AsyncClient(base_url=cluster.http.base_url) as stranger:
+        for path, operations in paths.items():
+            if "get" in operations and "{" not in path and path not in ("/metrics", "/load"):
+                status = (await stranger.get(path)).status_code
+                assert (status != 401) == (operations["get"].get("security") == []), path
+    assert document["security"] == [{"key": []}, {"x-api-key": []}, {"api-key": []}]
+    assert {name for keys in document["security"] for name in keys} == set(document["components"]["securitySchemes"])
 
 
 async def test_metrics_can_have_a_port_of_their_own(start: Started, router: FakeRouter) -> None:

@@ -22,6 +22,12 @@ def test_a_file_is_read_with_defaults(tmp_path: Path) -> None:
     assert cluster.policy(ServiceClass.BATCH).max_queued == 10_000
 
 
+def test_origins_of_pages_are_those_that_browsers_send(tmp_path: Path) -> None:
+    origins = ("*", "https://a.example", "http://localhost:3000", "http://[::1]:5173", "app://obsidian.md")
+    text = f"pools: [{{name: a, model: a}}]\ncors_origins: {list(origins)}"
+    assert load(written(tmp_path, text)).cors_origins == origins
+
+
 @pytest.mark.parametrize(
     ("text", "key", "value"),
     [
@@ -33,6 +39,8 @@ def test_a_file_is_read_with_defaults(tmp_path: Path) -> None:
         ("pools: [{name: a, model: a, engine: {kind: tgi}}]", "pools.0.engine", "tgi"),
         ("pools: [{name: a, model: a}]\nclasses: {gold: {}}", "classes.gold", "gold"),
         ("pools: [{name: a, model: a}, {name: a, model: b}]", "names must differ", "a"),
+        ("pools: [{name: a, model: a}]\ncors_origins: [https://a.example/]", "cors_origins.0", "https://a.example/"),
+        ("pools: [{name: a, model: a}]\ncors_origins: ['*.example']", "cors_origins.0", "*.example"),
     ],
 )
 def test_a_wrong_file_is_told_by_file_key_and_value(tmp_path: Path, text: str, key: str, value: str) -> None:

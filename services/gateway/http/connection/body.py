@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
+from services.gateway.http.connection.content_encoding import IDENTITY, decode, encoding_of
 from services.gateway.http.connection.protocol import CONNECTION, Connection
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.openai import strict_json
@@ -17,7 +18,7 @@ class BodyReader:
     """Reads JSON bodies.
 
     Attributes:
-        max_bytes: size of the largest body that is accepted.
+        max_bytes: size of the largest body that is accepted, compressed or not.
         timeout_s: seconds within which a body must have arrived.
     """
 
@@ -28,14 +29,16 @@ class BodyReader:
         """Returns the body as a JSON object.
 
         Raises:
-            UnsupportedMedia: the content type is not JSON, or the body is compressed.
+            UnsupportedMedia: the content type is not JSON, or the content encoding is not known.
             TooLarge: the body has more than `max_bytes`.
+            InvalidRequest: the body is not in its content encoding.
             RequestTimeout: the body did not arrive in time.
             NotJson: the body is not one JSON object.
             ClientLeft: the client closed the connection before its body was complete.
         """
         context = RequestContext.of(request.scope)
         _check_media(context)
+        encoding = encoding_of(context.header("content-encoding"))
         _check_declared_size(context, self.max_bytes)
         connection: Connection = request.scope["state"][CONNECTION]
         body = connection.take_body()
@@ -43,6 +46,9 @@ class BodyReader:
             body = await _arriving(request, self.max_bytes, self.timeout_s)
         elif len(body) > self.max_bytes:
             raise _too_large(self.max_bytes)
+        if encoding != IDENTITY:
+            # In a thread: a few bytes may become megabytes, and streams must not wait for that.
+            body = await asyncio.to_thread(decode, body, encoding, self.max_bytes)
         return strict_json.parse_object(body)
 
 
@@ -50,8 +56,6 @@ def _check_media(context: RequestContext) -> None:
     media = (context.header("content-type") or "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise UnsupportedMedia("The content type must be 'application/json'.")
-    if (context.header("content-encoding") or "identity").lower() != "identity":
-        raise UnsupportedMedia("Compressed request bodies are not accepted.")
 
 
 def _check_declared_size(context: RequestContext, max_bytes: int) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -48,8 +49,10 @@ class Connection:
         return not (self._cycle.flow.write_paused or self._cycle.disconnected)
 
     def write(self, part: bytes) -> None:
-        """Writes a part of a chunked body that has started and goes on. part: not empty."""
-        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(part), part))
+        """Writes a part of a body without a length that has started and goes on. part: not empty."""
+        if self._cycle.chunked_encoding:
+            part = b"%x\r\n%b\r\n" % (len(part), part)
+        self._cycle.transport.write(part)
 
     @contextmanager
     def watched(self, when_lost: Callable[[], None]) -> Iterator[None]:
@@ -129,6 +132,18 @@ class HttpProtocol(HttpToolsProtocol):
         # The task of the request was started, but has not run yet.
         self.scope["state"][CONNECTION] = Connection(self.cycle, self._when_lost)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Starts the application, with a way to answer that suits the client's version of HTTP and what it waits for.
+
+        cycle: the request and its response, with nothing of it sent yet.
+        """
+        if cycle.scope["http_version"] == "1.0":
+            cycle.waiting_for_100_continue = False  # HTTP/1.0 does not know it
+            app = _ended_by_closing(app, cycle)
+        elif cycle.waiting_for_100_continue:
+            app = _closed_unless_continued(app, cycle)
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
         """Answers bytes that are not HTTP, in OpenAI's format."""
         self._refuse(400, msg)
@@ -160,3 +175,42 @@ class HttpProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
+
+
+def _ended_by_closing(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """An application for HTTP/1.0, which has no chunks: a body without a length ends where the connection ends."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        unframed = False
+
+        async def send_unframed(message: Message) -> None:
+            nonlocal unframed
+            if message["type"] == "http.response.start":
+                unframed = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+                cycle.chunked_encoding = False if unframed else None
+            elif unframed:
+                # uvicorn compares each part with the rest of the length that it expects.
+                cycle.expected_content_length = len(message.get("body", b""))
+            await send(message)
+
+        await app(scope, receive, send_unframed)
+
+    return run
+
+
+def _closed_unless_continued(app: ASGIApp, cycle: RequestResponseCycle) -> ASGIApp:
+    """An application for a client that waits for "100 Continue" before it sends its body.
+
+    If it gets a final status instead, it may send the body or not, and the next bytes could be either the body or
+    another request. So the connection closes.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_final(message: Message) -> None:
+            if message["type"] == "http.response.start" and cycle.waiting_for_100_continue and cycle.more_body:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, send_final)
+
+    return run

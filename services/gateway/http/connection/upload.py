@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from services.gateway.http.connection.content_encoding import IDENTITY, encoding_of
 from services.shared.errors import ClientLeft, InvalidRequest, RequestTimeout, TidegateError, TooLarge, UnsupportedMedia
 
 # Boundaries, headers and small fields beside the file.
@@ -50,7 +51,7 @@ async def uploaded(request: Request, *, max_bytes: int, timeout_s: float) -> Asy
         timeout_s: seconds within which the form must arrive.
 
     Raises:
-        UnsupportedMedia: the content type is not a multipart form.
+        UnsupportedMedia: the content type is not a multipart form, or the form is compressed.
         TooLarge: the file is too large.
         RequestTimeout: the form did not arrive in time.
         InvalidRequest: the form has no file, or it cannot be read.
@@ -58,6 +59,8 @@ async def uploaded(request: Request, *, max_bytes: int, timeout_s: float) -> Asy
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("The content type must be 'multipart/form-data'.")
+    if (encoding := encoding_of(request.headers.get("content-encoding"))) != IDENTITY:
+        raise UnsupportedMedia(f"The content encoding '{encoding}' is for JSON bodies. Send a form as it is.")
     form = await _parse(request, max_bytes, timeout_s)
     try:
         yield _checked(form)

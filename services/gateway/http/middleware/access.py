@@ -19,8 +19,9 @@ from services.shared.errors import InternalError, PermissionDenied, TidegateErro
 
 log = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/livez", "/readyz", "/openapi.json"})
-LOOPBACK_PATHS = frozenset({"/metrics"})
+# Nothing here tells anything of a tenant.
+OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/version", "/openapi.json"})
+LOOPBACK_PATHS = frozenset({"/metrics", "/load"})
 ADMIN_PATHS = "/v1/admin/"
 _KEY_HEADERS = frozenset(name.encode() for name in KEY_HEADERS)
 
@@ -36,7 +37,7 @@ class AccessMiddleware:
         clock: Clock,
         random: Random,
         *,
-        open_paths: frozenset[str] = frozenset(),
+        open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
         """Makes the middleware.
 
@@ -46,11 +47,11 @@ class AccessMiddleware:
             metrics: counts requests.
             clock: measures them.
             random: makes their ids.
-            open_paths: paths that need no key, in addition to OPEN_PATHS.
+            open_paths: paths that need no key.
         """
         self._app, self._keys, self._metrics = app, keys, metrics
         self._clock, self._random = clock, random
-        self._open_paths = OPEN_PATHS | open_paths
+        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Runs one request; this is ASGI."""

@@ -9,7 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
+from services.gateway.http.middleware.url_hints import hint
 from services.gateway.openai import problem_texts
 from services.shared.errors import (
     InternalError,
@@ -71,9 +73,17 @@ async def _routing_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     where = f"{request.method} {request.url.path[:128]}"
     if status == 404:
-        return error_response(UnknownRoute(f"Unknown request URL: {where}."))
+        return error_response(UnknownRoute(f"Unknown request URL: {where}.{_hint(request)}"))
     if status == 405:
         response = error_response(MethodNotAllowed(f"Not allowed to {where}."))
         response.headers.update(getattr(error, "headers", None) or {})
         return response
     return error_response(InvalidRequest("The request could not be read.") if status < 500 else InternalError())
+
+
+def _hint(request: Request) -> str:
+    def exists(path: str) -> bool:
+        scope = {**request.scope, "path": path}
+        return any(route.matches(scope)[0] is not Match.NONE for route in request.app.routes)
+
+    return hint(request.url.path, exists)

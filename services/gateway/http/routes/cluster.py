@@ -1,4 +1,4 @@
-"""GET /v1/admin/cluster: pools, workers and rollouts as they are now, for admin keys only."""
+"""GET /v1/admin/cluster: pools, workers and rollouts as they are now, for admin keys only. GET /load: their load."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ class Source(Protocol):
 
 
 class ClusterRoutes:
-    """The state of the cluster, for the console."""
+    """The state of the cluster, for the console, and its load, for load balancers."""
 
     def __init__(self, gateway_id: str, source: Source, metrics: Metrics, clock: Clock) -> None:
         self._gateway_id, self._source, self._metrics, self._clock = gateway_id, source, metrics, clock
@@ -36,13 +36,18 @@ class ClusterRoutes:
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
-        router = RestRouter(prefix="/v1/admin", tags=["admin"])
-        router.add_api_route("/cluster", self.cluster, methods=["GET"])
+        router = RestRouter()
+        router.add_api_route("/v1/admin/cluster", self.cluster, methods=["GET"], tags=["admin"])
+        router.add_api_route("/load", self.load, methods=["GET"], tags=["server"])
         return router
 
     async def cluster(self) -> Response:
         """Shows pools, workers, rollouts, and what this gateway has counted since `since`; other gateways count too."""
         return JSONResponse(await self._latest.get(), headers={"cache-control": "no-store"})
+
+    async def load(self) -> Response:
+        """Shows how many requests run and wait in the cluster; `server_load` counts those that this gateway holds."""
+        return JSONResponse(cluster_document.load(await self._latest.get()), headers={"cache-control": "no-store"})
 
     async def _document(self) -> dict[str, Any]:
         pools = cluster_document.pools(await self._source.status())

@@ -1,5 +1,6 @@
 """GET /v1/models: the models that the caller may use."""
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -28,4 +29,6 @@ class ModelRoutes:
 
     async def show_model(self, model_id: str, request: Request) -> Response:
         """Shows one model."""
+        if not model_id:
+            raise HTTPException(404)  # the list's URL with a slash too many
         return JSONResponse(self._builder.catalog().model(model_id, caller_of(request)).entry())

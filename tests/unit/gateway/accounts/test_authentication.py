@@ -71,7 +71,8 @@ async def test_keys_of_the_settings_need_no_database(authentication: Authenticat
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Bearer nope", "Basic inference-key-of-tests", "\xff", f"Bearer {NEW.key}x"]
+    "header",
+    [None, "", "Bearer", "Bearer ", "Bearer nope", "Basic inference-key-of-tests", "\xff", f"Bearer {NEW.key}x"],
 )
 async def test_a_string_that_was_never_a_key_is_refused_without_a_lookup(
     authentication: Authentication, store: FakeStore, header: str | None

@@ -2,16 +2,18 @@
 
 import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from services.gateway.http.connection.protocol import CONNECTION, Connection, HttpProtocol
+from tests.support.wait import wait_until
 
 REQUEST = b"POST /path HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"
 OVERRIDDEN = {
@@ -20,6 +22,7 @@ OVERRIDDEN = {
     "data_received": ["self", "data"],
     "on_message_begin": ["self"],
     "on_headers_complete": ["self"],
+    "_start_asgi_task": ["self", "cycle", "app"],
     "send_400_response": ["self", "msg"],
 }
 
@@ -112,6 +115,8 @@ async def test_members_of_a_request_and_its_response(protocol: HttpProtocol, con
     assert cycle.disconnected is False
     assert cycle.transport is protocol.transport
     assert cycle.response_complete is False
+    assert (cycle.waiting_for_100_continue, cycle.keep_alive) == (False, True)
+    assert (cycle.chunked_encoding, cycle.expected_content_length) == (None, 0)
 
 
 async def test_a_body_is_taken_once(connection: Connection) -> None:
@@ -148,6 +153,83 @@ async def test_a_part_is_written_as_the_same_chunk_that_uvicorn_writes(
     by_uvicorn, transport.written = transport.written.partition(b"\r\n\r\n")[2] or transport.written, b""
     connection.write(b"x" * 20)
     assert transport.written == by_uvicorn == b"14\r\n" + b"x" * 20 + b"\r\n"
+
+
+async def test_a_part_for_http_1_0_is_written_as_it_is(protocol: HttpProtocol) -> None:
+    protocol.data_received(REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+    transport, cycle = cast(Transport, protocol.transport), protocol.cycle
+    await cycle.send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+    transport.written = b""
+    cycle.chunked_encoding = False
+    Connection(cycle, set()).write(b"part")
+    assert transport.written == b"part"
+
+
+Ask = Callable[[bytes, list[Message]], Awaitable[bytes]]
+
+
+@pytest.fixture
+def answering() -> Ask:
+    """Sends bytes to an application that answers with some messages; returns what was written, without status line."""
+
+    async def ask(request: bytes, messages: list[Message]) -> bytes:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            for message in messages:
+                await send(message)
+
+        config = Config(app, http=HttpProtocol, lifespan="off", log_config=None)
+        config.load()
+        made = HttpProtocol(config=config, server_state=ServerState(), app_state={})
+        made.connection_made(transport := Transport())
+        made.data_received(request)
+        await wait_until(lambda: made.cycle.response_complete, description="the application has answered")
+        closed = b"closed" if transport.closed else b"open"
+        made.connection_lost(None)
+        return transport.written.partition(b"\r\n")[2] + b"|" + closed
+
+    return ask
+
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+PARTS: list[Message] = [
+    START,
+    *({"type": "http.response.body", "body": part, "more_body": True} for part in (b"one", b"", b"two")),
+    {"type": "http.response.body", "body": b"", "more_body": False},
+]
+WHOLE: list[Message] = [
+    {**START, "headers": [(b"content-length", b"3")]},
+    {"type": "http.response.body", "body": b"one", "more_body": False},
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "messages", "written"),
+    [
+        (b"1.0", PARTS, b"connection: close\r\n\r\nonetwo|closed"),
+        (b"1.0", WHOLE, b"content-length: 3\r\nconnection: close\r\n\r\none|closed"),
+        (b"1.1", PARTS, b"transfer-encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n|open"),
+        (b"1.1", WHOLE, b"content-length: 3\r\n\r\none|open"),
+    ],
+)
+async def test_framing_by_version(answering: Ask, version: bytes, messages: list[Message], written: bytes) -> None:
+    assert await answering(b"GET / HTTP/%b\r\nhost: a\r\n\r\n" % version, messages) == written
+
+
+@pytest.mark.parametrize(
+    ("headers", "rest", "ending"),
+    [
+        (b"expect: 100-continue\r\ncontent-length: 4", b"", b"closed"),
+        (b"expect: 100-continue\r\ncontent-length: 4", b"body", b"open"),
+        (b"content-length: 4", b"", b"open"),
+    ],
+)
+async def test_a_refusal_before_the_body_closes_if_the_client_waits(
+    answering: Ask, headers: bytes, rest: bytes, ending: bytes
+) -> None:
+    written = await answering(b"POST / HTTP/1.1\r\nhost: a\r\n%b\r\n\r\n%b" % (headers, rest), WHOLE)
+    assert written.rpartition(b"|")[2] == ending
+    assert (b"connection: close" in written) == (ending == b"closed")
+    assert b"100 Continue" not in written
 
 
 async def test_reading_continues_after_a_large_body(protocol: HttpProtocol) -> None:
