@@ -8,7 +8,7 @@ import orjson
 
 from services.shared.settings import split
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

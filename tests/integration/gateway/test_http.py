@@ -171,13 +171,13 @@ async def test_http_1_0_gets_documents_with_a_length(cluster: Cluster) -> None:
 
 
 async def test_http_1_0_gets_long_streams_whole(cluster: Cluster) -> None:
-    """More than buffers hold, so that both ways of writing are used: with and without waiting for the client."""
-    cluster.worker.behaviour.tokens = 3_000
+    """More than buffers hold, so that both ways of writing are used: through uvicorn, and straight to the socket."""
+    cluster.worker.behaviour.tokens = 600
     async with raw(cluster) as connection:
-        connection.write(chat("1.0", stream=True, max_tokens=3_000))
+        connection.write(chat("1.0", stream=True, max_tokens=600))
         await connection.head()
         stream = await connection.to_the_end()
-    assert stream.count(b"data: {") >= 3_000
+    assert stream.count(b"data: {") >= 600
     assert stream.endswith(b"data: [DONE]\n\n")
 
 
@@ -297,3 +297,20 @@ async def test_http_1_0_does_not_know_continue(cluster: Cluster) -> None:
     async with raw(cluster) as connection:
         connection.write(chat("1.0", "expect: 100-continue"))
         assert (await connection.response()).status == 200
+
+
+# Upgrades
+
+
+async def test_a_wish_for_http_2_is_ignored(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Java's client sends it with every first request; without care its body would be lost."""
+    upgrade = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAAA")
+    async with raw(cluster) as connection:
+        for _ in range(2):
+            connection.write(chat("1.1", *upgrade))
+            answer = await connection.response()
+            assert answer.status == 200, answer.body
+            assert answer.json()["choices"][0]["message"]["content"] == text(5)
+        connection.write(request("GET /v1/realtime HTTP/1.1", AUTHORIZED, "connection: upgrade", "upgrade: websocket"))
+        assert (await connection.response()).status == 404
+    assert "upgrade" not in caplog.text.lower()

@@ -14,6 +14,8 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from services.gateway.http.connection.request_parser import RequestParser
+
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 100
 HEADER_TIMEOUT_S = 10.0
@@ -79,6 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.parser: RequestParser = RequestParser(self)
         self._reading_headers = False
         self._header_bytes = 0
         self._refused = False
@@ -123,6 +126,8 @@ class HttpProtocol(HttpToolsProtocol):
         """
         self._reading_headers = False
         self._stop_awaiting()
+        if self.parser.comes_again:
+            return
         if len(self.headers) > MAX_HEADERS or sum(len(n) + len(v) for n, v in self.headers) > MAX_HEADER_BYTES:
             self._refuse(431, "The request's headers are too large.")
             raise ValueError("headers too large")
@@ -131,6 +136,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # The task of the request was started, but has not run yet.
         self.scope["state"][CONNECTION] = Connection(self.cycle, self._when_lost)
+
+    def on_message_complete(self) -> None:
+        """Tells the application that it has the whole request."""
+        if not self.parser.comes_again:
+            super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Starts the application, with a way to answer that suits the client's version of HTTP and what it waits for.

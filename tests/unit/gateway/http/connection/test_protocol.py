@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from services.gateway.http.connection.protocol import CONNECTION, Connection, HttpProtocol
+from services.gateway.http.connection.request_parser import RequestParser
 from tests.support.wait import wait_until
 
 REQUEST = b"POST /path HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody"
@@ -22,6 +23,7 @@ OVERRIDDEN = {
     "data_received": ["self", "data"],
     "on_message_begin": ["self"],
     "on_headers_complete": ["self"],
+    "on_message_complete": ["self"],
     "_start_asgi_task": ["self", "cycle", "app"],
     "send_400_response": ["self", "msg"],
 }
@@ -99,6 +101,7 @@ async def test_members_of_the_protocol(protocol: HttpProtocol, connection: Conne
     assert (b"host", b"a") in protocol.headers
     assert protocol.scope["path"] == "/path"
     assert isinstance(protocol.transport, Transport)
+    assert isinstance(protocol.parser, RequestParser)
     assert isinstance(protocol.flow, FlowControl)
     assert isinstance(protocol.cycle, RequestResponseCycle)
     assert not protocol.cycle.response_started
