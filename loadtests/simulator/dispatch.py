@@ -48,7 +48,7 @@ class Dispatch(Protocol):
         """A worker sends a heartbeat."""
         ...
 
-    def upkeep(self) -> None:
+    def maintenance(self) -> None:
         """Called at intervals, for what depends on time alone."""
         ...
 

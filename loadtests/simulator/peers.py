@@ -40,7 +40,7 @@ class PeerDispatch:
     def beat(self, worker: int, engine: Engine) -> None:
         """Asks for nothing."""
 
-    def upkeep(self) -> None:
+    def maintenance(self) -> None:
         """Has nothing to keep."""
 
     def flush(self, now_ms: int) -> list[Order]:

@@ -90,7 +90,7 @@ class RouterDispatch:
         )
         self._add(self._scripts.heartbeat(report, self._rules, lease_ms=LEASE_MS))
 
-    def upkeep(self) -> None:
+    def maintenance(self) -> None:
         """Queues the call that reaps."""
         self._add(self._scripts.reap(self._rules, limit=REAP_LIMIT, worker_lease_ms=LEASE_MS))
 

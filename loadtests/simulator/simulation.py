@@ -68,7 +68,7 @@ class Simulation:
             self.dispatch.beat(worker, engine)
             self._at(beats.uniform(0, self.scenario.heartbeat_ms), self._beat(worker))
         self._obey(0)
-        self._at(0.0, self._upkeep)
+        self._at(0.0, self._maintenance)
         self._at(0.0, self._look)
         self._next_arrival()
 
@@ -92,9 +92,9 @@ class Simulation:
 
         return beat
 
-    def _upkeep(self, due_ms: float) -> None:
-        self.dispatch.upkeep()
-        self._at(due_ms + self.scenario.upkeep_ms, self._upkeep)
+    def _maintenance(self, due_ms: float) -> None:
+        self.dispatch.maintenance()
+        self._at(due_ms + self.scenario.upkeep_ms, self._maintenance)
 
     def _look(self, due_ms: float) -> None:
         if 1000 * self.scenario.warmup_s <= due_ms < 1000 * self.scenario.duration_s:

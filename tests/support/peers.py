@@ -16,7 +16,7 @@ _ids = count(1)
 
 
 class Gateway:
-    """Frames of the router wait in `inbox`. Of catalogs and queue positions only the latest is kept.
+    """Frames of the router wait in `mailbox`. Of catalogs and queue positions only the latest is kept.
 
     Attributes:
         standing: The latest `Queued` frame by request id and attempt.
@@ -25,7 +25,7 @@ class Gateway:
     def __init__(self, stream: object) -> None:
         self._stream = stream
         self._writing = asyncio.Lock()  # a stream takes one write at a time
-        self.inbox: asyncio.Queue[pb.RouterFrame] = asyncio.Queue()
+        self.mailbox: asyncio.Queue[pb.RouterFrame] = asyncio.Queue()
         self.catalog = pb.Catalog()
         self.standing: dict[tuple[str, int], pb.Queued] = {}
         self._reader = asyncio.create_task(self._read())
@@ -40,7 +40,7 @@ class Gateway:
                 case kind:
                     if kind == "queued":
                         self.standing[frame.queued.request_id, frame.queued.attempt] = frame.queued
-                    self.inbox.put_nowait(frame)
+                    self.mailbox.put_nowait(frame)
 
     async def send(self, frame: pb.GatewayFrame) -> None:
         """Sends one frame to the router."""
@@ -70,7 +70,7 @@ class Gateway:
 
     async def next(self, kind: str) -> object:
         """The next frame. Asserts that it is of this kind."""
-        frame = await asyncio.wait_for(self.inbox.get(), 20)
+        frame = await asyncio.wait_for(self.mailbox.get(), 20)
         assert frame.WhichOneof("frame") == kind, frame
         return getattr(frame, kind)
 

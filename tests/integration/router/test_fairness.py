@@ -37,8 +37,8 @@ async def serve_all(finisher: Gateway, served: int, *peers: Gateway) -> list[str
 async def next_grant(*peers: Gateway) -> tuple[Gateway, str]:
     if len(peers) == 1:
         return peers[0], await peers[0].granted()
-    await wait_until(lambda: any(not peer.inbox.empty() for peer in peers), description="somebody is granted")
-    peer = next(peer for peer in peers if not peer.inbox.empty())
+    await wait_until(lambda: any(not peer.mailbox.empty() for peer in peers), description="somebody is granted")
+    peer = next(peer for peer in peers if not peer.mailbox.empty())
     return peer, await peer.granted()
 
 

@@ -233,7 +233,7 @@ async def test_two_hundred_requests_over_two_replicas_are_each_granted_once(rout
             for n in range(100):
                 await peer.submit(f"{name}-{n}")  # type: ignore[attr-defined]
             while sum(g.startswith(name) for g in granted) < 100:
-                frame = await asyncio.wait_for(peer.inbox.get(), 20)  # type: ignore[attr-defined]
+                frame = await asyncio.wait_for(peer.mailbox.get(), 20)  # type: ignore[attr-defined]
                 if frame.WhichOneof("frame") == "grant":
                     granted.append(frame.grant.request_id)
                     await peer.finish(frame.grant.request_id)  # type: ignore[attr-defined]

@@ -62,7 +62,7 @@ async def test_the_queue_is_shown_and_its_rules_are_changed(routers: Routers) ->
 
 async def is_full(one: Any) -> bool:
     await one.submit("one-more")
-    frame = await asyncio.wait_for(one.inbox.get(), 20)
+    frame = await asyncio.wait_for(one.mailbox.get(), 20)
     if frame.WhichOneof("frame") == "queued":
         await one.finish("one-more")
     return bool(frame.WhichOneof("frame") == "reject")

@@ -50,7 +50,7 @@ async def test_nothing_is_preempted_for_a_class_that_may_not_preempt_or_while_th
         assert await yielded(one) == "batch-1"
         await one.finish("batch-1", outcome="yielded")
         assert await one.granted() == "patient"
-        assert one.inbox.empty()
+        assert one.mailbox.empty()
 
 
 async def test_a_request_is_preempted_once(routers: Routers) -> None:

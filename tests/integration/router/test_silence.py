@@ -14,7 +14,7 @@ from tests.property.replicas import POOL, ROUTERS, Replicas, grants
 RULES = Rules.of_cluster(Cluster(pools=(Pool(name=POOL, model=POOL),)))
 LEASE_MS = 5_000
 START_MS = 1_000_000
-UPKEEP_MS = 250
+MAINTENANCE_MS = 250
 
 
 class SmallPool:
@@ -56,16 +56,16 @@ def test_leases_that_ended_while_redis_was_silent_get_their_time_again(redis_cli
     pool = SmallPool(redis_client)
     assert pool.reap_after(0) == [0, 0, 0]
     assert pool.reap_after(10 * LEASE_MS) == [0, 0, 0]
-    spared = [pool.reap_after(UPKEEP_MS) for _ in range(LEASE_MS // UPKEEP_MS - 1)]
+    spared = [pool.reap_after(MAINTENANCE_MS) for _ in range(LEASE_MS // MAINTENANCE_MS - 1)]
     assert not any(any(counts) for counts in spared)
-    assert pool.reap_after(UPKEEP_MS) == [1, 1, 0]
+    assert pool.reap_after(MAINTENANCE_MS) == [1, 1, 0]
 
 
 def test_a_worker_that_falls_silent_alone_is_lost_in_its_own_time(redis_client: redis.Redis) -> None:
     pool = SmallPool(redis_client)
-    kept = [pool.reap_after(UPKEEP_MS) for _ in range(LEASE_MS // UPKEEP_MS - 1)]
+    kept = [pool.reap_after(MAINTENANCE_MS) for _ in range(LEASE_MS // MAINTENANCE_MS - 1)]
     assert not any(any(counts) for counts in kept)
-    assert pool.reap_after(UPKEEP_MS) == [1, 1, 0]
+    assert pool.reap_after(MAINTENANCE_MS) == [1, 1, 0]
 
 
 def test_a_worker_that_was_silent_for_half_its_lease_gets_nothing_until_it_is_heard_of(
@@ -84,10 +84,10 @@ def test_grants_since_it_was_heard_of_go_elsewhere_and_what_it_runs_stays(
     redis_client: redis.Redis,
 ) -> None:
     pool = SmallPool(redis_client)
-    pool.reap_after(UPKEEP_MS)
+    pool.reap_after(MAINTENANCE_MS)
     pool.beat()
     assert pool.submit("r2") == {"r2"}
-    told = [_told_after(pool, UPKEEP_MS) for _ in range(LEASE_MS // UPKEEP_MS)]
+    told = [_told_after(pool, MAINTENANCE_MS) for _ in range(LEASE_MS // MAINTENANCE_MS)]
     half = len(told) // 2 - 1
     assert told[half] == [Revoked("session", "r2", 1, "lost")]
     assert not any(told[:half] + told[half + 1 :])
