@@ -74,7 +74,7 @@ async def engine(model: Model) -> AsyncIterator[Engine]:
     config: SimulatedConfig | VllmEngine = SimulatedConfig.model_validate({"context_tokens": CONTEXT, **FREE})
     if model.manifest.model == "smollm2":
         config = VllmEngine(
-            context_tokens=CONTEXT, dtype="float32", kv_memory_gib=0.25, speculation=Ngram(method="ngram")
+            context_tokens=CONTEXT, dtype="float32", kv_memory_gib=0.25, speculation=Ngram(method="ngram", tokens=2)
         )
     engine = build_engine(config, SystemClock())
     await engine.start(model)
