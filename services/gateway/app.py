@@ -34,6 +34,7 @@ from services.gateway.http.routes.console import ConsoleRoutes
 from services.gateway.http.routes.embeddings import EmbeddingRoutes
 from services.gateway.http.routes.files import FileRoutes
 from services.gateway.http.routes.health import HealthRoutes
+from services.gateway.http.routes.messages import MessageRoutes
 from services.gateway.http.routes.models import ModelRoutes
 from services.gateway.http.routes.open_inference import OPEN, OpenInferenceRoutes
 from services.gateway.http.routes.responses import ResponseRoutes
@@ -216,6 +217,7 @@ class GatewayApp:
             ChatCompletionRoutes(builder, handler),
             CompletionRoutes(builder, handler),
             ResponseRoutes(builder, handler),
+            MessageRoutes(builder, handler, bodies),
             TokenizeRoutes(builder, bodies),
             EmbeddingRoutes(builder, bodies),
             ModelRoutes(builder),

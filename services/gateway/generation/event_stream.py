@@ -19,6 +19,8 @@ class GenerationHeader:
         model: name of the model, as the catalog has it.
         service_tier: label of the class that the generation is served in.
         version: version of the model's weights.
+        prompt_tokens: tokens that the model reads, as far as they are known.
+        cached_tokens: how many of them it had in its cache.
     """
 
     id: str
@@ -26,12 +28,22 @@ class GenerationHeader:
     model: str
     service_tier: str
     version: str
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
     @classmethod
     def of(cls, stream: TokenStream) -> "GenerationHeader":
         """Returns the header of a stream that has begun."""
-        generation = stream.generation
-        return cls(generation.id, generation.created, generation.model.id, stream.service_class.label, stream.version)
+        generation, used = stream.generation, stream.usage
+        return cls(
+            generation.id,
+            generation.created,
+            generation.model.id,
+            stream.service_class.label,
+            stream.version,
+            used.prompt_tokens,
+            used.cached_tokens,
+        )
 
 
 class EventStream(Protocol):

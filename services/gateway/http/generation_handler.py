@@ -57,7 +57,7 @@ class GenerationHandler:
 
         def make() -> Response:
             if idempotent and idempotent.after and not resumable:
-                raise InvalidRequest("Streams of the Responses API cannot be resumed.", param=event_ids.HEADER)
+                raise InvalidRequest("Streams of this API cannot be resumed.", param=event_ids.HEADER)
             generation, response_format = build(body, context)
             resumption = None
             if idempotent and resumable:

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.gateway.anthropic.errors import is_anthropic
+
 _TEMPLATE = "#/components/schemas/{model}"
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -29,6 +31,20 @@ _KEYS = {
     "key": {"type": "http", "scheme": "bearer"},
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "api-key": {"type": "apiKey", "in": "header", "name": "api-key"},
+}
+
+_ANTHROPIC_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"type": "string", "const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        },
+        "request_id": {"type": "string"},
+    },
 }
 
 
@@ -65,22 +81,23 @@ def complete(app: FastAPI, open_paths: frozenset[str]) -> None:
             ref_template=_TEMPLATE,
         )
         components = document.setdefault("components", {})
-        components["schemas"] = {**schemas["$defs"], "Error": _ERROR}
+        components["schemas"] = {**schemas["$defs"], "Error": _ERROR, "AnthropicError": _ANTHROPIC_ERROR}
         components["securitySchemes"] = _KEYS
         document["security"] = [{name: []} for name in _KEYS]
         for path, operations in document["paths"].items():
             for operation in operations.values():
                 if path in open_paths:
                     operation["security"] = []
-                _document_errors(operation["responses"])
+                _document_errors(operation["responses"], path)
                 operation.setdefault("tags", ["inference"])
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _document_errors(responses: dict[str, Any]) -> None:
-    """All errors have one shape, so one entry documents them. FastAPI's own 422 never happens."""
+def _document_errors(responses: dict[str, Any], path: str) -> None:
+    """All errors of one API have one shape, so one entry documents them. FastAPI's own 422 never happens."""
     responses.pop("422", None)
-    content = {"application/json": {"schema": {"$ref": _TEMPLATE.format(model="Error")}}}
-    responses["default"] = {"description": "An error, in OpenAI's shape", "content": content}
+    model, api = ("AnthropicError", "Anthropic") if is_anthropic(path) else ("Error", "OpenAI")
+    content = {"application/json": {"schema": {"$ref": _TEMPLATE.format(model=model)}}}
+    responses["default"] = {"description": f"An error, in {api}'s shape", "content": content}

@@ -35,15 +35,23 @@ class RequestOrigin:
     timeout_s: float
 
 
-def chat_generation(request: ChatCompletionRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
-    """Builds the generation of a chat completion.
+def chat_generation(
+    request: ChatCompletionRequest, catalog: Catalog, origin: RequestOrigin, prefix: str = "chatcmpl-"
+) -> Generation:
+    """Builds the generation of a chat completion, or of a request that stands for one.
+
+    Args:
+        request: the validated request.
+        catalog: the models that there are.
+        origin: where it comes from.
+        prefix: of the answer's id; each API has its own.
 
     Raises:
         UnknownModel: no such model is open to the caller.
         PermissionDenied: the caller may not use this service tier.
         ContextLengthExceeded: the answer alone would not fit.
     """
-    return _build(request, f"chatcmpl-{origin.request_id}", request.worker_prompt(), catalog, origin)
+    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), catalog, origin)
 
 
 def completion_generation(request: CompletionRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
@@ -53,8 +61,7 @@ def completion_generation(request: CompletionRequest, catalog: Catalog, origin: 
 
 def response_generation(request: ResponsesRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
     """Builds the generation of a response. Raises what `chat_generation` raises, and InvalidRequest."""
-    chat = request.chat
-    return _build(chat, f"resp_{origin.request_id}", chat.worker_prompt(), catalog, origin)
+    return chat_generation(request.chat, catalog, origin, prefix="resp_")
 
 
 def _build(

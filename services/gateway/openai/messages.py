@@ -9,6 +9,7 @@ from pydantic import Field
 from services.gateway.openai.fields import FunctionType, Hint, Name, Request, Speaker, Text
 
 MAX_MESSAGES = 2048
+MAX_PARTS = 256
 
 
 class TextPart(Request):
@@ -26,7 +27,7 @@ class RefusalPart(Request):
 
 
 AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
-Content = Text | Annotated[list[TextPart], Field(max_length=256)]
+Content = Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
 
 
 class SystemMessage(Request):
@@ -64,7 +65,7 @@ class AssistantMessage(Request):
     """What the model said or called before."""
 
     role: Literal["assistant"]
-    content: Text | Annotated[list[AssistantPart], Field(max_length=256)] | None = None
+    content: Text | Annotated[list[AssistantPart], Field(max_length=MAX_PARTS)] | None = None
     refusal: Text | None = None
     # Two names of one thing. Clients send back the one that they read.
     reasoning_content: Text | None = None

@@ -1,7 +1,7 @@
 """From a decoded request body to what the cluster does: the one way in, for REST and gRPC."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
@@ -10,6 +10,7 @@ from services.gateway.domain.secrets import CacheSalt
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.fields import Request
 from services.gateway.openai.generation_builder import (
     RequestOrigin,
     chat_generation,
@@ -22,6 +23,9 @@ from services.gateway.openai.tokenize_request import DetokenizeRequest, Tokenize
 from services.gateway.upstream.tokenizer_client import TokenizerClient
 from services.shared.clock import Clock
 from services.shared.errors import StoreUnavailable, Unauthenticated
+from tidegate.worker.v1 import worker_pb2
+
+R = TypeVar("R", bound=Request)
 
 
 class Requester(Asker, Protocol):
@@ -90,6 +94,26 @@ class RequestBuilder:
         """
         request = self._reader.read(ChatCompletionRequest, document, requester)
         return chat_generation(request, self.catalog(), self._origin(requester, timeout_s))
+
+    def read(self, kind: type[R], document: dict[str, Any], requester: Requester) -> R:
+        """Returns a body as its model, for APIs that stand on chat completions. Raises InvalidRequest."""
+        return self._reader.read(kind, document, requester)
+
+    def of_chat(self, request: ChatCompletionRequest, prefix: str, requester: Requester) -> Generation:
+        """Builds the generation of a request that stands for a chat completion. Its errors are those of `chat`.
+
+        Args:
+            request: the chat completion.
+            prefix: of the answer's id.
+            requester: whose request it is.
+        """
+        return chat_generation(request, self.catalog(), self._origin(requester, None), prefix)
+
+    async def count_tokens(self, request: ChatCompletionRequest, requester: Requester) -> int:
+        """Returns how many tokens the model would read. Its errors are those of `tokenize`."""
+        model = self.model(request.model, requester)
+        prompt = worker_pb2.TokenizeRequest(chat=request.worker_prompt())
+        return len(await self._tokenizer.tokenize(model, self.catalog(), prompt))
 
     def completion(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
         """Builds the generation of a completion. Arguments and errors are those of `chat`."""

@@ -35,6 +35,14 @@ def _has_content(prediction: Any) -> bool:
     return bool(prediction.get("content")) if isinstance(prediction, dict) else _asks(prediction)
 
 
+def _is_image(kind: Any) -> bool:
+    return bool(kind == "image")
+
+
+def _is_fetched(kind: Any) -> bool:
+    return kind in ("base64", "url", "file")
+
+
 def _is_too_many(choices: Any) -> bool:
     return isinstance(choices, int) and choices > MAX_CHOICES
 
@@ -68,6 +76,10 @@ def _use(field: str) -> Unsupported:
 
 _ONLY_TEXT = 'Answers are text: it can only be ["text"].'
 _TEXT_ONLY = Unsupported("Answers are text: leave it out.")
+_NO_IMAGES = Unsupported("The model reads text only: put what the image shows into a block of text.", _is_image)
+_NO_FILES = Unsupported(
+    "Documents are read as text only: use the source type 'text' with the document's text.", _is_fetched
+)
 _NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
 _NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
 _LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
@@ -119,9 +131,11 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "instructions": Unsupported("Use a message with the role 'system' instead."),
     "system": Unsupported("Use a message with the role 'system' instead."),
     "max_tokens": _use("max_output_tokens"),
-    "max_completion_tokens": Unsupported("Use 'max_output_tokens' for responses, 'max_tokens' for completions."),
+    "max_completion_tokens": Unsupported("Use 'max_output_tokens' for responses, else 'max_tokens'."),
     "max_output_tokens": _use("max_tokens"),
-    "response_format": Unsupported("Use 'text.format' for responses, 'structured_outputs' for completions."),
+    "response_format": Unsupported(
+        "Use 'text.format' for responses, 'output_config.format' for messages, 'structured_outputs' for completions."
+    ),
     "tools": Unsupported("Use /v1/chat/completions instead."),
     "stop_sequences": _use("stop"),
     # Fields within others.
@@ -136,6 +150,10 @@ UNSUPPORTED_VALUES: dict[str, Unsupported] = {
     "modalities": Unsupported(_ONLY_TEXT),
     "background": Unsupported("The answer comes with the response: leave it out, or stream."),
     "n": Unsupported(f"It can be at most {MAX_CHOICES}: send several requests.", _is_too_many),
+    "messages[].content[].type": _NO_IMAGES,
+    "messages[].content[].content[].type": _NO_IMAGES,
+    "messages[].content[].source.type": _NO_FILES,
+    "messages[].content[].content[].source.type": _NO_FILES,
     "messages[].audio": _TEXT_ONLY,
     "messages[].function_call": _use("tool_calls"),
 }

@@ -18,7 +18,7 @@ from services.shared.errors import InvalidRequest
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Request)
 Path = list[str | int]
-_NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+)*): (.*)$", re.DOTALL)
+_NAMED = re.compile(r"^([a-z_]+(?:\[\d+\])?(?:\.[a-z_]+(?:\[\d+\])?)*): (.*)$", re.DOTALL)
 
 
 def check(kind: type[M], document: dict[str, Any]) -> M:

@@ -13,8 +13,8 @@ from schemathesis.transport.prepare import prepare_request
 from tests.robustness.inputs.examples import draw
 
 # What costs the cluster most is asked most.
-GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
-SHARE_OF_GENERATING = 0.2
+GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+SHARE_OF_GENERATING = 0.15
 SHARE_OF_DAMAGED = 0.1
 SHARE_OF_HINTED = 0.2
 HINT = "tidal_hint"
@@ -50,7 +50,7 @@ def http_cases(document: dict[str, Any], model: str, count: int, seed: int) -> l
         left = count - len(cases)
         wanted = left // (len(operations) - position)
         if operation.path not in GENERATING:
-            wanted = min(wanted, int(count * (1 - 3 * SHARE_OF_GENERATING) / len(operations)) or 1)
+            wanted = min(wanted, int(count * (1 - len(GENERATING) * SHARE_OF_GENERATING) / len(operations)) or 1)
         for mode, some in ((GenerationMode.NEGATIVE, wanted // 2), (GenerationMode.POSITIVE, wanted - wanted // 2)):
             drawn = draw(operation.as_strategy(generation_mode=mode), some, seed)
             cases += [case for case in map(_case, drawn) if case]

@@ -15,6 +15,9 @@ SHOWN = 20
 # Words of the library that validates. Clients see plain sentences.
 JARGON = re.compile(rb"pydantic|Input should|Field required|Extra inputs|[Tt]uple|[Dd]ictionary")
 FIELDS = {"message", "type", "param", "code"}
+ANTHROPIC = "/v1/messages"
+ANTHROPIC_FIELDS = {"message", "type"}
+ENDINGS = ("response.completed", "response.incomplete", "message_stop")
 CLEAN = frozenset(
     {
         *("OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"),
@@ -68,7 +71,8 @@ def _of_http(response: HttpResponse) -> str | None:
 
 
 def _of_error(response: HttpResponse) -> str | None:
-    if not _has_error_object(response.body):
+    fields = ANTHROPIC_FIELDS if response.case.target.startswith(ANTHROPIC) else FIELDS
+    if not _has_error_object(response.body, fields):
         return f"{response.status} without an error object {response.body[:500]!r}"
     if HINT.encode() in response.body:
         return f"{response.status} because of a hint {response.body[:500]!r}"
@@ -85,17 +89,17 @@ def _of_stream(body: bytes) -> str | None:
     if last[0] == b"data: [DONE]":
         return None
     event = orjson.loads(last[0].removeprefix(b"data: "))
-    ended = event.get("type") in ("response.completed", "response.incomplete")
+    ended = event.get("type") in ENDINGS
     return None if ended else f"a stream that failed {last[0][:500]!r}"
 
 
-def _has_error_object(body: bytes) -> bool:
+def _has_error_object(body: bytes, fields: set[str]) -> bool:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return False
     error = document.get("error") if isinstance(document, dict) else None
-    return isinstance(error, dict) and set(error) == FIELDS and bool(error["message"]) and bool(error["type"])
+    return isinstance(error, dict) and set(error) == fields and bool(error["message"]) and bool(error["type"])
 
 
 def _of_rpc(response: RpcResponse) -> str | None:

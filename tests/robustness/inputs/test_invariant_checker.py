@@ -10,9 +10,11 @@ from tidegate.inference.v1 import inference_pb2
 
 HINTED = HttpCase("POST", "/v1/chat/completions", (), b"{}", hinted=True)
 HTTP = HttpCase("POST", "/v1/chat/completions", (), b"{}")
+MESSAGE = HttpCase("POST", "/v1/messages", (), b"{}")
 RPC = RpcCase("Chat", b"")
 SSE = "text/event-stream; charset=utf-8"
 SHAPE = b'{"error": {"message": "no", "type": "t", "param": null, "code": null}}'
+ANTHROPIC_SHAPE = b'{"type": "error", "error": {"type": "t", "message": "no"}, "request_id": "a"}'
 DETAIL = inference_pb2.OpenAIError(message="no", type="t").SerializeToString()
 
 
@@ -21,11 +23,13 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HTTP, 200, "application/json", b"{}"),
         HttpResponse(HTTP, 200, SSE, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
         HttpResponse(HTTP, 400, "application/json", SHAPE),
+        HttpResponse(MESSAGE, 400, "application/json", ANTHROPIC_SHAPE),
+        HttpResponse(MESSAGE, 200, SSE, b'event: message_stop\ndata: {"type": "message_stop"}\n\n'),
         HttpResponse(HINTED, 200, "application/json", b"{}", "messages[0].tidal_hint, tidal_hint"),
     ]
     report = check(http, [RpcResponse(RPC, "OK"), RpcResponse(RPC, "NOT_FOUND", "no", DETAIL)], ())
     assert not report.violations
-    assert report.cases == 6
+    assert report.cases == 8
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,9 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HINTED, 200, "application/json", b"{}", "user"),
         HttpResponse(HINTED, 400, "application/json", SHAPE.replace(b"no", b"Unknown parameter: 'tidal_hint'.")),
         HttpResponse(HTTP, 400, "application/json", SHAPE.replace(b"no", b"Input should be a valid string.")),
+        HttpResponse(HTTP, 400, "application/json", ANTHROPIC_SHAPE),
+        HttpResponse(MESSAGE, 400, "application/json", SHAPE),
+        HttpResponse(MESSAGE, 200, SSE, b"event: error\ndata: " + ANTHROPIC_SHAPE + b"\n\n"),
         HttpResponse(HTTP, error="ReadTimeout()"),
         HttpResponse(HTTP, 200, SSE, b""),
         HttpResponse(HTTP, 200, SSE, b"data: " + SHAPE + b"\n\n"),

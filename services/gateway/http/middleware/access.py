@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway.accounts.authentication import Authentication
 from services.gateway.accounts.key_headers import KEY_HEADERS
+from services.gateway.anthropic.errors import REQUEST_ID, is_anthropic
 from services.gateway.domain.account import Caller
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.middleware.errors import error_response
@@ -63,7 +64,7 @@ class AccessMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *_headers(context)]
+                message["headers"] = [*message.get("headers", ()), *_headers(context, scope)]
             await send(message)
 
         try:
@@ -72,7 +73,7 @@ class AccessMiddleware:
             # FastAPI raises an error again after it has answered 500, so that it is logged here.
             log.exception("request failed", extra={"request_id": context.request_id})
             if not context.status:
-                await error_response(InternalError())(scope, receive, send_with_headers)
+                await error_response(InternalError(), scope)(scope, receive, send_with_headers)
         finally:
             self._count(scope, context)
 
@@ -87,7 +88,7 @@ class AccessMiddleware:
         except TidegateError as error:
             if RequestContext.of(scope).status:
                 raise  # the response has started already
-            await error_response(error)(scope, receive, send)
+            await error_response(error, scope)(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
         """Whether a path needs no key. All paths that are not named here need one."""
@@ -105,12 +106,13 @@ def _key_headers(scope: Scope) -> list[tuple[str, str]]:
     return [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"] if name in _KEY_HEADERS]
 
 
-def _headers(context: RequestContext) -> list[tuple[bytes, bytes]]:
+def _headers(context: RequestContext, scope: Scope) -> list[tuple[bytes, bytes]]:
     return [
         (b"x-request-id", context.request_id.encode()),
         (b"x-tidegate-model-version", context.version.encode("latin-1", "replace")),
         *((name.encode(), value.encode()) for name, value in context.limits),
         *([(HEADER.encode(), context.cache_directive.outcome.encode())] if context.cache_directive else []),
+        *([(REQUEST_ID.encode(), context.request_id.encode())] if is_anthropic(scope["path"]) else []),
         *([(IGNORED.encode(), context.ignored.encode())] if context.ignored else []),
     ]
 
