@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from anthropic import AsyncAnthropic
 from openai import APIStatusError, AsyncOpenAI
 
 from tests.support.cluster import RunningCluster, tidegate
@@ -148,6 +149,22 @@ BAD = [
     ({"model": "tide", "messages": []}, 400, "INVALID_ARGUMENT"),
     ({"model": "tide", "messages": QUESTION, "temperature": 3}, 400, "INVALID_ARGUMENT"),
 ]
+
+
+async def test_anthropic_s_client_gets_the_same_words(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    said: Any = {"model": "tide", "messages": QUESTION}
+    words = await ask(openai)
+    async with AsyncAnthropic(base_url=simulated.rest.removesuffix("/v1"), api_key=simulated.key) as client:
+        whole = await client.messages.create(**said, max_tokens=20)
+        async with client.messages.stream(**said, max_tokens=20) as stream:
+            streamed = await stream.get_final_message()
+        counted = await client.messages.count_tokens(**said)
+        stop = words[len(words) // 2 :][:6]
+        stopped = await client.messages.create(**said, max_tokens=20, stop_sequences=[stop])
+    for message in (whole, streamed):
+        assert [block.text for block in message.content if block.type == "text"] == [words]
+        assert message.usage.input_tokens + (message.usage.cache_read_input_tokens or 0) == counted.input_tokens
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", stop)
 
 
 @pytest.mark.parametrize(("body", "status", "grpc_status"), BAD, ids=lambda value: str(value)[:40])

@@ -11,6 +11,7 @@ PREFLIGHT_KEPT_S = 600
 EXPOSED_HEADERS = (
     "*",
     "x-request-id",
+    "request-id",
     "x-tidegate-model-version",
     "x-tidegate-cache",
     "x-tidegate-ignored",
