@@ -84,6 +84,7 @@ def _chat(chat: pb.ChatPrompt) -> ChatPrompt:
         tool_choice=_json(chat.tool_choice_json, "tool_choice"),
         parallel_tool_calls=chat.parallel_tool_calls,
         reasoning_effort=chat.reasoning_effort or None,
+        argument_schemas=_json(chat.argument_schemas_json, "tools"),
     )
 
 

@@ -10,8 +10,8 @@ from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
 from services.gateway.openai.responses_input import Input
 from services.gateway.openai.sampling import SamplingFields, ServiceTier
-from services.gateway.openai.structured_output import Schema
-from services.gateway.openai.tools import MAX_TOOLS
+from services.gateway.openai.structured_output import DescribedSchema, Schema
+from services.gateway.openai.tools import MAX_TOOLS, argument_schemas
 
 LOGPROBS = "message.output_text.logprobs"
 SAMPLING = set(SamplingFields.model_fields)
@@ -23,7 +23,7 @@ class FunctionTool(Request):
     type: Literal["function"]
     name: Name
     description: Annotated[Text, Field(max_length=16_384)] | None = None
-    parameters: Schema | None = None
+    parameters: DescribedSchema | None = None
     strict: bool | None = None
 
 
@@ -126,6 +126,10 @@ class ResponsesRequest(SamplingFields):
         for name in _chosen(self.tool_choice):
             if name not in names:
                 raise ValueError(f"tool_choice: no tool is named {name!r}")
+        if self.tools and self.tool_choice != "none":
+            chosen = _chosen(self.tool_choice)
+            forced = _forces_call(self.tool_choice)
+            argument_schemas(self.tools, forced=forced, chosen=chosen, place="tools[{}].parameters")
         return self
 
     @property
@@ -181,6 +185,12 @@ def _chosen(choice: ToolChoice | None) -> list[str]:
     if isinstance(choice, NamedFunction):
         return [choice.name]
     return [tool.name for tool in choice.tools] if isinstance(choice, AllowedFunctions) else []
+
+
+def _forces_call(choice: ToolChoice | None) -> bool:
+    if isinstance(choice, AllowedFunctions):
+        return choice.mode == "required"
+    return choice == "required" or isinstance(choice, NamedFunction)
 
 
 def _tool(tool: FunctionTool) -> dict[str, Any]:

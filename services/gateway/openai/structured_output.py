@@ -106,7 +106,16 @@ def regex(pattern: str) -> str:
     return pattern
 
 
+def _described(schema: dict[str, Any] | bool) -> dict[str, Any] | bool:
+    """Accepts any schema that is small enough: it only tells the model what a function takes."""
+    if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"the JSON schema is larger than {MAX_SCHEMA_BYTES} bytes")
+    return schema
+
+
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
+DescribedSchema = Annotated[dict[str, Any] | bool, AfterValidator(_described)]
+"""A schema that the model reads. Only where it binds an answer, `bound_schema` says what it may hold."""
 Regex = Annotated[Text, Field(min_length=1), AfterValidator(regex)]
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from services.gateway.openai.fields import ModelName, Request, Text, TokenId
 from services.gateway.openai.messages import Messages, check_tool_calls, messages_json
-from services.gateway.openai.tools import Tools
+from services.gateway.openai.tools import Tools, template_tools
 from tidegate.worker.v1 import worker_pb2
 
 MAX_TOKENS = 1_000_000
@@ -35,7 +35,7 @@ class TokenizeRequest(Request):
         """Returns the request as workers take it."""
         if self.messages is None:
             return worker_pb2.TokenizeRequest(text=self.prompt or "")
-        tools = [tool.model_dump(exclude_none=True) for tool in self.tools or ()]
+        tools = template_tools(self.tools or ())
         chat = worker_pb2.ChatPrompt(
             messages_json=messages_json(self.messages),
             tools_json=orjson.dumps(tools) if tools else b"",

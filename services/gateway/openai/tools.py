@@ -1,13 +1,18 @@
 """Tools that a model may call, and which of them it must."""
 
-from typing import Annotated, Literal
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Literal, Protocol
 
+import orjson
 from pydantic import Field
 
+from services.gateway.openai.bound_schema import Budget, bound_schema
 from services.gateway.openai.fields import FunctionType, Name, Request, Text
-from services.gateway.openai.structured_output import Schema
+from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.structured_output import DescribedSchema
 
 MAX_TOOLS = 128
+MAX_BOUND_BYTES = 1 << 20
 
 
 class Function(Request):
@@ -15,7 +20,7 @@ class Function(Request):
 
     name: Name
     description: Annotated[Text, Field(max_length=16_384)] | None = None
-    parameters: Schema | None = None
+    parameters: DescribedSchema | None = None
     strict: bool | None = None
 
 
@@ -69,7 +74,7 @@ def check_choice(tools: list[Tool] | None, choice: ToolChoice | None) -> None:
     names = [tool.function.name for tool in tools or ()]
     if len(set(names)) < len(names):
         raise ValueError("tools: function names must differ")
-    for name in _chosen(choice):
+    for name in chosen(choice):
         if name not in names:
             raise ValueError(f"tool_choice: no tool is named {name!r}")
     if choice == "required" and not names:
@@ -80,11 +85,66 @@ def narrow(tools: list[Tool] | None, choice: ToolChoice | None) -> tuple[list[To
     """Returns the tools that the choice allows, and the choice in words that chat templates know."""
     if not isinstance(choice, AllowedToolsChoice):
         return tools or [], choice
-    allowed = _chosen(choice)
+    allowed = chosen(choice)
     return [tool for tool in tools or () if tool.function.name in allowed], choice.allowed_tools.mode
 
 
-def _chosen(choice: ToolChoice | None) -> list[str]:
+def forces_call(choice: ToolChoice | None) -> bool:
+    """Whether the model must call a function."""
+    if isinstance(choice, AllowedToolsChoice):
+        return choice.allowed_tools.mode == "required"
+    return choice == "required" or isinstance(choice, NamedTool)
+
+
+class Bindable(Protocol):
+    """A function, as chats or responses have it."""
+
+    name: str
+    parameters: dict[str, Any] | bool | None
+    strict: bool | None
+
+
+def argument_schemas(
+    functions: Iterable[Bindable], *, forced: bool, chosen: Collection[str], place: str
+) -> dict[str, dict[str, Any]]:
+    """Returns the schemas that bind the arguments of calls, by the functions' names.
+
+    These are the schemas of strict functions, and of those of which the model must call one. The others only describe.
+
+    Args:
+        functions: all functions of the request.
+        forced: the model must call one.
+        chosen: names of those that it may call; none: all of them.
+        place: path of the parameters of the function with the number `{}`.
+
+    Raises:
+        ValueError: a schema cannot bind; the error names its place and the keyword at fault.
+    """
+    budget = Budget()
+    bound: dict[str, dict[str, Any]] = {}
+    for index, function in enumerate(functions):
+        if (function.strict or forced) and (not chosen or function.name in chosen):
+            try:
+                bound[function.name] = bound_schema(function.parameters, function.name, budget)
+            except SchemaProblem as problem:
+                instead = "use tool_choice 'auto'" if forced else "leave out 'strict'"
+                raise ValueError(f"{place.format(index)}: {problem}; {instead}, or change the schema") from None
+    if bound and len(orjson.dumps(bound)) > MAX_BOUND_BYTES:
+        raise ValueError(f"tools: the schemas that bind calls are larger than {MAX_BOUND_BYTES} bytes together")
+    return bound
+
+
+def template_tools(tools: Iterable[Tool]) -> list[dict[str, Any]]:
+    """Returns tools as chat templates read them: their schemas as they came, a boolean one as an object."""
+    documents = [tool.model_dump(exclude_none=True) for tool in tools]
+    for document in documents:
+        if isinstance(whole := document["function"].get("parameters"), bool):
+            document["function"]["parameters"] = {} if whole else {"not": {}}
+    return documents
+
+
+def chosen(choice: ToolChoice | None) -> list[str]:
+    """Returns the names of the functions that the choice lists; none: all functions."""
     if isinstance(choice, NamedTool):
         return [choice.function.name]
     if isinstance(choice, AllowedToolsChoice):

@@ -18,13 +18,24 @@ MAX_DELTA_TOKENS = 8
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The OpenAI fields that a chat template reads, decoded from JSON and already validated by the gateway."""
+    """The OpenAI fields that a chat template reads, decoded from JSON and already validated by the gateway.
+
+    Attributes:
+        argument_schemas: JSON schemas that bind the arguments of calls, by the functions' names. A forced call has one
+            for each function that it may choose.
+    """
 
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True
     reasoning_effort: str | None = None
+    argument_schemas: Mapping[str, dict[str, Any]] | None = None
+
+    @property
+    def forces_call(self) -> bool:
+        """Whether the answer must be a call of a function."""
+        return self.tool_choice is not None and self.tool_choice not in ("auto", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,16 @@
 """One choice of a simulated request: its next token, its text, and when it ends."""
 
-from services.worker.engine.contract import Delta, FinishReason, ResumePoint, Sampling, TokenLogprob
+from codecs import getincrementaldecoder
+
+from services.worker.engine.contract import (
+    Delta,
+    FinishReason,
+    ResumePoint,
+    Sampling,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from services.worker.engine.simulated.script import split
 from services.worker.engine.simulated.stops import StopStrings
 from services.worker.engine.simulated.tokens import END, Oracle, token_bytes
 
@@ -20,6 +30,7 @@ class SimulatedChoice:
         """
         self._oracle, self._limit, self._prefix = oracle, limit, prefix
         self._stops = StopStrings(oracle.sampling.stop)
+        self._decoder = getincrementaldecoder("utf-8")("replace") if oracle.script else None
         self.length = 0
         # Characters that may go out, and characters that were sent.
         self._released = 0
@@ -57,7 +68,7 @@ class SimulatedChoice:
     ) -> Delta:
         prefix, self._prefix = self._prefix, ""
         text_from, self._sent = self._sent, self._released
-        return Delta(
+        delta = Delta(
             self.choice,
             prefix + text,
             token_ids,
@@ -67,6 +78,26 @@ class SimulatedChoice:
             text_from=text_from,
             text_end=self._sent,
         )
+        return self._scripted(delta) if self._oracle.script else delta
+
+    def _scripted(self, delta: Delta) -> Delta:
+        """Gives the text of a scripted answer to the parts that it belongs to."""
+        script = self._oracle.script
+        calls = [number for number, part in enumerate(script) if part.kind == "call"]
+        if delta.finish_reason == "stop" and not delta.stop_reason and calls:
+            delta.finish_reason = "tool_calls"
+        text, delta.text = delta.text, ""
+        # Text that waited for a worker is older than that of the last token.
+        for number, piece, begins in split(script, text, delta.text_end - len(text)):
+            part = script[number]
+            if part.kind == "text":
+                delta.text += piece
+            elif part.kind == "reasoning":
+                delta.reasoning += piece
+            else:
+                id_, name = (self._oracle.call_id(number), part.name) if begins else ("", "")
+                delta.tool_calls += (ToolCallDelta(calls.index(number), id_, name, piece),)
+        return delta
 
     def _advance(self, token: int) -> tuple[str, Ending | None]:
         """Returns the text that this token releases and, if it is the last token, why the choice ends."""
@@ -79,12 +110,18 @@ class SimulatedChoice:
         if ending := self._ends_at(token):
             return self._stops.flush(), ending
         armed = self.length > self._sampling.min_tokens
-        text, stop = self._stops.push(token_bytes(token).decode(errors="replace"), armed=armed)
+        text, stop = self._stops.push(self._decode(token), armed=armed)
         if stop is not None:
             return text, ("stop", stop)
         if self.length >= self._limit:
             return text + self._stops.flush(), ("length", "")
         return text, None
+
+    def _decode(self, token: int) -> str:
+        """Returns the new text of a token. Only scripts have characters of several tokens."""
+        if self._decoder is None:
+            return token_bytes(token).decode(errors="replace")
+        return self._decoder.decode(token_bytes(token))
 
     def _ends_at(self, token: int) -> Ending | None:
         if token == END and not self._sampling.ignore_eos:

@@ -5,6 +5,7 @@ from services.worker.engine.outbox import Outbox
 from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import text_of
 from services.worker.engine.simulated.scheduler import Sequence
+from services.worker.engine.simulated.script import script_of
 from services.worker.engine.simulated.tokens import Oracle
 
 
@@ -14,6 +15,7 @@ class Run:
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
         self.prompt_text = text_of(request.prompt)
+        self._script = script_of(request.prompt)
         self.choices: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None
         self._completed = 0
@@ -30,7 +32,8 @@ class Run:
     def _begin_choice(self, index: int, weights_sha256: str) -> None:
         point = self.request.resume.get(index)
         echo = self.prompt_text if self.request.sampling.echo else ""
-        choice = SimulatedChoice(Oracle(weights_sha256, self.prompt, self.request.sampling, index), self.limit, echo)
+        oracle = Oracle(weights_sha256, self.prompt, self.request.sampling, index, self._script)
+        choice = SimulatedChoice(oracle, self.limit, echo)
         if point and (ending := choice.resume(point)):
             self.started(0)
             self._outbox.put(ending)

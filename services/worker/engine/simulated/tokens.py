@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from services.worker.engine.contract import Sampling, TokenLogprob, TopLogprob
+from services.worker.engine.simulated.script import Part
 
 _SYLLABLES = tuple(a + b for a, b in itertools.product("bdfgklmnprstvwzh", "aeio"))
 _WORDS = tuple(f" {a}{b}" for a, b in itertools.product(_SYLLABLES, repeat=2))
@@ -55,12 +56,16 @@ class Oracle:
     """The answer of one choice: token i is a pure function of weights, prompt, sampling, choice and i.
 
     Limits (max_tokens, min_tokens, stop, n) have no influence, so other limits cut the same answer at another place.
+
+    Attributes:
+        script: the answer, if the prompt tells it.
     """
 
     weights_sha256: str
     prompt: tuple[int, ...]
     sampling: Sampling
     choice: int
+    script: tuple[Part, ...] = ()
 
     @cached_property
     def _key(self) -> bytes:
@@ -80,8 +85,18 @@ class Oracle:
     def _natural_length(self) -> int:
         return _SHORTEST + self._draw(b"length", 0) % (_LONGEST - _SHORTEST)
 
+    @cached_property
+    def _told(self) -> list[int]:
+        return encode("".join(part.text for part in self.script))
+
+    def call_id(self, number: int) -> str:
+        """Returns the id of the call that is the part of the script with this number."""
+        return f"call_{self._draw(b'call', number):016x}"
+
     def token(self, index: int) -> int:
         """Returns the token id at position `index` of the answer."""
+        if self.script:
+            return self._told[index] if index < len(self._told) else END
         ends = index >= max(self._natural_length, self.sampling.min_tokens)
         if ends and not self.sampling.ignore_eos:
             return END

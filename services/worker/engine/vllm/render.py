@@ -18,6 +18,7 @@ from services.worker.engine.contract import (
     TextPrompt,
     TokenPrompt,
 )
+from services.worker.engine.vllm.call_binding import bound_structure, bound_tools
 from services.worker.engine.vllm.sampling import structured_outputs
 
 
@@ -75,18 +76,35 @@ class Renderer:
         return limit
 
     async def _chat(self, request: EngineRequest, prompt: ChatPrompt) -> Rendered:
-        chat = ChatCompletionRequest(**_chat_fields(self._model_name, request, prompt))
+        fields = _chat_fields(self._model_name, request, prompt)
+        # Whatever the schemas of a forced call are, they cannot fail here: the bound ones make the grammar.
+        rendered = {**fields, "tool_choice": "auto"} if prompt.argument_schemas else fields
+        chat = ChatCompletionRequest(**rendered)
         result = await self._online.render_chat(chat)
         if not isinstance(result, tuple):
             raise InvalidPrompt(result.error.message, result.error.param or "")
         _, (engine_input,) = result
         return Rendered(
             token_ids=list(engine_input["prompt_token_ids"]),
-            # Rendering has added the grammar of forced tool calls to the grammar that the request asked for.
-            structured=chat.extract_structured_outputs(),
+            # Rendering has joined the grammar of tool calls with the grammar that the request asked for.
+            structured=self._bound(chat, fields, prompt) if prompt.argument_schemas else chat.extract_structured_outputs(),
             skip_special_tokens=chat.skip_special_tokens,
             chat=chat,
         )
+
+    def _bound(
+        self, chat: ChatCompletionRequest, fields: dict[str, Any], prompt: ChatPrompt
+    ) -> StructuredOutputsParams | None:
+        """Returns the grammar with the schemas that bind, and gives the rendered chat its own choice of tools."""
+        bound = ChatCompletionRequest(**{**fields, "tools": bound_tools(prompt)})
+        chat.tool_choice = bound.tool_choice
+        parser = self._online.parser(
+            self._online.renderer.get_tokenizer(),
+            bound.tools,
+            model_config=self._online.model_config,
+            chat_template_kwargs=self._online.effective_chat_template_kwargs(bound),
+        )
+        return bound_structure(parser, bound, prompt)
 
     async def _completion(self, request: EngineRequest, prompt: TextPrompt | TokenPrompt) -> Rendered:
         given = prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)

@@ -387,11 +387,16 @@ class ChatPrompt(_message.Message):
     TOOL_CHOICE_JSON_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
+    ARGUMENT_SCHEMAS_JSON_FIELD_NUMBER: _builtins.int
     messages_json: _builtins.bytes
     tools_json: _builtins.bytes
     tool_choice_json: _builtins.bytes
     parallel_tool_calls: _builtins.bool
     reasoning_effort: _builtins.str
+    argument_schemas_json: _builtins.bytes
+    """JSON schemas that bind the arguments of calls, by the functions' names: those of strict functions, and of all that
+    a forced call may choose from. References in them are `#/$defs/NAME` only. Empty: none binds.
+    """
     def __init__(
         self,
         *,
@@ -400,10 +405,11 @@ class ChatPrompt(_message.Message):
         tool_choice_json: _builtins.bytes = ...,
         parallel_tool_calls: _builtins.bool = ...,
         reasoning_effort: _builtins.str = ...,
+        argument_schemas_json: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages_json", b"messages_json", "parallel_tool_calls", b"parallel_tool_calls", "reasoning_effort", b"reasoning_effort", "tool_choice_json", b"tool_choice_json", "tools_json", b"tools_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argument_schemas_json", b"argument_schemas_json", "messages_json", b"messages_json", "parallel_tool_calls", b"parallel_tool_calls", "reasoning_effort", b"reasoning_effort", "tool_choice_json", b"tool_choice_json", "tools_json", b"tools_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
