@@ -1,8 +1,8 @@
 """Forced calls with vLLM's tool parsers and the real xgrammar, without an engine: whatever a model picks is valid."""
 
 import json
-from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema_rs
@@ -10,9 +10,9 @@ import pytest
 
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
-from services.worker.engine.contract import ChatPrompt, InvalidPrompt
+from services.worker.engine.contract import ChatPrompt, EngineRequest, InvalidPrompt
 from services.worker.wire import tokenizable
-from tests.support.grammar_walk import END, compiler, walk
+from tests.support.grammar_walk import END, VOCABULARY, compiler, walk
 from tidegate.worker.v1 import worker_pb2
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
@@ -46,25 +46,54 @@ def prompt_of(choice: Any, schemas: dict[str, Any] = SCHEMAS, **more: Any) -> Ch
 
 
 @pytest.fixture(scope="module")
-def tokenizer(smollm2_folder: Path) -> Any:
-    from transformers import AutoTokenizer
+def tokenizer() -> Any:
+    """One that knows characters only: the parsers find their marks in the text."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
 
-    return AutoTokenizer.from_pretrained(smollm2_folder)
+    words = models.WordLevel({word: number for number, word in enumerate(VOCABULARY)}, "</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>")
 
 
-def parser_and_chat(tokenizer: Any, name: str, prompt: ChatPrompt) -> tuple[Any, Any]:
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest as VllmRequest
+class Online:
+    """The parts of vLLM's renderer that ours uses, without a model."""
+
+    model_config = None
+
+    def __init__(self, tokenizer: Any, parser: Any) -> None:
+        self.renderer = SimpleNamespace(get_tokenizer=lambda: tokenizer)
+        self.parser = parser
+        self.rendered_tools: list[Any] = []
+
+    def effective_chat_template_kwargs(self, chat: Any) -> dict[str, Any]:
+        return {}
+
+    def make_parser(self, chat: Any) -> Any:
+        return self.parser(self.renderer.get_tokenizer(), chat.tools, chat_template_kwargs={})
+
+    async def render_chat(self, chat: Any) -> Any:
+        self.rendered_tools = [tool.model_dump(exclude_none=True) for tool in chat.tools]
+        self.make_parser(chat).adjust_request(chat)
+        return [], [{"prompt_token_ids": [END]}]
+
+
+def online_of(tokenizer: Any, parser_name: str) -> Online:
     from vllm.parser import ParserManager
 
-    from services.worker.engine.vllm.call_binding import bound_tools
+    parser = ParserManager.get_parser(
+        tool_parser_name=parser_name,
+        reasoning_parser_name=None,
+        enable_auto_tools=True,
+        model_name="m",
+        tokenizer=tokenizer,
+    )
+    return Online(tokenizer, parser)
 
-    kind = ParserManager.get_parser(
-        tool_parser_name=name, reasoning_parser_name=None, enable_auto_tools=True, model_name="m", tokenizer=tokenizer
-    )
-    chat = VllmRequest(
-        model="m", messages=prompt.messages, tools=bound_tools(prompt), tool_choice=prompt.tool_choice, stream=True
-    )
-    return kind(tokenizer, chat.tools, chat_template_kwargs={}), chat
+
+async def rendered(online: Any, prompt: ChatPrompt) -> Any:
+    from services.worker.engine.vllm.render import Renderer
+
+    return await Renderer(online, "m", 4096).render(EngineRequest("r", prompt))
 
 
 def answer_of(structured: Any, seed: int) -> str:
@@ -98,14 +127,11 @@ def calls_of(parser: Any, chat: Any, text: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("parser_name", ["hermes", "xlam"], ids=["tags", "a list in JSON"])
 @pytest.mark.parametrize("choice", ["required", *NAMED], ids=["required", *SCHEMAS])
-def test_a_forced_call_has_valid_arguments(tokenizer: Any, parser_name: str, choice: Any) -> None:
-    from services.worker.engine.vllm.call_binding import bound_structure
-
-    prompt = prompt_of(choice)
-    for seed in range(3):
-        parser, chat = parser_and_chat(tokenizer, parser_name, prompt)
-        structured = bound_structure(parser, chat.model_copy(deep=True), prompt)
-        calls = calls_of(parser, chat, answer_of(structured, seed))
+async def test_a_forced_call_has_valid_arguments(tokenizer: Any, parser_name: str, choice: Any) -> None:
+    online = online_of(tokenizer, parser_name)
+    made = await rendered(online, prompt_of(choice))
+    for seed in range(2):
+        calls = calls_of(online.make_parser(made.chat), made.chat, answer_of(made.structured, seed))
         assert calls
         for name, arguments in calls:
             given = json.loads(arguments)
@@ -115,21 +141,23 @@ def test_a_forced_call_has_valid_arguments(tokenizer: Any, parser_name: str, cho
             assert choice == "required" or name == choice["function"]["name"]
 
 
-def test_the_template_reads_the_tools_as_they_came() -> None:
-    prompt = prompt_of("required")
-    [described] = [tool["function"] for tool in prompt.tools or () if tool["function"]["name"] == "defined"]
+async def test_the_template_reads_the_tools_as_they_came(tokenizer: Any) -> None:
+    online = online_of(tokenizer, "hermes")
+    await rendered(online, prompt_of("required"))
+    [described] = [tool["function"] for tool in online.rendered_tools if tool["function"]["name"] == "defined"]
     assert described == {"name": "defined", "parameters": DEFINED}
 
 
-def test_a_parser_that_cannot_force_a_call_says_so(tokenizer: Any) -> None:
-    from services.worker.engine.vllm.call_binding import bound_structure
+async def test_a_strict_function_is_bound_where_calls_are_free(tokenizer: Any) -> None:
+    strict = {"type": "function", "function": {"name": "look", "parameters": DEFINED, "strict": True}}
+    made = await rendered(online_of(tokenizer, "hermes"), prompt_of("auto", tools=[strict]))
+    assert "Brest" in made.structured.structural_tag
+    assert made.chat.tool_choice == "auto"
 
-    class Plain:
-        def adjust_request(self, request: Any) -> Any:
-            return request
 
-    prompt = prompt_of("required")
-    _, chat = parser_and_chat(tokenizer, "hermes", prompt)
+async def test_a_parser_that_cannot_force_a_call_says_so(tokenizer: Any) -> None:
+    online = online_of(tokenizer, "hermes")
+    online.parser = lambda *_, **__: SimpleNamespace(adjust_request=lambda chat: chat)
     with pytest.raises(InvalidPrompt, match="cannot force a call") as refused:
-        bound_structure(Plain(), chat, prompt)  # type: ignore[arg-type]
+        await rendered(online, prompt_of("required"))
     assert refused.value.param == "tool_choice"

@@ -1,8 +1,8 @@
 """The schema that holds the arguments of a call: what the function's own schema allows, in words a grammar can hold.
 
-Every value that satisfies the bound schema is an object that satisfies the function's schema. It may allow less: objects
-with named properties have no others unless the schema speaks of them. Its references are `#/$defs/NAME.NUMBER` only, so
-that the schemas of several functions can stand in one document.
+Every value that satisfies the bound schema is an object that satisfies the function's schema. It may allow less:
+objects with named properties have no others unless the schema speaks of them. Its references are `#/$defs/NAME.NUMBER`
+only, so that the schemas of several functions can stand in one document.
 """
 
 import math
@@ -328,7 +328,9 @@ def _number(name: str, node: Node) -> Node | None:
     limits = {keyword: node[keyword] for keyword in GROUPS["number"] if keyword in node}
     low = max(limits.get("minimum", -math.inf), limits.get("exclusiveMinimum", -math.inf))
     high = min(limits.get("maximum", math.inf), limits.get("exclusiveMaximum", math.inf))
-    if low > high or (low == high and (low == limits.get("exclusiveMinimum") or high == limits.get("exclusiveMaximum"))):
+    if low > high or (
+        low == high and (low == limits.get("exclusiveMinimum") or high == limits.get("exclusiveMaximum"))
+    ):
         return None
     if name == "integer":
         return _integer(limits)

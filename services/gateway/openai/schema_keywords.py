@@ -83,9 +83,7 @@ _BINDING: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("properties", "patternProperties"), _is_named_schemas),
     **dict.fromkeys(("items", "additionalProperties", "propertyNames"), _is_schema),
     "required": _is_names,
-    **dict.fromkeys(
-        ("minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength"), _is_count
-    ),
+    **dict.fromkeys(("minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength"), _is_count),
     **dict.fromkeys(GROUPS["number"], _is_number),
     **dict.fromkeys(("pattern", "format"), _is_text),
 }

@@ -46,7 +46,9 @@ class References:
             step = step.replace("~1", "/").replace("~0", "~")
             if isinstance(node, dict) and step in node:
                 node = node[step]
-            elif isinstance(node, list) and step.isascii() and step.isdigit() and len(step) < 6 and int(step) < len(node):
+            elif (
+                isinstance(node, list) and step.isascii() and step.isdigit() and len(step) < 6 and int(step) < len(node)
+            ):
                 node = node[int(step)]
             else:
                 raise SchemaProblem("$ref", path, "refers to something that the schema does not define")

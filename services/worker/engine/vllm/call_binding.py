@@ -1,8 +1,8 @@
 """Binds the arguments of tool calls to the schemas that came with the prompt, in the grammar of vLLM's tool parser.
 
-The chat template reads the tools as the client sent them. The grammar is made from a copy of the request, in which every
-function that is bound has its bound schema and is strict. vLLM alone would leave the arguments of a forced call free
-unless the client had set `strict`.
+The chat template reads the tools as the client sent them. The grammar is made from a copy of the request, in which
+every function that is bound has its bound schema and is strict. vLLM alone would leave the arguments of a forced call
+free unless the client had set `strict`.
 """
 
 from typing import Any

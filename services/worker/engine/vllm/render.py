@@ -87,7 +87,9 @@ class Renderer:
         return Rendered(
             token_ids=list(engine_input["prompt_token_ids"]),
             # Rendering has joined the grammar of tool calls with the grammar that the request asked for.
-            structured=self._bound(chat, fields, prompt) if prompt.argument_schemas else chat.extract_structured_outputs(),
+            structured=self._bound(chat, fields, prompt)
+            if prompt.argument_schemas
+            else chat.extract_structured_outputs(),
             skip_special_tokens=chat.skip_special_tokens,
             chat=chat,
         )

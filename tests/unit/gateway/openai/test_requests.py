@@ -281,3 +281,72 @@ def test_errors_do_not_repeat_what_was_sent(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="must be one of '") as told:
         validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], **changes})
     assert "secret" not in told.value.message
+
+
+ODD = {
+    "$schema": "http://json-schema.org/draft-04/schema#",
+    "required": None,
+    "properties": {"a": {"$ref": "#/nowhere"}, "b": {"$ref": "#"}, "p": {"type": "string", "pattern": "(?=a)b"}},
+    "not": {"type": "string"},
+}
+"""A schema as some tools have it: nothing can hold an answer to it."""
+LOOK = {"type": "function", "function": {"name": "look"}}
+
+
+def function(name: str, parameters: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": parameters, **more}}
+
+
+def chat_with(*tools: dict[str, Any], **fields: Any) -> ChatCompletionRequest:
+    return validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "tools": list(tools), **fields})
+
+
+def test_a_schema_that_only_describes_reaches_the_template_as_it_is() -> None:
+    prompt = chat_with(function("look", ODD), function("all", True), function("none", False)).worker_prompt()
+    described = [tool["function"]["parameters"] for tool in orjson.loads(prompt.tools_json)]
+    assert described == [ODD, {}, {"not": {}}]
+    assert prompt.argument_schemas_json == b""
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "bound"),
+    [
+        ([function("look", {}, strict=True), function("odd", ODD)], "auto", ["look"]),
+        ([function("look", {}, strict=True), function("odd", ODD)], "none", []),
+        ([function("look", {}), function("odd", ODD)], LOOK, ["look"]),
+        ([function("look", None), function("other", {})], "required", ["look", "other"]),
+        (
+            [function("look", {}), function("odd", ODD, strict=True)],
+            {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [LOOK]}},
+            ["look"],
+        ),
+    ],
+)
+def test_strict_and_forced_functions_are_bound(tools: list[dict[str, Any]], choice: Any, bound: list[str]) -> None:
+    prompt = chat_with(*tools, tool_choice=choice).worker_prompt()
+    assert list(orjson.loads(prompt.argument_schemas_json or b"{}")) == bound
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice", "instead"),
+    [
+        ([function("look", {}), function("odd", ODD, strict=True)], "auto", "leave out 'strict'"),
+        ([function("look", {}), function("odd", ODD)], "required", "use tool_choice 'auto'"),
+    ],
+)
+def test_an_odd_schema_is_refused_only_where_it_would_bind(
+    tools: list[dict[str, Any]], choice: Any, instead: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="the keyword 'not' at '/not'") as refused:
+        chat_with(*tools, tool_choice=choice)
+    assert refused.value.param == "tools[1].function.parameters"
+    assert instead in refused.value.message
+
+
+def test_a_forced_call_leaves_no_text_to_format() -> None:
+    form = schema({"type": "object"})
+    assert chat_with(function("look", {}), **form).sampling().HasField("json_schema")
+    assert not chat_with(function("look", {}), tool_choice=LOOK, **form).sampling().HasField("json_schema")
+    with pytest.raises(InvalidRequest) as refused:
+        chat_with(function("look", {}), tool_choice="required", structured_outputs={"regex": "a"})
+    assert refused.value.param == "structured_outputs"

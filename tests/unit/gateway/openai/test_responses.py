@@ -86,9 +86,22 @@ def test_options_reach_the_chat_completion() -> None:
         top_logprobs=2,
     ).chat
     sampling, prompt = chat.sampling(), chat.worker_prompt()
-    assert (sampling.max_tokens, sampling.top_logprobs, sampling.json_schema) == (7, 2, '{"type":"object"}')
+    # A forced call is all of the answer, so the form of texts says nothing about it.
+    assert (sampling.max_tokens, sampling.top_logprobs, sampling.json_schema) == (7, 2, "")
     assert (prompt.reasoning_effort, prompt.tool_choice_json) == ("low", b'"required"')
     assert b"other" not in prompt.tools_json
+
+
+def test_a_form_of_the_text_reaches_the_chat_completion() -> None:
+    form = {"format": {"type": "json_schema", "name": "s", "schema": {"type": "object"}}}
+    assert asked(tools=[TOOL], text=form).chat.sampling().json_schema == '{"type":"object"}'
+
+
+def test_a_strict_schema_that_cannot_bind_is_named_as_responses_have_it() -> None:
+    strict = {**TOOL, "parameters": {"not": {"type": "string"}}, "strict": True}
+    with pytest.raises(InvalidRequest, match="'not' at '/not'") as refused:
+        asked(tools=[TOOL | {"name": "other"}, strict])
+    assert refused.value.param == "tools[1].parameters"
 
 
 def test_responses_take_the_sampling_fields_of_chats() -> None:
