@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, BadRequestError
 
 from tests.support.cluster import RunningCluster
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 PORT: dict[str, Any] = {
     "properties": {"port": {"$ref": "#/definitions/a%20port"}, "hours": {"type": "array", "minItems": 1}},

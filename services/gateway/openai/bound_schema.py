@@ -1,8 +1,8 @@
 """The schema that holds the arguments of a call: what the function's own schema allows, in words a grammar can hold.
 
 Every value that satisfies the bound schema is an object that satisfies the function's schema. It may allow less:
-objects with named properties have no others unless the schema speaks of them. Its references are `#/$defs/NAME.NUMBER`
-only, so that the schemas of several functions can stand in one document.
+objects with named properties have no others. Its references are `#/$defs/NAME.NUMBER` only, so that the schemas of
+several functions can stand in one document.
 """
 
 import math
@@ -21,7 +21,7 @@ from services.gateway.openai.schema_references import References
 
 MAX_PARTS = 4096
 """Schemas within the bound schemas of a request. References that are copied can make them larger than the text."""
-MAX_DEPTH = 96
+MAX_DEPTH = 64
 MAX_BRANCHES = 128
 """Branches of one `oneOf`; each is compared with each other one."""
 NO_ARGUMENTS: Node = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -214,10 +214,10 @@ class _Binder:
         impossible = [name for name, value in bound.items() if value is None]
         if set(impossible) & set(required):
             return None
-        open_ = "additionalProperties" in node and not names if properties else True
-        others = self._bind(rest, f"{path}/additionalProperties") if open_ else None
-        if others is not None and impossible:
-            raise SchemaProblem("properties", path, "forbids a name that 'additionalProperties' allows")
+        # Another name could be one of these, written with an escape, so there are no others beside named properties.
+        others = None if properties else self._bind(rest, f"{path}/additionalProperties")
+        if properties and rest is not False and node.get("minProperties", 0) > len(properties):
+            raise SchemaProblem("minProperties", path, "needs more names than the schema has")
         kept = {name: value for name, value in bound.items() if value is not None}
         made: Node = {"type": "object", "properties": kept, "required": required}
         made["additionalProperties"] = False if others is None else others

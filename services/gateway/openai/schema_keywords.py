@@ -15,6 +15,7 @@ from services.gateway.openai.schema_problem import SchemaProblem
 Node = dict[str, Any]
 
 _SORTED = orjson.OPT_SORT_KEYS
+_EXACT = 2**53
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 GROUPS: dict[str, tuple[str, ...]] = {
     "object": (
@@ -40,7 +41,7 @@ _FORMATS = frozenset(
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == int(value)
+    return _is_number(value) and value >= 0 and value == int(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -97,6 +98,8 @@ def plain(schema: Node, path: str) -> Node:
         SchemaProblem: a keyword would bind and cannot be expressed, or has a value that it cannot have.
     """
     found = _modern(schema)
+    if path and not str(found.get("$id", "#")).startswith("#"):
+        raise SchemaProblem("$id", path, "begins another document, whose references cannot be followed")
     for keyword in _NOT_EXPRESSED:
         if keyword in found and not _is_trivial(keyword, found):
             raise SchemaProblem(keyword, path, "cannot be held by a grammar")
@@ -126,7 +129,8 @@ def _modern(schema: Node) -> Node:
 
 def key(value: Any) -> bytes:
     """Returns what is the same for JSON values that are: 1.0 is 1, and true is not."""
-    return orjson.dumps(int(value) if isinstance(value, float) and value.is_integer() else value, option=_SORTED)
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
+    return orjson.dumps(int(value) if whole else value, option=_SORTED)
 
 
 def _is_trivial(keyword: str, schema: Node) -> bool:
@@ -136,7 +140,7 @@ def _is_trivial(keyword: str, schema: Node) -> bool:
         case "uniqueItems":
             return value is False
         case "multipleOf":
-            return schema.get("type") == "integer" and _is_number(value) and value != 0 and 1 % value == 0
+            return schema.get("type") == "integer" and _is_number(value) and value != 0 and bool(1 % value == 0)
         case "unevaluatedProperties":
             # Objects with properties are closed anyway.
             return value is True or (value is False and bool(schema.get("properties")))

@@ -27,22 +27,28 @@ def whole_match(pattern: str, path: str) -> str:
     if _BEYOND.search(bare):
         reason = "looks around, refers back, or asks for quotes, backslashes or control characters"
         raise SchemaProblem("pattern", path, reason)
-    return _anchored(pattern, _ESCAPE.sub("", bare))
+    plain = _ESCAPE.sub("", bare)
+    alternatives = _alternatives(plain)
+    if any(re.search(r"[$^]", one.removeprefix("^").removesuffix("$")) for one in alternatives):
+        raise SchemaProblem("pattern", path, "has '^' or '$' in its middle")
+    # With alternatives at the top level, nothing may stand around the match.
+    return pattern if len(alternatives) > 1 else _anchored(pattern, plain)
 
 
 def _anchored(pattern: str, plain: str) -> str:
-    """Adds what may stand around the match; with alternatives at the top level, nothing may."""
-    if _has_alternatives(plain):
-        return pattern
+    """Adds what may stand around the match."""
     start = "" if plain.startswith("^") else ".*"
     end = "" if plain.endswith("$") else ".*$"
     return f"^{start}{pattern.removeprefix('^')}{end}"
 
 
-def _has_alternatives(plain: str) -> bool:
-    depth = 0
+def _alternatives(plain: str) -> list[str]:
+    """Returns the alternatives at the top level of an expression without classes and escapes."""
+    depth, found = 0, [""]
     for character in plain:
         depth += {"(": 1, ")": -1}.get(character, 0)
         if character == "|" and depth == 0:
-            return True
-    return False
+            found.append("")
+        else:
+            found[-1] += character
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 from services.worker.engine.contract import InvalidPrompt
 
 _MAX_DEPTH = 32
+_MAX_LENGTH = 1024
 _FORMATS = {
     "date": "2000-01-01",
     "time": "00:00:00Z",
@@ -39,7 +40,8 @@ _NONE = object()
 
 
 def _value(schema: dict[str, Any], definitions: dict[str, Any], depth: int) -> Any:
-    if depth == 0:
+    least = max(schema.get(name, 0) for name in ("minLength", "minItems", "minProperties"))
+    if depth == 0 or least > _MAX_LENGTH:
         return _NONE
     if "$ref" in schema:
         return _value(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions, depth - 1)

@@ -58,6 +58,8 @@ TYPED_CYCLE = {"$defs": {"a": {"$ref": "#/$defs/b", "type": "object"}, "b": {"$r
         (obj(a={"oneOf": [INTEGER, {"minimum": 2}]}), "oneOf", "/properties/a"),
         (obj(a={"type": "string", "pattern": "(?=a)b"}), "pattern", "/properties/a"),
         (obj(a={"type": "string", "pattern": 'a"b'}), "pattern", "/properties/a"),
+        (obj(a={"type": "string", "pattern": "a(?:^b)"}), "pattern", "/properties/a"),
+        (obj(a={"enum": [1e30, 1], "const": 2, "$id": "https://example.com/a"}), "$id", "/properties/a"),
         (obj(a={"type": "string", "pattern": "a", "maxLength": 3}), "maxLength", "/properties/a"),
         (obj(a={"$ref": "https://example.com/x"}), "$ref", "/properties/a"),
         (obj(a={"$ref": "#/nope"}), "$ref", "/properties/a"),
@@ -90,3 +92,27 @@ def test_one_budget_is_for_all_functions_of_a_request() -> None:
     bound_schema(obj(a=INTEGER, b=INTEGER), "one", budget)
     with pytest.raises(SchemaProblem, match="too large"):
         bound_schema(obj(**{f"p{n}": INTEGER for n in range(9)}), "two", budget)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "whole"),
+    [
+        ("^a$", "^a$"),
+        ("^a", "^a.*$"),
+        ("a", "^.*a.*$"),
+        ("[$^]", "^.*[$^].*$"),
+        (r"\$", r"^.*\$.*$"),
+        ("^a|b$", "^a|b$"),
+        ("^(a|b)$", "^(a|b)$"),
+    ],
+)
+def test_a_pattern_may_match_anywhere(pattern: str, whole: str) -> None:
+    assert bind(obj(a={"type": "string", "pattern": pattern}))["properties"]["a"]["pattern"] == whole
+
+
+def test_values_are_compared_as_json_has_them() -> None:
+    assert bind(obj(a={"enum": [1, True, 1e30], "const": True}))["properties"]["a"] == {"enum": [True]}
+    assert bind(obj(a={"allOf": [{"enum": [1e30, 1, 2]}, {"enum": [1.0, 1e30]}]}))["properties"]["a"]["enum"] == [
+        1e30,
+        1,
+    ]
