@@ -37,8 +37,8 @@ def user(text: str) -> list[Any]:
 async def test_a_forced_call_streamed_and_not(openai: AsyncOpenAI) -> None:
     asked: Any = {"model": "tide", "messages": user("When?"), "tools": TOOLS, "tool_choice": TIDE}
     form: Any = {"type": "json_object"}
-    whole = (await openai.chat.completions.create(**asked, response_format=form)).choices[0]
-    [call] = whole.message.tool_calls or ()
+    whole: Any = (await openai.chat.completions.create(**asked, response_format=form)).choices[0]
+    [call] = whole.message.tool_calls
     assert (call.type, whole.finish_reason, whole.message.content) == ("function", "tool_calls", None)
     assert call.function.name == "tide"
     given = json.loads(call.function.arguments)
@@ -71,8 +71,8 @@ async def test_an_odd_tool_stops_only_its_own_forced_call(openai: AsyncOpenAI) -
 async def test_a_scripted_round_trip(openai: AsyncOpenAI) -> None:
     script = {"think": "Hm.", "say": "I look.", "call": {"name": "tide", "arguments": {"port": "Brest"}}}
     messages = user(f"When? SCRIPT: {json.dumps(script)}")
-    first = (await openai.chat.completions.create(model="tide", messages=messages, tools=TOOLS)).choices[0]
-    [call] = first.message.tool_calls or ()
+    first: Any = (await openai.chat.completions.create(model="tide", messages=messages, tools=TOOLS)).choices[0]
+    [call] = first.message.tool_calls
     assert (first.message.content, first.finish_reason) == ("I look.", "tool_calls")
     assert first.message.model_dump()["reasoning_content"] == "Hm."
     assert json.loads(call.function.arguments) == {"port": "Brest"}

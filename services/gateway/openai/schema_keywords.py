@@ -151,4 +151,4 @@ def _is_trivial(keyword: str, schema: Node) -> bool:
         case "if":
             return "then" not in schema and "else" not in schema
         case _:
-            return value == {}
+            return bool(value == {})

@@ -99,9 +99,20 @@ def forces_call(choice: ToolChoice | None) -> bool:
 class Bindable(Protocol):
     """A function, as chats or responses have it."""
 
-    name: str
-    parameters: dict[str, Any] | bool | None
-    strict: bool | None
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any] | bool | None:
+        """Its schema."""
+        ...
+
+    @property
+    def strict(self) -> bool | None:
+        """Whether its schema binds every call."""
+        ...
 
 
 def argument_schemas(

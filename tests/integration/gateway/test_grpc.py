@@ -67,7 +67,6 @@ async def test_every_field_of_a_chat_reaches_the_worker(cluster: Cluster) -> Non
         sampling=inference_pb2.Sampling(logit_bias={7: -3.5}, top_k=4, stop=["END"], stop_token_ids=[9], min_tokens=1),
         tools=[inference_pb2.Tool(name="look", parameters='{"type": "object"}'), inference_pb2.Tool(name="other")],
         tool_choice=inference_pb2.ToolChoice(mode="required", functions=["look"]),
-        structure=inference_pb2.Structure(choices=inference_pb2.Choices(texts=["a", "b"])),
         reasoning_effort="low",
         top_logprobs=1,
     )
@@ -81,10 +80,24 @@ async def test_every_field_of_a_chat_reaches_the_worker(cluster: Cluster) -> Non
     start = cluster.worker.starts[0]
     assert (start.sampling.logit_bias[7], start.sampling.top_k, start.sampling.min_tokens) == (-3.5, 4, 1)
     assert (list(start.sampling.stop), list(start.sampling.stop_token_ids)) == (["END"], [9])
-    assert (start.sampling.top_logprobs, start.sampling.grammar) == (1, 'root ::= "a" | "b"')
+    assert start.sampling.top_logprobs == 1
     assert (start.chat.reasoning_effort, start.chat.tool_choice_json) == ("low", b'"required"')
     assert b"other" not in start.chat.tools_json
     assert start.chat.messages_json.count(b'"c1"') == 2
+    assert start.chat.argument_schemas_json == b'{"look":{"type":"object","additionalProperties":{}}}'
+
+
+async def test_a_structure_is_for_texts_and_not_for_forced_calls(cluster: Cluster) -> None:
+    asked = chat(
+        tools=[inference_pb2.Tool(name="look")],
+        structure=inference_pb2.Structure(choices=inference_pb2.Choices(texts=["a", "b"])),
+    )
+    stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
+    assert [answer async for answer in stub.Chat(asked, metadata=AUTHORIZED)]
+    assert cluster.worker.starts[0].sampling.grammar == 'root ::= "a" | "b"'
+    asked.tool_choice.mode = "required"
+    with pytest.raises(grpc.aio.AioRpcError, match="must be a call of a function"):
+        [answer async for answer in stub.Chat(asked, metadata=AUTHORIZED)]
 
 
 async def test_counting_tokens(cluster: Cluster) -> None:

@@ -94,7 +94,7 @@ def _string(schema: dict[str, Any]) -> Any:
     return "a" * schema.get("minLength", 0)
 
 
-def _number(schema: dict[str, Any]) -> float:
+def _number(schema: dict[str, Any]) -> Any:
     """Returns 0 or what is nearest to it, and between two bounds that exclude themselves, their middle."""
     low = schema.get("minimum", schema.get("exclusiveMinimum", -math.inf))
     high = schema.get("maximum", schema.get("exclusiveMaximum", math.inf))
