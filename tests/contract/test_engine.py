@@ -146,6 +146,18 @@ async def test_log_probabilities_belong_to_the_tokens(engine: Engine) -> None:
     assert b"".join(entry.token for entry in entries).decode() == text(events)
 
 
+async def test_log_probabilities_of_parts_of_characters_have_their_own_bytes(engine: Engine) -> None:
+    """A model repeats characters of several tokens each, side by side."""
+    prompt = TextPrompt("\U0001f30a\U0001f389\U0001f30a\U0001f389" * 8)
+    events = await collect(engine, request("parts", prompt, max_tokens=24, top_logprobs=2))
+    entries = [entry for delta in deltas(events) for entry in delta.logprobs]
+    assert all(entry.token for entry in entries)
+    said = b"".join(entry.token for entry in entries)
+    assert b"\xef\xbf\xbd" not in said
+    # The answer may end within a character.
+    assert said.decode(errors="ignore") == text(events)
+
+
 async def test_echo_puts_the_prompt_before_the_answer(engine: Engine) -> None:
     plain = await collect(engine, request("plain", max_tokens=4))
     echoed = await collect(engine, request("echoed", max_tokens=4, echo=True))
@@ -344,6 +356,18 @@ async def test_bad_requests_are_refused_and_hurt_nobody(
     with pytest.raises(refusal):
         await collect(engine, request("bad", prompt, **sampling))
     assert len(tokens(await collect(engine, request("good", max_tokens=2)))) == 2
+
+
+async def test_refusals_name_the_parameter_and_the_limit(engine: Engine) -> None:
+    with pytest.raises(InvalidPrompt, match="vocabulary") as refused:
+        await collect(engine, request("token", TokenPrompt((10_000_000,)), max_tokens=1))
+    assert refused.value.param == "prompt"
+    with pytest.raises(InvalidPrompt, match="vocabulary") as refused:
+        await engine.detokenize([engine.info.vocab_size])
+    assert refused.value.param == "tokens"
+    for prompt, limit in ((TextPrompt("much too long " * CONTEXT), 1), (TextPrompt("short"), CONTEXT)):
+        with pytest.raises(ContextTooLong, match=f"maximum context length is {CONTEXT} tokens"):
+            await collect(engine, request("long", prompt, max_tokens=limit))
 
 
 async def test_without_a_limit_the_answer_fits_the_context(engine: Engine) -> None:

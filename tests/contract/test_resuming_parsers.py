@@ -39,6 +39,7 @@ def case(request: pytest.FixtureRequest, smollm2_folder: Path) -> tuple[MakeChoi
     from services.worker.engine.contract import Sampling
     from services.worker.engine.vllm.choice import Choice
     from services.worker.engine.vllm.decode import Decoder
+    from services.worker.engine.vllm.token_bytes import TokenBytes
     from services.worker.engine.vllm.parse import AnswerParser
     from services.worker.engine.vllm.sampling import text_params
 
@@ -64,7 +65,7 @@ def case(request: pytest.FixtureRequest, smollm2_folder: Path) -> tuple[MakeChoi
     def choice() -> Choice:
         params = text_params(Sampling(), skip_special_tokens=True)
         parser = AnswerParser(made(tokenizer, chat.tools, chat_template_kwargs={}), chat, prompt)
-        return Choice(0, Decoder(tokenizer, params, prompt), parser, LIMIT)
+        return Choice(0, Decoder(tokenizer, params, prompt), parser, TokenBytes(tokenizer), LIMIT)
 
     return choice, [*tokenizer.encode(answer), tokenizer.eos_token_id]
 

@@ -85,4 +85,4 @@ class LineRequests:
                 return generation, CompletionDocument(generation.sampling.n)
             case "/v1/responses":
                 generation, parsed = self._builder.response(body, requester)
-                return generation, ResponseDocument(parsed.echo(), generation.id)
+                return generation, ResponseDocument(parsed.echo(), generation.id, self._builder.clock)

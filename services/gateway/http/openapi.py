@@ -64,6 +64,19 @@ def body_of(model: type[BaseModel], example: dict[str, Any] | None = None) -> Bo
     return Body(model, example)
 
 
+def answers_of(model: type[BaseModel], status_code: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the documentation of what a request with such a body gets, beside JSON: events, if it can be streamed.
+
+    Args:
+        model: of the body.
+        status_code: of a success.
+    """
+    if "stream" not in model.model_fields:
+        return {}
+    description = "With `stream`, server-sent events"
+    return {status_code: {"content": {"text/event-stream": {"schema": {"type": "string", "description": description}}}}}
+
+
 def complete(app: FastAPI, open_paths: frozenset[str]) -> None:
     """Adds what FastAPI cannot know: schemas of bodies, errors, how to send a key. Call it when all routes are in.
 

@@ -73,7 +73,7 @@ def _build(
 ) -> Generation:
     model = catalog.model(request.model, origin.caller)
     tier = request.service_tier or "auto"
-    _check_length(request, model)
+    _check_length(request, prompt, model)
     text, size = _hashed_text(prompt)
     return Generation(
         id=generation_id,
@@ -93,14 +93,27 @@ def _build(
     )
 
 
-def _check_length(request: ChatCompletionRequest | CompletionRequest, model: Model) -> None:
+def _check_length(request: ChatCompletionRequest | CompletionRequest, prompt: Prompt, model: Model) -> None:
+    """Refuses what certainly does not fit, before it waits in a queue. Only a worker knows the length of a text."""
+    if model.context_tokens and isinstance(prompt, worker_pb2.TokenIds):
+        _check_token_prompt(len(prompt.ids), request.token_limit, model)
     tokens = max(request.token_limit or 0, request.min_tokens or 0)
     if model.context_tokens and tokens >= model.context_tokens:
         named = "max_completion_tokens" if getattr(request, "max_completion_tokens", None) else "max_tokens"
         raise ContextLengthExceeded(
-            f"{named} is too large: {tokens}. The model '{model.id}' holds {model.context_tokens} tokens, "
-            "prompt and answer together.",
+            f"{named} is too large: {tokens}. The maximum context length of '{model.id}' is {model.context_tokens} "
+            "tokens, prompt and answer together.",
             param=named,
+        )
+
+
+def _check_token_prompt(length: int, limit: int | None, model: Model) -> None:
+    if length + (limit or 1) > model.context_tokens:
+        answer = f" and {limit} of answer" if limit else ""
+        raise ContextLengthExceeded(
+            f"The maximum context length of '{model.id}' is {model.context_tokens} tokens; the request has "
+            f"{length} tokens of prompt{answer}.",
+            param="prompt",
         )
 
 

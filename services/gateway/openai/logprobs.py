@@ -1,9 +1,16 @@
-"""Log probabilities of tokens as OpenAI's endpoints show them."""
+"""Log probabilities of tokens as OpenAI's endpoints show them.
 
+A token may be a part of a character. Its `bytes` are then its own bytes only, and its text names them as OpenAI does:
+`\\xf0\\x9f`, in completions `bytes:\\xf0\\x9f`. The bytes of all tokens, joined, are the text.
+"""
+
+import codecs
 from collections.abc import Iterable
 from typing import Any
 
 from tidegate.worker.v1 import worker_pb2
+
+_Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def chat(tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
@@ -18,7 +25,7 @@ def response(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def _chosen(token: worker_pb2.TokenLogprob | worker_pb2.TopLogprob) -> dict[str, Any]:
-    return {"token": _text(token.token), "logprob": token.logprob, "bytes": list(token.token)}
+    return {"token": _escaped(token.token), "logprob": token.logprob, "bytes": list(token.token)}
 
 
 class CompletionLogprobs:
@@ -26,19 +33,33 @@ class CompletionLogprobs:
 
     def __init__(self) -> None:
         self._offset = 0
+        # Tells which character of the text a token's bytes belong to.
+        self._decoder = _Decoder("replace")
 
     def take(self, tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
-        """Returns the log probabilities of the next tokens; None when there are none."""
+        """Returns the log probabilities of the next tokens; None when there are none.
+
+        The likeliest tokens always include the chosen one. A token that goes on with a character has its offset.
+        """
         lists: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
         for token in tokens:
-            text = _text(token.token)
+            text = _named(token.token)
             lists["tokens"].append(text)
             lists["token_logprobs"].append(token.logprob)
-            lists["top_logprobs"].append({_text(top.token): top.logprob for top in token.top})
+            likeliest = {_named(top.token): top.logprob for top in token.top}
+            likeliest.setdefault(text, token.logprob)
+            lists["top_logprobs"].append(likeliest)
             lists["text_offset"].append(self._offset)
-            self._offset += len(text)
+            self._offset += len(self._decoder.decode(token.token))
         return lists if lists["tokens"] else None
 
 
-def _text(token: bytes) -> str:
-    return token.decode(errors="replace")
+def _escaped(token: bytes) -> str:
+    return token.decode(errors="backslashreplace")
+
+
+def _named(token: bytes) -> str:
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return f"bytes:{_escaped(token)}"

@@ -43,7 +43,11 @@ class Requester(Asker, Protocol):
 
 
 class RequestBuilder:
-    """Validates request bodies, and makes generations of them."""
+    """Validates request bodies, and makes generations of them.
+
+    Attributes:
+        clock: time of each request.
+    """
 
     def __init__(
         self,
@@ -64,7 +68,7 @@ class RequestBuilder:
             tokenizer: asks workers to tokenize.
             reader: validates bodies.
         """
-        self._latest, self._clock, self._timeout_s = latest, clock, timeout_s
+        self._latest, self.clock, self._timeout_s = latest, clock, timeout_s
         self._cache_salt, self._tokenizer, self._reader = cache_salt, tokenizer, reader
 
     def catalog(self) -> Catalog:
@@ -162,7 +166,7 @@ class RequestBuilder:
         return self.catalog().model(name, identified(requester))
 
     def _origin(self, requester: Requester, timeout_s: float | None) -> RequestOrigin:
-        caller, now = identified(requester), self._clock.wall()
+        caller, now = identified(requester), self.clock.wall()
         caller.check_budget(now)
         timeout_s = min(timeout_s or self._timeout_s, self._timeout_s)
         return RequestOrigin(requester.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)

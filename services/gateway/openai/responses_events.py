@@ -18,6 +18,7 @@ from services.gateway.openai.responses_output import (
     Output,
     Reasoning,
 )
+from services.shared.clock import Clock
 from services.shared.errors import RateLimited, TidegateError
 from tidegate.worker.v1 import worker_pb2
 
@@ -36,6 +37,7 @@ def document(header: GenerationHeader, echo: Document, status: str, output: list
         "id": header.id,
         "object": "response",
         "created_at": header.created,
+        "completed_at": None,
         "status": status,
         "error": None,
         "incomplete_details": None,
@@ -48,10 +50,11 @@ def document(header: GenerationHeader, echo: Document, status: str, output: list
     }
 
 
-def ended(header: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage) -> Document:
-    """Returns a response that has ended; it is `incomplete` when the token limit cut it short."""
+def ended(header: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage, clock: Clock) -> Document:
+    """Returns a response that ends now; it is `incomplete` when the token limit cut it short."""
     if output.complete:
-        return document(header, echo, "completed", output.documents(), usage=usage(used))
+        now = int(clock.wall())
+        return document(header, echo, "completed", output.documents(), usage=usage(used), completed_at=now)
     reason = {"reason": "max_output_tokens"}
     return document(header, echo, "incomplete", output.documents(), usage=usage(used), incomplete_details=reason)
 
@@ -70,8 +73,8 @@ def usage(used: worker_pb2.Usage) -> Document:
 class ResponseDocument:
     """Builds a response that is not streamed."""
 
-    def __init__(self, echo: Document, answer_id: str) -> None:
-        self._echo, self._output = echo, Output(answer_id)
+    def __init__(self, echo: Document, answer_id: str, clock: Clock) -> None:
+        self._echo, self._output, self._clock = echo, Output(answer_id), clock
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
         """Adds deltas."""
@@ -83,7 +86,7 @@ class ResponseDocument:
         """Returns the response, once all deltas were added."""
         for _ in self._output.finish():
             pass
-        return ended(header, self._echo, self._output, used)
+        return ended(header, self._echo, self._output, used, self._clock)
 
 
 class ResponseStream:
@@ -93,8 +96,8 @@ class ResponseStream:
     All else is built once for each item.
     """
 
-    def __init__(self, header: GenerationHeader, echo: Document) -> None:
-        self._header, self._echo = header, echo
+    def __init__(self, header: GenerationHeader, echo: Document, clock: Clock) -> None:
+        self._header, self._echo, self._clock = header, echo, clock
         self._output = Output(header.id)
         self._number = 0
         self._before_text = b""
@@ -114,7 +117,7 @@ class ResponseStream:
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the events that end the last item and the response."""
         frames = [self._frame(change) for change in self._output.finish()]
-        response = ended(self._header, self._echo, self._output, used)
+        response = ended(self._header, self._echo, self._output, used, self._clock)
         return b"".join([*frames, self._event(f"response.{response['status']}", response=response)])
 
     def fail(self, error: TidegateError) -> bytes:

@@ -162,18 +162,24 @@ class ResponsesRequest(SamplingFields):
         shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
             "background": False,
+            "frequency_penalty": self.frequency_penalty or 0.0,
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
             "max_tool_calls": None,
             "metadata": self.metadata or {},
             "parallel_tool_calls": self.parallel_tool_calls is not False,
+            "presence_penalty": self.presence_penalty or 0.0,
             "previous_response_id": None,
+            "prompt_cache_key": self.prompt_cache_key,
             "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
+            "safety_identifier": self.safety_identifier,
             "store": False,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": {"type": "text"}, **shown.get("text", {})},
             "tool_choice": shown.get("tool_choice", "auto"),
-            "tools": [{"parameters": None, "strict": None, **tool} for tool in shown.get("tools", ())],
+            "tools": [
+                {"description": None, "parameters": None, "strict": None, **tool} for tool in shown.get("tools", ())
+            ],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": "disabled",

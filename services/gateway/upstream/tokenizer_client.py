@@ -34,34 +34,38 @@ class TokenizerClient:
             NoWorkers: no worker of the pool answers.
             Overloaded: too many calls are open.
         """
-        reply = await self._call_any(model, catalog, lambda worker: worker.Tokenize(request, timeout=TIMEOUT_S))
+        param = "messages" if request.WhichOneof("prompt") == "chat" else "prompt"
+        reply = await self._call_any(model, catalog, lambda worker: worker.Tokenize(request, timeout=TIMEOUT_S), param)
         return list(reply.token_ids)
 
     async def detokenize(self, model: Model, catalog: Catalog, token_ids: list[int]) -> str:
         """Returns the text of token ids. Raises what `tokenize` raises."""
         request = worker_pb2.DetokenizeRequest(token_ids=token_ids)
-        reply = await self._call_any(model, catalog, lambda worker: worker.Detokenize(request, timeout=TIMEOUT_S))
+        reply = await self._call_any(
+            model, catalog, lambda worker: worker.Detokenize(request, timeout=TIMEOUT_S), "tokens"
+        )
         return str(reply.text)
 
-    async def _call_any(self, model: Model, catalog: Catalog, call: CallWorker[Reply]) -> Reply:
+    async def _call_any(self, model: Model, catalog: Catalog, call: CallWorker[Reply], param: str) -> Reply:
+        """Returns the reply of a worker. param: the parameter at fault when the worker refuses the request."""
         if self._open >= MAX_OPEN:
             raise Overloaded("Too many prompts are being counted. Please try again.", retry_after_s=1.0)
         self._open += 1
         try:
             addresses = list(catalog.addresses.get(model.pool, ()))
             for address in self._random.sample(addresses, min(MAX_TRIES, len(addresses))):
-                if (reply := await self._call(address, call)) is not None:
+                if (reply := await self._call(address, call, param)) is not None:
                     return reply
         finally:
             self._open -= 1
         raise NoWorkers(f"No worker of '{model.id}' answers now. Please try again later.", retry_after_s=1.0)
 
-    async def _call(self, address: str, call: CallWorker[Reply]) -> Reply | None:
+    async def _call(self, address: str, call: CallWorker[Reply], param: str) -> Reply | None:
         """None when another worker may do better."""
         async with rpc.channel(address, self._tls) as channel:
             try:
                 return await call(worker_pb2_grpc.WorkerServiceStub(channel))
             except grpc.aio.AioRpcError as error:
                 if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                    raise InvalidRequest(error.details() or "The prompt cannot be read.", param="prompt") from None
+                    raise InvalidRequest(error.details() or "The prompt cannot be read.", param=param) from None
                 return None

@@ -38,6 +38,9 @@ async def test_position_and_expected_wait(cluster: Cluster) -> None:
         cluster.router.tell_place(submit, 12, 2500)
         while (line := await anext(lines)) != ": queued 12, about 3 s":
             assert line in ("", ": queued 0, about 1 s")
+        cluster.router.tell_place(submit, 1, 0)
+        while (line := await anext(lines)) != ": queued 1, about 1 s":
+            assert line in ("", ": queued 12, about 3 s")
         cluster.router.grant(submit)
         rest = [line async for line in lines]
     assert rest[-2] == "data: [DONE]"

@@ -82,6 +82,13 @@ async def test_openapi_documents_what_is_validated(cluster: Cluster) -> None:
     assert {"messages", "max_completion_tokens", "service_tier"} <= set(model["properties"])
 
 
+async def test_openapi_names_the_events_of_what_can_be_streamed(cluster: Cluster) -> None:
+    paths = (await cluster.http.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+        assert set(paths[path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    assert set(paths["/v1/tokenize"]["post"]["responses"]["200"]["content"]) == {"application/json"}
+
+
 async def test_openapi_is_whole_and_its_examples_are_valid(cluster: Cluster) -> None:
     text = (await cluster.http.get("/openapi.json")).text
     document = json.loads(text)

@@ -49,6 +49,11 @@ async def test_an_error_of_the_worker_reaches_the_client(cluster: Cluster) -> No
     cluster.worker.behaviour.refuse = worker_pb2.FAILURE_KIND_INVALID
     answer = await cluster.http.post("/v1/tokenize", json={"model": MODEL, "prompt": "a"})
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "refused by the test")
+    assert answer.json()["error"]["param"] == "prompt"
+    answer = await cluster.http.post("/v1/tokenize", json={"model": MODEL, "messages": ASK})
+    assert answer.json()["error"]["param"] == "messages"
+    answer = await cluster.http.post("/v1/detokenize", json={"model": MODEL, "tokens": [999]})
+    assert answer.json()["error"]["param"] == "tokens"
     cluster.worker.behaviour.refuse = worker_pb2.FAILURE_KIND_ENGINE
     answer = await cluster.http.post("/v1/tokenize", json={"model": MODEL, "prompt": "a"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_workers")

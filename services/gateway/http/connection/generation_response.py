@@ -190,4 +190,5 @@ def _note_headers(stream: TokenStream, client: Client) -> None:
 def _queue_news(queued: router_pb2.Queued | None) -> str:
     if queued is None:
         return "keep-alive"
-    return f"queued {queued.position}, about {-(-queued.expected_wait_ms // 1000)} s"
+    # Nobody who waits still is told "0 s", whatever the estimate.
+    return f"queued {queued.position}, about {max(1, -(-queued.expected_wait_ms // 1000))} s"

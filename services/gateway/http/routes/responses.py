@@ -35,9 +35,9 @@ class ResponseRoutes:
 
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
         generation, parsed = self._builder.response(body, context)
-        echo = parsed.echo()
+        echo, clock = parsed.echo(), self._builder.clock
         response_format = ResponseFormat(
-            stream=lambda header, _choices, _usage: ResponseStream(header, echo),
-            document=lambda _choices: ResponseDocument(echo, generation.id),
+            stream=lambda header, _choices, _usage: ResponseStream(header, echo, clock),
+            document=lambda _choices: ResponseDocument(echo, generation.id, clock),
         )
         return generation, response_format

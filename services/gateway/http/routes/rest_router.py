@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from services.gateway.http.openapi import body_of
+from services.gateway.http.openapi import answers_of, body_of
 
 Handler = Callable[..., Awaitable[Response]]
 """Takes the request, and path parameters by name where the path has some."""
@@ -36,8 +36,10 @@ class RestRouter(APIRouter):
             example: a valid body, for the OpenAPI document.
             status_code: status of a success, for the OpenAPI document.
         """
-        extra = body_of(body, example)
-        self.add_api_route(path, handler, methods=["POST"], openapi_extra=extra, status_code=status_code)
+        extra, responses = body_of(body, example), answers_of(body, status_code)
+        self.add_api_route(
+            path, handler, methods=["POST"], openapi_extra=extra, responses=responses, status_code=status_code
+        )
         if "{" not in path:
             self.fast[self.prefix + path] = handler
 

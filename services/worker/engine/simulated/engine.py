@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from services.shared.clock import Clock
 from services.shared.config import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
+from services.worker.engine.bounds import check_token_ids
 from services.worker.engine.contract import (
     Ended,
     EngineDead,
@@ -128,7 +129,8 @@ class SimulatedEngine:
             EngineDead: The engine is gone.
         """
         self._check_alive()
-        return text_of(TokenPrompt(tokens_of(TokenPrompt(tuple(token_ids)))))
+        check_token_ids(token_ids, VOCABULARY, "tokens")
+        return text_of(TokenPrompt(tuple(token_ids)))
 
     async def swap(self, model: Model) -> None:
         """Replaces the version and forgets all cached KV."""

@@ -2,15 +2,8 @@
 
 import json
 
-from services.worker.engine.contract import (
-    ChatPrompt,
-    ContextTooLong,
-    EngineRequest,
-    InvalidPrompt,
-    Prompt,
-    TextPrompt,
-    TokenPrompt,
-)
+from services.worker.engine.bounds import check_token_ids, token_limit
+from services.worker.engine.contract import ChatPrompt, EngineRequest, InvalidPrompt, Prompt, TextPrompt, TokenPrompt
 from services.worker.engine.simulated.tokens import VOCABULARY, decode, encode
 
 
@@ -29,8 +22,7 @@ def tokens_of(prompt: Prompt) -> tuple[int, ...]:
     """
     if not isinstance(prompt, TokenPrompt):
         return tuple(encode(text_of(prompt)))
-    if wrong := [token for token in prompt.ids if not 0 <= token < VOCABULARY]:
-        raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {VOCABULARY}", "prompt")
+    check_token_ids(prompt.ids, VOCABULARY, "prompt")
     return prompt.ids
 
 
@@ -53,14 +45,4 @@ def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) ->
     """
     if request.sampling.structure:
         raise InvalidPrompt("the simulated engine has no structured outputs", "response_format")
-    if not prompt_tokens:
-        raise InvalidPrompt("the prompt is empty", "prompt")
-    room = context_tokens - prompt_tokens
-    max_tokens = request.sampling.max_tokens
-    if room < max(1, max_tokens or 0):
-        asked = f"{prompt_tokens} tokens of prompt" + (f" and {max_tokens} of answer" if max_tokens else "")
-        raise ContextTooLong(f"The context of this model is {context_tokens} tokens; the request asks for {asked}.")
-    limit = room if max_tokens is None else max_tokens
-    if request.sampling.min_tokens > limit:
-        raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
-    return limit
+    return token_limit(request.sampling, prompt_tokens, context_tokens)

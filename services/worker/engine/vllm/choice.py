@@ -20,6 +20,7 @@ from services.worker.engine.contract import (
 )
 from services.worker.engine.vllm.decode import Decoder, Ending
 from services.worker.engine.vllm.parse import NOTHING, AnswerParser, ParsedText
+from services.worker.engine.vllm.token_bytes import TokenBytes
 
 Position = dict[int, Logprob]
 
@@ -28,13 +29,16 @@ class Choice:
     """Makes the deltas of one choice.
 
     Args:
+        token_bytes: knows the bytes of the model's tokens.
         limit: the most tokens that the choice may have.
         echo: the text of the prompt, which the first delta repeats; empty without an echo.
     """
 
-    def __init__(self, index: int, decoder: Decoder, parser: AnswerParser, limit: int, echo: str = "") -> None:
+    def __init__(
+        self, index: int, decoder: Decoder, parser: AnswerParser, token_bytes: TokenBytes, limit: int, echo: str = ""
+    ) -> None:
         self.index = index
-        self._decoder, self._parser, self._limit = decoder, parser, limit
+        self._decoder, self._parser, self._token_bytes, self._limit = decoder, parser, token_bytes, limit
         # Its tokens become text only: no stop strings, no reasoning, no tool calls.
         self._is_plain = decoder.decodes_directly and parser.passes_through
         self.length = 0
@@ -165,8 +169,8 @@ class Choice:
 
     def _logprob(self, token: int, entries: Position, top: int) -> TokenLogprob:
         ranked = sorted(entries.items(), key=lambda entry: entry[1].logprob, reverse=True)[:top]
-        others = tuple(TopLogprob(other, self._decoder.token_bytes(other), _finite(entry)) for other, entry in ranked)
-        return TokenLogprob(token, self._decoder.token_bytes(token), _finite(entries.get(token)), others)
+        others = tuple(TopLogprob(other, self._token_bytes.of(other), _finite(entry)) for other, entry in ranked)
+        return TokenLogprob(token, self._token_bytes.of(token), _finite(entries.get(token)), others)
 
 
 def _ending(output: CompletionOutput) -> Ending | None:

@@ -13,11 +13,6 @@ from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer, IncrementalDe
 
 from services.worker.engine.contract import FinishReason
 
-# What the tokenizer shows for an incomplete character.
-_INCOMPLETE = "\ufffd"
-# The most tokens that one character may need.
-_CONTEXT = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -38,8 +33,7 @@ class Decoder:
     """
 
     def __init__(self, tokenizer: Any, params: SamplingParams, prompt_ids: list[int]) -> None:
-        self._tokenizer, self._params = tokenizer, params
-        self._token_ids: list[int] = []
+        self._params = params
         self._detokenizer = IncrementalDetokenizer.from_new_request(
             tokenizer,
             EngineCoreRequest(
@@ -59,7 +53,6 @@ class Decoder:
 
     def next(self, token: int) -> str:
         """Returns the text of a token that ends nothing. Faster than `push`; only if `decodes_directly`."""
-        self._token_ids.append(token)
         text: str = self._detokenizer.decode_next(token)
         return text
 
@@ -70,7 +63,6 @@ class Decoder:
         """
         if self.decodes_directly and ending is None:
             return self.next(token), None
-        self._token_ids.append(token)
         stopped = ending is not None and ending.reason == "stop"
         if (stop := self._detokenizer.update([token], stopped)) is not None:
             ending = Ending("stop", stop)
@@ -81,14 +73,3 @@ class Decoder:
         if token == self._params.eos_token_id:
             return Ending("stop")
         return Ending("stop", str(token)) if token in (self._params.stop_token_ids or ()) else None
-
-    def token_bytes(self, token: int) -> bytes:
-        """Returns the UTF-8 bytes that `token` adds after the tokens so far; none while a character is incomplete."""
-        alone: str = self._tokenizer.decode([token])
-        if _INCOMPLETE not in alone:
-            return alone.encode()
-        before = self._token_ids[-_CONTEXT:]
-        whole: str = self._tokenizer.decode([*before, token])
-        if whole.endswith(_INCOMPLETE):
-            return b""
-        return whole.removeprefix(self._tokenizer.decode(before).rstrip(_INCOMPLETE)).encode()

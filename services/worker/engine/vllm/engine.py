@@ -19,6 +19,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.shared.clock import Clock
 from services.shared.config import VllmEngine as Config
+from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (
     EngineDead,
     EngineError,
@@ -26,7 +27,6 @@ from services.worker.engine.contract import (
     EngineLoad,
     EngineRequest,
     Event,
-    InvalidPrompt,
     Model,
     Prompt,
     SwapFailed,
@@ -46,6 +46,7 @@ from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
+from services.worker.engine.vllm.token_bytes import TokenBytes
 
 log = logging.getLogger(__name__)
 
@@ -86,10 +87,11 @@ class VllmEngine:
         # The first use reads templates and imports modules for half a second. A thread does it now, so that neither the
         # event loop nor the first client waits for it.
         await asyncio.to_thread(online.warmup)
-        renderer = Renderer(online, model.manifest.model, info.context_tokens)
+        renderer = Renderer(online, model.manifest.model, info)
         grammars = GrammarCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
         await grammars.start()
-        self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, grammars)
+        token_bytes = TokenBytes(llm.renderer.get_tokenizer())
+        self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, grammars, token_bytes)
         speed = await prefill_tokens_per_s(self, self._clock)
         self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=speed))
 
@@ -139,9 +141,8 @@ class VllmEngine:
         rendered = await loaded.renderer.render(request)
         if grammar := grammar_of(rendered.structured):
             await loaded.grammars.check(grammar, grammar_param(request, grammar))
-        generation = VllmRequest(
-            loaded, request, rendered, loaded.renderer.token_limit(request, len(rendered.token_ids)), take
-        )
+        limit = token_limit(request.sampling, len(rendered.token_ids), loaded.info.context_tokens)
+        generation = VllmRequest(loaded, request, rendered, limit, take)
         try:
             async with aclosing(generation.events()) as events:
                 async for event in events:
@@ -174,8 +175,7 @@ class VllmEngine:
             EngineDead: the engine has not started or has ended.
         """
         loaded = self._alive()
-        if wrong := [token for token in token_ids if token >= loaded.info.vocab_size]:
-            raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {loaded.info.vocab_size}", "tokens")
+        check_token_ids(token_ids, loaded.info.vocab_size, "tokens")
         text: str = await asyncio.to_thread(loaded.llm.renderer.get_tokenizer().decode, token_ids)
         return text
 

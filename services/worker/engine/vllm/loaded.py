@@ -14,6 +14,7 @@ from services.worker.engine.vllm.parse import AnswerParser
 from services.worker.engine.vllm.render import Rendered, Renderer
 from services.worker.engine.vllm.sampling import text_params
 from services.worker.engine.vllm.steps import Steps
+from services.worker.engine.vllm.token_bytes import TokenBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Loaded:
     online: OnlineRenderer
     renderer: Renderer
     grammars: GrammarCheck
+    token_bytes: TokenBytes
 
     def choice(self, index: int, request: EngineRequest, rendered: Rendered, limit: int) -> Choice:
         """Makes a new choice.
@@ -44,7 +46,7 @@ class Loaded:
         )
         echo = tokenizer.decode(rendered.token_ids, skip_special_tokens=True) if request.sampling.echo else ""
         parser = AnswerParser(self._parser(rendered), rendered.chat, rendered.token_ids)
-        return Choice(index, Decoder(tokenizer, params, rendered.token_ids), parser, limit, echo)
+        return Choice(index, Decoder(tokenizer, params, rendered.token_ids), parser, self.token_bytes, limit, echo)
 
     def _parser(self, rendered: Rendered) -> Parser | None:
         if self.online.parser is None or rendered.chat is None:

@@ -10,9 +10,10 @@ from vllm.exceptions import VLLMClientError
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import StructuredOutputsParams
 
+from services.worker.engine.bounds import check_token_ids, context_too_long
 from services.worker.engine.contract import (
     ChatPrompt,
-    ContextTooLong,
+    EngineInfo,
     EngineRequest,
     InvalidPrompt,
     TextPrompt,
@@ -38,8 +39,8 @@ class Rendered:
 class Renderer:
     """Renders prompts into token ids with vLLM's renderer, and rejects requests that do not fit the model."""
 
-    def __init__(self, online: OnlineRenderer, model_name: str, context_tokens: int) -> None:
-        self._online, self._model_name, self._context_tokens = online, model_name, context_tokens
+    def __init__(self, online: OnlineRenderer, model_name: str, info: EngineInfo) -> None:
+        self._online, self._model_name, self._info = online, model_name, info
 
     async def render(self, request: EngineRequest) -> Rendered:
         """Renders the prompt of a request.
@@ -54,26 +55,6 @@ class Renderer:
             return await self._completion(request, request.prompt)
         except (VLLMClientError, ValidationError, ValueError, TypeError) as error:
             raise self._mapped(error) from error
-
-    def token_limit(self, request: EngineRequest, prompt_tokens: int) -> int:
-        """Returns the most tokens that a choice may have.
-
-        Raises:
-            InvalidPrompt: the prompt is empty, or `min_tokens` is above this limit.
-            ContextTooLong: prompt and answer do not fit the context.
-        """
-        if not prompt_tokens:
-            raise InvalidPrompt("the prompt is empty", "prompt")
-        free_tokens = self._context_tokens - prompt_tokens
-        requested = request.sampling.max_tokens
-        if free_tokens < max(1, requested or 0):
-            raise self._too_long(
-                f"{prompt_tokens} tokens of prompt" + (f" and {requested} of answer" if requested else "")
-            )
-        limit = free_tokens if requested is None else requested
-        if request.sampling.min_tokens > limit:
-            raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
-        return limit
 
     async def _chat(self, request: EngineRequest, prompt: ChatPrompt) -> Rendered:
         fields = _chat_fields(self._model_name, request, prompt)
@@ -109,6 +90,8 @@ class Renderer:
         return bound_structure(parser, bound, prompt)
 
     async def _completion(self, request: EngineRequest, prompt: TextPrompt | TokenPrompt) -> Rendered:
+        if isinstance(prompt, TokenPrompt):
+            check_token_ids(prompt.ids, self._info.vocab_size, "prompt")
         given = prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)
         completion = CompletionRequest(model=self._model_name, prompt=given, max_tokens=1)
         result = await self._online.render_completion(completion)
@@ -120,13 +103,8 @@ class Renderer:
         """Maps an error of vLLM; one about too many prompt tokens becomes ContextTooLong."""
         param = getattr(error, "parameter", None) or ""
         if param in ("input_tokens", "input_text", "max_model_len", "max_total_tokens"):
-            return self._too_long("more in its prompt alone")
+            return context_too_long(self._info.context_tokens, "more in its prompt alone")
         return invalid_prompt(error)
-
-    def _too_long(self, request_size: str) -> ContextTooLong:
-        return ContextTooLong(
-            f"The context of this model is {self._context_tokens} tokens; the request asks for {request_size}."
-        )
 
 
 def _chat_fields(model_name: str, request: EngineRequest, prompt: ChatPrompt) -> dict[str, Any]:

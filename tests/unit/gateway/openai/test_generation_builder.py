@@ -8,7 +8,8 @@ from services.gateway.domain.generation import Generation
 from services.gateway.domain.prompt import BLOCK_BYTES
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
-from services.gateway.openai.generation_builder import RequestOrigin, chat_generation
+from services.gateway.openai.completion_request import CompletionRequest
+from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generation
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded, UnknownModel
 from tidegate.router.v1 import router_pb2
@@ -47,9 +48,24 @@ def test_tenants_share_neither_models_nor_cached_prompts() -> None:
 
 
 def test_what_cannot_fit_is_refused_at_once() -> None:
-    with pytest.raises(ContextLengthExceeded) as refused:
+    with pytest.raises(ContextLengthExceeded, match="maximum context length") as refused:
         generation(max_completion_tokens=100)
     assert refused.value.param == "max_completion_tokens"
     assert generation(max_tokens=99).cost.completion_tokens == 99
     with pytest.raises(UnknownModel):
         generation(model="m:other")
+
+
+@pytest.mark.parametrize(
+    ("length", "limit", "fits"), [(90, 10, True), (90, 11, False), (99, None, True), (100, None, False)]
+)
+def test_a_prompt_of_token_ids_is_measured_before_it_waits(length: int, limit: int | None, fits: bool) -> None:
+    document = {"model": "m", "prompt": [1] * length, "max_tokens": limit}
+    request = validation.check(CompletionRequest, document)
+    origin = RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)
+    if fits:
+        assert completion_generation(request, CATALOG, origin)
+        return
+    with pytest.raises(ContextLengthExceeded, match="maximum context length") as refused:
+        completion_generation(request, CATALOG, origin)
+    assert refused.value.param == "prompt"

@@ -10,8 +10,10 @@ from services.gateway.openai import validation
 from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.errors import InvalidRequest, QueueFull
+from tests.support.clock import ManualClock
 from tidegate.worker.v1 import worker_pb2
 
+CLOCK = ManualClock(9.5)
 HEAD = GenerationHeader("resp_ab", 5, "m", "default", "v1")
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 CALL = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
@@ -137,10 +139,10 @@ def events(data: bytes) -> list[dict[str, Any]]:
 
 
 def test_events_say_the_same_as_the_document() -> None:
-    stream = ResponseStream(HEAD, asked().echo())
+    stream = ResponseStream(HEAD, asked().echo(), CLOCK)
     told = events(b"".join(stream.open()) + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    whole = ResponseDocument(asked().echo(), HEAD.id)
+    whole = ResponseDocument(asked().echo(), HEAD.id, CLOCK)
     whole.add(DELTAS)
     response = whole.document(HEAD, USED)
     assert told[-1]["type"] == "response.completed"
@@ -154,15 +156,50 @@ def test_events_say_the_same_as_the_document() -> None:
     assert response["usage"]["output_tokens_details"]["reasoning_tokens"] == 2
 
 
+# What the schema of Open Responses requires of a response.
+REQUIRED = {
+    *("id", "object", "created_at", "completed_at", "status", "incomplete_details", "model", "previous_response_id"),
+    *("instructions", "output", "error", "tools", "tool_choice", "truncation", "parallel_tool_calls", "text", "top_p"),
+    *("presence_penalty", "frequency_penalty", "top_logprobs", "temperature", "reasoning", "usage", "metadata"),
+    *("max_output_tokens", "max_tool_calls", "store", "background", "service_tier", "safety_identifier"),
+    "prompt_cache_key",
+}
+
+
+def test_a_response_has_all_properties_that_open_responses_requires_from_its_first_event_on() -> None:
+    echo = asked(tools=[TOOL]).echo()
+    stream = ResponseStream(HEAD, echo, CLOCK)
+    told = events(b"".join(stream.open()) + stream.frames(DELTAS) + stream.close(USED) + stream.fail(QueueFull("full")))
+    responses = [event["response"] for event in told if "response" in event]
+    assert [response["status"] for response in responses] == ["in_progress", "in_progress", "completed", "failed"]
+    for response in responses:
+        assert set(response) >= REQUIRED
+        assert {"type", "name", "description", "parameters", "strict"} <= set(response["tools"][0])
+    assert [response["completed_at"] for response in responses] == [None, None, 9, None]
+
+
+def test_a_response_repeats_what_was_asked() -> None:
+    given = {
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "safety_identifier": "user-7",
+        "prompt_cache_key": "key-7",
+        "metadata": {"a": "b"},
+    }
+    assert given.items() <= asked(**given).echo().items()
+    assert (asked().echo()["presence_penalty"], asked().echo()["safety_identifier"]) == (0, None)
+
+
 def test_a_response_at_its_token_limit_is_incomplete() -> None:
-    whole = ResponseDocument(asked().echo(), HEAD.id)
+    whole = ResponseDocument(asked().echo(), HEAD.id, CLOCK)
     whole.add([worker_pb2.Delta(text="a", finish_reason=worker_pb2.FINISH_REASON_LENGTH)])
     response = whole.document(HEAD, USED)
     assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")
     assert response["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert response["completed_at"] is None
 
 
 def test_a_failure_has_its_own_event() -> None:
-    [failed] = events(ResponseStream(HEAD, asked().echo()).fail(QueueFull("full")))
+    [failed] = events(ResponseStream(HEAD, asked().echo(), CLOCK).fail(QueueFull("full")))
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["error"] == {"code": "server_error", "message": "full"}

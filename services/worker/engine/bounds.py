@@ -1,0 +1,49 @@
+"""Bounds that every engine checks before it takes a request: those of the vocabulary and of the context."""
+
+from collections.abc import Iterable
+
+from services.worker.engine.contract import ContextTooLong, InvalidPrompt, Sampling
+
+
+def check_token_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
+    """Refuses token ids that the model does not have.
+
+    Args:
+        ids: token ids.
+        vocab_size: number of token ids that the model has.
+        param: the OpenAI parameter that they come from.
+
+    Raises:
+        InvalidPrompt: one of them is outside the vocabulary.
+    """
+    if wrong := [token for token in ids if not 0 <= token < vocab_size]:
+        raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {vocab_size}", param)
+
+
+def token_limit(sampling: Sampling, prompt_tokens: int, context_tokens: int) -> int:
+    """Returns the most tokens that a choice may have.
+
+    Raises:
+        InvalidPrompt: the prompt is empty, or `min_tokens` is above this limit.
+        ContextTooLong: prompt and answer do not fit the context.
+    """
+    if not prompt_tokens:
+        raise InvalidPrompt("the prompt is empty", "prompt")
+    room, asked = context_tokens - prompt_tokens, sampling.max_tokens
+    if room < max(1, asked or 0):
+        answer = f" and {asked} of answer" if asked else ""
+        raise context_too_long(context_tokens, f"{prompt_tokens} tokens of prompt{answer}")
+    limit = room if asked is None else asked
+    if sampling.min_tokens > limit:
+        raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
+    return limit
+
+
+def context_too_long(context_tokens: int, asked: str) -> ContextTooLong:
+    """Returns the error of a request that does not fit. Clients look for its words "maximum context length".
+
+    Args:
+        context_tokens: of the model.
+        asked: what the request asks for.
+    """
+    return ContextTooLong(f"This model's maximum context length is {context_tokens} tokens; the request has {asked}.")
