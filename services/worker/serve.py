@@ -22,7 +22,7 @@ from services.worker.credit import Credit
 from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
-from services.worker.wire import Name, engine_request, failure_of, tokenizable, usage_frame
+from services.worker.wire import Name, engine_request, failure_of, logprob_frame, tokenizable, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
 from tidegate.worker.v1 import worker_pb2_grpc
 
@@ -85,8 +85,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def Tokenize(self, request: pb.TokenizeRequest, context: rpc.Context) -> pb.TokenizeResponse:  # noqa: N802
         """Returns the token ids of a prompt."""
         async with self._loaded_version(context) as version:
-            token_ids = await self._engine.tokenize(tokenizable(request))
-            return pb.TokenizeResponse(token_ids=token_ids, model_version=version)
+            special = request.add_special_tokens if request.HasField("add_special_tokens") else None
+            token_ids = await self._engine.tokenize(tokenizable(request), add_special_tokens=special)
+            texts = self._engine.token_strs(token_ids) if request.return_token_strs else ()
+            return pb.TokenizeResponse(token_ids=token_ids, model_version=version, token_strs=texts)
 
     async def Detokenize(self, request: pb.DetokenizeRequest, context: rpc.Context) -> pb.DetokenizeResponse:  # noqa: N802
         """Returns the text of token ids."""
@@ -280,6 +282,8 @@ class GatewayStream:
             prompt_tokens=event.prompt_tokens,
             cached_tokens=event.cached_tokens,
             resumable=event.resumable,
+            prompt_token_ids=event.prompt_token_ids,
+            prompt_logprobs=map(logprob_frame, event.prompt_logprobs),
         )
 
     def _count(self, failure: pb.Failure) -> None:

@@ -85,6 +85,9 @@ def _chat(chat: pb.ChatPrompt) -> ChatPrompt:
         parallel_tool_calls=chat.parallel_tool_calls,
         reasoning_effort=chat.reasoning_effort or None,
         argument_schemas=_json(chat.argument_schemas_json, "tools"),
+        add_generation_prompt=not chat.no_generation_prompt,
+        continue_final_message=chat.continue_final_message,
+        template_kwargs=_json(chat.template_kwargs_json, "chat_template_kwargs") or {},
     )
 
 
@@ -115,6 +118,12 @@ def _sampling(s: pb.Sampling) -> Sampling:
         top_logprobs=s.top_logprobs if s.HasField("top_logprobs") else None,
         structure=_structure(s),
         echo=s.echo,
+        include_stop=s.include_stop,
+        skip_special_tokens=not s.keep_special_tokens,
+        bad_words=tuple(s.bad_words),
+        allowed_token_ids=tuple(s.allowed_token_ids),
+        return_prompt_token_ids=s.return_prompt_token_ids,
+        prompt_logprobs=s.prompt_logprobs if s.HasField("prompt_logprobs") else None,
     )
 
 
@@ -138,18 +147,22 @@ def write_delta(frame: pb.Delta, name: Name, delta: Delta) -> None:
         frame.reasoning = delta.reasoning
     if delta.finish_reason:
         frame.finish_reason = _FINISH[delta.finish_reason]
-        frame.stop_reason = delta.stop_reason
+        if isinstance(delta.stop_reason, int):
+            frame.stop_token_id = delta.stop_reason
+        else:
+            frame.stop_reason = delta.stop_reason
     if delta.tool_calls:
         frame.tool_calls.extend(
             pb.ToolCallDelta(index=c.index, id=c.id, name=c.name, arguments=c.arguments) for c in delta.tool_calls
         )
     if delta.logprobs:
-        frame.logprobs.extend(map(_logprob, delta.logprobs))
+        frame.logprobs.extend(map(logprob_frame, delta.logprobs))
 
 
-def _logprob(entry: TokenLogprob) -> pb.TokenLogprob:
+def logprob_frame(entry: TokenLogprob) -> pb.TokenLogprob:
+    """Converts a log probability to its wire form."""
     top = [pb.TopLogprob(token_id=t.token_id, token=t.token, logprob=t.logprob) for t in entry.top]
-    return pb.TokenLogprob(token_id=entry.token_id, token=entry.token, logprob=entry.logprob, top=top)
+    return pb.TokenLogprob(token_id=entry.token_id, token=entry.token, logprob=entry.logprob, top=top, rank=entry.rank)
 
 
 def usage_frame(usage: Usage) -> pb.Usage:

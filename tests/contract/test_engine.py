@@ -130,6 +130,52 @@ async def test_a_stop_string_ends_the_answer_and_is_left_out(engine: Engine) -> 
     assert (deltas(stopped)[-1].finish_reason, deltas(stopped)[-1].stop_reason) == ("stop", stop)
 
 
+async def test_a_stop_string_or_token_may_be_shown(engine: Engine) -> None:
+    plain = await collect(engine, request("plain", max_tokens=24))
+    stop, token = text(plain).split()[5], tokens(plain)[9]
+    shown = await collect(engine, request("string", max_tokens=24, stop=(stop,), include_stop=True))
+    assert text(shown) == text(plain)[: text(plain).index(stop) + len(stop)]
+    shown = await collect(engine, request("token", max_tokens=24, stop_token_ids=(token,), include_stop=True))
+    assert text(plain).startswith(text(shown))
+    assert (deltas(shown)[-1].finish_reason, deltas(shown)[-1].stop_reason) == ("stop", token)
+
+
+async def test_only_allowed_tokens_are_generated(engine: Engine) -> None:
+    events = await collect(engine, request("allowed", max_tokens=12, allowed_token_ids=(300, 301, 302)))
+    assert set(tokens(events)) <= {300, 301, 302}
+    with pytest.raises(InvalidPrompt) as refused:
+        await collect(engine, request("unknown", max_tokens=1, allowed_token_ids=(10_000_000,)))
+    assert refused.value.param == "allowed_token_ids"
+
+
+async def test_bad_words_are_not_generated(engine: Engine) -> None:
+    words = text(await collect(engine, request("plain", max_tokens=12))).split()
+    events = await collect(engine, request("bad words", max_tokens=12, bad_words=(words[1], words[2])))
+    assert words[1] not in text(events).split()
+
+
+async def test_a_prompt_shows_its_tokens_and_their_log_probabilities(engine: Engine) -> None:
+    asked = request("prompt", max_tokens=2, return_prompt_token_ids=True, prompt_logprobs=1)
+    started = (await collect(engine, asked))[0]
+    assert isinstance(started, Started)
+    assert list(started.prompt_token_ids) == await engine.tokenize(PROMPT)
+    entries = started.prompt_logprobs
+    assert [entry.token_id for entry in entries] == list(started.prompt_token_ids)
+    assert b"".join(entry.token for entry in entries).decode() == PROMPT.text
+    assert not entries[0].top
+    assert all(entry.logprob <= 0 and entry.rank >= 1 and len(entry.top) == 1 for entry in entries[1:])
+
+
+async def test_a_prompt_may_be_asked_for_alone(engine: Engine) -> None:
+    events = await collect(engine, request("nothing", max_tokens=0, echo=True, prompt_logprobs=0))
+    assert (tokens(events), text(events)) == ([], PROMPT.text)
+    assert deltas(events)[-1].finish_reason == "length"
+    assert isinstance(events[0], Started)
+    assert len(events[0].prompt_logprobs) == events[0].prompt_tokens
+    assert isinstance(events[-1], Ended)
+    assert events[-1].usage.completion_tokens == 0
+
+
 async def test_every_choice_has_its_own_ending(engine: Engine) -> None:
     events = await collect(engine, request("n", n=3, max_tokens=6, temperature=1.0, seed=7))
     for choice in range(3):
@@ -163,6 +209,22 @@ async def test_echo_puts_the_prompt_before_the_answer(engine: Engine) -> None:
     echoed = await collect(engine, request("echoed", max_tokens=4, echo=True))
     assert text(echoed) == PROMPT.text + text(plain)
     assert tokens(echoed) == tokens(plain)
+
+
+async def test_a_chat_may_end_open(engine: Engine) -> None:
+    messages = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "The"}]
+    usual, bare, open_ended = [
+        await engine.tokenize(prompt)
+        for prompt in (
+            ChatPrompt(messages),
+            ChatPrompt(messages, add_generation_prompt=False),
+            ChatPrompt(messages, add_generation_prompt=False, continue_final_message=True),
+        )
+    ]
+    assert usual[: len(bare)] == bare
+    assert len(usual) > len(bare) > len(open_ended)
+    assert (await engine.detokenize(open_ended)).endswith("The")
+    assert len(engine.token_strs(bare)) == len(bare)
 
 
 async def test_chat_is_rendered(engine: Engine) -> None:

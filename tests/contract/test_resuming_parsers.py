@@ -39,9 +39,9 @@ def case(request: pytest.FixtureRequest, smollm2_folder: Path) -> tuple[MakeChoi
     from services.worker.engine.contract import Sampling
     from services.worker.engine.vllm.choice import Choice
     from services.worker.engine.vllm.decode import Decoder
-    from services.worker.engine.vllm.token_bytes import TokenBytes
     from services.worker.engine.vllm.parse import AnswerParser
     from services.worker.engine.vllm.sampling import text_params
+    from services.worker.engine.vllm.token_bytes import TokenBytes
 
     tool_parser, reasoning_parser, answer = request.param
     tokenizer = AutoTokenizer.from_pretrained(smollm2_folder)

@@ -69,9 +69,10 @@ def begin(steps: Any, tokenizer: Any, reader: Reader, sampling: Sampling) -> str
     from services.worker.engine.vllm.parse import AnswerParser
     from services.worker.engine.vllm.request import ChoiceListener
     from services.worker.engine.vllm.sampling import sampling_params, text_params
+    from services.worker.engine.vllm.token_bytes import TokenBytes
 
     decoder = Decoder(tokenizer, text_params(sampling, skip_special_tokens=True), [1])
-    choice = Choice(0, decoder, AnswerParser(None, None, [1]), 100)
+    choice = Choice(0, decoder, AnswerParser(None, None, [1]), TokenBytes(tokenizer), 100)
     name: str = steps.announce("r", ChoiceListener(reader, choice, None))  # type: ignore[arg-type]
     request = EngineCoreRequest(
         request_id=f"{name}-inside",

@@ -79,10 +79,10 @@ class LineRequests:
         match endpoint:
             case "/v1/chat/completions":
                 generation = self._builder.chat(body, requester)
-                return generation, ChatDocument(generation.sampling.n)
+                return generation, ChatDocument(generation.sampling.n, shown=generation.shown)
             case "/v1/completions":
                 generation = self._builder.completion(body, requester)
-                return generation, CompletionDocument(generation.sampling.n)
+                return generation, CompletionDocument(generation.sampling.n, shown=generation.shown)
             case "/v1/responses":
                 generation, parsed = self._builder.response(body, requester)
                 return generation, ResponseDocument(parsed.echo(), generation.id, self._builder.clock)

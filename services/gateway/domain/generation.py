@@ -12,6 +12,26 @@ Prompt = worker_pb2.ChatPrompt | worker_pb2.TokenIds | str
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What an answer shows beyond what all answers show.
+
+    Args:
+        token_ids: the token ids of prompt and answer.
+        prompt_logprobs: log probabilities of the prompt, apart from those of the answer.
+        echo_logprobs: log probabilities of the prompt, before those of the answer.
+        continuous_usage: each event has the token counts so far.
+    """
+
+    token_ids: bool = False
+    prompt_logprobs: bool = False
+    echo_logprobs: bool = False
+    continuous_usage: bool = False
+
+
+PLAIN = Shown()
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One validated request. It never changes, whatever becomes of its attempts.
 
@@ -27,6 +47,7 @@ class Generation:
         cache_salt: see CacheSalt.
         include_usage: a streamed answer ends with its usage.
         timeout_s: from the request to the end of its answer.
+        shown: what the answer shows beside its text.
     """
 
     id: str
@@ -43,3 +64,4 @@ class Generation:
     stream: bool
     include_usage: bool
     timeout_s: float
+    shown: Shown = PLAIN

@@ -38,7 +38,7 @@ def estimate(prompt_bytes: int, token_limit: int | None, choices: int, context_t
     """
     limit = context_tokens or 2**31 - 1
     prompt = min(max(1, -(-prompt_bytes // BYTES_PER_TOKEN)), limit)
-    completion = min(token_limit or DEFAULT_ANSWER_TOKENS, limit)
+    completion = min(DEFAULT_ANSWER_TOKENS if token_limit is None else token_limit, limit)
     return Cost(prompt, completion * choices)
 
 

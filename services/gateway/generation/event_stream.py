@@ -1,9 +1,10 @@
 """A generation as a stream of server-sent events: what every encoder of them offers, and what all events repeat."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.gateway.generation.progress import no_prompt
 from services.gateway.generation.token_stream import TokenStream
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
@@ -21,6 +22,7 @@ class GenerationHeader:
         version: version of the model's weights.
         prompt_tokens: tokens that the model reads, as far as they are known.
         cached_tokens: how many of them it had in its cache.
+        prompt: what the request asks for of its prompt.
     """
 
     id: str
@@ -30,6 +32,7 @@ class GenerationHeader:
     version: str
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    prompt: worker_pb2.Started = field(default_factory=no_prompt)
 
     @classmethod
     def of(cls, stream: TokenStream) -> "GenerationHeader":
@@ -43,6 +46,7 @@ class GenerationHeader:
             stream.version,
             used.prompt_tokens,
             used.cached_tokens,
+            stream.prompt,
         )
 
 

@@ -94,6 +94,11 @@ class GenerationStream:
         return self._attempt.usage()
 
     @property
+    def prompt(self) -> worker_pb2.Started:
+        """The token ids and log probabilities of the prompt, if the request asks for them. Known once it has begun."""
+        return self._progress.prompt
+
+    @property
     def resumable(self) -> bool:
         """Another worker with the same version could continue it exactly. Known once it has begun."""
         return self._progress.resumable

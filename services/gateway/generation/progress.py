@@ -20,6 +20,15 @@ class ChoiceProgress:
     finished: bool = False
 
 
+NO_PROMPT = worker_pb2.Started()
+"""Of requests that ask for no tokens of the prompt. It is never changed."""
+
+
+def no_prompt() -> worker_pb2.Started:
+    """Returns NO_PROMPT."""
+    return NO_PROMPT
+
+
 @dataclass(slots=True)
 class Progress:
     """How far an answer has come.
@@ -30,6 +39,7 @@ class Progress:
         prompt_tokens, cached_tokens: as the first worker counted them.
         version: of the model that answers; empty until a worker has begun.
         resumable: another worker with this version could continue exactly.
+        prompt: the first worker's message, if the request asks for tokens of the prompt.
     """
 
     choices_expected: int
@@ -38,6 +48,7 @@ class Progress:
     cached_tokens: int = 0
     version: str = ""
     resumable: bool = False
+    prompt: worker_pb2.Started = field(default_factory=no_prompt)
 
     @property
     def completion_tokens(self) -> int:
@@ -58,6 +69,8 @@ class Progress:
         """Notes that a worker has begun. The prompt's cost is that of the first worker."""
         if not self.begun:
             self.prompt_tokens, self.cached_tokens = started.prompt_tokens, started.cached_tokens
+            if started.prompt_token_ids or started.prompt_logprobs:
+                self.prompt = started
         self.version = started.model_version or self.version
         self.resumable = started.resumable
 

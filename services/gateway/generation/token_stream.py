@@ -25,6 +25,11 @@ class TokenStream(Protocol):
         ...
 
     @property
+    def prompt(self) -> worker_pb2.Started:
+        """The token ids and log probabilities of the prompt, if the request asks for them. Known once it has begun."""
+        ...
+
+    @property
     def resumable(self) -> bool:
         """Another worker with the same version could continue it exactly. Known once it has begun."""
         ...

@@ -31,6 +31,8 @@ def completion(request: inference_pb2.CompleteRequest) -> dict[str, Any]:
     """Returns the body of a completion. Raises InvalidRequest."""
     if request.prompt and request.token_ids:
         raise InvalidRequest("Either a prompt or token_ids are needed, not both.", param="token_ids")
+    if request.echo and request.HasField("top_logprobs"):
+        raise InvalidRequest("Log probabilities of an echoed prompt are shown over REST only.", param="echo")
     prompt = list(request.token_ids) or request.prompt
     document = {"prompt": prompt, "echo": request.echo, **_common(request)}
     if request.HasField("top_logprobs"):
@@ -139,7 +141,7 @@ def _structure(structure: inference_pb2.Structure) -> dict[str, Any]:
 def _sampling(sampling: inference_pb2.Sampling) -> dict[str, Any]:
     """Names are those of the REST API. What is not set is absent."""
     document = {field.name: value for field, value in sampling.ListFields()}
-    for name in ("stop", "stop_token_ids"):
+    for name in ("stop", "stop_token_ids", "bad_words", "allowed_token_ids"):
         if name in document:
             document[name] = list(document[name])
     if sampling.logit_bias:

@@ -67,7 +67,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """Returns the token ids of a prompt or a chat."""
         response = inference_pb2.TokenizeResponse()
         async with self._calls.open(context) as call:
-            model, token_ids = await self._builder.tokenize(request_documents.tokenizing(request), call)
+            model, token_ids, _ = await self._builder.tokenize(request_documents.tokenizing(request), call)
             response = inference_pb2.TokenizeResponse(token_ids=token_ids, context_tokens=model.context_tokens)
             await call.send_metadata()
         return response

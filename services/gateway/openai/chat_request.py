@@ -10,6 +10,7 @@ from services.gateway.openai.fields import Effort, Hint, Tokens
 from services.gateway.openai.messages import Messages, check_tool_calls, messages_json
 from services.gateway.openai.sampling import SamplingRequest
 from services.gateway.openai.structured_output import ResponseFormat, set_response_format
+from services.gateway.openai.template_options import TemplateOptions
 from services.gateway.openai.tools import (
     Choice,
     NamedTool,
@@ -25,7 +26,7 @@ from services.gateway.openai.tools import (
 from tidegate.worker.v1 import worker_pb2
 
 
-class ChatCompletionRequest(SamplingRequest):
+class ChatCompletionRequest(SamplingRequest, TemplateOptions):
     """Body of POST /v1/chat/completions."""
 
     messages: Messages
@@ -63,6 +64,7 @@ class ChatCompletionRequest(SamplingRequest):
     def _chat_fields_agree(self) -> Self:
         check_tool_calls(self.messages)
         check_choice(self.tools, self.tool_choice)
+        self.check_prompt_end(self.messages[-1].role)
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs: needs logprobs to be true")
         if self.response_format and self.structured_outputs:
@@ -86,7 +88,7 @@ class ChatCompletionRequest(SamplingRequest):
         """Returns the prompt as workers take it: messages and tools, which they render with the chat template."""
         kept, choice = narrow(self.tools, self.tool_choice)
         tools = template_tools(kept)
-        return worker_pb2.ChatPrompt(
+        prompt = worker_pb2.ChatPrompt(
             messages_json=messages_json(self.messages),
             tools_json=orjson.dumps(tools) if tools else b"",
             tool_choice_json=_tool_choice_json(choice),
@@ -94,6 +96,8 @@ class ChatCompletionRequest(SamplingRequest):
             reasoning_effort=self.reasoning_effort or "",
             argument_schemas_json=orjson.dumps(self.argument_schemas) if self.argument_schemas else b"",
         )
+        self.set_template(prompt)
+        return prompt
 
 
 def _tool_choice_json(choice: Choice | None) -> bytes:

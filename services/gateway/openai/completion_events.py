@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 
+from services.gateway.domain.generation import PLAIN, Shown
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import logprobs
-from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, usage
+from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, stop_reason, usage
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
 
@@ -30,15 +31,26 @@ def comment(text: str) -> bytes:
 
 
 class _Events:
-    """Builds the events of one kind for one generation. Only the last has `usage`, if the client asked for it."""
+    """Builds the events of one kind for one generation.
 
-    def __init__(self, header: GenerationHeader, kind: str, include_usage: bool) -> None:
+    If the client asked for usage, only the last event has it, unless each event is to have the counts so far.
+    """
+
+    def __init__(self, header: GenerationHeader, kind: str, include_usage: bool, shown: Shown) -> None:
         self._fields = header_fields(header, kind)
-        self._include_usage = include_usage
+        self._include_usage, self._continuous = include_usage, shown.continuous_usage
+        self._counts = worker_pb2.Usage(prompt_tokens=header.prompt_tokens, cached_tokens=header.cached_tokens)
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
+        self.count(0)
 
-    def of_choice(self, choice: dict[str, Any]) -> bytes:
-        return event({**self._fields, "choices": [choice], **self._usage})
+    def count(self, tokens: int) -> None:
+        """Counts new tokens of the answer, if each event is to have the counts."""
+        if self._continuous:
+            self._counts.completion_tokens += tokens
+            self._usage = {"usage": usage(self._counts)}
+
+    def of_choice(self, choice: dict[str, Any], **more: Any) -> bytes:
+        return event({**self._fields, "choices": [choice], **self._usage, **more})
 
     def around_text(self, choice: dict[str, Any]) -> tuple[bytes, bytes]:
         """Returns the bytes of an event before and after its text. `choice` has the text "@" where the text belongs."""
@@ -54,19 +66,25 @@ class _Events:
 class ChatStream:
     """Encodes a chat completion."""
 
-    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool) -> None:
-        self._events = _Events(header, "chat.completion.chunk", include_usage)
+    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool, *, shown: Shown = PLAIN) -> None:
+        self._events = _Events(header, "chat.completion.chunk", include_usage, shown)
+        self._shown, self._prompt = shown, header.prompt
         self._choices = choices
         self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
 
     def open(self) -> list[bytes]:
         """Returns an event for each choice, which tells its role."""
         first = {"role": "assistant", "content": ""}
-        return [self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices)]
+        events = [self._events.of_choice(_chat_choice(n, first)) for n in range(self._choices)]
+        if self._shown.token_ids:
+            prompt = list(self._prompt.prompt_token_ids)
+            events[0] = self._events.of_choice(_chat_choice(0, first), prompt_token_ids=prompt)
+        return events
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         """Returns the events of some deltas, joined."""
-        return b"".join([self._frame(delta) for delta in deltas])
+        frame = self._frame if self._shown is PLAIN else self._with_more_than_text
+        return b"".join([frame(delta) for delta in deltas])
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the usage event, if the client asked for it, and [DONE]."""
@@ -87,12 +105,23 @@ class ChatStream:
     def _with_more_than_text(self, delta: worker_pb2.Delta) -> bytes:
         choice = _chat_choice(delta.choice, chat_delta(delta))
         choice["logprobs"] = logprobs.chat(delta.logprobs)
-        choice["finish_reason"] = FINISH_REASONS[delta.finish_reason]
+        _end_choice(choice, delta)
+        self._events.count(len(delta.token_ids))
+        if self._shown.token_ids:
+            choice["token_ids"] = list(delta.token_ids)
+        elif not (choice["delta"] or choice["logprobs"] or delta.finish_reason):
+            return b""
         return self._events.of_choice(choice)
 
 
 def _chat_choice(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+
+
+def _end_choice(choice: dict[str, Any], delta: worker_pb2.Delta) -> None:
+    """Says how a choice ends, if it does."""
+    if delta.finish_reason:
+        choice["finish_reason"], choice["stop_reason"] = FINISH_REASONS[delta.finish_reason], stop_reason(delta)
 
 
 def chat_delta(delta: worker_pb2.Delta) -> dict[str, Any]:
@@ -118,8 +147,11 @@ def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
 class CompletionStream:
     """Encodes a completion."""
 
-    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool) -> None:
-        self._events = _Events(header, "text_completion", include_usage)
+    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool, *, shown: Shown = PLAIN) -> None:
+        self._events = _Events(header, "text_completion", include_usage, shown)
+        self._shown, self._prompt = shown, header.prompt
+        # Choices whose first event must still show what is asked of the prompt.
+        self._unopened = set(range(choices))
         self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
 
@@ -129,7 +161,8 @@ class CompletionStream:
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         """Returns the events of some deltas, joined."""
-        return b"".join([self._frame(delta) for delta in deltas])
+        frame = self._frame if self._shown is PLAIN else self._with_more_than_text
+        return b"".join([frame(delta) for delta in deltas])
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the usage event, if the client asked for it, and [DONE]."""
@@ -139,12 +172,23 @@ class CompletionStream:
         """Returns an error event, which takes the place of [DONE]."""
         return event(error.body())
 
+    def _with_more_than_text(self, delta: worker_pb2.Delta) -> bytes:
+        choice, shown, opens = _text_choice(delta.choice, delta.text), self._shown, delta.choice in self._unopened
+        prompt = self._prompt.prompt_logprobs if shown.echo_logprobs and opens else ()
+        choice["logprobs"] = self._logprobs[delta.choice].take(delta.logprobs, prompt)
+        _end_choice(choice, delta)
+        self._events.count(len(delta.token_ids))
+        self._unopened.discard(delta.choice)
+        if shown.token_ids:
+            choice["prompt_token_ids"] = list(self._prompt.prompt_token_ids) if opens else None
+            choice["token_ids"] = list(delta.token_ids)
+        elif not (delta.text or choice["logprobs"] or delta.finish_reason):
+            return b""
+        return self._events.of_choice(choice)
+
     def _frame(self, delta: worker_pb2.Delta) -> bytes:
         if delta.finish_reason or delta.logprobs:
-            choice = _text_choice(delta.choice, delta.text)
-            choice["logprobs"] = self._logprobs[delta.choice].take(delta.logprobs)
-            choice["finish_reason"] = FINISH_REASONS[delta.finish_reason]
-            return self._events.of_choice(choice)
+            return self._with_more_than_text(delta)
         if not delta.text:
             return b""
         before, after = self._text[delta.choice]

@@ -14,6 +14,11 @@ FINISH_REASONS: dict[int, str | None] = {
 }
 
 
+def stop_reason(delta: worker_pb2.Delta) -> str | int | None:
+    """Returns the stop string, or the id of the stop token, that ended a choice; None if neither did."""
+    return delta.stop_token_id if delta.HasField("stop_token_id") else delta.stop_reason or None
+
+
 def usage(used: worker_pb2.Usage) -> dict[str, Any]:
     """Returns token counts as OpenAI shows them."""
     return {

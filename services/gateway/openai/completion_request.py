@@ -1,9 +1,11 @@
 """Body of POST /v1/completions."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from services.gateway.domain.generation import Shown
 from services.gateway.openai.fields import Text, TokenId
 from services.gateway.openai.sampling import SamplingRequest
 from tidegate.worker.v1 import worker_pb2
@@ -28,6 +30,8 @@ class CompletionRequest(SamplingRequest):
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     best_of: Annotated[int, Field(ge=1)] | None = None
+    # None at all, for the sake of the prompt's own log probabilities.
+    max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
 
     @model_validator(mode="after")
     def _best_of_is_n(self) -> Self:
@@ -36,10 +40,15 @@ class CompletionRequest(SamplingRequest):
         return self
 
     @model_validator(mode="after")
-    def _echoes_text_only(self) -> Self:
-        if self.echo and self.logprobs is not None:
-            raise ValueError("echo: log probabilities of the prompt are not to be had; leave out echo or logprobs")
+    def _says_something(self) -> Self:
+        if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
+            raise ValueError("max_tokens: must be at least 1 without echo")
         return self
+
+    def shown(self) -> Shown:
+        """Returns what the answer shows beside its text."""
+        shown = super().shown()
+        return replace(shown, echo_logprobs=True) if self.echo and self.logprobs is not None else shown
 
     def sampling(self) -> worker_pb2.Sampling:
         """Returns how the engine is to sample; a field that is absent stays absent."""
@@ -47,6 +56,8 @@ class CompletionRequest(SamplingRequest):
         sampling.echo = bool(self.echo)
         if self.logprobs is not None:
             sampling.top_logprobs = self.logprobs
+            if self.echo and self.prompt_logprobs is None:
+                sampling.prompt_logprobs = self.logprobs
         return sampling
 
     def worker_prompt(self) -> str | worker_pb2.TokenIds:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.gateway.domain.generation import PLAIN, Shown
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.openai import logprobs
-from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, usage
+from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, stop_reason, usage
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -40,7 +41,9 @@ class _Choice:
     reasoning: list[str] = field(default_factory=list)
     tool_calls: dict[int, _ToolCall] = field(default_factory=dict)
     logprobs: list[worker_pb2.TokenLogprob] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
     finish_reason: str | None = None
+    stop_reason: str | int | None = None
 
     def add(self, delta: worker_pb2.Delta) -> None:
         """Most deltas have text and nothing else."""
@@ -50,7 +53,7 @@ class _Choice:
         if delta.logprobs:
             self.logprobs.extend(delta.logprobs)
         if delta.finish_reason:
-            self.finish_reason = FINISH_REASONS[delta.finish_reason]
+            self.finish_reason, self.stop_reason = FINISH_REASONS[delta.finish_reason], stop_reason(delta)
         for call in delta.tool_calls:
             known = self.tool_calls.setdefault(call.index, _ToolCall(call.id, call.name))
             known.arguments.append(call.arguments)
@@ -67,12 +70,27 @@ class _Choice:
 
 
 class _Choices:
-    def __init__(self, choices: int) -> None:
+    def __init__(self, choices: int, *, shown: Shown = PLAIN) -> None:
         self._choices = [_Choice() for _ in range(choices)]
+        self._shown = shown
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
         for delta in deltas:
             self._choices[delta.choice].add(delta)
+            if self._shown.token_ids:
+                self._choices[delta.choice].token_ids.extend(delta.token_ids)
+
+    def _of_prompt(self, header: GenerationHeader) -> dict[str, Any]:
+        """Returns what the request asks for of its prompt."""
+        fields: dict[str, Any] = {}
+        if self._shown.token_ids:
+            fields["prompt_token_ids"] = list(header.prompt.prompt_token_ids)
+        if self._shown.prompt_logprobs:
+            fields["prompt_logprobs"] = logprobs.prompt_positions(header.prompt.prompt_logprobs)
+        return fields
+
+    def _of_answer(self, choice: _Choice) -> dict[str, Any]:
+        return {"token_ids": choice.token_ids} if self._shown.token_ids else {}
 
 
 class ChatDocument(_Choices):
@@ -86,10 +104,13 @@ class ChatDocument(_Choices):
                 "message": choice.message(),
                 "logprobs": logprobs.chat(choice.logprobs),
                 "finish_reason": choice.finish_reason,
+                "stop_reason": choice.stop_reason,
+                **self._of_answer(choice),
             }
             for index, choice in enumerate(self._choices)
         ]
-        return {**header_fields(header, "chat.completion"), "choices": choices, "usage": usage(used)}
+        fields = header_fields(header, "chat.completion")
+        return {**fields, "choices": choices, "usage": usage(used), **self._of_prompt(header)}
 
 
 class CompletionDocument(_Choices):
@@ -97,12 +118,16 @@ class CompletionDocument(_Choices):
 
     def document(self, header: GenerationHeader, used: worker_pb2.Usage) -> dict[str, Any]:
         """Returns the completion."""
+        prompt = header.prompt.prompt_logprobs if self._shown.echo_logprobs else ()
         choices = [
             {
                 "index": index,
                 "text": "".join(choice.text),
-                "logprobs": logprobs.CompletionLogprobs().take(choice.logprobs),
+                "logprobs": logprobs.CompletionLogprobs().take(choice.logprobs, prompt),
                 "finish_reason": choice.finish_reason,
+                "stop_reason": choice.stop_reason,
+                **self._of_prompt(header),
+                **self._of_answer(choice),
             }
             for index, choice in enumerate(self._choices)
         ]

@@ -15,7 +15,9 @@ from pydantic import (
 )
 
 MAX_CHOICES = 16
-MAX_STOPS = 4
+MAX_STOPS = 16
+MAX_BAD_WORDS = 64
+MAX_ALLOWED_TOKENS = 8192
 MAX_LOGIT_BIAS = 300
 MAX_TOKEN_ID = 2**31 - 1
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
@@ -115,13 +117,16 @@ ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 StopString = Annotated[Text, Field(min_length=1, max_length=256)]
 Stop = Annotated[list[StopString], BeforeValidator(_as_list), Field(max_length=MAX_STOPS)]
+BadWords = Annotated[list[StopString], Field(max_length=MAX_BAD_WORDS)]
 TokenId = Annotated[int, Field(ge=0, le=MAX_TOKEN_ID)]
+AllowedTokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED_TOKENS)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 LogitBias = Annotated[
     dict[str, Bias], Field(max_length=MAX_LOGIT_BIAS), AfterValidator(_token_ids), BeforeValidator(_without_nulls)
 ]
 Seed = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
+PromptLogprobs = Annotated[int, Field(ge=0, le=20)]
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]

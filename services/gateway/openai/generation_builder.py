@@ -90,6 +90,7 @@ def _build(
         stream=bool(request.stream),
         include_usage=request.include_usage,
         timeout_s=origin.timeout_s,
+        shown=request.shown(),
     )
 
 

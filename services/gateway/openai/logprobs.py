@@ -1,7 +1,7 @@
-"""Log probabilities of tokens as OpenAI's endpoints show them.
+r"""Log probabilities of tokens as OpenAI's endpoints show them.
 
 A token may be a part of a character. Its `bytes` are then its own bytes only, and its text names them as OpenAI does:
-`\\xf0\\x9f`, in completions `bytes:\\xf0\\x9f`. The bytes of all tokens, joined, are the text.
+`\xf0\x9f`, in completions `bytes:\xf0\x9f`. The bytes of all tokens, joined, are the text.
 """
 
 import codecs
@@ -36,22 +36,49 @@ class CompletionLogprobs:
         # Tells which character of the text a token's bytes belong to.
         self._decoder = _Decoder("replace")
 
-    def take(self, tokens: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
+    def take(
+        self, tokens: Iterable[worker_pb2.TokenLogprob], prompt: Iterable[worker_pb2.TokenLogprob] = ()
+    ) -> dict[str, Any] | None:
         """Returns the log probabilities of the next tokens; None when there are none.
 
         The likeliest tokens always include the chosen one. A token that goes on with a character has its offset.
+
+        Args:
+            tokens: of the answer.
+            prompt: all tokens of an echoed prompt, which come before; the first of them has no probability.
         """
         lists: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-        for token in tokens:
+        for index, token in enumerate((*prompt, *tokens) if prompt else tokens):
             text = _named(token.token)
             lists["tokens"].append(text)
-            lists["token_logprobs"].append(token.logprob)
-            likeliest = {_named(top.token): top.logprob for top in token.top}
-            likeliest.setdefault(text, token.logprob)
-            lists["top_logprobs"].append(likeliest)
+            is_first = bool(prompt) and not index
+            lists["token_logprobs"].append(None if is_first else token.logprob)
+            lists["top_logprobs"].append(None if is_first else _likeliest(text, token))
             lists["text_offset"].append(self._offset)
             self._offset += len(self._decoder.decode(token.token))
         return lists if lists["tokens"] else None
+
+
+def prompt_positions(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str, Any] | None]:
+    """Returns `prompt_logprobs` as vLLM shows them: at each position its token and the likeliest, by token id."""
+    return [_position(token) if index else None for index, token in enumerate(tokens)]
+
+
+def _position(token: worker_pb2.TokenLogprob) -> dict[str, Any]:
+    shown = {str(token.token_id): _ranked(token, token.rank or None)}
+    for index, top in enumerate(token.top, start=1):
+        shown.setdefault(str(top.token_id), _ranked(top, index))
+    return shown
+
+
+def _ranked(token: worker_pb2.TokenLogprob | worker_pb2.TopLogprob, rank: int | None) -> dict[str, Any]:
+    return {"logprob": token.logprob, "rank": rank, "decoded_token": _escaped(token.token)}
+
+
+def _likeliest(text: str, token: worker_pb2.TokenLogprob) -> dict[str, float]:
+    likeliest = {_named(top.token): top.logprob for top in token.top}
+    likeliest.setdefault(text, token.logprob)
+    return likeliest
 
 
 def _escaped(token: bytes) -> str:

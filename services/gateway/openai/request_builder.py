@@ -124,8 +124,10 @@ class RequestBuilder:
         request = self._reader.read(CompletionRequest, document, requester)
         return completion_generation(request, self.catalog(), self._origin(requester, timeout_s))
 
-    async def tokenize(self, document: dict[str, Any], requester: Requester) -> tuple[Model, list[int]]:
-        """Returns the model, and the token ids of a prompt or a chat.
+    async def tokenize(
+        self, document: dict[str, Any], requester: Requester
+    ) -> tuple[Model, list[int], list[str] | None]:
+        """Returns the model, the token ids of a prompt or a chat, and the tokens as texts if the request asks for them.
 
         Raises:
             InvalidRequest: the body is wrong.
@@ -134,7 +136,8 @@ class RequestBuilder:
         """
         request = self._reader.read(TokenizeRequest, document, requester)
         model = self.model(request.model, requester)
-        return model, await self._tokenizer.tokenize(model, self.catalog(), request.worker_request())
+        reply = await self._tokenizer.tokenize(model, self.catalog(), request.worker_request())
+        return model, list(reply.token_ids), list(reply.token_strs) if request.return_token_strs else None
 
     async def detokenize(self, document: dict[str, Any], requester: Requester) -> str:
         """Returns the text of token ids. Its errors are those of `tokenize`."""

@@ -82,6 +82,7 @@ _NO_FILES = Unsupported(
 )
 _NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
 _NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
+_ONLY_CHAT = Unsupported("Only chat completions have it: leave it out, or use /v1/chat/completions.")
 _LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
 
 UNSUPPORTED: dict[str, Unsupported] = {
@@ -102,21 +103,17 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "use_beam_search": Unsupported("Use 'n' and 'temperature' instead."),
     "length_penalty": Unsupported("It needs beam search: leave it out.", _is_not_one),
     "logits_processors": _use("logit_bias"),
-    "bad_words": _use("logit_bias"),
-    "allowed_token_ids": _use("logit_bias"),
     "prompt_embeds": _use("prompt"),
     "chat_template": Unsupported("The model's own chat template is used: leave it out."),
-    "chat_template_kwargs": _LEAVE_OUT,
     "documents": Unsupported("Put their text into the messages instead."),
-    "continue_final_message": _LEAVE_OUT,
-    "add_generation_prompt": Unsupported("It can only be true.", _is_false),
+    "chat_template_kwargs": _ONLY_CHAT,
+    "continue_final_message": _ONLY_CHAT,
+    "add_generation_prompt": Unsupported("Only chat completions have it.", _is_false),
     "add_special_tokens": _LEAVE_OUT,
-    "skip_special_tokens": Unsupported("It can only be true.", _is_false),
     "spaces_between_special_tokens": Unsupported("It can only be true.", _is_false),
-    "include_stop_str_in_output": _LEAVE_OUT,
     "truncate_prompt_tokens": Unsupported("Send a prompt that fits instead."),
-    "prompt_logprobs": _LEAVE_OUT,
-    "return_token_ids": _LEAVE_OUT,
+    "prompt_logprobs": _ONLY_CHAT,
+    "return_token_ids": _ONLY_CHAT,
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "suffix": Unsupported("Text is only continued, not filled in: leave it out."),
     # What is not stored here.

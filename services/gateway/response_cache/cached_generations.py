@@ -10,9 +10,9 @@ from services.gateway.domain.catalog import Catalog
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.usage import LedgerEntry, LedgerWriter, UsedResources
 from services.gateway.generation.generation_stream import Generations
-from services.gateway.generation.progress import Progress
+from services.gateway.generation.progress import NO_PROMPT, Progress
 from services.gateway.generation.token_stream import TokenStream
-from services.gateway.response_cache.policy import CacheDirective, cache_key, deterministic, served_version
+from services.gateway.response_cache.policy import CacheDirective, cache_key, cacheable, served_version
 from services.gateway.response_cache.store import CachedResponse, ResponseStore, size_of
 from services.gateway.upstream.mailbox import DeltaSink
 from services.shared.classes import ServiceClass
@@ -81,7 +81,7 @@ class CachedGenerations:
     def _cacheable_version(self, generation: Generation) -> str | None:
         """The version that would answer, if the request may come from the cache."""
         catalog = self._latest_catalog()
-        if catalog is None or generation.model.pool not in self._stores or not deterministic(generation.sampling):
+        if catalog is None or generation.model.pool not in self._stores or not cacheable(generation.sampling):
             return None
         return served_version(generation, catalog)
 
@@ -142,6 +142,7 @@ class ReplayedStream:
 
     resumable = False
     queued = None
+    prompt = NO_PROMPT
 
     def __init__(self, generation: Generation, response: CachedResponse, entry: LedgerEntry) -> None:
         self.generation, self._response, self._entry = generation, response, entry

@@ -43,6 +43,12 @@ def deterministic(sampling: worker_pb2.Sampling) -> bool:
     return sampling.HasField("seed") or (sampling.HasField("temperature") and sampling.temperature == 0)
 
 
+def cacheable(sampling: worker_pb2.Sampling) -> bool:
+    """The answer can be kept: it is the same each time, and shows nothing of the prompt, which is not kept."""
+    shows_prompt = sampling.return_prompt_token_ids or sampling.HasField("prompt_logprobs")
+    return deterministic(sampling) and not shows_prompt
+
+
 def served_version(generation: Generation, catalog: Catalog) -> str | None:
     """The model version that all workers of the pool serve; None while there are several, or for an adapter."""
     versions = catalog.versions.get(generation.model.pool, ())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from services.gateway.domain.catalog import Catalog
-from services.gateway.domain.generation import Generation
+from services.gateway.domain.generation import PLAIN, Generation
 from services.gateway.domain.secrets import ServerSecret
 from services.gateway.generation.event_stream import EventStream, GenerationHeader
 from services.gateway.generation.progress import Progress
@@ -51,8 +51,9 @@ class Resuming:
             InvalidRequest: `after` is not an id of this request, or the stream has no ids.
         """
         max_bytes = self._max_bytes.get(generation.model.pool)
-        # Log probabilities give each token's place in the text, which a log does not have.
-        if not max_bytes or not generation.stream or generation.sampling.HasField("top_logprobs"):
+        # A log has neither each token's place in the text, which log probabilities give, nor tokens of the prompt.
+        shows_more = generation.sampling.HasField("top_logprobs") or generation.shown is not PLAIN
+        if not max_bytes or not generation.stream or shows_more:
             if after:
                 raise InvalidRequest("The stream of this request cannot be resumed.", param=HEADER)
             return None

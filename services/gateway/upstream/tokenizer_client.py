@@ -26,8 +26,10 @@ class TokenizerClient:
         self._random, self._tls = random, tls
         self._open = 0
 
-    async def tokenize(self, model: Model, catalog: Catalog, request: worker_pb2.TokenizeRequest) -> list[int]:
-        """Returns the token ids of a prompt.
+    async def tokenize(
+        self, model: Model, catalog: Catalog, request: worker_pb2.TokenizeRequest
+    ) -> worker_pb2.TokenizeResponse:
+        """Returns the tokens of a prompt.
 
         Raises:
             InvalidRequest: the worker cannot render the prompt.
@@ -35,8 +37,7 @@ class TokenizerClient:
             Overloaded: too many calls are open.
         """
         param = "messages" if request.WhichOneof("prompt") == "chat" else "prompt"
-        reply = await self._call_any(model, catalog, lambda worker: worker.Tokenize(request, timeout=TIMEOUT_S), param)
-        return list(reply.token_ids)
+        return await self._call_any(model, catalog, lambda worker: worker.Tokenize(request, timeout=TIMEOUT_S), param)
 
     async def detokenize(self, model: Model, catalog: Catalog, token_ids: list[int]) -> str:
         """Returns the text of token ids. Raises what `tokenize` raises."""

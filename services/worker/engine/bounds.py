@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 from services.worker.engine.contract import ContextTooLong, InvalidPrompt, Sampling
 
+MAX_PROMPT_LOGPROBS = 65_536
+"""Most entries of all positions together; each takes about 25 bytes in the message that starts an answer."""
+
 
 def check_token_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
     """Refuses token ids that the model does not have.
@@ -34,9 +37,24 @@ def token_limit(sampling: Sampling, prompt_tokens: int, context_tokens: int) -> 
         answer = f" and {asked} of answer" if asked else ""
         raise context_too_long(context_tokens, f"{prompt_tokens} tokens of prompt{answer}")
     limit = room if asked is None else asked
+    check_prompt_logprobs(sampling, prompt_tokens)
     if sampling.min_tokens > limit:
         raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")
     return limit
+
+
+def check_prompt_logprobs(sampling: Sampling, prompt_tokens: int) -> None:
+    """Refuses a request whose prompt has more log probabilities than one message may carry.
+
+    Raises:
+        InvalidPrompt: it is one.
+    """
+    if sampling.prompt_logprobs is None:
+        return
+    longest = MAX_PROMPT_LOGPROBS // (sampling.prompt_logprobs + 1)
+    if prompt_tokens > longest:
+        message = f"a prompt with log probabilities may have {longest} tokens; this one has {prompt_tokens}"
+        raise InvalidPrompt(message, "prompt")
 
 
 def context_too_long(context_tokens: int, asked: str) -> ContextTooLong:

@@ -31,6 +31,9 @@ class ChatPrompt:
     parallel_tool_calls: bool = True
     reasoning_effort: str | None = None
     argument_schemas: Mapping[str, dict[str, Any]] | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def forces_call(self) -> bool:
@@ -68,10 +71,16 @@ class Sampling:
     """How tokens are chosen and when an answer ends; names and ranges as in the OpenAI API and vLLM.
 
     Attributes:
-        max_tokens: None means as many as the context has room for.
+        max_tokens: None means as many as the context has room for; 0 means none, for the sake of an echo.
         n: Number of choices.
         top_logprobs: None means no log probabilities; 0 means those of the chosen tokens only.
         echo: The answer's text begins with the prompt.
+        include_stop: The text ends with the stop string or stop token that ended it.
+        skip_special_tokens: The text does not show special tokens.
+        bad_words: Texts that are never generated.
+        allowed_token_ids: The only tokens that may be generated; empty means all.
+        return_prompt_token_ids: Started has the token ids of the prompt.
+        prompt_logprobs: Started has the log probabilities of the prompt, with so many of the likeliest tokens.
     """
 
     max_tokens: int | None = None
@@ -92,6 +101,12 @@ class Sampling:
     top_logprobs: int | None = None
     structure: Structure | None = None
     echo: bool = False
+    include_stop: bool = False
+    skip_special_tokens: bool = True
+    bad_words: tuple[str, ...] = ()
+    allowed_token_ids: tuple[int, ...] = ()
+    return_prompt_token_ids: bool = False
+    prompt_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +156,16 @@ class Started:
         prompt_tokens: Length of the prompt.
         cached_tokens: Prompt tokens whose KV was already in the cache.
         resumable: Another engine with the same weights can continue this answer exactly, wherever it stops.
+        prompt_token_ids: Only if the request asks for them.
+        prompt_logprobs: One for each token of the prompt, if the request asks for them. Nothing comes before the first
+            token, so the entry of that one has no probability: its rank is 0.
     """
 
     prompt_tokens: int
     cached_tokens: int
     resumable: bool = False
+    prompt_token_ids: tuple[int, ...] = ()
+    prompt_logprobs: "tuple[TokenLogprob, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +179,17 @@ class TopLogprob:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """The log probability of the chosen token, and the likeliest tokens at its position."""
+    """The log probability of the chosen token, and the likeliest tokens at its position.
+
+    Attributes:
+        rank: 1 is the likeliest; 0 means not known.
+    """
 
     token_id: int
     token: bytes
     logprob: float
     top: tuple[TopLogprob, ...] = ()
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +226,7 @@ class Delta:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
-    stop_reason: str = ""
+    stop_reason: str | int = ""
     text_from: int = 0
     text_end: int = 0
 
@@ -375,8 +400,13 @@ class Engine(Protocol):
         """
         ...
 
-    async def tokenize(self, prompt: Prompt) -> list[int]:
+    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> list[int]:
         """Returns the token ids that `generate` would read.
+
+        Args:
+            prompt: The prompt.
+            add_special_tokens: Whether the tokenizer adds its own, such as one for the beginning; None means as
+                `generate` does.
 
         Raises:
             InvalidPrompt: The prompt is wrong.
@@ -389,6 +419,14 @@ class Engine(Protocol):
 
         Raises:
             InvalidPrompt: An id is outside the vocabulary.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    def token_strs(self, token_ids: list[int]) -> list[str]:
+        """Returns tokens as the vocabulary writes them.
+
+        Raises:
             EngineDead: The engine is gone.
         """
         ...

@@ -18,6 +18,8 @@ def obstacle(sampling: Sampling, *, structured: bool) -> str | None:
         return "the place that the answer has reached in its grammar"
     if sampling.presence_penalty or sampling.frequency_penalty:
         return "how often each token was generated"
+    if sampling.bad_words:
+        return "the words that a bad word began with"
     if sampling.seed is not None and sampling.temperature > 0:
         return "how many numbers were drawn from the seed"
     return None

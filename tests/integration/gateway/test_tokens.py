@@ -14,7 +14,7 @@ ASK = [{"role": "user", "content": "hi"}]
 
 async def test_tokens_of_a_prompt_and_back(cluster: Cluster) -> None:
     counted = (await cluster.http.post("/v1/tokenize", json={"model": MODEL, "prompt": "hi"})).json()
-    assert counted == {"count": 2, "max_model_len": CONTEXT_TOKENS, "tokens": [104, 105]}
+    assert counted == {"count": 2, "max_model_len": CONTEXT_TOKENS, "tokens": [104, 105], "token_strs": None}
     back = await cluster.http.post("/v1/detokenize", json={"model": MODEL, "tokens": counted["tokens"]})
     assert back.json() == {"prompt": "hi"}
 

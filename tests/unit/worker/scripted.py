@@ -49,7 +49,10 @@ class ScriptedEngine:
         yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))
         yield Ended(Usage(1, 0, 1))
 
-    async def tokenize(self, prompt: Prompt) -> list[int]:
+    def token_strs(self, token_ids: list[int]) -> list[str]:
+        return [chr(token) for token in token_ids]
+
+    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> list[int]:
         return [says(self._model)]
 
     async def detokenize(self, token_ids: list[int]) -> str:

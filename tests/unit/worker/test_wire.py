@@ -91,6 +91,13 @@ def test_a_delta_keeps_everything() -> None:
     assert (list(frame.token_ids), frame.finish_reason) == ([5], pb.FINISH_REASON_TOOL_CALLS)
     assert frame.tool_calls[0] == pb.ToolCallDelta(index=0, id="id", name="name", arguments="{}")
     assert frame.logprobs[0].top[0].token == b"z"
+    assert (frame.stop_reason, frame.HasField("stop_token_id")) == ("s", False)
+
+
+def test_a_stop_token_is_told_apart_from_a_stop_string() -> None:
+    frame = pb.Delta()
+    write_delta(frame, Name(3, 2), Delta(0, finish_reason="stop", stop_reason=0))
+    assert (frame.stop_reason, frame.HasField("stop_token_id"), frame.stop_token_id) == ("", True, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """POST /v1/completions."""
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.domain.generation import Generation
+from services.gateway.domain.generation import PLAIN, Generation, Shown
 from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.generation_handler import GenerationHandler
@@ -36,4 +37,9 @@ class CompletionRoutes:
         return await self._generations.respond(request, self._build)
 
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
-        return self._builder.completion(body, context), FORMAT
+        generation = self._builder.completion(body, context)
+        return generation, FORMAT if generation.shown is PLAIN else _format(generation.shown)
+
+
+def _format(shown: Shown) -> ResponseFormat:
+    return ResponseFormat(partial(CompletionStream, shown=shown), partial(CompletionDocument, shown=shown))

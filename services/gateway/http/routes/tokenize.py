@@ -1,4 +1,4 @@
-"""POST /v1/tokenize and POST /v1/detokenize, as vLLM's clients know them."""
+"""POST /tokenize and POST /detokenize, as vLLM's clients know them; both also below /v1."""
 
 from typing import Any
 
@@ -27,15 +27,17 @@ class TokenizeRoutes:
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
         router = RestRouter()
-        router.add_json_post("/v1/tokenize", self.tokenize, TokenizeRequest, TOKENIZE_EXAMPLE)
-        router.add_json_post("/v1/detokenize", self.detokenize, DetokenizeRequest, DETOKENIZE_EXAMPLE)
+        for prefix in ("", "/v1"):
+            router.add_json_post(f"{prefix}/tokenize", self.tokenize, TokenizeRequest, TOKENIZE_EXAMPLE)
+            router.add_json_post(f"{prefix}/detokenize", self.detokenize, DetokenizeRequest, DETOKENIZE_EXAMPLE)
         return router
 
     async def tokenize(self, request: Request) -> Response:
         """Returns the token ids of a prompt, or of a chat as the model's template renders it."""
         body = await self._bodies.read(request)
-        model, tokens = await self._builder.tokenize(body, RequestContext.of(request.scope))
-        return JSONResponse({"count": len(tokens), "max_model_len": model.context_tokens, "tokens": tokens})
+        model, tokens, texts = await self._builder.tokenize(body, RequestContext.of(request.scope))
+        counted = {"count": len(tokens), "max_model_len": model.context_tokens, "tokens": tokens, "token_strs": texts}
+        return JSONResponse(counted)
 
     async def detokenize(self, request: Request) -> Response:
         """Returns the text of token ids."""

@@ -14,7 +14,7 @@ from services.worker.engine.simulated.script import split
 from services.worker.engine.simulated.stops import StopStrings
 from services.worker.engine.simulated.tokens import END, Oracle, token_bytes
 
-Ending = tuple[FinishReason, str]
+Ending = tuple[FinishReason, str | int]
 
 
 class SimulatedChoice:
@@ -29,7 +29,7 @@ class SimulatedChoice:
             prefix: Text before that of the first delta (an echoed prompt).
         """
         self._oracle, self._limit, self._prefix = oracle, limit, prefix
-        self._stops = StopStrings(oracle.sampling.stop)
+        self._stops = StopStrings(oracle.sampling.stop, include=oracle.sampling.include_stop)
         self._decoder = getincrementaldecoder("utf-8")("replace") if oracle.script else None
         self.length = 0
         # Characters that may go out, and characters that were sent.
@@ -57,6 +57,8 @@ class SimulatedChoice:
 
     def next(self) -> Delta:
         """Generates the next token."""
+        if not self._limit:
+            return self._delta("", (), ("length", ""))
         index = self.length
         token = self._oracle.token(index)
         text, ending = self._advance(token)
@@ -108,7 +110,8 @@ class SimulatedChoice:
     def _release(self, token: int) -> tuple[str, Ending | None]:
         self.length += 1
         if ending := self._ends_at(token):
-            return self._stops.flush(), ending
+            shown = self._decode(token) if self._sampling.include_stop else ""
+            return self._stops.flush() + shown, ending
         armed = self.length > self._sampling.min_tokens
         text, stop = self._stops.push(self._decode(token), armed=armed)
         if stop is not None:
@@ -127,5 +130,5 @@ class SimulatedChoice:
         if token == END and not self._sampling.ignore_eos:
             return "stop", ""
         if token in self._sampling.stop_token_ids and self.length > self._sampling.min_tokens:
-            return "stop", str(token)
+            return "stop", token
         return None

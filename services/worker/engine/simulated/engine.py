@@ -29,7 +29,7 @@ from services.worker.engine.simulated.kv import KvCache
 from services.worker.engine.simulated.prompt import limit_of, text_of, tokens_of
 from services.worker.engine.simulated.run import Run
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
-from services.worker.engine.simulated.tokens import VOCABULARY
+from services.worker.engine.simulated.tokens import VOCABULARY, token_str
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +116,15 @@ class SimulatedEngine:
             for sequence in list(run.choices):
                 self._forget(sequence)
 
-    async def tokenize(self, prompt: Prompt) -> list[int]:
-        """Returns the token ids that `generate` would read."""
+    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> list[int]:
+        """Returns the token ids that `generate` would read. This tokenizer adds no special tokens."""
         self._check_alive()
         return list(tokens_of(prompt))
+
+    def token_strs(self, token_ids: list[int]) -> list[str]:
+        """Returns tokens as the vocabulary writes them: single bytes as `<0xF0>`."""
+        self._check_alive()
+        return list(map(token_str, token_ids))
 
     async def detokenize(self, token_ids: list[int]) -> str:
         """Returns the text of token ids.

@@ -29,7 +29,10 @@ def tokens_of(prompt: Prompt) -> tuple[int, ...]:
 def _chat_text(prompt: ChatPrompt) -> str:
     tools = f"<|tools|>{json.dumps(prompt.tools, sort_keys=True)}\n" if prompt.tools else ""
     messages = (f"<|{message['role']}|>{_content(message.get('content'))}\n" for message in prompt.messages)
-    return f"{tools}{''.join(messages)}<|assistant|>"
+    text = f"{tools}{''.join(messages)}"
+    if prompt.continue_final_message:
+        return text.removesuffix("\n")
+    return f"{text}<|assistant|>" if prompt.add_generation_prompt else text
 
 
 def _content(content: object) -> str:
@@ -45,4 +48,7 @@ def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) ->
     """
     if request.sampling.structure:
         raise InvalidPrompt("the simulated engine has no structured outputs", "response_format")
+    check_token_ids(request.sampling.allowed_token_ids, VOCABULARY, "allowed_token_ids")
+    check_token_ids(request.sampling.stop_token_ids, VOCABULARY, "stop_token_ids")
+    check_token_ids(request.sampling.logit_bias, VOCABULARY, "logit_bias")
     return token_limit(request.sampling, prompt_tokens, context_tokens)

@@ -1,6 +1,16 @@
 """One request in the simulated engine, from its sequences to the last event that its reader takes."""
 
-from services.worker.engine.contract import Delta, Ended, EngineDead, EngineRequest, Event, Started, Take, Usage
+from services.worker.engine.contract import (
+    Delta,
+    Ended,
+    EngineDead,
+    EngineRequest,
+    Event,
+    Started,
+    Take,
+    TokenLogprob,
+    Usage,
+)
 from services.worker.engine.outbox import Outbox
 from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import text_of
@@ -18,6 +28,8 @@ class Run:
         self._script = script_of(request.prompt)
         self.choices: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None
+        # Of the last choice: the prompt is the same for all.
+        self.oracle: Oracle | None = None
         self._completed = 0
         self._outbox = Outbox(take)
 
@@ -32,8 +44,8 @@ class Run:
     def _begin_choice(self, index: int, weights_sha256: str) -> None:
         point = self.request.resume.get(index)
         echo = self.prompt_text if self.request.sampling.echo else ""
-        oracle = Oracle(weights_sha256, self.prompt, self.request.sampling, index, self._script)
-        choice = SimulatedChoice(oracle, self.limit, echo)
+        self.oracle = Oracle(weights_sha256, self.prompt, self.request.sampling, index, self._script)
+        choice = SimulatedChoice(self.oracle, self.limit, echo)
         if point and (ending := choice.resume(point)):
             self.started(0)
             self._outbox.put(ending)
@@ -46,13 +58,27 @@ class Run:
         """Emits Started once, at the first call."""
         if self.cached_tokens is None:
             self.cached_tokens = cached_tokens
-            self._outbox.put(Started(len(self.prompt), cached_tokens, resumable=True))
+            sampling = self.request.sampling
+            self._outbox.put(
+                Started(
+                    len(self.prompt),
+                    cached_tokens,
+                    resumable=True,
+                    prompt_token_ids=self.prompt if sampling.return_prompt_token_ids else (),
+                    prompt_logprobs=self._prompt_logprobs(),
+                )
+            )
+
+    def _prompt_logprobs(self) -> tuple[TokenLogprob, ...]:
+        if self.request.sampling.prompt_logprobs is None or not self.oracle:
+            return ()
+        return tuple(self.oracle.prompt_logprob(index) for index in range(len(self.prompt)))
 
     def advance(self, sequence: Sequence) -> Delta:
         """Generates the next token of a choice and emits it."""
         delta = self.choices[sequence].next()
         sequence.tokens.extend(delta.token_ids)
-        self._completed += 1
+        self._completed += len(delta.token_ids)
         if delta.finish_reason:
             del self.choices[sequence]
         self._outbox.put(delta)

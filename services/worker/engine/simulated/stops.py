@@ -4,8 +4,9 @@
 class StopStrings:
     """Finds stop strings in generated text, also across several pieces."""
 
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._stops = stops
+    def __init__(self, stops: tuple[str, ...], *, include: bool = False) -> None:
+        """Starts a text. include: the text ends with the stop string that was found."""
+        self._stops, self._include = stops, include
         self._max_held = max(map(len, stops), default=1) - 1
         self._pending = ""
 
@@ -17,13 +18,13 @@ class StopStrings:
             armed: If false, stop strings are not found yet.
 
         Returns:
-            The text that may go out, without the stop string; and the stop string that was found, or None.
+            The text that may go out; and the stop string that was found, or None.
         """
         self._pending += piece
         hits = [(at, stop) for stop in self._stops if (at := self._pending.find(stop)) >= 0] if armed else []
         if hits:
             at, stop = min(hits)
-            return self._release(at), stop
+            return self._release(at + len(stop) if self._include else at), stop
         return self._release(len(self._pending) - self._max_held), None
 
     def flush(self) -> str:

@@ -23,6 +23,8 @@ _PIECE = re.compile(r" [a-z]+|.", re.DOTALL)
 END = 256
 VOCABULARY = 257 + len(_WORDS)
 _SHORTEST, _LONGEST = 16, 256
+# Draws of one word, at most: a request may forbid every word that it allows.
+_MAX_DRAWS = 16
 
 
 def encode(text: str) -> list[int]:
@@ -44,6 +46,13 @@ def token_bytes(token: int) -> bytes:
     if token < END:
         return bytes([token])
     return b"" if token == END else _WORDS[token - 257].encode()
+
+
+def token_str(token: int) -> str:
+    """Returns a token as the vocabulary writes it."""
+    if token < END:
+        return f"<0x{token:02X}>"
+    return "<end>" if token == END else _WORDS[token - 257]
 
 
 def decode(tokens: Iterable[int]) -> str:
@@ -72,10 +81,8 @@ class Oracle:
         s = self.sampling
         shaping = (s.temperature, s.top_p, s.top_k, s.min_p, s.seed, s.presence_penalty, s.frequency_penalty)
         bias = sorted(s.logit_bias.items())
-        return hashlib.blake2b(
-            repr((self.weights_sha256, self.prompt, shaping, s.repetition_penalty, bias, self.choice)).encode(),
-            digest_size=32,
-        ).digest()
+        shape: tuple[object, ...] = (self.weights_sha256, self.prompt, shaping, s.repetition_penalty, bias, self.choice)
+        return hashlib.blake2b(repr(shape).encode(), digest_size=32).digest()
 
     def _draw(self, purpose: bytes, index: int) -> int:
         mark = hashlib.blake2b(purpose + struct.pack("<q", index), key=self._key, digest_size=8)
@@ -100,7 +107,29 @@ class Oracle:
         ends = index >= max(self._natural_length, self.sampling.min_tokens)
         if ends and not self.sampling.ignore_eos:
             return END
-        return 257 + self._draw(b"token", index) % len(_WORDS)
+        return self._word(index)
+
+    def _word(self, index: int) -> int:
+        """Returns the word at a position; words that may not come are drawn again."""
+        allowed, bad = self.sampling.allowed_token_ids, self.sampling.bad_words
+        for attempt in range(_MAX_DRAWS):
+            draw = self._draw(b"token%d" % attempt if attempt else b"token", index)
+            token = allowed[draw % len(allowed)] if allowed else 257 + draw % len(_WORDS)
+            if token_bytes(token).decode(errors="replace").strip() not in bad:
+                break
+        return token
+
+    def prompt_logprob(self, index: int) -> TokenLogprob:
+        """Returns the log probabilities at position `index` of the prompt; the token there is the second likeliest."""
+        token = self.prompt[index]
+        if not index:
+            return TokenLogprob(token, token_bytes(token), 0.0)
+        others = (257 + self._draw(b"prompt%d" % rank, index) % len(_WORDS) for rank in range(20))
+        ranked = list(dict.fromkeys(other for other in others if other != token))
+        ranked.insert(1, token)
+        best = -(self._draw(b"prompt logprob", index) % 1000) / 1000
+        top = tuple(TopLogprob(other, token_bytes(other), best - rank) for rank, other in enumerate(ranked))
+        return TokenLogprob(token, token_bytes(token), best - 1, top[: self.sampling.prompt_logprobs], rank=2)
 
     def logprob(self, index: int) -> TokenLogprob:
         """Returns the log probabilities at position `index`; the chosen token is always the likeliest."""

@@ -40,7 +40,7 @@ class Choice:
         self.index = index
         self._decoder, self._parser, self._token_bytes, self._limit = decoder, parser, token_bytes, limit
         # Its tokens become text only: no stop strings, no reasoning, no tool calls.
-        self._is_plain = decoder.decodes_directly and parser.passes_through
+        self._is_plain = decoder.decodes_directly and parser.passes_through and limit > 0
         self.length = 0
         # Characters that were decoded, and those that deltas have covered.
         self._decoded = 0
@@ -109,6 +109,10 @@ class Choice:
         ending: Ending | None,
         top_logprobs: int | None,
     ) -> Iterator[Delta]:
+        if not self._limit:
+            # The request asks for no tokens, but vLLM generates one.
+            yield self._delta((), (), NOTHING, Ending("length"))
+            return
         for start in range(0, max(1, len(token_ids)), MAX_DELTA_TOKENS):
             chunk = slice(start, start + MAX_DELTA_TOKENS)
             is_last = start + MAX_DELTA_TOKENS >= len(token_ids)
@@ -123,7 +127,7 @@ class Choice:
         used = 0
         for token in token_ids:
             if positions:
-                logprobs.append(self._logprob(token, positions[used] or {}, top or 0))
+                logprobs.append(logprob_of(token, positions[used] or {}, top or 0, self._token_bytes))
             used += 1
             piece, ended = self._advance(token, ending if used == len(token_ids) else None)
             parsed += piece
@@ -167,10 +171,21 @@ class Choice:
             return None
         return "tool_calls" if ending.reason == "stop" and self._parser.called_tools else ending.reason
 
-    def _logprob(self, token: int, entries: Position, top: int) -> TokenLogprob:
-        ranked = sorted(entries.items(), key=lambda entry: entry[1].logprob, reverse=True)[:top]
-        others = tuple(TopLogprob(other, self._token_bytes.of(other), _finite(entry)) for other, entry in ranked)
-        return TokenLogprob(token, self._token_bytes.of(token), _finite(entries.get(token)), others)
+
+def logprob_of(token: int, entries: Position, top: int, token_bytes: TokenBytes) -> TokenLogprob:
+    """Returns the log probability of a token, and the likeliest tokens at its position.
+
+    Args:
+        token: the token that is there.
+        entries: what vLLM knows of the position; nothing for the first token of a prompt.
+        top: how many of the likeliest tokens to show.
+        token_bytes: knows the bytes of the model's tokens.
+    """
+    ranked = sorted(entries.items(), key=lambda entry: entry[1].logprob, reverse=True)[:top]
+    others = tuple(TopLogprob(other, token_bytes.of(other), _finite(entry)) for other, entry in ranked)
+    entry = entries.get(token)
+    rank = (entry.rank or 0) if entry else 0
+    return TokenLogprob(token, token_bytes.of(token), _finite(entry) if entries else 0.0, others, rank)
 
 
 def _ending(output: CompletionOutput) -> Ending | None:
@@ -178,7 +193,7 @@ def _ending(output: CompletionOutput) -> Ending | None:
     if output.finish_reason not in ("stop", "length"):
         return None
     reason: Any = output.finish_reason
-    return Ending(reason, "" if output.stop_reason is None else str(output.stop_reason))
+    return Ending(reason, "" if output.stop_reason is None else output.stop_reason)
 
 
 def _finite(entry: Logprob | None) -> float:

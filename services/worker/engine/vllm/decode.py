@@ -22,7 +22,7 @@ class Ending:
     """
 
     reason: FinishReason
-    stop: str = ""
+    stop: str | int = ""
 
 
 class Decoder:
@@ -72,4 +72,4 @@ class Decoder:
         """Returns how an engine ends a choice at this token, or None if it goes on."""
         if token == self._params.eos_token_id:
             return Ending("stop")
-        return Ending("stop", str(token)) if token in (self._params.stop_token_ids or ()) else None
+        return Ending("stop", token) if token in (self._params.stop_token_ids or ()) else None

@@ -157,14 +157,18 @@ class VllmEngine:
             log.exception("vLLM failed to generate")
             raise EngineError("vLLM failed to generate") from error
 
-    async def tokenize(self, prompt: Prompt) -> list[int]:
+    async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> list[int]:
         """Returns the token ids that `generate` would read for this prompt.
+
+        Args:
+            prompt: the prompt.
+            add_special_tokens: whether the tokenizer adds its own; None means as `generate` does.
 
         Raises:
             InvalidPrompt: vLLM cannot render the prompt.
             EngineDead: the engine has not started or has ended.
         """
-        rendered = await self._alive().renderer.render(EngineRequest("tokenize", prompt))
+        rendered = await self._alive().renderer.render(EngineRequest("tokenize", prompt), add_special_tokens)
         return rendered.token_ids
 
     async def detokenize(self, token_ids: list[int]) -> str:
@@ -178,6 +182,15 @@ class VllmEngine:
         check_token_ids(token_ids, loaded.info.vocab_size, "tokens")
         text: str = await asyncio.to_thread(loaded.llm.renderer.get_tokenizer().decode, token_ids)
         return text
+
+    def token_strs(self, token_ids: list[int]) -> list[str]:
+        """Returns tokens as the vocabulary writes them.
+
+        Raises:
+            EngineDead: the engine has not started or has ended.
+        """
+        tokenizer = self._alive().llm.renderer.get_tokenizer()
+        return [piece or "" for piece in tokenizer.convert_ids_to_tokens(token_ids)]
 
     async def swap(self, model: Model) -> None:
         """Replaces the weights in place; no KV of the old ones is left.

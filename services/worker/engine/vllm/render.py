@@ -42,8 +42,13 @@ class Renderer:
     def __init__(self, online: OnlineRenderer, model_name: str, info: EngineInfo) -> None:
         self._online, self._model_name, self._info = online, model_name, info
 
-    async def render(self, request: EngineRequest) -> Rendered:
+    async def render(self, request: EngineRequest, add_special_tokens: bool | None = None) -> Rendered:
         """Renders the prompt of a request.
+
+        Args:
+            request: the request.
+            add_special_tokens: whether the tokenizer adds its own; None: to a text, but not to a chat, whose template
+                does.
 
         Raises:
             InvalidPrompt: vLLM cannot render the prompt.
@@ -51,13 +56,13 @@ class Renderer:
         """
         try:
             if isinstance(request.prompt, ChatPrompt):
-                return await self._chat(request, request.prompt)
-            return await self._completion(request, request.prompt)
+                return await self._chat(request, request.prompt, add_special_tokens is True)
+            return await self._completion(request, request.prompt, add_special_tokens is not False)
         except (VLLMClientError, ValidationError, ValueError, TypeError) as error:
             raise self._mapped(error) from error
 
-    async def _chat(self, request: EngineRequest, prompt: ChatPrompt) -> Rendered:
-        fields = _chat_fields(self._model_name, request, prompt)
+    async def _chat(self, request: EngineRequest, prompt: ChatPrompt, add_special_tokens: bool) -> Rendered:
+        fields = _chat_fields(self._model_name, request, prompt) | {"add_special_tokens": add_special_tokens}
         # Whatever the schemas of a forced call are, they cannot fail here: the bound ones make the grammar.
         rendered = {**fields, "tool_choice": "auto"} if prompt.argument_schemas else fields
         chat = ChatCompletionRequest(**rendered)
@@ -89,15 +94,21 @@ class Renderer:
         )
         return bound_structure(parser, bound, prompt)
 
-    async def _completion(self, request: EngineRequest, prompt: TextPrompt | TokenPrompt) -> Rendered:
+    async def _completion(
+        self, request: EngineRequest, prompt: TextPrompt | TokenPrompt, add_special_tokens: bool
+    ) -> Rendered:
         if isinstance(prompt, TokenPrompt):
             check_token_ids(prompt.ids, self._info.vocab_size, "prompt")
         given = prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)
-        completion = CompletionRequest(model=self._model_name, prompt=given, max_tokens=1)
+        completion = CompletionRequest(
+            model=self._model_name, prompt=given, max_tokens=1, add_special_tokens=add_special_tokens
+        )
         result = await self._online.render_completion(completion)
         if not isinstance(result, list):
             raise InvalidPrompt(result.error.message, result.error.param or "")
-        return Rendered(list(result[0]["prompt_token_ids"]), structured_outputs(request.sampling.structure))
+        sampling = request.sampling
+        token_ids = list(result[0]["prompt_token_ids"])
+        return Rendered(token_ids, structured_outputs(sampling.structure), sampling.skip_special_tokens)
 
     def _mapped(self, error: Exception) -> InvalidPrompt:
         """Maps an error of vLLM; one about too many prompt tokens becomes ContextTooLong."""
@@ -114,6 +125,10 @@ def _chat_fields(model_name: str, request: EngineRequest, prompt: ChatPrompt) ->
         "stream": True,
         "structured_outputs": structured_outputs(request.sampling.structure),
         "reasoning_effort": prompt.reasoning_effort,
+        "skip_special_tokens": request.sampling.skip_special_tokens,
+        "add_generation_prompt": prompt.add_generation_prompt,
+        "continue_final_message": prompt.continue_final_message,
+        "chat_template_kwargs": dict(prompt.template_kwargs) or None,
     }
     if prompt.tools:
         fields |= {"tools": prompt.tools, "parallel_tool_calls": prompt.parallel_tool_calls}

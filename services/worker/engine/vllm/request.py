@@ -1,6 +1,6 @@
 """One request in vLLM. Each choice is an engine request of its own, so that it can resume at its own point."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 from vllm.inputs import tokens_input
@@ -19,7 +19,7 @@ from services.worker.engine.contract import (
 )
 from services.worker.engine.outbox import Outbox
 from services.worker.engine.resumable import obstacle
-from services.worker.engine.vllm.choice import Choice
+from services.worker.engine.vllm.choice import Choice, Position, logprob_of
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.render import Rendered
 from services.worker.engine.vllm.sampling import sampling_params
@@ -67,15 +67,29 @@ class VllmRequest:
         finally:
             await self._abort()
 
-    def started(self, cached_tokens: int) -> None:
+    def started(self, cached_tokens: int, prompt: Sequence[Position | None] = ()) -> None:
         """Puts Started into the outbox when the first choice starts, before its first delta.
 
         Args:
             cached_tokens: prompt tokens whose KV was in the prefix cache.
+            prompt: log probabilities at each position of the prompt, if the request asks for them.
         """
-        if self._cached is None:
-            self._cached = min(cached_tokens, len(self._rendered.token_ids))
-            self._outbox.put(Started(len(self._rendered.token_ids), self._cached, self._resumable))
+        if self._cached is not None:
+            return
+        token_ids, sampling = self._rendered.token_ids, self._request.sampling
+        self._cached = min(cached_tokens, len(token_ids))
+        self._outbox.put(
+            Started(
+                len(token_ids),
+                self._cached,
+                self._resumable,
+                prompt_token_ids=tuple(token_ids) if sampling.return_prompt_token_ids else (),
+                prompt_logprobs=tuple(
+                    logprob_of(token, entries or {}, sampling.prompt_logprobs or 0, self._loaded.token_bytes)
+                    for token, entries in zip(token_ids, prompt, strict=False)
+                ),
+            )
+        )
 
     def add_delta(self, delta: Delta) -> None:
         """Puts a delta of a choice into the outbox."""
@@ -141,7 +155,7 @@ class ChoiceListener:
         if isinstance(output, Exception):
             self._fail(output)
             return
-        self._request.started(output.num_cached_tokens or 0)
+        self._request.started(output.num_cached_tokens or 0, output.prompt_logprobs or ())
         for part in output.outputs:
             self._deliver(self._choice.add_output, part, self._top_logprobs)
         if output.finished and not self.ended:

@@ -35,14 +35,19 @@ def sampling_params(
         seed=None if sampling.seed is None else sampling.seed + choice,
         stop_token_ids=list(sampling.stop_token_ids),
         ignore_eos=sampling.ignore_eos,
-        max_tokens=limit - done,
+        # vLLM generates a token at least; the choice leaves it out.
+        max_tokens=max(1, limit - done),
         min_tokens=max(0, sampling.min_tokens - done),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
         # It depends on the tokens of prompt and answer alike, so a resumed choice needs nothing more.
         repetition_penalty=sampling.repetition_penalty,
         logit_bias=dict(sampling.logit_bias) or None,
+        bad_words=list(sampling.bad_words) or None,
+        allowed_token_ids=list(sampling.allowed_token_ids) or None,
         logprobs=sampling.top_logprobs,
+        # A resumed choice reads its own tokens as a part of the prompt, and its client knows the prompt's already.
+        prompt_logprobs=None if done else sampling.prompt_logprobs,
         structured_outputs=structured,
         detokenize=False,
         output_kind=RequestOutputKind.DELTA,
@@ -58,4 +63,5 @@ def text_params(sampling: Sampling, skip_special_tokens: bool) -> SamplingParams
         max_tokens=None,
         min_tokens=sampling.min_tokens,
         skip_special_tokens=skip_special_tokens,
+        include_stop_str_in_output=sampling.include_stop,
     )

@@ -64,7 +64,7 @@ def test_a_prompt_of_token_ids_is_measured_before_it_waits(length: int, limit: i
     request = validation.check(CompletionRequest, document)
     origin = RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)
     if fits:
-        assert completion_generation(request, CATALOG, origin)
+        assert completion_generation(request, CATALOG, origin).cost.prompt_tokens == length
         return
     with pytest.raises(ContextLengthExceeded, match="maximum context length") as refused:
         completion_generation(request, CATALOG, origin)

@@ -38,7 +38,7 @@ def test_a_stop_string_is_cut_off_and_named() -> None:
 def test_a_stop_token_ends_it() -> None:
     third = whole(answer(ignore_eos=True))[2].token_ids[0]
     stopped = whole(answer(ignore_eos=True, stop_token_ids=(third,)))
-    assert (len(stopped), stopped[-1].stop_reason) == (3, str(third))
+    assert (len(stopped), stopped[-1].stop_reason) == (3, third)
 
 
 @pytest.mark.parametrize("cut", range(12))
