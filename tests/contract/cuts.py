@@ -14,7 +14,7 @@ class Whole:
     token_ids: tuple[int, ...]
     text: str
     reasoning: str
-    endings: tuple[tuple[str, str], ...]
+    endings: tuple[tuple[str, str | int], ...]
     logprob_ids: tuple[int, ...]
     text_end: int
 

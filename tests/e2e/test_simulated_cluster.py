@@ -86,6 +86,37 @@ async def test_streaming_and_whole_answers_agree(openai: AsyncOpenAI) -> None:
     assert usage.completion_tokens == 20
 
 
+async def test_how_an_answer_ends_is_the_same_streamed_and_not(openai: AsyncOpenAI) -> None:
+    words = (await ask(openai, 20, extra_body=ENDLESS)).split()
+    for limit, stop, ending in ((20, None, ("length", None)), (20, words[5], ("stop", words[5]))):
+        asked: dict[str, Any] = {"model": "tide", "messages": QUESTION, "max_tokens": limit, "stop": stop}
+        whole = (await openai.chat.completions.create(**asked, extra_body=ENDLESS)).choices[0]
+        stream = await openai.chat.completions.create(**asked, stream=True, extra_body=ENDLESS)
+        last = [chunk async for chunk in stream][-1].choices[0]
+        for choice in (whole, last):
+            assert (choice.finish_reason, (choice.model_extra or {})["stop_reason"]) == ending
+
+
+async def test_tokens_of_prompts_in_and_out(simulated: RunningCluster, openai: AsyncOpenAI) -> None:
+    """What evaluation harnesses do: measure a text that they send, and compare token ids."""
+    asked: dict[str, Any] = {"model": "tide", "prompt": "a \U0001f30a\U0001f389", "max_tokens": 0, "echo": True}
+    [choice] = (await openai.completions.create(**asked, logprobs=1, extra_body={"return_token_ids": True})).choices
+    assert (choice.text, choice.finish_reason) == (asked["prompt"], "length")
+    shown, extra = choice.logprobs, choice.model_extra or {}
+    assert shown is not None
+    assert shown.text_offset == [0, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    assert shown.token_logprobs is not None
+    assert [value is None for value in shown.token_logprobs] == [True, *[False] * 9]
+    assert (len(extra["prompt_token_ids"]), extra["token_ids"]) == (10, [])
+    headers = {"authorization": f"Bearer {simulated.key}"}
+    async with httpx.AsyncClient(verify=no_certificates(), headers=headers) as http:
+        body = {"model": "tide", "prompt": asked["prompt"], "return_token_strs": True}
+        url = simulated.rest.removesuffix("/v1")
+        counted = (await http.post(f"{url}/tokenize", json=body)).json()
+    assert counted["tokens"] == extra["prompt_token_ids"]
+    assert counted["token_strs"][2] == "<0xF0>"
+
+
 async def test_a_hundred_at_once_all_get_the_same_words(openai: AsyncOpenAI) -> None:
     answers = await asyncio.gather(*(ask(openai, temperature=0) for _ in range(100)))
     assert len(set(answers)) == 1

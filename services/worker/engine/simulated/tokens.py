@@ -112,10 +112,11 @@ class Oracle:
     def _word(self, index: int) -> int:
         """Returns the word at a position; words that may not come are drawn again."""
         allowed, bad = self.sampling.allowed_token_ids, self.sampling.bad_words
+        token = END
         for attempt in range(_MAX_DRAWS):
             draw = self._draw(b"token%d" % attempt if attempt else b"token", index)
             token = allowed[draw % len(allowed)] if allowed else 257 + draw % len(_WORDS)
-            if token_bytes(token).decode(errors="replace").strip() not in bad:
+            if not bad or token_bytes(token).decode(errors="replace").strip() not in bad:
                 break
         return token
 

@@ -67,6 +67,7 @@ def test_each_token_of_two_emoji_side_by_side_has_its_own_bytes() -> None:
 def test_a_special_token_keeps_its_name() -> None:
     tokenizer = byte_level()
     special = tokenizer.token_to_id("<\uff5cend\u2581of\u2581it\uff5c>")
+    assert special is not None
     assert TokenBytes(Wrapped(tokenizer)).of(special).decode() == "<\uff5cend\u2581of\u2581it\uff5c>"
 
 
