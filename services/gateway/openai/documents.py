@@ -75,9 +75,10 @@ class _Choices:
         self._shown = shown
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
+        keeps_tokens = self._shown.token_ids
         for delta in deltas:
             self._choices[delta.choice].add(delta)
-            if self._shown.token_ids:
+            if keeps_tokens:
                 self._choices[delta.choice].token_ids.extend(delta.token_ids)
 
     def _of_prompt(self, header: GenerationHeader) -> dict[str, Any]:
