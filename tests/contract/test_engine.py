@@ -200,8 +200,8 @@ async def test_log_probabilities_of_parts_of_characters_have_their_own_bytes(eng
     assert all(entry.token for entry in entries)
     said = b"".join(entry.token for entry in entries)
     assert b"\xef\xbf\xbd" not in said
-    # The answer may end within a character.
-    assert said.decode(errors="ignore") == text(events)
+    # A small model may break off a character: its text then has a replacement character, or nothing at the very end.
+    assert said.decode(errors="ignore") == text(events).replace("\ufffd", "")
 
 
 async def test_echo_puts_the_prompt_before_the_answer(engine: Engine) -> None:

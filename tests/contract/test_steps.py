@@ -41,7 +41,7 @@ class Reader:
         self.ends = 0
         self.errors: list[Exception] = []
 
-    def started(self, cached_tokens: int) -> None:
+    def started(self, cached_tokens: int, prompt: Any = ()) -> None:
         self.cached = cached_tokens
 
     def add_delta(self, delta: Delta) -> None:
