@@ -10,7 +10,7 @@ import pytest
 
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
-from services.worker.engine.contract import ChatPrompt, EngineRequest, InvalidPrompt
+from services.worker.engine.contract import ChatPrompt, EngineInfo, EngineRequest, InvalidPrompt
 from services.worker.wire import tokenizable
 from tests.support.grammar_walk import END, VOCABULARY, compiler, walk
 from tidegate.worker.v1 import worker_pb2
@@ -93,7 +93,8 @@ def online_of(tokenizer: Any, parser_name: str) -> Online:
 async def rendered(online: Any, prompt: ChatPrompt) -> Any:
     from services.worker.engine.vllm.render import Renderer
 
-    return await Renderer(online, "m", 4096).render(EngineRequest("r", prompt))
+    info = EngineInfo("M", "v", context_tokens=4096, max_running=1, kv_tokens=4096, vocab_size=49_152)
+    return await Renderer(online, "m", info).render(EngineRequest("r", prompt))
 
 
 def answer_of(structured: Any, seed: int) -> str:

@@ -117,7 +117,7 @@ class RequestBuilder:
         """Returns how many tokens the model would read. Its errors are those of `tokenize`."""
         model = self.model(request.model, requester)
         prompt = worker_pb2.TokenizeRequest(chat=request.worker_prompt())
-        return len(await self._tokenizer.tokenize(model, self.catalog(), prompt))
+        return len((await self._tokenizer.tokenize(model, self.catalog(), prompt)).token_ids)
 
     def completion(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
         """Builds the generation of a completion. Arguments and errors are those of `chat`."""
