@@ -40,7 +40,8 @@ pools:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process of pytest-xdist: sorts the tests, after pytest-randomly has shuffled them."""
+    """Checks the groups; in a process of pytest-xdist sorts the tests, after pytest-randomly has shuffled them."""
+    schedule.check(items)
     if hasattr(config, "workerinput"):
         schedule.sort(items)
 

@@ -27,6 +27,7 @@ GROUPS = {
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",
         "tests/e2e/test_simulated_cluster.py",
+        "tests/e2e/test_tool_calls.py",
         "tests/fundamentals/",
     ),
     "smollm2_folder": (
@@ -50,18 +51,22 @@ def group_of(nodeid: str) -> str:
     return next((name for name, paths in GROUPS.items() if file.startswith(paths)), file)
 
 
-def sort(items: list[pytest.Item]) -> None:
-    """Sorts in place: long groups first, tests that need a download last in each group.
+def check(items: Sequence[pytest.Item]) -> None:
+    """Checks that the groups are complete. Every run does, because pytest-xdist does not show the error.
 
     Raises:
         pytest.UsageError: A test uses a shared fixture and is not in its group.
     """
+    for item in items:
+        if strangers := (_fixtures(item) & set(GROUPS)) - {group_of(item.nodeid)}:
+            raise pytest.UsageError(f"{item.nodeid} uses {strangers}: add its file to GROUPS in {__name__}")
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """Sorts in place: long groups first, tests that need a download last in each group."""
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        group = group_of(item.nodeid)
-        if strangers := (_fixtures(item) & set(GROUPS)) - {group}:
-            raise pytest.UsageError(f"{item.nodeid} uses {strangers}: add its file to GROUPS in {__name__}")
-        groups.setdefault(group, []).append(item)
+        groups.setdefault(group_of(item.nodeid), []).append(item)
     ranked = sorted(groups.values(), key=_rank)
     items[:] = [item for group in ranked for item in sorted(group, key=_needs_download)]
 
