@@ -31,7 +31,7 @@ FORMS: list[tuple[str, Compress]] = [
 
 
 @pytest.mark.parametrize(("encoding", "compress"), FORMS)
-@pytest.mark.parametrize("body", [BODY, b"", b"x" * LIMIT])
+@pytest.mark.parametrize("body", [BODY, b"", b"x" * LIMIT], ids=["short", "empty", "longest"])
 def test_a_body_is_what_it_was(encoding: str, compress: Compress, body: bytes) -> None:
     assert decode(compress(body), encoding, LIMIT) == body
 
@@ -72,7 +72,9 @@ def test_a_part_of_a_body_is_refused(encoding: str, compress: Compress) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
-@pytest.mark.parametrize("body", [BODY, b"\xff\xff\xff", gzip.compress(BODY) + b"rest"])
+@pytest.mark.parametrize(
+    "body", [BODY, b"\xff\xff\xff", gzip.compress(BODY) + b"rest"], ids=["plain", "no header", "rest"]
+)
 def test_something_else_is_refused(encoding: str, body: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode(body, encoding, LIMIT)
