@@ -35,9 +35,20 @@ async def test_the_renderer_is_warm_before_the_first_chat_and_not_in_the_loop(
 
     warmed_in: list[threading.Thread] = []
     online = SimpleNamespace(warmup=lambda: warmed_in.append(threading.current_thread()))
-    vllm = SimpleNamespace(errored=False, vllm_config=SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=int)))
-    fakes = {"install": lambda _: None, "_info": lambda *_: INFO, "prefill_tokens_per_s": pace}
-    for name, fake in (fakes | {"_online_renderer": lambda *_: online, "GrammarCheck": NoGrammars}).items():
+    vllm = SimpleNamespace(
+        errored=False,
+        vllm_config=SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=int)),
+        renderer=SimpleNamespace(get_tokenizer=lambda: None),
+    )
+    fakes = {
+        "install": lambda _: None,
+        "_info": lambda *_: INFO,
+        "prefill_tokens_per_s": pace,
+        "_online_renderer": lambda *_: online,
+        "GrammarCheck": NoGrammars,
+        "TokenBytes": lambda _: None,
+    }
+    for name, fake in fakes.items():
         monkeypatch.setattr(module, name, fake)
     engine = module.VllmEngine(Config(), SystemClock())
     monkeypatch.setattr(engine, "_build", lambda _: vllm)

@@ -204,7 +204,7 @@ GRPC_ONLY: dict[str, tuple[dict[str, Any], str]] = {
     "unknown mode": ({"tools": [TOOL], "tool_choice": {"mode": "perhaps"}}, "tool_choice"),
     "orphan tool_call_id": ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "c"}]},
                             "messages[0].tool_call_id"),
-    "five stops": ({"sampling": {"stop": ["a"] * 5}}, "stop"),
+    "17 stops": ({"sampling": {"stop": ["a"] * 17}}, "stop"),
     "logit_bias": ({"sampling": {"logit_bias": {1: 101}}}, "logit_bias.1"),
     "logprobs": ({"top_logprobs": 21}, "top_logprobs"),
     "min over max": ({"sampling": {"min_tokens": 2, "max_tokens": 1}}, "min_tokens"),
