@@ -1,12 +1,11 @@
 """A batch: what the client asked for, its state, and which gateway works on it. It is stored as one JSON document."""
 
 import re
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
-ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 Status = Literal["validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"]
 ENDED: tuple[Status, ...] = ("completed", "failed", "expired", "cancelled")
 WINDOW_S = 24 * 3600

@@ -83,6 +83,9 @@ _NO_FILES = Unsupported(
 _NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
 _NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
 _ONLY_CHAT = Unsupported("Only chat completions have it: leave it out, or use /v1/chat/completions.")
+_ONLY_COMPLETIONS = Unsupported(
+    "Only chat completions and completions have it: leave it out, or use one of these endpoints."
+)
 _LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
 
 UNSUPPORTED: dict[str, Unsupported] = {
@@ -112,8 +115,8 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "add_special_tokens": _LEAVE_OUT,
     "spaces_between_special_tokens": Unsupported("It can only be true.", _is_false),
     "truncate_prompt_tokens": Unsupported("Send a prompt that fits instead."),
-    "prompt_logprobs": _ONLY_CHAT,
-    "return_token_ids": _ONLY_CHAT,
+    "prompt_logprobs": _ONLY_COMPLETIONS,
+    "return_token_ids": _ONLY_COMPLETIONS,
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "suffix": Unsupported("Text is only continued, not filled in: leave it out."),
     # What is not stored here.
