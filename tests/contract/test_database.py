@@ -6,6 +6,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -84,6 +85,27 @@ async def test_a_transaction_that_is_cancelled_again_and_again_ends(tmp_path: Pa
     assert not waiting
     await database.close()
     await wait_until(lambda: not _threads(), description="its threads have ended")
+
+
+async def test_after_its_end_no_thread_of_the_database_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, a thread found the event loop closed, because the opening of its connection had been cancelled."""
+    opens, may_go_on = threading.Event(), threading.Event()
+    connect = sqlite3.connect
+
+    def slow(*args: Any, **options: Any) -> sqlite3.Connection:
+        opens.set()
+        may_go_on.wait(10)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", slow)
+    database = opened(f"sqlite:///{tmp_path / 'gateway.sqlite3'}")
+    migration = asyncio.create_task(database.migrate())
+    await wait_until(opens.is_set, description="a thread opens the file")
+    migration.cancel()
+    await asyncio.wait({migration})
+    asyncio.get_running_loop().call_later(0.1, may_go_on.set)
+    await database.close()
+    assert not _threads()
 
 
 async def _begin(database: Database) -> None:

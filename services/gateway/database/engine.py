@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from sqlalchemy import URL, Dialect, event, make_url
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from services.gateway.database.sqlite import SqliteThreads, sqlite_engine
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.migrations import Migrations, upgrade
@@ -42,7 +42,8 @@ class Database:
     """
 
     def __init__(self, url: str, *, clock: Clock, random: Random) -> None:
-        self._engine = _engine(_parse(url))
+        self._threads = SqliteThreads()
+        self._engine = _engine(_parse(url), self._threads)
         self._clock, self._random = clock, random
         self._migrated = False
 
@@ -81,8 +82,10 @@ class Database:
             yield connection
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections. The event loop may end after it."""
         await self._engine.dispose()
+        if not await self._threads.ended(TRANSACTION_LIMIT_S):
+            log.warning("a connection to the database did not end within %g s", TRANSACTION_LIMIT_S)
 
     @asynccontextmanager
     async def _transaction(self, limit_s: float) -> AsyncIterator[AsyncConnection]:
@@ -104,14 +107,9 @@ def _parse(url: str) -> URL:
         raise WrongSettings(f"TIDEGATE_DATABASE_URL = (hidden): {type(error).__name__}: expected {forms}") from None
 
 
-def _engine(url: URL) -> AsyncEngine:
+def _engine(url: URL, threads: SqliteThreads) -> AsyncEngine:
     if url.get_backend_name() == "sqlite":
-        # One connection: a file has one writer at a time anyway, and so no connection of ours waits for another's lock.
-        engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=TRANSACTION_LIMIT_S)
-        _close_instead_of_terminate(engine.dialect)
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+        return sqlite_engine(url, threads, pool_timeout_s=TRANSACTION_LIMIT_S)
     return create_async_engine(
         url,
         pool_size=CONNECTIONS,
@@ -120,24 +118,6 @@ def _engine(url: URL) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": CONNECT_LIMIT_S},
     )
-
-
-def _close_instead_of_terminate(dialect: Dialect) -> None:
-    """The aiosqlite dialect, when it is cancelled, terminates a connection twice and waits for the second for ever."""
-    dialect.do_terminate = dialect.do_close  # type: ignore[method-assign]
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Makes transactions ours: the driver would begin them by its own rules, and leave schema changes outside."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _name(error: BaseException) -> str:
