@@ -2,9 +2,9 @@
 .PHONY: help setup up down test check lint docs proto lock env images tools load bench bench-router simulate demo drills
 UP ?=
 PYTEST ?=
-# Two processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
-PARALLEL = -n 2
-# OMP_NUM_THREADS=1 in `test`: two processes with two PyTorch threads each wait for one another most of the time.
+# Three processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
+PARALLEL = -n 3
+# OMP_NUM_THREADS=1 in `test`: processes with two PyTorch threads each wait for one another most of the time.
 DRILLS ?=
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=

@@ -181,14 +181,13 @@ class ProcessPlan:
         return {**offline, **preload, **self._threads()}
 
     def _threads(self) -> dict[str, str]:
-        """As many threads as vLLM would use, but not bound to cores.
+        """The workers' share of the cores. Their threads are not bound to cores (worker/engine/vllm/executor.py).
 
-        Several workers would bind to the same cores. And any process that loads torch while a bound worker runs also
-        uses the core of that worker, where Linux can let it wait for minutes.
+        A process that loads torch also uses the core of a bound worker, where Linux can let it wait for minutes.
         """
         workers = sum(pool.workers for pool in self.cluster.pools if pool.engine.kind == "vllm")
         threads = max(1, (self.machine.cores - 1) // workers)  # one core stays free for the other processes
-        return {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads)}
+        return {"OMP_NUM_THREADS": str(threads)}
 
     @property
     def _routers(self) -> str:

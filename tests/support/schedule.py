@@ -1,8 +1,8 @@
-"""How `make test` shares the tests out to two processes: which tests stay together, and which start first.
+"""How `make test` shares the tests out to its processes: which tests stay together, and which start first.
 
-A cluster or a model that is expensive to start is a session fixture. Two processes would each start their own, so all
+A cluster or a model that is expensive to start is a session fixture. Each process would start its own, so all
 tests that use one such fixture form a group, and a group runs in one process. The tests of any other file form a group
-too. Long groups start first; the short ones at the end keep both processes busy until the last minute. Within these
+too. Long groups start first; the short ones at the end keep all processes busy until the last minute. Within these
 rules the order stays random.
 """
 

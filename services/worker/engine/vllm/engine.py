@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -37,10 +38,11 @@ from services.worker.engine.contract import (
 from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import parent_watch
+from services.worker.engine.vllm.executor import cpu_executor
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
-from services.worker.engine.vllm.precision import compute_dtype
+from services.worker.engine.vllm.precision import cpu_dtype
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
@@ -98,10 +100,11 @@ class VllmEngine:
     def _build(self, model: Model) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
-        processor = torch.cpu.get_capabilities() if current_platform.is_cpu() else None
-        dtype = compute_dtype(self._config.dtype, model.folder, processor)
-        arguments = AsyncEngineArgs(**engine_arguments(self._config, model) | {"dtype": dtype})
-        llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[self._stats.logger])
+        arguments = engine_arguments(self._config, model)
+        if current_platform.is_cpu():
+            arguments["dtype"] = cpu_dtype(self._config.dtype, model.folder, torch.cpu.get_capabilities())
+            arguments["distributed_executor_backend"] = cpu_executor(self._config.tensor_parallel, os.environ)
+        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
         return llm

@@ -9,11 +9,12 @@ _GIB = 2**30
 
 
 def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
-    """Returns the keyword arguments of AsyncEngineArgs, without `dtype` (see precision.py)."""
+    """Returns the keyword arguments of AsyncEngineArgs. On a CPU, precision.py and executor.py choose two of them."""
     arguments: dict[str, Any] = {
         "model": str(model.folder),
         "tokenizer": str(model.folder),
         "served_model_name": model.manifest.model,
+        "dtype": config.dtype,
         "load_format": "safetensors",
         "trust_remote_code": False,
         "max_num_seqs": config.max_running,

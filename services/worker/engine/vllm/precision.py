@@ -9,8 +9,8 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-def compute_dtype(configured: str, folder: Path, processor: Mapping[str, Any] | None) -> str:
-    """Returns the `dtype` for vLLM.
+def cpu_dtype(configured: str, folder: Path, processor: Mapping[str, Any]) -> str:
+    """Returns the `dtype` for vLLM on a CPU.
 
     `auto` is what the model was saved with. A processor without bfloat16 instructions emulates them: on AVX2 a prompt
     takes seven times as long as in float32. There `auto` is float32, which needs twice the memory for the weights.
@@ -18,9 +18,9 @@ def compute_dtype(configured: str, folder: Path, processor: Mapping[str, Any] | 
     Args:
         configured: `dtype` of the pool.
         folder: The checkpoint; its `config.json` names the data type of the weights.
-        processor: `torch.cpu.get_capabilities()`; None where the model runs on a GPU.
+        processor: `torch.cpu.get_capabilities()`.
     """
-    if configured != "auto" or processor is None or _has_bfloat16(processor) or _saved_dtype(folder) != "bfloat16":
+    if configured != "auto" or _has_bfloat16(processor) or _saved_dtype(folder) != "bfloat16":
         return configured
     log.info("this processor has no bfloat16 instructions: dtype auto is float32")
     return "float32"
