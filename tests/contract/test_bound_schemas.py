@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from services.gateway.openai.bound_schema import Budget, bound_schema
+from services.gateway.openai.schemas.bound_schema import bound_schema
+from services.gateway.openai.schemas.budget import Budget
 from tests.support.grammar_walk import compiler, of_schema, walk
 from tests.support.schemas import BINDABLE
 

@@ -95,7 +95,8 @@ async def test_after_its_end_no_thread_of_the_database_is_left(tmp_path: Path, m
     def slow(*args: Any, **options: Any) -> sqlite3.Connection:
         opens.set()
         may_go_on.wait(10)
-        return connect(*args, **options)
+        opened: sqlite3.Connection = connect(*args, **options)
+        return opened
 
     monkeypatch.setattr(sqlite3, "connect", slow)
     database = opened(f"sqlite:///{tmp_path / 'gateway.sqlite3'}")

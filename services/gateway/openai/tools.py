@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, Protocol
 import orjson
 from pydantic import Field
 
-from services.gateway.openai.bound_schema import Budget, bound_schema
 from services.gateway.openai.fields import FunctionType, Name, Request, Text
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.bound_schema import bound_schema
+from services.gateway.openai.schemas.budget import Budget
+from services.gateway.openai.schemas.problem import SchemaProblem
 from services.gateway.openai.structured_output import DescribedSchema
 
 MAX_TOOLS = 128

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import unquote
 
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.problem import SchemaProblem
 
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 _IDS = ("$id", "id")

@@ -6,8 +6,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from services.gateway.openai.bound_schema import Budget, bound_schema
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.bound_schema import bound_schema
+from services.gateway.openai.schemas.budget import Budget
+from services.gateway.openai.schemas.problem import SchemaProblem
 from services.worker.engine.simulated.arguments import shortest
 from tests.support.schemas import BINDABLE, INTEGER, STRING, obj
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from services.gateway.openai.schema_keywords import Node, key
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.keywords import Node, key
+from services.gateway.openai.schemas.problem import SchemaProblem
 
 _LARGER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _SMALLER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")

@@ -7,7 +7,7 @@ the string that the expression describes.
 
 import re
 
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.problem import SchemaProblem
 
 MAX_CHARACTERS = 4096
 _CLASS = re.compile(r"(?<!\\)\[\^?\]?(?:\\.|[^\]\\])*+\]")

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from services.gateway.openai.schema_problem import SchemaProblem
+from services.gateway.openai.schemas.problem import SchemaProblem
 
 Node = dict[str, Any]
 

@@ -5,50 +5,22 @@ objects with named properties have no others. Its references are `#/$defs/NAME.N
 several functions can stand in one document.
 """
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
-import jsonschema_rs
+from services.gateway.openai.schemas.budget import Budget
+from services.gateway.openai.schemas.disjoint import are_disjoint
+from services.gateway.openai.schemas.finite import finite_definitions
+from services.gateway.openai.schemas.keywords import GROUPS, Node, plain
+from services.gateway.openai.schemas.merge import merge, types_of
+from services.gateway.openai.schemas.pattern import whole_match
+from services.gateway.openai.schemas.problem import SchemaProblem
+from services.gateway.openai.schemas.references import References
+from services.gateway.openai.schemas.scalars import number, string, values
 
-from services.gateway.openai.schema_keywords import GROUPS, Node, key, plain
-from services.gateway.openai.schema_merge import common_types, merge, types_of
-from services.gateway.openai.schema_pattern import whole_match
-from services.gateway.openai.schema_problem import SchemaProblem
-from services.gateway.openai.schema_references import References
-
-MAX_PARTS = 4096
-"""Schemas within the bound schemas of a request. References that are copied can make them larger than the text."""
-MAX_DEPTH = 64
 MAX_BRANCHES = 128
 """Branches of one `oneOf`; each is compared with each other one."""
 NO_ARGUMENTS: Node = {"type": "object", "properties": {}, "additionalProperties": False}
-_INTEGERS = range(-(2**63), 2**63)
-_VALUES = {"allOf", "anyOf", "oneOf", "$ref"}
-
-
-class Budget:
-    """How much binding may still cost in one request."""
-
-    def __init__(self, parts: int = MAX_PARTS) -> None:
-        self._parts, self._depth = parts, 0
-
-    @contextmanager
-    def deeper(self, path: str) -> Iterator[None]:
-        """Counts a part of a schema, and how deep it is, whatever references lead to.
-
-        Raises:
-            SchemaProblem: it is one too many.
-        """
-        self._parts, self._depth = self._parts - 1, self._depth + 1
-        try:
-            if self._parts < 0 or self._depth > MAX_DEPTH:
-                raise SchemaProblem("$ref", path, "leads to a schema that is too large or has no end")
-            yield
-        finally:
-            self._depth -= 1
 
 
 def bound_schema(schema: dict[str, Any] | bool | None, name: str, budget: Budget) -> Node:
@@ -78,7 +50,7 @@ class _Binder:
     def arguments(self) -> Node:
         """Returns the bound schema, which only objects satisfy."""
         bound = self._bind({"allOf": [self._schema, {"type": "object"}]}, "", at=("", ""))
-        finite = self._finite_definitions()
+        finite = finite_definitions(self._definitions)
         for pointer, name in self._names.items():
             if name not in finite:
                 raise SchemaProblem("$ref", pointer, "leads to a schema that nothing satisfies, or only without end")
@@ -105,7 +77,7 @@ class _Binder:
         for keyword in ("anyOf", "oneOf"):
             if keyword in node:
                 return self._choice(keyword, node, path)
-        return _values(node, path) if "enum" in node else self._typed(node, path)
+        return values(node, path) if "enum" in node else self._typed(node, path)
 
     def _definition(self, reference: str, path: str) -> str:
         """Returns the name of the definition that stands for what is referred to, and binds it once."""
@@ -169,10 +141,10 @@ class _Binder:
         if len(branches) > MAX_BRANCHES:
             raise SchemaProblem("oneOf", path, f"has more than {MAX_BRANCHES} branches: use 'anyOf'")
         shown = [self._followed(branch, place) for branch, place in zip(branches, places, strict=True)]
-        if not all(_are_disjoint(one, other, self) for one, other in combinations(shown, 2)):
+        if not all(are_disjoint(one, other, self._values_of) for one, other in combinations(shown, 2)):
             raise SchemaProblem("oneOf", path, "has branches that one value could satisfy together: use 'anyOf'")
 
-    def options(self, schema: Any) -> list[Any] | None:
+    def _values_of(self, schema: Any) -> list[Any] | None:
         """Returns the values that a schema names, or None if it names none."""
         return self._followed(schema, "").get("enum")
 
@@ -196,9 +168,9 @@ class _Binder:
             case "array":
                 return self._array(node, path)
             case "string":
-                return _string(node, path)
+                return string(node, path)
             case "number" | "integer":
-                return _number(name, node)
+                return number(name, node)
             case _:
                 return {"type": name}
 
@@ -267,94 +239,6 @@ class _Binder:
             made["prefixItems"] = prefix
         return _sized(made, node, "Items", len(prefix) if items is None else None)
 
-    def _finite_definitions(self) -> set[str]:
-        """Returns the definitions that have a finite value: those without the others, and so on."""
-        finite: set[str] = set()
-        while True:
-            more = {
-                name
-                for name, node in self._definitions.items()
-                if name not in finite and node is not None and _is_finite(node, finite)
-            }
-            if not more:
-                return finite
-            finite |= more
-
-
-def _is_finite(node: Node, finite: set[str]) -> bool:
-    """Whether a bound schema has a value that ends. finite: definitions that have one."""
-    if "$ref" in node:
-        return node["$ref"].removeprefix("#/$defs/") in finite
-    if "anyOf" in node:
-        return any(_is_finite(branch, finite) for branch in node["anyOf"])
-    needed = [node["properties"][name] for name in node.get("required", ())]
-    least = node.get("minItems", 0)
-    prefix = node.get("prefixItems", [])
-    needed += prefix[:least]
-    if least > len(prefix) and isinstance(node.get("items"), dict):
-        needed.append(node["items"])
-    if node.get("minProperties", 0) > len(node.get("properties", {})):
-        needed += [inner for inner in (node.get("additionalProperties"),) if isinstance(inner, dict)]
-    return all(_is_finite(inner, finite) for inner in needed)
-
-
-def _values(node: Node, path: str) -> Node | None:
-    """Keeps the values that satisfy what stands beside them."""
-    beside = {keyword: value for keyword, value in node.items() if keyword not in ("enum", *_VALUES)}
-    try:
-        validator = jsonschema_rs.Draft202012Validator(beside) if beside else None
-        values = [value for value in node["enum"] if validator is None or validator.is_valid(value)]
-    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
-        raise SchemaProblem("enum", path, "stands beside keywords that say nothing about its values") from None
-    return {"enum": values} if values else None
-
-
-def _string(node: Node, path: str) -> Node | None:
-    made: Node = {"type": "string"}
-    least, most = int(node.get("minLength", 0)), node.get("maxLength")
-    if "pattern" in node:
-        if least or most is not None:
-            keyword = "minLength" if least else "maxLength"
-            raise SchemaProblem(keyword, path, "cannot be held together with 'pattern': put it into the pattern")
-        return {**made, "pattern": whole_match(node["pattern"], path)}
-    if "format" in node:
-        return {**made, "format": node["format"]}
-    if most is not None and least > most:
-        return None
-    return made | ({"minLength": least} if least else {}) | ({} if most is None else {"maxLength": int(most)})
-
-
-def _number(name: str, node: Node) -> Node | None:
-    limits = {keyword: node[keyword] for keyword in GROUPS["number"] if keyword in node}
-    low = max(limits.get("minimum", -math.inf), limits.get("exclusiveMinimum", -math.inf))
-    high = min(limits.get("maximum", math.inf), limits.get("exclusiveMaximum", math.inf))
-    if low > high or (
-        low == high and (low == limits.get("exclusiveMinimum") or high == limits.get("exclusiveMaximum"))
-    ):
-        return None
-    if name == "integer":
-        return _integer(limits)
-    # One lower and one upper bound, whichever binds more.
-    made: Node = {"type": "number"}
-    if low > -math.inf:
-        made["exclusiveMinimum" if low == limits.get("exclusiveMinimum") else "minimum"] = low
-    if high < math.inf:
-        made["exclusiveMaximum" if high == limits.get("exclusiveMaximum") else "maximum"] = high
-    return made
-
-
-def _integer(limits: Node) -> Node | None:
-    lows = [math.ceil(limits["minimum"])] if "minimum" in limits else []
-    lows += [math.floor(limits["exclusiveMinimum"]) + 1] if "exclusiveMinimum" in limits else []
-    highs = [math.floor(limits["maximum"])] if "maximum" in limits else []
-    highs += [math.ceil(limits["exclusiveMaximum"]) - 1] if "exclusiveMaximum" in limits else []
-    made: Node = {"type": "integer"}
-    if lows:
-        made["minimum"] = max(*lows, _INTEGERS.start)
-    if highs:
-        made["maximum"] = min(*highs, _INTEGERS.stop - 1)
-    return None if made.get("minimum", _INTEGERS.start) > made.get("maximum", _INTEGERS.stop) else made
-
 
 def _sized(made: Node, node: Node, what: str, room: int | None) -> Node | None:
     """Adds the least and the most members of an object or array. room: how many there can be."""
@@ -366,26 +250,6 @@ def _sized(made: Node, node: Node, what: str, room: int | None) -> Node | None:
     if least > needed:
         made[f"min{what}"] = least
     return made if most is None else {**made, f"max{what}": most}
-
-
-def _are_disjoint(one: Node, other: Node, binder: _Binder) -> bool:
-    """Whether it is plain that no value satisfies both schemas."""
-    first, second = types_of(one), types_of(other)
-    if first and second and not common_types(first, second):
-        return True
-    if "enum" in one and "enum" in other:
-        return _are_other_values(one["enum"], other["enum"])
-    if first != ["object"] or second != ["object"]:
-        return False
-    for name in {*one.get("required", ())} & {*other.get("required", ())}:
-        tags = [binder.options(node.get("properties", {}).get(name, True)) for node in (one, other)]
-        if tags[0] and tags[1] and _are_other_values(tags[0], tags[1]):
-            return True
-    return False
-
-
-def _are_other_values(one: list[Any], other: list[Any]) -> bool:
-    return set(map(key, one)).isdisjoint(map(key, other))
 
 
 def _first(schema: Any) -> str:
