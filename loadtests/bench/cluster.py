@@ -16,6 +16,8 @@ from loadtests.target import Target, access
 
 UP_S = 400
 COMMAND = (sys.executable, "-m", "services.cli")
+VLLM_EXECUTOR = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+"""vLLM's own process for the model on a CPU, without pinned threads: `vllm serve` cannot be told to use ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
 
 def _tidegate(folder: Path, *arguments: str) -> str:
     """Runs a command in `folder`, with the code of this checkout."""
-    environment = {**os.environ, **OWN_CODE}
+    environment = {**os.environ, **OWN_CODE, **VLLM_EXECUTOR}
     done = subprocess.run(  # noqa: S603 (a fixed command)
         [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=UP_S, check=False
     )

@@ -52,7 +52,7 @@ def programs(environment: Path | None) -> Path:
 
 @contextmanager
 def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """Runs `vllm serve` with the engine settings and preloaded libraries of our worker `like`."""
+    """Runs `vllm serve` with the engine settings, preloaded libraries and threads of our worker `like`."""
     port = free_port()
     options = [part for option in ENGINE.items() for part in option]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
@@ -72,7 +72,8 @@ def mock_worker(pace_s: float, log: Path) -> Iterator[tuple[Target, psutil.Proce
 
 
 def _settings_of(worker: psutil.Process) -> dict[str, str]:
-    shared = ("LD_PRELOAD", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+    threads = ("LD_PRELOAD", "OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND")
+    shared = (*threads, "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
     return {name: value for name, value in worker.environ().items() if name in shared}
 
 

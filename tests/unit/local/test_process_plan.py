@@ -83,7 +83,7 @@ def test_workers_on_one_cpu_share_all_its_cores_but_one_and_bind_to_none() -> No
         plan_for(replace_workers(REAL, 1)).worker_processes()[0],
     )
     assert (several.env["OMP_NUM_THREADS"], single.env["OMP_NUM_THREADS"]) == ("3", "7")
-    assert PINNED_THREADS not in several.env | single.env
+    assert PINNED_THREADS not in {*several.env, *single.env}
     assert several.env["LD_PRELOAD"] == "/lib/a.so:/lib/b.so"
 
 
