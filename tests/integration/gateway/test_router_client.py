@@ -30,7 +30,8 @@ async def test_only_recent_finishes_are_sent_again(start: Started, router: FakeR
     await wait_until(lambda: advanced(clock, client), description="the gateway is connected again")
     await wait_until(lambda: len(returned.finishes) == 2, description="the router that came back heard them")
     assert [finish.request_id for finish in returned.finishes] == ["just-over", "over-meanwhile"]
-    assert list(returned.hellos[0].held_requests) == ["just-over", "over-meanwhile"]
+    # The greeting may be older than the second one, which then only comes after it.
+    assert list(returned.hellos[0].held_requests) in (["just-over"], ["just-over", "over-meanwhile"])
 
 
 async def advanced(clock: ManualClock, client: RouterClient) -> bool:

@@ -20,7 +20,7 @@ from tests.support.processes import living
 
 TIDEGATE = (sys.executable, "-P", "-m", "services.cli")
 # Room for a slow machine that runs other tests too; the budget itself is 20 s.
-LIMIT_S = 90.0
+LIMIT_S = 240.0
 
 
 def tidegate(folder: Path, *arguments: str, said: str = "") -> "subprocess.CompletedProcess[str]":
@@ -51,7 +51,7 @@ def groups(status: dict[str, Any]) -> set[int]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_life_of_a_detached_cluster(tmp_path: Path) -> None:
     status = started(tmp_path, "--workers", "2", "--routers", "2")
     try:
@@ -85,7 +85,7 @@ def test_the_life_of_a_detached_cluster(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_keys_and_models_outlive_a_killed_supervisor(tmp_path: Path) -> None:
     status = started(tmp_path)
     keys = (tmp_path / ".tidegate" / "secrets.json").read_text()
@@ -103,7 +103,7 @@ def test_keys_and_models_outlive_a_killed_supervisor(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
     with in_foreground(tmp_path) as up:
         status = json.loads(tidegate(tmp_path, "status", "--json").stdout)
@@ -115,7 +115,7 @@ def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_down_does_not_wait_for_whoever_started_the_cluster(tmp_path: Path) -> None:
     """A parent that does not read its child's exit status, so that a zombie remains."""
     with in_foreground(tmp_path) as up:
