@@ -51,6 +51,11 @@ lock_clients() {
     "$uv" pip compile requirements/clients.in "${universal[@]}" "${common[@]}" "$@" -o requirements/clients.lock
 }
 
+# lm-evaluation-harness, in an environment of its own.
+lock_lm_eval() {
+    "$uv" pip compile requirements/lm-eval.in "${universal[@]}" "${common[@]}" "$@" -o requirements/lm-eval.lock
+}
+
 # The router that `make bench` compares with.
 lock_peers() {
     "$uv" pip compile requirements/peers.in "${universal[@]}" "${common[@]}" "$@" -o requirements/peers.lock
@@ -63,5 +68,6 @@ else
     lock_gpu "$@"
     lock_images "$@"
     lock_clients "$@"
+    lock_lm_eval "$@"
     lock_peers "$@"
 fi

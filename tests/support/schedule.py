@@ -23,6 +23,7 @@ GROUPS = {
     ),
     "simulated": (
         "tests/clients/test_grpc_reflection.py",
+        "tests/clients/test_lm_eval.py",
         "tests/deploy/test_prometheus.py",
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",
