@@ -33,6 +33,7 @@ from services.gateway.http.routes.completions import CompletionRoutes
 from services.gateway.http.routes.console import ConsoleRoutes
 from services.gateway.http.routes.embeddings import EmbeddingRoutes
 from services.gateway.http.routes.files import FileRoutes
+from services.gateway.http.routes.generate import GenerateRoutes
 from services.gateway.http.routes.health import HealthRoutes
 from services.gateway.http.routes.messages import MessageRoutes
 from services.gateway.http.routes.models import ModelRoutes
@@ -216,6 +217,7 @@ class GatewayApp:
         return [
             ChatCompletionRoutes(builder, handler),
             CompletionRoutes(builder, handler),
+            GenerateRoutes(builder, handler),
             ResponseRoutes(builder, handler),
             MessageRoutes(builder, handler, bodies),
             TokenizeRoutes(builder, bodies),

@@ -6,6 +6,7 @@ the stream ends, its requests are aborted.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -95,6 +96,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         async with self._loaded_version(context) as version:
             text = await self._engine.detokenize(list(request.token_ids))
             return pb.DetokenizeResponse(text=text, model_version=version)
+
+    async def DescribeTokenizer(  # noqa: N802
+        self, request: pb.DescribeTokenizerRequest, context: rpc.Context
+    ) -> pb.DescribeTokenizerResponse:
+        """Returns the tokenizer's configuration; what is not JSON is shown as text."""
+        async with self._loaded_version(context):
+            config = json.dumps(self._engine.tokenizer_config(), default=str)
+            return pb.DescribeTokenizerResponse(config_json=config.encode())
 
     @asynccontextmanager
     async def _loaded_version(self, context: rpc.Context) -> AsyncIterator[str]:

@@ -88,6 +88,7 @@ def _chat(chat: pb.ChatPrompt) -> ChatPrompt:
         add_generation_prompt=not chat.no_generation_prompt,
         continue_final_message=chat.continue_final_message,
         template_kwargs=_json(chat.template_kwargs_json, "chat_template_kwargs") or {},
+        documents=_json(chat.documents_json, "documents"),
     )
 
 
@@ -124,6 +125,11 @@ def _sampling(s: pb.Sampling) -> Sampling:
         allowed_token_ids=tuple(s.allowed_token_ids),
         return_prompt_token_ids=s.return_prompt_token_ids,
         prompt_logprobs=s.prompt_logprobs if s.HasField("prompt_logprobs") else None,
+        max_tokens_may_shrink=s.max_tokens_may_shrink,
+        add_special_tokens=s.add_special_tokens if s.HasField("add_special_tokens") else None,
+        truncate_prompt_tokens=s.truncate_prompt_tokens,
+        keep_prompt_start=s.keep_prompt_start,
+        suffix=s.suffix,
     )
 
 

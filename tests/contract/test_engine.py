@@ -176,6 +176,59 @@ async def test_a_prompt_may_be_asked_for_alone(engine: Engine) -> None:
     assert events[-1].usage.completion_tokens == 0
 
 
+async def test_a_prompt_alone_may_fill_the_context(engine: Engine) -> None:
+    words = tuple(await engine.tokenize(PROMPT))
+    full = TokenPrompt((words * CONTEXT)[:CONTEXT])
+    whole = await collect(engine, request("full", full, max_tokens=0, echo=True, prompt_logprobs=1))
+    assert isinstance(whole[0], Started)
+    assert [entry.token_id for entry in whole[0].prompt_logprobs] == list(full.ids)
+    assert whole[0].prompt_logprobs[-1].rank >= 1
+    assert (tokens(whole), whole[0].prompt_tokens) == ([], CONTEXT)
+    with pytest.raises(ContextTooLong):
+        await collect(engine, request("fuller", full, max_tokens=1))
+
+
+async def test_a_limit_that_may_shrink_is_what_the_context_leaves(engine: Engine) -> None:
+    events = await collect(engine, request("shrinks", max_tokens=10 * CONTEXT, max_tokens_may_shrink=True))
+    assert isinstance(events[-1], Ended)
+    assert events[-1].usage.prompt_tokens + len(tokens(events)) == CONTEXT
+    assert deltas(events)[-1].finish_reason == "length"
+
+
+async def test_a_prompt_may_be_truncated_at_either_end(engine: Engine) -> None:
+    whole = await engine.tokenize(PROMPT)
+
+    async def read(prompt: object, **sampling: object) -> list[int]:
+        asked = request("truncated", prompt, return_prompt_token_ids=True, **{"max_tokens": 2, **sampling})
+        (started, *_) = await collect(engine, asked)
+        assert isinstance(started, Started)
+        return list(started.prompt_token_ids)
+
+    for prompt in (PROMPT, TokenPrompt(tuple(whole))):
+        assert await read(prompt, truncate_prompt_tokens=5) == whole[-5:]
+        assert await read(prompt, truncate_prompt_tokens=5, keep_prompt_start=True) == whole[:5]
+        assert await read(prompt, truncate_prompt_tokens=-1) == whole
+    long = TextPrompt(PROMPT.text * 60)
+    assert len(await read(long, truncate_prompt_tokens=-1, max_tokens=12)) == CONTEXT - 12
+    assert len(await read(long, truncate_prompt_tokens=-1, max_tokens=None)) == CONTEXT - 1
+    with pytest.raises(InvalidPrompt) as refused:
+        await read(long, truncate_prompt_tokens=CONTEXT + 1)
+    assert refused.value.param == "truncate_prompt_tokens"
+
+
+async def test_a_model_without_tokens_for_it_refuses_a_suffix(engine: Engine) -> None:
+    with pytest.raises(InvalidPrompt) as refused:
+        await collect(engine, request("suffix", max_tokens=2, suffix="and out"))
+    assert refused.value.param == "suffix"
+
+
+async def test_the_tokenizer_describes_itself(engine: Engine) -> None:
+    config = engine.tokenizer_config()
+    assert config["tokenizer_class"]
+    assert "eos_token" in config
+    assert not any("/" in str(value) and Path(str(value)).is_absolute() for value in config.values())
+
+
 async def test_every_choice_has_its_own_ending(engine: Engine) -> None:
     events = await collect(engine, request("n", n=3, max_tokens=6, temperature=1.0, seed=7))
     for choice in range(3):

@@ -5,11 +5,15 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from openai import AsyncOpenAI, BadRequestError
+from transformers import AutoModelForCausalLM
 
+from services.worker.engine.vllm.precision import compute_dtype
 from tests.support.cluster import REPOSITORY, RunningCluster, tidegate
 from trainer.sources.packaged import KEY_WORD, QUESTION
 
@@ -47,6 +51,35 @@ def test_the_clients_of_the_readme(real: RunningCluster, example: str) -> None:
 def test_its_worker_has_proved_its_golden_prompts_at_its_first_start(real: RunningCluster) -> None:
     (worker,) = json.loads(tidegate(real.folder, "workers", "list", "--json").stdout)
     assert worker["golden_prompts_proved"] >= 3
+
+
+async def test_log_probabilities_of_a_prompt_are_those_of_the_weights(real: RunningCluster) -> None:
+    """What evaluation harnesses measure, beside the same weights in transformers."""
+    folder = next(real.folder.rglob("*.safetensors")).parent
+    dtype = compute_dtype("auto", folder, torch.cpu.get_capabilities())
+    exact = dtype == "float32"
+    text = "The capital of Japan is Tokyo. At high tide the water is a tide table."
+    async with AsyncOpenAI(base_url=real.rest, api_key=real.key) as openai:
+        asked: dict[str, Any] = {"model": MODEL, "prompt": text, "max_tokens": 0, "echo": True, "logprobs": 1}
+        (choice,) = (await openai.completions.create(**asked, extra_body={"return_token_ids": True})).choices
+    assert choice.logprobs is not None
+    assert choice.logprobs.token_logprobs is not None
+    measured = choice.logprobs.token_logprobs[1:]
+    token_ids = (choice.model_extra or {})["prompt_token_ids"]
+    expected = await asyncio.to_thread(_log_probabilities, folder, token_ids)
+    # bfloat16 has three digits.
+    assert measured == pytest.approx(expected, abs=0.005 if exact else 0.3)
+    assert sum(measured) == pytest.approx(sum(expected), abs=0.02 if exact else 1.5)
+
+
+def _log_probabilities(folder: Path, token_ids: list[int]) -> list[float]:
+    """Returns the log probability of each token but the first, computed by transformers in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    with torch.no_grad():
+        logits = model(torch.tensor([token_ids])).logits[0]
+    positions = torch.log_softmax(logits[:-1], dim=-1)
+    chosen = positions.gather(1, torch.tensor(token_ids[1:])[:, None])
+    return [float(value) for value in chosen[:, 0]]
 
 
 async def test_answers_have_all_that_clients_ask_for(real: RunningCluster) -> None:

@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 from anthropic import AsyncAnthropic
-from openai import APIStatusError, AsyncOpenAI
+from openai import APIStatusError, AsyncOpenAI, BadRequestError
 
 from tests.support.cluster import RunningCluster, tidegate
 from tests.support.plain_http import no_certificates
@@ -115,6 +115,72 @@ async def test_tokens_of_prompts_in_and_out(simulated: RunningCluster, openai: A
         counted = (await http.post(f"{url}/tokenize", json=body)).json()
     assert counted["tokens"] == extra["prompt_token_ids"]
     assert counted["token_strs"][2] == "<0xF0>"
+
+
+async def test_several_prompts_in_one_request(openai: AsyncOpenAI) -> None:
+    """More prompts than the workers have slots, each answered as it is alone."""
+    prompts = [f"Tide number {number}:" for number in range(40)]
+    asked: dict[str, Any] = {"model": "tide", "prompt": prompts, "max_tokens": 6, "temperature": 0}
+    whole = await openai.completions.create(**asked, n=2)
+    assert [choice.index for choice in whole.choices] == list(range(80))
+    alone = await openai.completions.create(**asked | {"prompt": prompts[-1]}, n=2)
+    assert [choice.text for choice in whole.choices[-2:]] == [choice.text for choice in alone.choices]
+    assert whole.usage is not None
+    assert alone.usage is not None
+    assert whole.usage.completion_tokens == 80 * 6
+    stream = await openai.completions.create(**asked, n=2, stream=True, stream_options={"include_usage": True})
+    texts, used = dict.fromkeys(range(80), ""), None
+    async for chunk in stream:
+        used = chunk.usage or used
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert list(texts.values()) == [choice.text for choice in whole.choices]
+    assert used is not None
+    assert (used.prompt_tokens, used.completion_tokens) == (whole.usage.prompt_tokens, 80 * 6)
+
+
+async def test_the_best_of_several_answers(openai: AsyncOpenAI) -> None:
+    asked: dict[str, Any] = {"model": "tide", "prompt": "ebb", "max_tokens": 6, "seed": 7, "logprobs": 0}
+
+    def likelihood(choice: Any) -> float:
+        return float(sum(choice.logprobs.token_logprobs))
+
+    every = (await openai.completions.create(**asked, n=5)).choices
+    best = (await openai.completions.create(**asked, n=2, best_of=5)).choices
+    ranked = sorted(every, key=likelihood, reverse=True)[:2]
+    assert [choice.text for choice in best] == [choice.text for choice in ranked]
+
+
+async def test_prompts_are_truncated_have_documents_and_no_suffix(openai: AsyncOpenAI) -> None:
+    long = {"model": "tide", "prompt": "ebb " * 50, "max_tokens": 2, "echo": True}
+    kept = await openai.completions.create(**long, extra_body={"truncate_prompt_tokens": 8})  # type: ignore[call-overload]
+    assert kept.usage.prompt_tokens == 8
+    with pytest.raises(BadRequestError) as refused:
+        await openai.completions.create(model="tide", prompt="ebb", suffix="flow", max_tokens=2)
+    assert refused.value.param == "suffix"
+    documents = {"documents": [{"title": "Tides", "text": "Neap tides are small."}]}
+    told = await openai.chat.completions.create(model="tide", messages=QUESTION, max_tokens=2, extra_body=documents)
+    plain = await openai.chat.completions.create(model="tide", messages=QUESTION, max_tokens=2)
+    assert told.usage is not None
+    assert plain.usage is not None
+    assert told.usage.prompt_tokens > plain.usage.prompt_tokens
+
+
+async def test_tokens_in_and_tokens_out(simulated: RunningCluster) -> None:
+    headers = {"authorization": f"Bearer {simulated.key}"}
+    base = simulated.rest.removesuffix("/v1")
+    async with httpx.AsyncClient(verify=no_certificates(), headers=headers, base_url=base) as http:
+        sampling = {"max_tokens": 4, "temperature": 0, "logprobs": 1}
+        body = {"model": "tide", "token_ids": [104, 105], "sampling_params": sampling, "output_mode": "text"}
+        answer = (await http.post("/inference/v1/generate", json=body)).json()
+        (choice,) = answer["choices"]
+        back = (await http.post("/detokenize", json={"tokens": choice["token_ids"], "model": "tide"})).json()
+        assert back["prompt"] == choice["text"]
+        assert len(choice["logprobs"]["content"]) == 4
+        assert (await http.get("/tokenizer_info")).status_code == 403
+        admin = {"authorization": f"Bearer {simulated.variables['TIDEGATE_ADMIN_KEY']}"}
+        shown = (await http.get("/tokenizer_info", headers=admin)).json()
+        assert (shown["tokenizer_class"], shown["eos_token"]) == ("SimulatedTokenizer", "<end>")
 
 
 async def test_a_hundred_at_once_all_get_the_same_words(openai: AsyncOpenAI) -> None:

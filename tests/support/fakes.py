@@ -32,6 +32,9 @@ class Behaviour:
 
     tokens: int = 5
     refuse: "worker_pb2.FailureKind.ValueType | None" = None
+    # Which requests are refused, and when.
+    refuses: Callable[[worker_pb2.Start], bool] = lambda start: True
+    refuses_after: asyncio.Event | None = None
     # Sends nothing more after this many tokens of each choice.
     hang_after: int | None = None
     # Once this event is set, the worker continues where it stopped.
@@ -107,6 +110,12 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
         await self._check_behaviour(context)
         return worker_pb2.DetokenizeResponse(text=bytes(request.token_ids).decode(), model_version=VERSION)
 
+    async def DescribeTokenizer(  # noqa: N802
+        self, request: worker_pb2.DescribeTokenizerRequest, context: Any
+    ) -> worker_pb2.DescribeTokenizerResponse:
+        await self._check_behaviour(context)
+        return worker_pb2.DescribeTokenizerResponse(config_json=b'{"tokenizer_class": "Bytes"}')
+
     async def _check_behaviour(self, context: Any) -> None:
         if self.behaviour.refuse == worker_pb2.FAILURE_KIND_INVALID:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "refused by the test")
@@ -121,7 +130,9 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
     async def _generate(self, start: worker_pb2.Start, context: Any) -> None:
         name: dict[str, Any] = {"stream_id": start.stream_id, "attempt": start.attempt}
         behaviour = self.behaviour
-        if behaviour.refuse is not None:
+        if behaviour.refuse is not None and behaviour.refuses(start):
+            if behaviour.refuses_after:
+                await behaviour.refuses_after.wait()
             failure = worker_pb2.Failure(kind=behaviour.refuse, message="refused by the test")
             await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
             return
@@ -184,6 +195,8 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         self.workers = workers
         self.holding = False
         self.reject: router_pb2.Reject | None = None
+        # Which requests are rejected.
+        self.rejects: Callable[[router_pb2.Submit], bool] = lambda submit: True
         # Sent with every answer to a Submit.
         self.limits: list[router_pb2.LimitState] = []
         self.hellos: list[router_pb2.DispatchHello] = []
@@ -257,7 +270,7 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
     def _answer(self, submit: router_pb2.Submit, session: Session) -> None:
         name: dict[str, Any] = {"request_id": submit.request_id, "attempt": submit.attempt}
         free = [worker for worker in self.workers if worker.worker_id not in submit.excluded_workers]
-        if self.reject:
+        if self.reject and self.rejects(submit):
             told: dict[str, Any] = {
                 "reason": self.reject.reason,
                 "limit_name": self.reject.limit_name,

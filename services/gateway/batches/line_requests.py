@@ -8,7 +8,7 @@ from services.gateway.batches.batch import Batch, Endpoint
 from services.gateway.domain.account import Caller
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.generation_stream import Generations
-from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder, collect
+from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder, collect, joined
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument
 from services.shared.classes import ServiceClass
@@ -46,7 +46,17 @@ class LineRequests:
             TidegateError: the request is wrong, or it failed.
         """
         requester = BatchRequester(request_id, await self._caller(batch))
-        generation, document = self._prepare(batch.endpoint, body, requester)
+        if batch.endpoint == "/v1/completions":
+            # The prompts of one line run one after the other: the batch has its own number of requests at once.
+            return joined(
+                [
+                    await self._run(generation, CompletionDocument(generation.sampling.n, shown=generation.shown))
+                    for generation in self._builder.completions(body, requester)
+                ]
+            )
+        return await self._run(*self._prepare(batch.endpoint, body, requester))
+
+    async def _run(self, generation: Generation, document: DocumentBuilder) -> dict[str, Any]:
         with self._generations.open(generation) as stream:
             await stream.begin()
             return await collect(stream, document)
@@ -76,13 +86,8 @@ class LineRequests:
     ) -> tuple[Generation, DocumentBuilder]:
         if endpoint == "/v1/embeddings":
             self._builder.embed(body, requester)
-        match endpoint:
-            case "/v1/chat/completions":
-                generation = self._builder.chat(body, requester)
-                return generation, ChatDocument(generation.sampling.n, shown=generation.shown)
-            case "/v1/completions":
-                generation = self._builder.completion(body, requester)
-                return generation, CompletionDocument(generation.sampling.n, shown=generation.shown)
-            case "/v1/responses":
-                generation, parsed = self._builder.response(body, requester)
-                return generation, ResponseDocument(parsed.echo(), generation.id, self._builder.clock)
+        if endpoint == "/v1/responses":
+            generation, parsed = self._builder.response(body, requester)
+            return generation, ResponseDocument(parsed.echo(), generation.id, self._builder.clock)
+        generation = self._builder.chat(body, requester)
+        return generation, ChatDocument(generation.sampling.n, shown=generation.shown)

@@ -20,12 +20,16 @@ class Shown:
         prompt_logprobs: log probabilities of the prompt, apart from those of the answer.
         echo_logprobs: log probabilities of the prompt, before those of the answer.
         continuous_usage: each event has the token counts so far.
+        best: shows only so many choices, those of the highest log probability a token; 0: all.
+        hides_logprobs: the log probabilities of the answer were asked for only to find the best choices.
     """
 
     token_ids: bool = False
     prompt_logprobs: bool = False
     echo_logprobs: bool = False
     continuous_usage: bool = False
+    best: int = 0
+    hides_logprobs: bool = False
 
 
 PLAIN = Shown()

@@ -135,15 +135,30 @@ class GenerationStream:
         Raises:
             TidegateError: the request was refused, or it failed.
         """
-        if not self._submitted:
-            self._submitted = True
-            if self._progress.complete:
-                self._attempt.complete()
-            else:
-                self._attempt.submit(self._time_left())
+        self._submit()
         while not self._attempt.deltas and not self._attempt.ended:
             await self._read()
         self._observe_first_token()
+
+    async def admit(self) -> None:
+        """Waits until the router has queued or granted the request. If cancelled, it may be called again.
+
+        Raises:
+            TidegateError: the request was refused, or it failed.
+        """
+        self._submit()
+        while not self._attempt.accepted and not self._attempt.ended:
+            await self._read()
+
+    def _submit(self) -> None:
+        """Asks the router for a worker; only the first call does."""
+        if self._submitted:
+            return
+        self._submitted = True
+        if self._progress.complete:
+            self._attempt.complete()
+        else:
+            self._attempt.submit(self._time_left())
 
     def deliver_to(self, sink: DeltaSink) -> None:
         """Lets `sink` have deltas in the moment they arrive while `read` waits, without a switch to the reader's task.

@@ -10,7 +10,7 @@ from tidegate.worker.v1 import worker_pb2
 
 
 class TokenStream(Protocol):
-    """What every reader of tokens may use; in this order: `begin`, perhaps `deliver_to`, then `read` to the end."""
+    """What every reader of tokens may use: perhaps `admit`, `begin`, perhaps `deliver_to`, then `read` to the end."""
 
     generation: Generation
 
@@ -51,6 +51,14 @@ class TokenStream(Protocol):
 
     def interrupt(self, error: Exception) -> None:
         """Makes `begin` and `read` raise `error`."""
+        ...
+
+    async def admit(self) -> None:
+        """Waits until the router has taken the request. `begin` does this too, and then waits for tokens.
+
+        Raises:
+            TidegateError: the request was refused, or it failed.
+        """
         ...
 
     async def begin(self) -> None:

@@ -47,7 +47,8 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Complete(self, request: inference_pb2.CompleteRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Streams a completion."""
         async with self._calls.open(context) as call:
-            generation = self._builder.completion(request_documents.completion(request), call, context.time_remaining())
+            document = request_documents.completion(request)
+            (generation,) = self._builder.completions(document, call, context.time_remaining())
             resumption = self._resumption(request, generation)
             await self._stream(
                 call, generation, inference_pb2.CompleteResponse, response_messages.complete_choices, resumption

@@ -6,9 +6,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.domain.generation import Generation
 from services.gateway.http.connection.body import BodyReader
-from services.gateway.http.connection.generation_response import GenerationResponse, ResponseFormat
+from services.gateway.http.connection.generation_response import GenerationResponse
+from services.gateway.http.connection.prompts_response import Asked, PromptsResponse
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.idempotency.idempotency import Idempotency
 from services.gateway.http.idempotency.key import IdempotentRequest
@@ -18,8 +18,8 @@ from services.gateway.resume import event_ids
 from services.gateway.resume.resuming import Resuming
 from services.shared.errors import InvalidRequest
 
-Build = Callable[[dict[str, Any], RequestContext], tuple[Generation, ResponseFormat]]
-"""Validates a decoded body. Returns what to generate, and how the endpoint shows it."""
+Build = Callable[[dict[str, Any], RequestContext], Asked | list[Asked]]
+"""Validates a decoded body. Returns what to generate, and how the endpoint shows it: a list if there may be several."""
 
 
 class GenerationHandler:
@@ -58,10 +58,18 @@ class GenerationHandler:
         def make() -> Response:
             if idempotent and idempotent.after and not resumable:
                 raise InvalidRequest("Streams of this API cannot be resumed.", param=event_ids.HEADER)
-            generation, response_format = build(body, context)
-            resumption = None
+            built = build(body, context)
+            asked = built if isinstance(built, list) else [built]
+            if len(asked) > 1:
+                return self._several(asked, idempotent)
+            (generation, response_format), resumption = asked[0], None
             if idempotent and resumable:
                 resumption = self._resuming.open(generation, idempotent.identity, idempotent.after)
             return GenerationResponse(self._generations, generation, response_format, self._stall_timeout_s, resumption)
 
         return self._idempotency.respond(request, idempotent, make) if idempotent else make()
+
+    def _several(self, asked: list[Asked], idempotent: IdempotentRequest | None) -> Response:
+        if idempotent and idempotent.after:
+            raise InvalidRequest("A stream of several prompts cannot be resumed.", param=event_ids.HEADER)
+        return PromptsResponse(self._generations, asked, self._stall_timeout_s)

@@ -10,7 +10,7 @@ from services.gateway.openai.fields import Effort, Hint, Tokens
 from services.gateway.openai.messages import Messages, check_tool_calls, messages_json
 from services.gateway.openai.sampling import SamplingRequest
 from services.gateway.openai.structured_output import ResponseFormat, set_response_format
-from services.gateway.openai.template_options import TemplateOptions
+from services.gateway.openai.template_options import Documents, TemplateOptions
 from services.gateway.openai.tools import (
     Choice,
     NamedTool,
@@ -38,6 +38,7 @@ class ChatCompletionRequest(SamplingRequest, TemplateOptions):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: Hint[Effort] = None
+    documents: Documents | None = None
     # The value that describes what Tidegate does anyway.
     modalities: list[Literal["text"]] | None = None
     store: Hint[Literal[False]] = None
@@ -95,6 +96,7 @@ class ChatCompletionRequest(SamplingRequest, TemplateOptions):
             parallel_tool_calls=self.parallel_tool_calls is not False,
             reasoning_effort=self.reasoning_effort or "",
             argument_schemas_json=orjson.dumps(self.argument_schemas) if self.argument_schemas else b"",
+            documents_json=orjson.dumps(self.documents) if self.documents else b"",
         )
         self.set_template(prompt)
         return prompt

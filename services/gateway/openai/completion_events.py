@@ -147,12 +147,15 @@ def _tool_call(call: worker_pb2.ToolCallDelta) -> dict[str, Any]:
 class CompletionStream:
     """Encodes a completion."""
 
-    def __init__(self, header: GenerationHeader, choices: int, include_usage: bool, *, shown: Shown = PLAIN) -> None:
+    def __init__(
+        self, header: GenerationHeader, choices: int, include_usage: bool, *, shown: Shown = PLAIN, first: int = 0
+    ) -> None:
+        """Makes the encoder of a prompt's answers; `first` is the index of the first of them in the response."""
         self._events = _Events(header, "text_completion", include_usage, shown)
-        self._shown, self._prompt = shown, header.prompt
+        self._shown, self._prompt, self._first = shown, header.prompt, first
         # Choices whose first event must still show what is asked of the prompt.
         self._unopened = set(range(choices))
-        self._text = [self._events.around_text(_text_choice(n, "@")) for n in range(choices)]
+        self._text = [self._events.around_text(_text_choice(first + n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
 
     def open(self) -> list[bytes]:
@@ -173,7 +176,8 @@ class CompletionStream:
         return event(error.body())
 
     def _with_more_than_text(self, delta: worker_pb2.Delta) -> bytes:
-        choice, shown, opens = _text_choice(delta.choice, delta.text), self._shown, delta.choice in self._unopened
+        choice, shown = _text_choice(self._first + delta.choice, delta.text), self._shown
+        opens = delta.choice in self._unopened
         prompt = self._prompt.prompt_logprobs if shown.echo_logprobs and opens else ()
         choice["logprobs"] = self._logprobs[delta.choice].take(delta.logprobs, prompt)
         _end_choice(choice, delta)

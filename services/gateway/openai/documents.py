@@ -1,6 +1,6 @@
 """Generations that are not streamed: all deltas are collected, then shown as one JSON document."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -57,6 +57,11 @@ class _Choice:
         for call in delta.tool_calls:
             known = self.tool_calls.setdefault(call.index, _ToolCall(call.id, call.name))
             known.arguments.append(call.arguments)
+
+    @property
+    def likelihood(self) -> float:
+        """Log probability a token."""
+        return sum(token.logprob for token in self.logprobs) / max(1, len(self.logprobs))
 
     def message(self) -> dict[str, Any]:
         text = "".join(self.text)
@@ -124,15 +129,43 @@ class CompletionDocument(_Choices):
             {
                 "index": index,
                 "text": "".join(choice.text),
-                "logprobs": logprobs.CompletionLogprobs().take(choice.logprobs, prompt),
+                "logprobs": self._logprobs(choice, prompt),
                 "finish_reason": choice.finish_reason,
                 "stop_reason": choice.stop_reason,
                 **self._of_prompt(header),
                 **self._of_answer(choice),
             }
-            for index, choice in enumerate(self._choices)
+            for index, choice in enumerate(self._best())
         ]
         return {**header_fields(header, "text_completion"), "choices": choices, "usage": usage(used)}
+
+    def _logprobs(self, choice: _Choice, prompt: Iterable[worker_pb2.TokenLogprob]) -> dict[str, Any] | None:
+        if self._shown.hides_logprobs:
+            return None
+        return logprobs.CompletionLogprobs().take(choice.logprobs, prompt)
+
+    def _best(self) -> list[_Choice]:
+        if not self._shown.best:
+            return self._choices
+        return sorted(self._choices, key=lambda choice: choice.likelihood, reverse=True)[: self._shown.best]
+
+
+def joined(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the completions of several prompts as one: choices in order, numbered on, and all counts added.
+
+    Args:
+        documents: one for each prompt, in order; all have equally many choices.
+    """
+    choices = [choice for document in documents for choice in document["choices"]]
+    for index, choice in enumerate(choices):
+        choice["index"] = index
+    return {**documents[0], "choices": choices, "usage": _sum([document["usage"] for document in documents])}
+
+
+def _sum(counts: Sequence[Any]) -> Any:
+    if isinstance(counts[0], dict):
+        return {name: _sum([count[name] for count in counts]) for name in counts[0]}
+    return sum(counts)
 
 
 async def collect(stream: TokenStream, builder: DocumentBuilder) -> dict[str, Any]:

@@ -104,6 +104,12 @@ def _token_ids(bias: dict[str, float]) -> dict[str, float]:
     return bias
 
 
+def _keeps_some(kept: int) -> int:
+    if not kept:
+        raise ValueError("must be -1, or at least 1: a prompt cannot be empty")
+    return kept
+
+
 def _known_effort(effort: Any) -> Any:
     return "high" if effort in ("xhigh", "max") else effort
 
@@ -127,6 +133,8 @@ LogitBias = Annotated[
 Seed = Annotated[int, Field(ge=INT64_MIN, le=INT64_MAX)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 PromptLogprobs = Annotated[int, Field(ge=0, le=20)]
+Truncation = Annotated[int, Field(ge=-1, le=2**31 - 1), AfterValidator(_keeps_some)]
+"""How many tokens of a prompt are kept; -1: as many as leave room for the answer."""
 Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]

@@ -36,7 +36,12 @@ class RequestOrigin:
 
 
 def chat_generation(
-    request: ChatCompletionRequest, catalog: Catalog, origin: RequestOrigin, prefix: str = "chatcmpl-"
+    request: ChatCompletionRequest,
+    catalog: Catalog,
+    origin: RequestOrigin,
+    prefix: str = "chatcmpl-",
+    *,
+    limit_may_shrink: bool = False,
 ) -> Generation:
     """Builds the generation of a chat completion, or of a request that stands for one.
 
@@ -45,18 +50,31 @@ def chat_generation(
         catalog: the models that there are.
         origin: where it comes from.
         prefix: of the answer's id; each API has its own.
+        limit_may_shrink: the token limit is a bound that clients must name, so what the context leaves is enough.
 
     Raises:
         UnknownModel: no such model is open to the caller.
         PermissionDenied: the caller may not use this service tier.
         ContextLengthExceeded: the answer alone would not fit.
     """
-    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), catalog, origin)
+    sampling = request.sampling()
+    if limit_may_shrink:
+        sampling.max_tokens_may_shrink = True
+    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), sampling, catalog, origin)
 
 
-def completion_generation(request: CompletionRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
-    """Builds the generation of a text completion. Raises what `chat_generation` raises."""
-    return _build(request, f"cmpl-{origin.request_id}", request.worker_prompt(), catalog, origin)
+def completion_generations(
+    request: CompletionRequest, catalog: Catalog, origin: RequestOrigin, prefix: str = "cmpl-"
+) -> list[Generation]:
+    """Builds the generations of a text completion, one for each prompt. Raises what `chat_generation` raises.
+
+    Each has its own id, as everything in the cluster that is queued, limited and counted by itself.
+    """
+    first, sampling = f"{prefix}{origin.request_id}", request.sampling()
+    return [
+        _build(request, f"{first}-{index}" if index else first, prompt, sampling, catalog, origin)
+        for index, prompt in enumerate(request.worker_prompts())
+    ]
 
 
 def response_generation(request: ResponsesRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
@@ -68,19 +86,20 @@ def _build(
     request: ChatCompletionRequest | CompletionRequest,
     generation_id: str,
     prompt: Prompt,
+    sampling: worker_pb2.Sampling,
     catalog: Catalog,
     origin: RequestOrigin,
 ) -> Generation:
     model = catalog.model(request.model, origin.caller)
     tier = request.service_tier or "auto"
-    _check_length(request, prompt, model)
+    _check_length(request, prompt, sampling, model)
     text, size = _hashed_text(prompt)
     return Generation(
         id=generation_id,
         created=int(origin.now),
         model=model,
         prompt=prompt,
-        sampling=request.sampling(),
+        sampling=sampling,
         tier_asked=tier,
         service_class=origin.caller.service_class(tier),
         cost=estimate(size, request.token_limit, request.choices, model.context_tokens),
@@ -94,22 +113,28 @@ def _build(
     )
 
 
-def _check_length(request: ChatCompletionRequest | CompletionRequest, prompt: Prompt, model: Model) -> None:
+def _check_length(
+    request: ChatCompletionRequest | CompletionRequest, prompt: Prompt, sampling: worker_pb2.Sampling, model: Model
+) -> None:
     """Refuses what certainly does not fit, before it waits in a queue. Only a worker knows the length of a text."""
-    if model.context_tokens and isinstance(prompt, worker_pb2.TokenIds):
-        _check_token_prompt(len(prompt.ids), request.token_limit, model)
-    tokens = max(request.token_limit or 0, request.min_tokens or 0)
-    if model.context_tokens and tokens >= model.context_tokens:
-        named = "max_completion_tokens" if getattr(request, "max_completion_tokens", None) else "max_tokens"
-        raise ContextLengthExceeded(
-            f"{named} is too large: {tokens}. The maximum context length of '{model.id}' is {model.context_tokens} "
-            "tokens, prompt and answer together.",
-            param=named,
-        )
+    context = model.context_tokens
+    if not context:
+        return
+    limit = None if sampling.max_tokens_may_shrink else request.token_limit
+    if isinstance(prompt, worker_pb2.TokenIds) and not sampling.truncate_prompt_tokens:
+        _check_token_prompt(len(prompt.ids), limit, model)
+    limit_name = "max_completion_tokens" if getattr(request, "max_completion_tokens", None) else "max_tokens"
+    for name, tokens in ((limit_name, limit), ("min_tokens", request.min_tokens)):
+        if tokens and tokens >= context:
+            raise ContextLengthExceeded(
+                f"{name} is too large: {tokens}. The maximum context length of '{model.id}' is {context} tokens, "
+                "prompt and answer together.",
+                param=name,
+            )
 
 
 def _check_token_prompt(length: int, limit: int | None, model: Model) -> None:
-    if length + (limit or 1) > model.context_tokens:
+    if length + (1 if limit is None else limit) > model.context_tokens:
         answer = f" and {limit} of answer" if limit else ""
         raise ContextLengthExceeded(
             f"The maximum context length of '{model.id}' is {model.context_tokens} tokens; the request has "
@@ -128,5 +153,5 @@ def _hashed_text(prompt: Prompt) -> tuple[bytes, int]:
             return orjson.dumps(list(prompt.ids)), BYTES_PER_TOKEN_ID * len(prompt.ids)
         case _:
             # Tools come first: templates put them before the messages, and a chat that grows keeps them.
-            text = prompt.tools_json + prompt.messages_json
+            text = prompt.tools_json + prompt.documents_json + prompt.messages_json
             return text, len(text)

@@ -64,6 +64,23 @@ def prompt_positions(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str
     return [_position(token) if index else None for index, token in enumerate(tokens)]
 
 
+def by_id(tokens: Iterable[worker_pb2.TokenLogprob]) -> list[dict[str, Any]]:
+    """Returns log probabilities as vLLM's tokens-out endpoint shows them: by token id, the chosen token first."""
+    return [
+        {**_numbered(token, token.rank or None), "top_logprobs": _candidates(token)[: max(1, len(token.top))]}
+        for token in tokens
+    ]
+
+
+def _candidates(token: worker_pb2.TokenLogprob) -> list[dict[str, Any]]:
+    others = [_numbered(top, rank) for rank, top in enumerate(token.top, start=1) if top.token_id != token.token_id]
+    return [_numbered(token, token.rank or None), *others]
+
+
+def _numbered(token: worker_pb2.TokenLogprob | worker_pb2.TopLogprob, rank: int | None) -> dict[str, Any]:
+    return {"token_id": token.token_id, "logprob": token.logprob, "rank": rank}
+
+
 def _position(token: worker_pb2.TokenLogprob) -> dict[str, Any]:
     shown = {str(token.token_id): _ranked(token, token.rank or None)}
     for index, top in enumerate(token.top, start=1):

@@ -14,7 +14,7 @@ from services.gateway.openai.fields import Request
 from services.gateway.openai.generation_builder import (
     RequestOrigin,
     chat_generation,
-    completion_generation,
+    completion_generations,
     response_generation,
 )
 from services.gateway.openai.request_reader import Asker, RequestReader
@@ -22,7 +22,7 @@ from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
 from services.shared.clock import Clock
-from services.shared.errors import StoreUnavailable, Unauthenticated
+from services.shared.errors import InvalidRequest, StoreUnavailable, Unauthenticated
 from tidegate.worker.v1 import worker_pb2
 
 R = TypeVar("R", bound=Request)
@@ -103,15 +103,19 @@ class RequestBuilder:
         """Returns a body as its model, for APIs that stand on chat completions. Raises InvalidRequest."""
         return self._reader.read(kind, document, requester)
 
-    def of_chat(self, request: ChatCompletionRequest, prefix: str, requester: Requester) -> Generation:
+    def of_chat(
+        self, request: ChatCompletionRequest, prefix: str, requester: Requester, *, limit_may_shrink: bool = False
+    ) -> Generation:
         """Builds the generation of a request that stands for a chat completion. Its errors are those of `chat`.
 
         Args:
             request: the chat completion.
             prefix: of the answer's id.
             requester: whose request it is.
+            limit_may_shrink: see `chat_generation`.
         """
-        return chat_generation(request, self.catalog(), self._origin(requester, None), prefix)
+        origin = self._origin(requester, None)
+        return chat_generation(request, self.catalog(), origin, prefix, limit_may_shrink=limit_may_shrink)
 
     async def count_tokens(self, request: ChatCompletionRequest, requester: Requester) -> int:
         """Returns how many tokens the model would read. Its errors are those of `tokenize`."""
@@ -119,10 +123,18 @@ class RequestBuilder:
         prompt = worker_pb2.TokenizeRequest(chat=request.worker_prompt())
         return len((await self._tokenizer.tokenize(model, self.catalog(), prompt)).token_ids)
 
-    def completion(self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None) -> Generation:
-        """Builds the generation of a completion. Arguments and errors are those of `chat`."""
+    def completions(
+        self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None
+    ) -> list[Generation]:
+        """Builds the generations of a completion, one for each prompt. Arguments and errors are those of `chat`."""
         request = self._reader.read(CompletionRequest, document, requester)
-        return completion_generation(request, self.catalog(), self._origin(requester, timeout_s))
+        return self.of_completion(request, "cmpl-", requester, timeout_s)
+
+    def of_completion(
+        self, request: CompletionRequest, prefix: str, requester: Requester, timeout_s: float | None = None
+    ) -> list[Generation]:
+        """Builds the generations of a request that stands for a completion. Its errors are those of `chat`."""
+        return completion_generations(request, self.catalog(), self._origin(requester, timeout_s), prefix)
 
     async def tokenize(
         self, document: dict[str, Any], requester: Requester
@@ -145,6 +157,20 @@ class RequestBuilder:
         model = self.model(request.model, requester)
         return await self._tokenizer.detokenize(model, self.catalog(), request.tokens)
 
+    async def tokenizer_info(self, model: str | None, requester: Requester) -> dict[str, Any]:
+        """Returns the configuration of a model's tokenizer.
+
+        Args:
+            model: see `model`.
+            requester: whose request it is.
+
+        Raises:
+            InvalidRequest: no model is named, and there are several.
+            UnknownModel: there is no such model for this caller.
+            NoWorkers: no worker serves the model.
+        """
+        return await self._tokenizer.describe(self.model(model, requester), self.catalog())
+
     def embed(self, document: dict[str, Any], requester: Requester) -> NoReturn:
         """Validates a request for embeddings, and raises the error that answers it.
 
@@ -159,14 +185,26 @@ class RequestBuilder:
         request = self._reader.read(ResponsesRequest, document, requester)
         return response_generation(request, self.catalog(), self._origin(requester, None)), request
 
-    def model(self, name: str, requester: Requester) -> Model:
+    def model(self, name: str | None, requester: Requester) -> Model:
         """Returns a model by name.
 
+        Args:
+            name: its name; None for the only one that the caller may use.
+            requester: whose request it is.
+
         Raises:
+            InvalidRequest: no model is named, and there are several.
             UnknownModel: there is no such model for this caller.
             StoreUnavailable: no router has sent a catalog yet.
         """
-        return self.catalog().model(name, identified(requester))
+        caller = identified(requester)
+        if name is not None:
+            return self.catalog().model(name, caller)
+        models = self.catalog().open_to(caller)
+        if len(models) != 1:
+            message = "Missing required parameter: 'model'."
+            raise InvalidRequest(message, param="model", code="missing_required_parameter")
+        return models[0]
 
     def _origin(self, requester: Requester, timeout_s: float | None) -> RequestOrigin:
         caller, now = identified(requester), self.clock.wall()

@@ -20,6 +20,7 @@ from services.gateway.openai.fields import (
     Stop,
     TokenId,
     Tokens,
+    Truncation,
 )
 from services.gateway.openai.structured_output import StructuredOutputs, set_structured_output
 from tidegate.worker.v1 import worker_pb2
@@ -76,6 +77,9 @@ class SamplingRequest(SamplingFields):
     # Of vLLM's API.
     return_token_ids: bool | None = None
     prompt_logprobs: PromptLogprobs | None = None
+    truncate_prompt_tokens: Truncation | None = None
+    truncation_side: Literal["left", "right"] | None = None
+    add_special_tokens: bool | None = None
 
     @property
     def token_limit(self) -> int | None:
@@ -144,6 +148,11 @@ class SamplingRequest(SamplingFields):
             sampling.return_prompt_token_ids = True
         if self.prompt_logprobs is not None:
             sampling.prompt_logprobs = self.prompt_logprobs
+        if self.truncate_prompt_tokens:
+            sampling.truncate_prompt_tokens = self.truncate_prompt_tokens
+            sampling.keep_prompt_start = self.truncation_side == "right"
+        if self.add_special_tokens is not None:
+            sampling.add_special_tokens = self.add_special_tokens
         if self.structured_outputs:
             set_structured_output(sampling, self.structured_outputs)
         return sampling

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import jsonschema_rs
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from services.gateway.openai import strict_json
 from services.gateway.openai.fields import Name, Request, Text
+from services.shared.errors import NotJson
 from tidegate.worker.v1 import worker_pb2
 
 MAX_SCHEMA_BYTES = 64 * 1024
@@ -147,7 +150,71 @@ class JsonSchemaFormat(Request):
     json_schema: JsonSchema
 
 
-ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+def _tag(value: Any) -> Any:
+    """Accepts a structural tag as an object, or as its JSON; the older form becomes the one that xgrammar reads."""
+    document = _parsed(value) if isinstance(value, str) else value
+    if isinstance(document, dict) and "structures" in document:
+        return _triggered(document)
+    return document
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return strict_json.parse_object(text.encode(), "the structural tag")
+    except NotJson as error:
+        raise ValueError(error.message.rstrip(".")) from None
+
+
+def _triggered(tag: dict[str, Any]) -> dict[str, Any]:
+    structures = tag["structures"]
+    if not isinstance(structures, list) or not all(isinstance(each, dict) for each in structures):
+        raise ValueError("structures must be an array of objects")
+    tags = [
+        {
+            "begin": each.get("begin"),
+            "content": {"type": "json_schema", "json_schema": each.get("schema")},
+            "end": each.get("end"),
+        }
+        for each in structures
+    ]
+    triggered = {"type": "triggered_tags", "triggers": tag.get("triggers"), "tags": tags}
+    return {"type": "structural_tag", "format": triggered}
+
+
+def _small_tag(tag: dict[str, Any]) -> dict[str, Any]:
+    if len(orjson.dumps(tag)) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"the structural tag is larger than {MAX_SCHEMA_BYTES} bytes")
+    if tag.get("type") != "structural_tag" or not isinstance(tag.get("format"), dict):
+        raise ValueError("a structural tag has the type 'structural_tag' and a format, or structures and triggers")
+    return tag
+
+
+StructuralTag = Annotated[dict[str, Any], BeforeValidator(_tag), AfterValidator(_small_tag)]
+"""Says which parts of a text are bound, and by what. xgrammar compiles it; the worker checks that it does."""
+
+
+class StructuralTagFormat(Request):
+    """Text of which some parts are bound."""
+
+    type: Literal["structural_tag"]
+    format: dict[str, Any] | None = None
+    structures: Annotated[list[dict[str, Any]], Field(max_length=MAX_OPTIONS)] | None = None
+    triggers: Annotated[list[str], Field(max_length=MAX_OPTIONS)] | None = None
+
+    @cached_property
+    def tag(self) -> dict[str, Any]:
+        """The structural tag."""
+        return _small_tag(_tag(self.model_dump(exclude_none=True)))
+
+    @model_validator(mode="after")
+    def _is_a_tag(self) -> Self:
+        _ = self.tag
+        return self
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat, Field(discriminator="type")
+]
 
 
 Option = Annotated[Text, Field(min_length=1, max_length=4096)]
@@ -161,12 +228,13 @@ class StructuredOutputs(Request):
     grammar: Annotated[Text, Field(min_length=1, max_length=MAX_SCHEMA_BYTES)] | None = None
     choice: Annotated[list[Option], Field(min_length=1, max_length=MAX_OPTIONS)] | None = None
     json_object: Literal[True] | None = None
+    structural_tag: StructuralTag | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [self.json_, self.regex, self.grammar, self.choice, self.json_object]
+        given = [self.json_, self.regex, self.grammar, self.choice, self.json_object, self.structural_tag]
         if sum(value is not None for value in given) != 1:
-            raise ValueError("exactly one of json, regex, grammar, choice and json_object is needed")
+            raise ValueError("exactly one of json, regex, grammar, choice, json_object and structural_tag is needed")
         return self
 
 
@@ -180,15 +248,20 @@ def set_structured_output(sampling: worker_pb2.Sampling, output: StructuredOutpu
         sampling.grammar = output.grammar
     elif output.choice is not None:
         sampling.grammar = "root ::= " + " | ".join(orjson.dumps(option).decode() for option in output.choice)
+    elif output.structural_tag is not None:
+        sampling.structural_tag = orjson.dumps(output.structural_tag).decode()
     else:
         sampling.json_object = True
 
 
 def set_response_format(
-    sampling: worker_pb2.Sampling, response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat
+    sampling: worker_pb2.Sampling,
+    response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | StructuralTagFormat,
 ) -> None:
     """Writes OpenAI's `response_format` into the sampling parameters."""
     if isinstance(response_format, JsonSchemaFormat):
         sampling.json_schema = orjson.dumps(response_format.json_schema.schema_).decode()
+    elif isinstance(response_format, StructuralTagFormat):
+        sampling.structural_tag = orjson.dumps(response_format.tag).decode()
     elif isinstance(response_format, JsonObjectFormat):
         sampling.json_object = True

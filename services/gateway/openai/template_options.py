@@ -9,6 +9,7 @@ from services.gateway.openai.fields import Request, Text
 from tidegate.worker.v1 import worker_pb2
 
 MAX_VARIABLES = 16
+MAX_DOCUMENTS = 256
 # What templates are called with anyway, and options of the call itself.
 RESERVED = frozenset(
     {
@@ -28,6 +29,11 @@ def _free(variables: dict[str, Any]) -> dict[str, Any]:
 Variable = bool | int | float | Annotated[Text, Field(max_length=1024)] | None
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Variables = Annotated[dict[VariableName, Variable], Field(max_length=MAX_VARIABLES), AfterValidator(_free)]
+
+
+Document = Annotated[dict[Annotated[str, Field(max_length=64)], Text], Field(min_length=1, max_length=16)]
+Documents = Annotated[list[Document], Field(max_length=MAX_DOCUMENTS)]
+"""Documents as chat templates know them: usually a title and a text each."""
 
 
 class TemplateOptions(Request):

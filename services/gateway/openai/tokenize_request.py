@@ -15,9 +15,9 @@ MAX_TOKENS = 1_000_000
 
 
 class TokenizeRequest(TemplateOptions):
-    """Either a prompt, or the messages and tools of a chat."""
+    """Either a prompt, or the messages and tools of a chat. A caller that may use one model need not name it."""
 
-    model: ModelName
+    model: ModelName | None = None
     prompt: Annotated[Text, Field(min_length=1)] | None = None
     messages: Messages | None = None
     tools: Tools | None = None
@@ -56,5 +56,5 @@ class TokenizeRequest(TemplateOptions):
 class DetokenizeRequest(Request):
     """Body of POST /detokenize."""
 
-    model: ModelName
+    model: ModelName | None = None
     tokens: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_TOKENS)]

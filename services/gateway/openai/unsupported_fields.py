@@ -86,7 +86,6 @@ _ONLY_CHAT = Unsupported("Only chat completions have it: leave it out, or use /v
 _ONLY_COMPLETIONS = Unsupported(
     "Only chat completions and completions have it: leave it out, or use one of these endpoints."
 )
-_LEAVE_OUT = Unsupported("It would change the answer: leave it out.")
 
 UNSUPPORTED: dict[str, Unsupported] = {
     # What OpenAI replaced.
@@ -98,7 +97,7 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "guided_choice": _use("structured_outputs.choice"),
     "guided_grammar": _use("structured_outputs.grammar"),
     "guided_json_object": _use("structured_outputs.json_object"),
-    "structural_tag": _use("structured_outputs"),
+    "structural_tag": _use("structured_outputs.structural_tag"),
     # What only other models or other engines can do.
     "audio": _TEXT_ONLY,
     "modalities": Unsupported(_ONLY_TEXT, _is_not_text),
@@ -108,17 +107,20 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "logits_processors": _use("logit_bias"),
     "prompt_embeds": _use("prompt"),
     "chat_template": Unsupported("The model's own chat template is used: leave it out."),
-    "documents": Unsupported("Put their text into the messages instead."),
+    "documents": Unsupported("Only chat completions have them: put their text into the request."),
     "chat_template_kwargs": _ONLY_CHAT,
     "continue_final_message": _ONLY_CHAT,
     "add_generation_prompt": Unsupported("Only chat completions have it.", _is_false),
-    "add_special_tokens": _LEAVE_OUT,
+    "add_special_tokens": _ONLY_COMPLETIONS,
     "spaces_between_special_tokens": Unsupported("It can only be true.", _is_false),
-    "truncate_prompt_tokens": Unsupported("Send a prompt that fits instead."),
+    "truncate_prompt_tokens": _ONLY_COMPLETIONS,
+    "truncation_side": _ONLY_COMPLETIONS,
     "prompt_logprobs": _ONLY_COMPLETIONS,
     "return_token_ids": _ONLY_COMPLETIONS,
+    **dict.fromkeys(("features", "content_parts"), Unsupported("The model reads tokens of text only: leave it out.")),
+    "ec_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
-    "suffix": Unsupported("Text is only continued, not filled in: leave it out."),
+    "suffix": Unsupported("Only completions have it: leave it out, or use /v1/completions."),
     # What is not stored here.
     **dict.fromkeys(("conversation", "previous_response_id"), _NOT_STORED),
     # Fields of other endpoints. Each row is read only for requests that do not have the field.
@@ -133,16 +135,13 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "max_tokens": _use("max_output_tokens"),
     "max_completion_tokens": Unsupported("Use 'max_output_tokens' for responses, else 'max_tokens'."),
     "max_output_tokens": _use("max_tokens"),
-    "response_format": Unsupported(
-        "Use 'text.format' for responses, 'output_config.format' for messages, 'structured_outputs' for completions."
-    ),
+    "response_format": Unsupported("Use 'text.format' for responses, and 'output_config.format' for messages."),
     "tools": Unsupported("Use /v1/chat/completions instead."),
     "stop_sequences": _use("stop"),
     # Fields within others.
     "messages[].prefix": _NO_PREFIX,
     "messages[].partial": _NO_PREFIX,
     "response_format.schema": Unsupported("Use the type 'json_schema' and 'response_format.json_schema' instead."),
-    "structured_outputs.structural_tag": Unsupported("Use another form of 'structured_outputs' instead."),
 }
 """Fields that the model of a request does not have."""
 

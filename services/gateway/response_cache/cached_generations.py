@@ -176,6 +176,9 @@ class ReplayedStream:
         """Makes `read` raise `error`."""
         self._error = error
 
+    async def admit(self) -> None:
+        """Returns at once."""
+
     async def begin(self) -> None:
         """Returns at once."""
         self._entry.accept()

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
+import orjson
 
 from services.gateway.domain.catalog import Catalog, Model
 from services.shared import rpc
@@ -46,6 +47,15 @@ class TokenizerClient:
             model, catalog, lambda worker: worker.Detokenize(request, timeout=TIMEOUT_S), "tokens"
         )
         return str(reply.text)
+
+    async def describe(self, model: Model, catalog: Catalog) -> dict[str, Any]:
+        """Returns the tokenizer's configuration. Raises NoWorkers and Overloaded, as `tokenize` does."""
+        request = worker_pb2.DescribeTokenizerRequest()
+        reply = await self._call_any(
+            model, catalog, lambda worker: worker.DescribeTokenizer(request, timeout=TIMEOUT_S), "model"
+        )
+        config: dict[str, Any] = orjson.loads(reply.config_json)
+        return config
 
     async def _call_any(self, model: Model, catalog: Catalog, call: CallWorker[Reply], param: str) -> Reply:
         """Returns the reply of a worker. param: the parameter at fault when the worker refuses the request."""

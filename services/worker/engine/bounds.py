@@ -23,6 +23,31 @@ def check_token_ids(ids: Iterable[int], vocab_size: int, param: str) -> None:
         raise InvalidPrompt(f"token id {wrong[0]} is not in the vocabulary of {vocab_size}", param)
 
 
+def kept_prompt_tokens(sampling: Sampling, context_tokens: int) -> int | None:
+    """Returns how many tokens of a longer prompt are kept, or None if all of them are.
+
+    Raises:
+        InvalidPrompt: so many tokens do not fit the context.
+    """
+    kept = sampling.truncate_prompt_tokens
+    if not kept:
+        return None
+    if kept > context_tokens:
+        message = f"truncate_prompt_tokens must be at most {context_tokens}, the model's context"
+        raise InvalidPrompt(message, "truncate_prompt_tokens")
+    if kept > 0:
+        return kept
+    return max(1, context_tokens - (1 if sampling.max_tokens is None else sampling.max_tokens))
+
+
+def truncated(token_ids: tuple[int, ...], sampling: Sampling, context_tokens: int) -> tuple[int, ...]:
+    """Returns the tokens of a prompt that are kept. Raises InvalidPrompt."""
+    kept = kept_prompt_tokens(sampling, context_tokens)
+    if kept is None or len(token_ids) <= kept:
+        return token_ids
+    return token_ids[:kept] if sampling.keep_prompt_start else token_ids[-kept:]
+
+
 def token_limit(sampling: Sampling, prompt_tokens: int, context_tokens: int) -> int:
     """Returns the most tokens that a choice may have.
 
@@ -33,10 +58,12 @@ def token_limit(sampling: Sampling, prompt_tokens: int, context_tokens: int) -> 
     if not prompt_tokens:
         raise InvalidPrompt("the prompt is empty", "prompt")
     room, asked = context_tokens - prompt_tokens, sampling.max_tokens
-    if room < max(1, asked or 0):
+    # With max_tokens 0, the prompt may fill the context.
+    least = 1 if asked is None else asked
+    if room < (min(1, least) if sampling.max_tokens_may_shrink else least):
         answer = f" and {asked} of answer" if asked else ""
         raise context_too_long(context_tokens, f"{prompt_tokens} tokens of prompt{answer}")
-    limit = room if asked is None else asked
+    limit = room if asked is None else min(asked, room)
     check_prompt_logprobs(sampling, prompt_tokens)
     if sampling.min_tokens > limit:
         raise InvalidPrompt(f"min_tokens must be at most {limit}, the tokens that there may be", "min_tokens")

@@ -23,6 +23,7 @@ class ChatPrompt:
     Attributes:
         argument_schemas: JSON schemas that bind the arguments of calls, by the functions' names. A forced call has one
             for each function that it may choose.
+        documents: For a template that reads documents; None if the request has none.
     """
 
     messages: list[dict[str, Any]]
@@ -34,6 +35,7 @@ class ChatPrompt:
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    documents: list[dict[str, str]] | None = None
 
     @property
     def forces_call(self) -> bool:
@@ -60,9 +62,9 @@ Prompt = ChatPrompt | TextPrompt | TokenPrompt
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A structure that the answer must have. `text` is the schema, regex or grammar; empty for json_object."""
+    """A structure that the answer must have. `text` is the schema, regex, grammar or tag; empty for json_object."""
 
-    kind: Literal["json_schema", "regex", "grammar", "json_object"]
+    kind: Literal["json_schema", "regex", "grammar", "json_object", "structural_tag"]
     text: str = ""
 
 
@@ -81,6 +83,12 @@ class Sampling:
         allowed_token_ids: The only tokens that may be generated; empty means all.
         return_prompt_token_ids: Started has the token ids of the prompt.
         prompt_logprobs: Started has the log probabilities of the prompt, with so many of the likeliest tokens.
+        max_tokens_may_shrink: An answer may have fewer than max_tokens where the context has no room for more.
+        add_special_tokens: Whether the tokenizer adds its own tokens; None: to a text, but not to a chat.
+        truncate_prompt_tokens: Keeps only so many tokens of the prompt; -1: as many as leave room for the answer; 0:
+            all.
+        keep_prompt_start: Truncation keeps the first tokens; else it keeps the last ones.
+        suffix: The answer goes between the text of the prompt and this one; empty: it follows the prompt.
     """
 
     max_tokens: int | None = None
@@ -107,6 +115,11 @@ class Sampling:
     allowed_token_ids: tuple[int, ...] = ()
     return_prompt_token_ids: bool = False
     prompt_logprobs: int | None = None
+    max_tokens_may_shrink: bool = False
+    add_special_tokens: bool | None = None
+    truncate_prompt_tokens: int = 0
+    keep_prompt_start: bool = False
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +432,14 @@ class Engine(Protocol):
 
         Raises:
             InvalidPrompt: An id is outside the vocabulary.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        """Returns the fields of the tokenizer's tokenizer_config.json, with the chat template that is used.
+
+        Raises:
             EngineDead: The engine is gone.
         """
         ...

@@ -67,7 +67,8 @@ def _asking_for(model: str, document: dict[str, Any]) -> dict[str, Any]:
 
 def _with_model(schema: dict[str, Any], model: str) -> dict[str, Any]:
     properties = schema.get("properties", {})
-    if properties.get("model", {}).get("type") != "string":
+    asked = properties.get("model", {})
+    if not any(form.get("type") == "string" for form in (asked, *asked.get("anyOf", ()))):
         return schema
     return {**schema, "properties": {**properties, "model": {"type": "string", "enum": [model]}}}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from services.worker.engine.contract import (
     Delta,
@@ -48,6 +49,9 @@ class ScriptedEngine:
             raise EngineDead(self.death)
         yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))
         yield Ended(Usage(1, 0, 1))
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        return {}
 
     def token_strs(self, token_ids: list[int]) -> list[str]:
         return [chr(token) for token in token_ids]

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 # A stream that has not begun by then sends the request's position in the queue, and sends it again as often.
 QUEUE_NEWS_INTERVAL_S = 2.0
 
-_STREAM_HEADERS: Headers = [
+STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
@@ -103,7 +103,7 @@ class GenerationResponse(Response):
         await self._begin(stream, client)
         resumption = self._resumption
         self._events = events = self._open(resumption.header(stream) if resumption else GenerationHeader.of(stream))
-        await client.start(_STREAM_HEADERS)
+        await client.start(STREAM_HEADERS)
         recorder = resumption.recorder(stream) if resumption else None
         if resumption and recorder:
             await _send_with_ids(stream, resumption.with_ids(events, recorder), recorder, client)
@@ -118,17 +118,17 @@ class GenerationResponse(Response):
                 async with asyncio.timeout(QUEUE_NEWS_INTERVAL_S):
                     return await stream.begin()
             except TimeoutError:
-                _note_headers(stream, client)
-                await client.start(_STREAM_HEADERS)
-                await client.send(comment(_queue_news(stream.queued)))
+                note_headers(stream, client)
+                await client.start(STREAM_HEADERS)
+                await client.send(comment(queue_news(stream.queued)))
             finally:
-                _note_headers(stream, client)
+                note_headers(stream, client)
 
     async def _send_document(self, stream: TokenStream, client: Client) -> None:
         try:
             await stream.begin()
         finally:
-            _note_headers(stream, client)
+            note_headers(stream, client)
         body = orjson.dumps(await collect(stream, self._format.document(self._generation.sampling.n)))
         await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
         await client.send(body, more=False)
@@ -181,13 +181,14 @@ async def _send_with_ids(
         await client.send_events(unsent)
 
 
-def _note_headers(stream: TokenStream, client: Client) -> None:
+def note_headers(stream: TokenStream, client: Client) -> None:
     """Notes what the response's headers say, whether the generation succeeds or fails."""
     client.context.version = stream.version or "none"
     client.context.limits = limit_headers(stream.limits)
 
 
-def _queue_news(queued: router_pb2.Queued | None) -> str:
+def queue_news(queued: router_pb2.Queued | None) -> str:
+    """Returns what a client that waits is told."""
     if queued is None:
         return "keep-alive"
     # Nobody who waits still is told "0 s", whatever the estimate.

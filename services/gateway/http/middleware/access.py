@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 # Nothing here tells anything of a tenant.
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/ping", "/version", "/openapi.json"})
 LOOPBACK_PATHS = frozenset({"/metrics", "/load"})
-ADMIN_PATHS = "/v1/admin/"
+ADMIN_PATHS = ("/v1/admin/", "/v1/tokenizer_info", "/tokenizer_info")
+GENERATING_PATHS = ("/v1/", "/inference/")
 _KEY_HEADERS = frozenset(name.encode() for name in KEY_HEADERS)
 
 
@@ -96,7 +97,7 @@ class AccessMiddleware:
         return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
 
     def _count(self, scope: Scope, context: RequestContext) -> None:
-        if scope["path"].startswith("/v1/") and scope["method"] == "POST":
+        if scope["path"].startswith(GENERATING_PATHS) and scope["method"] == "POST":
             seconds = self._clock.monotonic() - context.started
             self._metrics.answered(context.model, context.status, seconds)
 
@@ -118,7 +119,7 @@ def _headers(context: RequestContext, scope: Scope) -> list[tuple[bytes, bytes]]
 
 
 def _authorise(caller: Caller, scope: Scope) -> None:
-    """All paths under /v1/admin, even those that do not exist, are for admin keys."""
+    """All paths under /v1/admin, even those that do not exist, and what shows a chat template are for admin keys."""
     if scope["path"].startswith(ADMIN_PATHS) and caller.role != "admin":
         raise PermissionDenied("This needs an admin key.")
 

@@ -6,8 +6,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.domain.generation import PLAIN, Generation, Shown
+from services.gateway.domain.generation import PLAIN, Generation
 from services.gateway.http.connection.generation_response import ResponseFormat
+from services.gateway.http.connection.prompts_response import Asked
 from services.gateway.http.connection.request_context import RequestContext
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
@@ -33,13 +34,18 @@ class CompletionRoutes:
         return router
 
     async def complete(self, request: Request) -> Response:
-        """Generates the text that follows a prompt."""
+        """Generates the text that follows a prompt, or each of several."""
         return await self._generations.respond(request, self._build)
 
-    def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
-        generation = self._builder.completion(body, context)
-        return generation, FORMAT if generation.shown is PLAIN else _format(generation.shown)
+    def _build(self, body: dict[str, Any], context: RequestContext) -> list[Asked]:
+        generations = self._builder.completions(body, context)
+        return [(generation, _format(generation, index)) for index, generation in enumerate(generations)]
 
 
-def _format(shown: Shown) -> ResponseFormat:
-    return ResponseFormat(partial(CompletionStream, shown=shown), partial(CompletionDocument, shown=shown))
+def _format(generation: Generation, index: int) -> ResponseFormat:
+    """Returns how the answers to a prompt are shown. index: of the prompt."""
+    shown = generation.shown
+    if shown is PLAIN and not index:
+        return FORMAT
+    first = index * generation.sampling.n
+    return ResponseFormat(partial(CompletionStream, shown=shown, first=first), partial(CompletionDocument, shown=shown))

@@ -49,7 +49,7 @@ class MessageRoutes:
 
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
         asked = self._builder.read(MessagesRequest, body, context)
-        generation = self._builder.of_chat(asked.chat, "msg_", context)
+        generation = self._builder.of_chat(asked.chat, "msg_", context, limit_may_shrink=True)
         response_format = ResponseFormat(
             stream=lambda header, _choices, _usage: MessageStream(header, context.request_id, asked.stops),
             document=lambda _choices: MessageDocument(generation.id, asked.stops),

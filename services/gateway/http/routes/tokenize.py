@@ -1,4 +1,4 @@
-"""POST /tokenize and POST /detokenize, as vLLM's clients know them; both also below /v1."""
+"""POST /tokenize and /detokenize, and GET /tokenizer_info, as vLLM's clients know them; all also below /v1."""
 
 from typing import Any
 
@@ -30,6 +30,7 @@ class TokenizeRoutes:
         for prefix in ("", "/v1"):
             router.add_json_post(f"{prefix}/tokenize", self.tokenize, TokenizeRequest, TOKENIZE_EXAMPLE)
             router.add_json_post(f"{prefix}/detokenize", self.detokenize, DetokenizeRequest, DETOKENIZE_EXAMPLE)
+            router.add_api_route(f"{prefix}/tokenizer_info", self.tokenizer_info, methods=["GET"])
         return router
 
     async def tokenize(self, request: Request) -> Response:
@@ -43,3 +44,7 @@ class TokenizeRoutes:
         """Returns the text of token ids."""
         body = await self._bodies.read(request)
         return JSONResponse({"prompt": await self._builder.detokenize(body, RequestContext.of(request.scope))})
+
+    async def tokenizer_info(self, request: Request, model: str | None = None) -> Response:
+        """Shows the tokenizer's configuration and the chat template, to admin keys only."""
+        return JSONResponse(await self._builder.tokenizer_info(model, RequestContext.of(request.scope)))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.config import SimulatedEngine as Config
@@ -26,10 +27,10 @@ from services.worker.engine.contract import (
 )
 from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.kv import KvCache
-from services.worker.engine.simulated.prompt import limit_of, text_of, tokens_of
+from services.worker.engine.simulated.prompt import kept_tokens, limit_of, text_of, tokens_of
 from services.worker.engine.simulated.run import Run
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
-from services.worker.engine.simulated.tokens import VOCABULARY, token_str
+from services.worker.engine.simulated.tokens import END, VOCABULARY, token_str
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class SimulatedEngine:
         """Yields Started, the deltas of all choices, and Ended, as `Engine.generate` describes."""
         if self._death:
             raise EngineDead(self._death)
-        prompt = tokens_of(request.prompt)
+        prompt = kept_tokens(request, self._config.context_tokens)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
         run.begin(self._loaded.manifest.weights_sha256)
         if not run.choices:
@@ -120,6 +121,11 @@ class SimulatedEngine:
         """Returns the token ids that `generate` would read. This tokenizer adds no special tokens."""
         self._check_alive()
         return list(tokens_of(prompt))
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        """Returns the little that there is to say of this tokenizer."""
+        self._check_alive()
+        return {"tokenizer_class": "SimulatedTokenizer", "eos_token": token_str(END)}
 
     def token_strs(self, token_ids: list[int]) -> list[str]:
         """Returns tokens as the vocabulary writes them: single bytes as `<0xF0>`."""

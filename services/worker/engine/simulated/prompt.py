@@ -2,7 +2,7 @@
 
 import json
 
-from services.worker.engine.bounds import check_token_ids, token_limit
+from services.worker.engine.bounds import check_token_ids, token_limit, truncated
 from services.worker.engine.contract import ChatPrompt, EngineRequest, InvalidPrompt, Prompt, TextPrompt, TokenPrompt
 from services.worker.engine.simulated.tokens import VOCABULARY, decode, encode
 
@@ -26,8 +26,18 @@ def tokens_of(prompt: Prompt) -> tuple[int, ...]:
     return prompt.ids
 
 
+def kept_tokens(request: EngineRequest, context_tokens: int) -> tuple[int, ...]:
+    """Returns the token ids of a request's prompt, truncated if the request wants that.
+
+    Raises:
+        InvalidPrompt: An id is outside the vocabulary, or the truncation does not fit the context.
+    """
+    return truncated(tokens_of(request.prompt), request.sampling, context_tokens)
+
+
 def _chat_text(prompt: ChatPrompt) -> str:
     tools = f"<|tools|>{json.dumps(prompt.tools, sort_keys=True)}\n" if prompt.tools else ""
+    tools += "".join(f"<|document|>{json.dumps(each, sort_keys=True)}\n" for each in prompt.documents or ())
     messages = (f"<|{message['role']}|>{_content(message.get('content'))}\n" for message in prompt.messages)
     text = f"{tools}{''.join(messages)}"
     if prompt.continue_final_message:
@@ -48,6 +58,8 @@ def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) ->
     """
     if request.sampling.structure:
         raise InvalidPrompt("the simulated engine has no structured outputs", "response_format")
+    if request.sampling.suffix:
+        raise InvalidPrompt("this model has no tokens for a suffix: it only continues text", "suffix")
     check_token_ids(request.sampling.allowed_token_ids, VOCABULARY, "allowed_token_ids")
     check_token_ids(request.sampling.stop_token_ids, VOCABULARY, "stop_token_ids")
     check_token_ids(request.sampling.logit_bias, VOCABULARY, "logit_bias")

@@ -16,7 +16,7 @@ from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.prompt import text_of
 from services.worker.engine.simulated.scheduler import Sequence
 from services.worker.engine.simulated.script import script_of
-from services.worker.engine.simulated.tokens import Oracle
+from services.worker.engine.simulated.tokens import Oracle, decode
 
 
 class Run:
@@ -24,7 +24,7 @@ class Run:
 
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
-        self.prompt_text = text_of(request.prompt)
+        self.prompt_text = decode(prompt) if request.sampling.truncate_prompt_tokens else text_of(request.prompt)
         self._script = script_of(request.prompt)
         self.choices: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None

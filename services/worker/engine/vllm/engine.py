@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -52,6 +53,8 @@ from services.worker.engine.vllm.token_bytes import TokenBytes
 
 log = logging.getLogger(__name__)
 
+# Paths on this machine.
+_FILE_FIELDS = frozenset({"vocab_file", "merges_file", "tokenizer_file", "name_or_path"})
 _KILL_TRIES = 100
 _KILL_WAIT_S = 0.2
 
@@ -185,6 +188,21 @@ class VllmEngine:
         check_token_ids(token_ids, loaded.info.vocab_size, "tokens")
         text: str = await asyncio.to_thread(loaded.llm.renderer.get_tokenizer().decode, token_ids)
         return text
+
+    def tokenizer_config(self) -> dict[str, Any]:
+        """Returns the fields of tokenizer_config.json, without those that name files, and the chat template.
+
+        Raises:
+            EngineDead: the engine has not started or has ended.
+        """
+        loaded = self._alive()
+        tokenizer = loaded.llm.renderer.get_tokenizer()
+        config = {
+            name: value for name, value in getattr(tokenizer, "init_kwargs", {}).items() if name not in _FILE_FIELDS
+        }
+        if template := loaded.renderer.template():
+            config["chat_template"] = template
+        return {**config, "tokenizer_class": type(tokenizer).__name__}
 
     def token_strs(self, token_ids: list[int]) -> list[str]:
         """Returns tokens as the vocabulary writes them.

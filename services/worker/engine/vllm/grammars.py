@@ -23,7 +23,8 @@ def grammar_of(structured: StructuredOutputsParams | None) -> Grammar | None:
 
 def grammar_param(request: EngineRequest, grammar: Grammar) -> str:
     """Returns the OpenAI parameter that the grammar came from: `tools` if it is, at least in part, that of calls."""
-    if request.sampling.structure is None or grammar.kind == "structural_tag":
+    structure = request.sampling.structure
+    if structure is None or (grammar.kind == "structural_tag" and structure.kind != "structural_tag"):
         return "tools"
     if grammar.kind == "json":
         return "response_format" if isinstance(request.prompt, ChatPrompt) else "structured_outputs.json"

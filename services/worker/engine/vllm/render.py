@@ -1,26 +1,33 @@
 """Renders prompts into token ids with vLLM's renderer, and rejects bad requests before the engine sees them."""
 
+import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.exceptions import VLLMClientError
+from vllm.renderers.hf import resolve_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import StructuredOutputsParams
 
-from services.worker.engine.bounds import check_token_ids, context_too_long
+from services.worker.engine.bounds import check_token_ids, context_too_long, kept_prompt_tokens
 from services.worker.engine.contract import (
     ChatPrompt,
     EngineInfo,
     EngineRequest,
     InvalidPrompt,
+    Sampling,
     TextPrompt,
     TokenPrompt,
 )
 from services.worker.engine.vllm.call_binding import bound_structure, bound_tools
+from services.worker.engine.vllm.fill_in_the_middle import MiddleTokens, middle_tokens
 from services.worker.engine.vllm.sampling import structured_outputs
+
+_READS_DOCUMENTS = re.compile(r"\bdocuments\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +49,24 @@ class Renderer:
     def __init__(self, online: OnlineRenderer, model_name: str, info: EngineInfo) -> None:
         self._online, self._model_name, self._info = online, model_name, info
 
+    @cached_property
+    def _middle_tokens(self) -> MiddleTokens | None:
+        """Few clients ask for a middle, so the vocabulary is not read before one does."""
+        return middle_tokens(self._online.renderer.get_tokenizer().get_vocab())
+
     async def render(self, request: EngineRequest, add_special_tokens: bool | None = None) -> Rendered:
         """Renders the prompt of a request.
 
         Args:
             request: the request.
-            add_special_tokens: whether the tokenizer adds its own; None: to a text, but not to a chat, whose template
-                does.
+            add_special_tokens: whether the tokenizer adds its own; None: as the request says.
 
         Raises:
             InvalidPrompt: vLLM cannot render the prompt.
             ContextTooLong: the prompt alone does not fit the context.
         """
+        if add_special_tokens is None:
+            add_special_tokens = request.sampling.add_special_tokens
         try:
             if isinstance(request.prompt, ChatPrompt):
                 return await self._chat(request, request.prompt, add_special_tokens is True)
@@ -62,7 +75,10 @@ class Renderer:
             raise self._mapped(error) from error
 
     async def _chat(self, request: EngineRequest, prompt: ChatPrompt, add_special_tokens: bool) -> Rendered:
+        if prompt.documents:
+            self._check_documents(prompt)
         fields = _chat_fields(self._model_name, request, prompt) | {"add_special_tokens": add_special_tokens}
+        fields |= self._truncation(request.sampling)
         # Whatever the schemas of a forced call are, they cannot fail here: the bound ones make the grammar.
         rendered = {**fields, "tool_choice": "auto"} if prompt.argument_schemas else fields
         chat = ChatCompletionRequest(**rendered)
@@ -99,9 +115,12 @@ class Renderer:
     ) -> Rendered:
         if isinstance(prompt, TokenPrompt):
             check_token_ids(prompt.ids, self._info.vocab_size, "prompt")
-        given = prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)
         completion = CompletionRequest(
-            model=self._model_name, prompt=given, max_tokens=1, add_special_tokens=add_special_tokens
+            model=self._model_name,
+            prompt=self._given(prompt, request.sampling),
+            max_tokens=1,
+            add_special_tokens=add_special_tokens,
+            **self._truncation(request.sampling),
         )
         result = await self._online.render_completion(completion)
         if not isinstance(result, list):
@@ -109,6 +128,35 @@ class Renderer:
         sampling = request.sampling
         token_ids = list(result[0]["prompt_token_ids"])
         return Rendered(token_ids, structured_outputs(sampling.structure), sampling.skip_special_tokens)
+
+    def _given(self, prompt: TextPrompt | TokenPrompt, sampling: Sampling) -> str | list[int]:
+        if not sampling.suffix:
+            return prompt.text if isinstance(prompt, TextPrompt) else list(prompt.ids)
+        if not isinstance(prompt, TextPrompt):
+            raise InvalidPrompt("suffix needs a prompt that is a text", "suffix")
+        if self._middle_tokens is None:
+            raise InvalidPrompt("this model has no tokens for a suffix: it only continues text", "suffix")
+        return self._middle_tokens.prompt(prompt.text, sampling.suffix)
+
+    def _truncation(self, sampling: Sampling) -> dict[str, Any]:
+        kept = kept_prompt_tokens(sampling, self._info.context_tokens)
+        if kept is None:
+            return {}
+        return {"truncate_prompt_tokens": kept, "truncation_side": "right" if sampling.keep_prompt_start else "left"}
+
+    def _check_documents(self, prompt: ChatPrompt) -> None:
+        """A template that does not read documents would leave them out, and the client would not know."""
+        if not _READS_DOCUMENTS.search(self.template(prompt.tools)):
+            raise InvalidPrompt(
+                "the chat template of this model reads no documents: put their text into the messages", "documents"
+            )
+
+    def template(self, tools: list[dict[str, Any]] | None = None) -> str:
+        """Returns the chat template that chats with these tools are rendered with; empty if the model has none."""
+        tokenizer = self._online.renderer.get_tokenizer()
+        if not hasattr(tokenizer, "get_chat_template"):
+            return ""
+        return resolve_chat_template(tokenizer, None, tools, model_config=self._online.model_config) or ""
 
     def _mapped(self, error: Exception) -> InvalidPrompt:
         """Maps an error of vLLM; one about too many prompt tokens becomes ContextTooLong."""
@@ -129,6 +177,7 @@ def _chat_fields(model_name: str, request: EngineRequest, prompt: ChatPrompt) ->
         "add_generation_prompt": prompt.add_generation_prompt,
         "continue_final_message": prompt.continue_final_message,
         "chat_template_kwargs": dict(prompt.template_kwargs) or None,
+        "documents": prompt.documents or None,
     }
     if prompt.tools:
         fields |= {"tools": prompt.tools, "parallel_tool_calls": prompt.parallel_tool_calls}

@@ -22,7 +22,7 @@ from services.worker.engine.resumable import obstacle
 from services.worker.engine.vllm.choice import Choice, Position, logprob_of
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.render import Rendered
-from services.worker.engine.vllm.sampling import sampling_params
+from services.worker.engine.vllm.sampling import only, sampling_params
 
 
 class VllmRequest:
@@ -40,6 +40,8 @@ class VllmRequest:
         # Tokens of the choices that have ended.
         self._completed = sum(len(point.token_ids) for point in request.resume.values() if point.finished)
         self._cached: int | None = None
+        # vLLM generates a token at least. Where a prompt leaves no room for one, its last token is the one generated.
+        self._last_of_prompt = rendered.token_ids[-1] if len(rendered.token_ids) == loaded.info.context_tokens else None
         # State that cannot be rebuilt from prompt and tokens.
         unknown = obstacle(request.sampling, structured=rendered.structured is not None)
         self._resumable = unknown is None
@@ -91,6 +93,13 @@ class VllmRequest:
             )
         )
 
+    def prompt_positions(self, output: RequestOutput) -> Sequence[Position | None]:
+        """Returns the log probabilities at each position of the prompt, as vLLM's first output has them."""
+        positions = output.prompt_logprobs or ()
+        if positions and self._last_of_prompt is not None:
+            return [*positions, *(output.outputs[0].logprobs or ())]
+        return positions
+
     def add_delta(self, delta: Delta) -> None:
         """Puts a delta of a choice into the outbox."""
         self._outbox.put(delta)
@@ -122,12 +131,15 @@ class VllmRequest:
 
     async def _submit(self, choice: Choice, done: tuple[int, ...]) -> None:
         request, rendered = self._request, self._rendered
-        listener = ChoiceListener(self, choice, request.sampling.top_logprobs)
+        prompt, sampling = rendered.token_ids, request.sampling
+        if self._last_of_prompt is not None:
+            prompt, sampling = prompt[:-1], only(self._last_of_prompt, sampling)
+        listener = ChoiceListener(self, choice, sampling.top_logprobs)
         self._names.append(name := self._loaded.steps.announce(f"{request.request_id}-{choice.index}", listener))
         await self._loaded.llm.add_request(
             name,
-            tokens_input([*rendered.token_ids, *done], cache_salt=request.cache_salt or None),
-            sampling_params(request.sampling, choice.index, self._limit, len(done), rendered.structured),
+            tokens_input([*prompt, *done], cache_salt=request.cache_salt or None),
+            sampling_params(sampling, choice.index, self._limit, len(done), rendered.structured),
             priority=request.priority,
         )
 
@@ -155,7 +167,7 @@ class ChoiceListener:
         if isinstance(output, Exception):
             self._fail(output)
             return
-        self._request.started(output.num_cached_tokens or 0, output.prompt_logprobs or ())
+        self._request.started(output.num_cached_tokens or 0, self._request.prompt_positions(output))
         for part in output.outputs:
             self._deliver(self._choice.add_output, part, self._top_logprobs)
         if output.finished and not self.ended:

@@ -4,7 +4,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOu
 
 from services.worker.engine.contract import Sampling, Structure
 
-_FIELD_OF = {"json_schema": "json", "regex": "regex", "grammar": "grammar"}
+_FIELD_OF = {"json_schema": "json", "regex": "regex", "grammar": "grammar", "structural_tag": "structural_tag"}
 
 
 def structured_outputs(structure: Structure | None) -> StructuredOutputsParams | None:
@@ -14,6 +14,13 @@ def structured_outputs(structure: Structure | None) -> StructuredOutputsParams |
     if structure.kind == "json_object":
         return StructuredOutputsParams(json_object=True)
     return StructuredOutputsParams(**{_FIELD_OF[structure.kind]: structure.text})
+
+
+def only(token: int, sampling: Sampling) -> Sampling:
+    """Returns the sampling that can choose one token only, and that tells its log probability as that of a prompt."""
+    return Sampling(
+        allowed_token_ids=(token,), top_logprobs=sampling.prompt_logprobs, prompt_logprobs=sampling.prompt_logprobs
+    )
 
 
 def sampling_params(

@@ -9,7 +9,7 @@ from services.gateway.domain.prompt import BLOCK_BYTES
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
-from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generation
+from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generations
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded, UnknownModel
 from tidegate.router.v1 import router_pb2
@@ -57,15 +57,34 @@ def test_what_cannot_fit_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "limit", "fits"), [(90, 10, True), (90, 11, False), (99, None, True), (100, None, False)]
+    ("length", "limit", "fits"),
+    [(90, 10, True), (90, 11, False), (99, None, True), (100, None, False), (100, 0, True), (101, 0, False)],
 )
 def test_a_prompt_of_token_ids_is_measured_before_it_waits(length: int, limit: int | None, fits: bool) -> None:
-    document = {"model": "m", "prompt": [1] * length, "max_tokens": limit}
+    document = {"model": "m", "prompt": [1] * length, "max_tokens": limit, "echo": True}
     request = validation.check(CompletionRequest, document)
     origin = RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)
     if fits:
-        assert completion_generation(request, CATALOG, origin).cost.prompt_tokens == length
+        (generation,) = completion_generations(request, CATALOG, origin)
+        assert generation.cost.prompt_tokens == length
         return
     with pytest.raises(ContextLengthExceeded, match="maximum context length") as refused:
-        completion_generation(request, CATALOG, origin)
+        completion_generations(request, CATALOG, origin)
     assert refused.value.param == "prompt"
+
+
+def test_a_limit_that_clients_must_name_may_be_larger_than_the_context() -> None:
+    document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 32_000}
+    request, origin = validation.check(ChatCompletionRequest, document), RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)
+    made = chat_generation(request, CATALOG, origin, "msg_", limit_may_shrink=True)
+    assert made.sampling.max_tokens_may_shrink
+    assert made.cost.completion_tokens == 100
+    with pytest.raises(ContextLengthExceeded):
+        chat_generation(request, CATALOG, origin)
+
+
+def test_each_prompt_is_a_generation_with_its_own_id() -> None:
+    request = validation.check(CompletionRequest, {"model": "m", "prompt": ["ebb", "flow"]})
+    made = completion_generations(request, CATALOG, RequestOrigin("ab", 5.0, ANYBODY, "", 60.0))
+    assert [generation.id for generation in made] == ["cmpl-ab", "cmpl-ab-1"]
+    assert [generation.prompt for generation in made] == ["ebb", "flow"]

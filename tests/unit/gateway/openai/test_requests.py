@@ -121,12 +121,34 @@ def test_bad_chats_name_the_parameter(changes: dict[str, Any], param: str | None
     [
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [[1], [2]]}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt[1]"),
+        ({"prompt": ["a", 5]}, "prompt[1]"),
+        ({"prompt": [1, "a"]}, "prompt[1]"),
+        ({"prompt": [[1], [2, -1]]}, "prompt[1][1]"),
+        ({"prompt": [[1], []]}, "prompt[1]"),
+        ({"prompt": [[1], "a"]}, "prompt[1]"),
+        ({"prompt": {"text": "a"}}, "prompt"),
+        ({"prompt": ["a"] * 129}, "prompt"),
+        ({"prompt": ["a"] * 65, "n": 2}, "prompt"),
         ({"prompt": [1, -2]}, "prompt[1]"),
         ({"prompt": None}, "prompt"),
-        ({"prompt": "a", "best_of": 2}, "best_of"),
-        ({"prompt": "a", "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "best_of": 2, "n": 3}, "best_of"),
+        ({"prompt": "a", "best_of": 17}, "best_of"),
+        ({"prompt": "a", "best_of": 2, "stream": True}, "best_of"),
+        ({"prompt": "a", "suffix": "b", "echo": True}, "suffix"),
+        ({"prompt": [1, 2], "suffix": "b"}, "suffix"),
+        ({"prompt": "a", "suffix": "b", "truncate_prompt_tokens": 4}, "suffix"),
+        ({"prompt": "a", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+        ({"prompt": "a", "truncate_prompt_tokens": -2}, "truncate_prompt_tokens"),
+        ({"prompt": "a", "truncate_prompt_tokens": 4, "truncation_side": "middle"}, "truncation_side"),
+        ({"prompt": "a", "documents": [{"text": "b"}]}, "documents"),
+        ({"prompt": "a", "response_format": {"type": "structural_tag"}}, "response_format"),
+        ({"prompt": "a", "structured_outputs": {"structural_tag": "{"}}, "structured_outputs.structural_tag"),
+        ({"prompt": "a", "structured_outputs": {"structural_tag": {}}}, "structured_outputs.structural_tag"),
+        (
+            {"prompt": "a", "structured_outputs": {"json_object": True}, "response_format": {"type": "json_object"}},
+            "structured_outputs",
+        ),
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ({"prompt": "a", "prompt_logprobs": 1, "stream": True}, "prompt_logprobs"),
@@ -193,7 +215,8 @@ def test_a_tool_conversation_reaches_the_template() -> None:
 
 def test_prompts_of_completions() -> None:
     def prompt(value: Any) -> Any:
-        return validation.check(CompletionRequest, {"model": "m", "prompt": value}).worker_prompt()
+        (only,) = validation.check(CompletionRequest, {"model": "m", "prompt": value}).worker_prompts()
+        return only
 
     assert prompt("a") == prompt(["a"]) == "a"
     assert list(prompt([1, 2]).ids) == list(prompt([[1, 2]]).ids) == [1, 2]
@@ -360,3 +383,87 @@ def test_a_forced_call_leaves_no_text_to_format() -> None:
     with pytest.raises(InvalidRequest) as refused:
         chat_with(function("look", {}), tool_choice="required", structured_outputs={"regex": "a"})
     assert refused.value.param == "structured_outputs"
+
+
+def completion(**fields: Any) -> CompletionRequest:
+    return validation.check(CompletionRequest, {"model": "m", **fields})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("tide", ["tide"]),
+        ([1, 2], [[1, 2]]),
+        (["tide"], ["tide"]),
+        ([[1, 2]], [[1, 2]]),
+        (["ebb", "flow"], ["ebb", "flow"]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+    ],
+)
+def test_a_completion_has_one_prompt_or_several(prompt: Any, prompts: Any) -> None:
+    assert completion(prompt=prompt).prompts == prompts
+
+
+def test_more_answers_are_generated_than_shown_when_the_best_are_asked_for() -> None:
+    best = completion(prompt="a", n=2, best_of=5)
+    assert (best.sampling().n, best.sampling().top_logprobs, best.shown().best) == (5, 0, 2)
+    assert best.sampling().HasField("top_logprobs")
+    assert best.shown().hides_logprobs
+    assert not completion(prompt="a", n=2, best_of=5, logprobs=1).shown().hides_logprobs
+    assert completion(prompt="a", n=2, best_of=2).shown() == completion(prompt="a", n=2).shown()
+    assert completion(prompt="a", best_of=1, stream=True).sampling().n == 1
+
+
+def test_an_empty_suffix_is_none() -> None:
+    assert completion(prompt="a", suffix="", echo=True).sampling().suffix == ""
+    assert completion(prompt="a", suffix="b").sampling().suffix == "b"
+
+
+def test_truncation_and_special_tokens() -> None:
+    kept = completion(prompt="a", truncate_prompt_tokens=-1, truncation_side="right", add_special_tokens=False)
+    assert (kept.sampling().truncate_prompt_tokens, kept.sampling().keep_prompt_start) == (-1, True)
+    assert kept.sampling().HasField("add_special_tokens")
+    assert not kept.sampling().add_special_tokens
+    assert not completion(prompt="a", truncation_side="left").sampling().truncate_prompt_tokens
+
+
+TAG = {"type": "structural_tag", "format": {"type": "any_text"}}
+OLD_TAG = {
+    "type": "structural_tag",
+    "structures": [{"begin": "<at>", "schema": {"type": "string"}, "end": "</at>"}],
+    "triggers": ["<at>"],
+}
+
+
+def test_a_structural_tag_comes_in_three_forms() -> None:
+    as_format = completion(prompt="a", response_format=TAG).sampling().structural_tag
+    as_output = completion(prompt="a", structured_outputs={"structural_tag": TAG}).sampling().structural_tag
+    as_text = (
+        completion(prompt="a", structured_outputs={"structural_tag": orjson.dumps(TAG).decode()})
+        .sampling()
+        .structural_tag
+    )
+    assert orjson.loads(as_format) == orjson.loads(as_output) == orjson.loads(as_text) == TAG
+
+
+def test_the_older_structural_tag_is_written_anew() -> None:
+    tag = orjson.loads(completion(prompt="a", response_format=OLD_TAG).sampling().structural_tag)
+    (only,) = tag["format"]["tags"]
+    assert tag["format"]["triggers"] == ["<at>"]
+    content = {"type": "json_schema", "json_schema": {"type": "string"}}
+    assert only == {"begin": "<at>", "content": content, "end": "</at>"}
+
+
+def test_completions_have_response_formats() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+    assert orjson.loads(completion(prompt="a", response_format=form).sampling().json_schema) == {"type": "object"}
+    assert completion(prompt="a", response_format={"type": "json_object"}).sampling().json_object
+    assert completion(prompt="a", response_format={"type": "text"}).sampling().WhichOneof("structure") is None
+
+
+def test_documents_reach_the_template() -> None:
+    documents = [{"title": "Tides", "text": "Neap tides are small."}]
+    asked = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "documents": documents})
+    assert orjson.loads(asked.worker_prompt().documents_json) == documents
+    without = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER], "documents": []})
+    assert not without.worker_prompt().documents_json

@@ -8,7 +8,7 @@ from services.gateway.domain.generation import Generation
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
-from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generation
+from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generations
 from services.gateway.response_cache.policy import CacheDirective, cache_key, deterministic, served_version
 from services.shared.errors import InvalidRequest
 from tidegate.router.v1 import router_pb2
@@ -29,9 +29,10 @@ def chat(tenant: str = "t", request_id: str = "ab", salt: str = "", **changes: A
 
 def completion(prompt: Any) -> Generation:
     request = validation.check(CompletionRequest, {"model": "m", "prompt": prompt})
-    return completion_generation(
+    (only,) = completion_generations(
         request, catalog("v1"), RequestOrigin("ab", 5.0, Caller("key", "t", "inference"), "", 60.0)
     )
+    return only
 
 
 CHANGES: tuple[dict[str, Any], ...] = (

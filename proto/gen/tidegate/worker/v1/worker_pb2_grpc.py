@@ -49,6 +49,11 @@ class WorkerServiceStub:
                 request_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.SerializeToString,
                 response_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.FromString,
                 _registered_method=True)
+        self.DescribeTokenizer = channel.unary_unary(
+                '/tidegate.worker.v1.WorkerService/DescribeTokenizer',
+                request_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerRequest.SerializeToString,
+                response_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -76,6 +81,12 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeTokenizer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,6 +104,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Detokenize,
                     request_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.FromString,
                     response_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'DescribeTokenizer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTokenizer,
+                    request_deserializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerRequest.FromString,
+                    response_serializer=tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +192,33 @@ class WorkerService:
             '/tidegate.worker.v1.WorkerService/Detokenize',
             tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeRequest.SerializeToString,
             tidegate_dot_worker_dot_v1_dot_worker__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTokenizer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.worker.v1.WorkerService/DescribeTokenizer',
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerRequest.SerializeToString,
+            tidegate_dot_worker_dot_v1_dot_worker__pb2.DescribeTokenizerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,7 @@ class WorkerServiceStub:
     model loads.
     """
     Detokenize: _aio.UnaryUnaryMultiCallable[_worker_pb2.DetokenizeRequest, _worker_pb2.DetokenizeResponse]
+    DescribeTokenizer: _aio.UnaryUnaryMultiCallable[_worker_pb2.DescribeTokenizerRequest, _worker_pb2.DescribeTokenizerResponse]
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -60,5 +61,12 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pb2.DetokenizeRequest,
         context: _aio.ServicerContext[_worker_pb2.DetokenizeRequest, _abc.Awaitable[_worker_pb2.DetokenizeResponse]],
     ) -> _abc.Awaitable[_worker_pb2.DetokenizeResponse]: ...
+
+    @_abc_1.abstractmethod
+    def DescribeTokenizer(
+        self,
+        request: _worker_pb2.DescribeTokenizerRequest,
+        context: _aio.ServicerContext[_worker_pb2.DescribeTokenizerRequest, _abc.Awaitable[_worker_pb2.DescribeTokenizerResponse]],
+    ) -> _abc.Awaitable[_worker_pb2.DescribeTokenizerResponse]: ...
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _aio.Server) -> None: ...
