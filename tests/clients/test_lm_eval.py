@@ -37,7 +37,7 @@ def told(simulated: RunningCluster, tmp_path: Path) -> dict[str, Any]:
         "LM_EVAL_MODEL": MODEL,
         **simulated.variables,
     }
-    command = [HARNESS, "-W", "ignore", PROGRAMS / "lm_eval_tasks.py"]
+    command = [str(HARNESS), "-W", "ignore", str(PROGRAMS / "lm_eval_tasks.py")]
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=RUN_LIMIT_S, check=False
     )

@@ -13,7 +13,7 @@ import torch
 from openai import AsyncOpenAI, BadRequestError
 from transformers import AutoModelForCausalLM
 
-from services.worker.engine.vllm.precision import compute_dtype
+from services.worker.engine.vllm.precision import cpu_dtype
 from tests.support.cluster import REPOSITORY, RunningCluster, tidegate
 from trainer.sources.packaged import KEY_WORD, QUESTION
 
@@ -56,7 +56,7 @@ def test_its_worker_has_proved_its_golden_prompts_at_its_first_start(real: Runni
 async def test_log_probabilities_of_a_prompt_are_those_of_the_weights(real: RunningCluster) -> None:
     """What evaluation harnesses measure, beside the same weights in transformers."""
     folder = next(real.folder.rglob("*.safetensors")).parent
-    dtype = compute_dtype("auto", folder, torch.cpu.get_capabilities())
+    dtype = cpu_dtype("auto", folder, torch.cpu.get_capabilities())
     exact = dtype == "float32"
     text = "The capital of Japan is Tokyo. At high tide the water is a tide table."
     async with AsyncOpenAI(base_url=real.rest, api_key=real.key) as openai:
