@@ -33,7 +33,12 @@ def free_port() -> int:
 
 @contextmanager
 def server(
-    command: Sequence[str], port: int, path: str, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    path: str,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    start_s: float = START_S,
 ) -> Iterator[psutil.Process]:
     """Runs a server until the `with` block ends.
 
@@ -43,9 +48,10 @@ def server(
         path: The server is ready when GET of this path answers 200.
         log: File for its output.
         environment: Variables that are added to the environment.
+        start_s: Seconds within which it must be ready.
 
     Raises:
-        ServerDidNotStart: It ended, or was not ready in START_S seconds.
+        ServerDidNotStart: It ended, or was not ready in time.
     """
     with log.open("w") as output:
         process = subprocess.Popen(  # noqa: S603 (a fixed command)
@@ -56,7 +62,7 @@ def server(
             start_new_session=True,
         )
         try:
-            if not _answers(process, f"http://127.0.0.1:{port}{path}"):
+            if not _answers(process, f"http://127.0.0.1:{port}{path}", start_s):
                 raise ServerDidNotStart(
                     f"{' '.join(command[:3])} did not start:\n{log.read_text()[-SHOWN_CHARACTERS:]}"
                 )
@@ -71,8 +77,8 @@ def cpu_s(processes: Sequence[psutil.Process]) -> float:
     return float(sum(each.user + each.system for each in times))
 
 
-def _answers(process: "subprocess.Popen[bytes]", url: str) -> bool:
-    give_up = time.monotonic() + START_S
+def _answers(process: "subprocess.Popen[bytes]", url: str, start_s: float) -> bool:
+    give_up = time.monotonic() + start_s
     while time.monotonic() < give_up and process.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (our own address)

@@ -13,7 +13,7 @@ from tests.support.plain_http import no_certificates
 
 TIMEOUT_S = 120.0
 UNKNOWN_ROUTE = (404, 405, 501)
-REFUSALS = ("unsupported_parameter", "unsupported_value", "model_does_not_embed")
+NO_SUCH_MODEL = "model_does_not_embed"
 WEATHER: dict[str, Any] = {
     "type": "object",
     "properties": {"city": {"enum": ["Brest"]}},
@@ -28,7 +28,7 @@ class NotServed(Exception):
 
 
 class Refused(Exception):
-    """The target says of a field that it cannot be honoured, and names it."""
+    """The target answers a right request with a 400 and an error object: it cannot do this, and says so."""
 
 
 class Wrong(AssertionError):
@@ -74,8 +74,11 @@ class Api:
         return self._document(await self.send("GET", path))
 
     async def post(self, path: str, **fields: Any) -> Any:
-        """Returns the JSON of a POST that succeeds. The model is set."""
-        return self._document(await self.send("POST", path, json={"model": self.target.model, **fields}))
+        """Returns the JSON of a POST that succeeds. The model is set, unless it is None."""
+        body = {"model": self.target.model, **fields}
+        if body["model"] is None:
+            del body["model"]
+        return self._document(await self.send("POST", path, json=body))
 
     async def chat(self, content: Any = "Where does the tide go?", **fields: Any) -> Any:
         """Returns a chat completion of one question. `messages` takes the place of the question."""
@@ -129,8 +132,10 @@ class Api:
             raise NotServed(f"{response.status_code}")
         found = _json(response)
         error = found.get("error") if isinstance(found, dict) else None
-        if isinstance(error, dict) and error.get("code") in REFUSALS:
-            raise Refused(f"{error['param']}: {error['message']}")
+        if isinstance(error, dict) and error.get("code") == NO_SUCH_MODEL:
+            raise NotServed(error["message"])
+        if isinstance(error, dict) and response.status_code == 400 and error.get("message"):
+            raise Refused(f"{error.get('param')}: {error['message']}")
         raise Wrong(f"{response.status_code}: {response.text[:300]}")
 
 

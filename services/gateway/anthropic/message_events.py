@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from services.gateway.anthropic import errors
-from services.gateway.anthropic.message_output import SIGNATURE, Document, MessageOutput, block, tier, usage
+from services.gateway.anthropic.message_output import NOT_ENDED, SIGNATURE, Document, MessageOutput, block, tier, usage
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai.responses_output import Call, Change, Closed, Grown, Item, Message, Opened, Reasoning
 from services.shared.errors import TidegateError
@@ -79,7 +79,7 @@ class MessageStream:
     def open(self) -> list[bytes]:
         """Returns the events that announce the message."""
         used = worker_pb2.Usage(prompt_tokens=self._header.prompt_tokens, cached_tokens=self._header.cached_tokens)
-        message = document(self._header, [], {"stop_reason": None, "stop_sequence": None}, used)
+        message = document(self._header, [], NOT_ENDED, used)
         return [_event("message_start", message=message), _PING]
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:

@@ -14,6 +14,10 @@ SIGNATURE = "tidegate"
 INVALID_JSON = "INVALID_JSON"
 """A call whose arguments are not a JSON object (the token limit cut it short) has them under this name."""
 
+NOT_ENDED: Document = {"stop_reason": None, "stop_sequence": None, "stop_details": None, "container": None}
+"""The fields that say why a message ended, and those that Anthropic's schema wants beside them."""
+_CALLER = {"type": "direct"}
+_NOT_COUNTED: Document = {"cache_creation": None, "inference_geo": None, "server_tool_use": None}
 _TIERS = {"priority": "priority", "batch": "batch"}
 _STOP_REASONS: dict[int, str] = {
     worker_pb2.FINISH_REASON_STOP: "end_turn",
@@ -54,7 +58,7 @@ class MessageOutput:
             reason, sequence = "stop_sequence", self._stopped_by
         elif reason == "end_turn" and any(isinstance(item, Call) for item in self.items.items):
             reason = "tool_use"  # engines say "stop" after a call that the client forced
-        return {"stop_reason": reason, "stop_sequence": sequence}
+        return {**NOT_ENDED, "stop_reason": reason, "stop_sequence": sequence}
 
     def content(self) -> list[Document]:
         """Returns the content so far."""
@@ -66,8 +70,8 @@ def block(item: Item) -> Document:
     if isinstance(item, Reasoning):
         return {"type": "thinking", "thinking": item.text, "signature": SIGNATURE}
     if isinstance(item, Call):
-        return {"type": "tool_use", "id": item.call_id, "name": item.name, "input": _arguments(item.text)}
-    return {"type": "text", "text": item.text}
+        return {"type": "tool_use", "id": item.call_id, "name": item.name, "input": _arguments(item.text), "caller": _CALLER}
+    return {"type": "text", "text": item.text, "citations": None}
 
 
 def _arguments(text: str) -> Document:
@@ -81,6 +85,7 @@ def _arguments(text: str) -> Document:
 def usage(used: worker_pb2.Usage) -> Document:
     """Returns token counts as Anthropic shows them: tokens from the cache are not counted among the input tokens."""
     return {
+        **_NOT_COUNTED,
         "input_tokens": used.prompt_tokens - used.cached_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": used.cached_tokens,

@@ -138,5 +138,4 @@ async def errors(api: Api) -> None:
 async def begun_answers(api: Api) -> None:
     """An answer that the client has begun is continued."""
     turns = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One, two,"}]
-    body = {"model": api.target.model, "max_tokens": 8, "messages": turns}
-    same((await api.send("POST", "/v1/messages", json=body)).status_code, 200, "the status")
+    expect(bool((await api.message(messages=turns))["content"]), "there is no content")

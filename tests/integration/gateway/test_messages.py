@@ -48,7 +48,7 @@ async def test_whole(cluster: Cluster, client: AsyncAnthropic) -> None:
     message = await client.messages.create(
         **ASK, system="Be brief.", service_tier="standard_only", extra_body={"top_k": 3}
     )
-    assert [block.to_dict() for block in message.content] == [{"type": "text", "text": text(5)}]
+    assert [block.to_dict() for block in message.content] == [{"type": "text", "text": text(5), "citations": None}]
     assert message.id.startswith("msg_")
     assert (message.role, message.model, message.stop_reason) == ("assistant", MODEL, "end_turn")
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens, message.usage.output_tokens) == (7, 4, 5)

@@ -11,7 +11,7 @@ from tests.support.cluster import running_cluster
 def main() -> None:
     arguments = parser("tests.robustness.inputs", __doc__)
     arguments.add_argument(
-        "--cases", type=int, default=10_000, help="generated requests, half over REST and half over gRPC"
+        "--cases", type=int, default=10_000, help="generated requests, two thirds over REST and one over gRPC"
     )
     options = arguments.parse_args()
     with folder(keep=options.keep) as made, running_cluster(made, CONFIG) as cluster:

@@ -27,16 +27,23 @@ BASE = "http://cluster"
 
 @dataclass(frozen=True, slots=True)
 class HttpCase:
-    """target: path and query, as they go out. hinted: the body has HINT, at its top level and in its first object."""
+    """One request.
+
+    Attributes:
+        target: path and query, as they go out.
+        hinted: the body has HINT, at its top level and in its first object.
+        version: of HTTP: 1.1 or 1.0.
+    """
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
     hinted: bool = False
+    version: str = "1.1"
 
     def __str__(self) -> str:
-        return f"{self.method} {self.target} {dict(self.headers)} {self.body!r}"
+        return f"{self.method} {self.target} HTTP/{self.version} {dict(self.headers)} {self.body!r}"
 
 
 def http_cases(document: dict[str, Any], model: str, count: int, seed: int) -> list[HttpCase]:

@@ -14,6 +14,15 @@ from tidegate.inference.v1 import inference_pb2
 SHOWN = 20
 # Words of the library that validates. Clients see plain sentences.
 JARGON = re.compile(rb"pydantic|Input should|Field required|Extra inputs|[Tt]uple|[Dd]ictionary")
+TRACE = re.compile(rb'Traceback \(most|File "/|site-packages|\.py", line')
+# Errors that are about a field, so they name it.
+OF_A_FIELD = frozenset(
+    {
+        *("invalid_value", "missing_required_parameter", "unknown_parameter", "unsupported_parameter"),
+        *("unsupported_value", "context_length_exceeded"),
+    }
+)
+NAMELESS = "Invalid request: "
 FIELDS = {"message", "type", "param", "code"}
 ANTHROPIC = "/v1/messages"
 ANTHROPIC_FIELDS = {"message", "type"}
@@ -63,6 +72,10 @@ def _of_http(response: HttpResponse) -> str | None:
         return response.error
     if response.status >= 500:
         return f"{response.status} {response.body[:500]!r}"
+    if TRACE.search(response.body) and response.case.target != "/openapi.json":
+        return f"{response.status} with a stack trace {response.body[:500]!r}"
+    if response.case.method == "HEAD":
+        return f"{response.status} of HEAD with a body" if response.body else None
     if response.status >= 400:
         return _of_error(response)
     if response.case.hinted and HINT not in response.ignored:
@@ -71,13 +84,18 @@ def _of_http(response: HttpResponse) -> str | None:
 
 
 def _of_error(response: HttpResponse) -> str | None:
-    fields = ANTHROPIC_FIELDS if response.case.target.startswith(ANTHROPIC) else FIELDS
+    fields = ANTHROPIC_FIELDS if ANTHROPIC in response.case.target else FIELDS
     if not _has_error_object(response.body, fields):
         return f"{response.status} without an error object {response.body[:500]!r}"
     if HINT.encode() in response.body:
         return f"{response.status} because of a hint {response.body[:500]!r}"
     if JARGON.search(response.body):
         return f"{response.status} in the library's words {response.body[:500]!r}"
+    error = orjson.loads(response.body)["error"]
+    if error["message"].startswith(NAMELESS) or (
+        error.get("code") in OF_A_FIELD and "param" in error and not error["param"]
+    ):
+        return f"{response.status} that names no field {response.body[:500]!r}"
     return None
 
 

@@ -25,9 +25,9 @@ DELTAS = [
 ]
 CONTENT = [
     {"type": "thinking", "thinking": "hm", "signature": "tidegate"},
-    {"type": "text", "text": 'say "x'},
-    {"type": "tool_use", "id": "c1", "name": "look", "input": {"a": 1}},
-    {"type": "tool_use", "id": "c2", "name": "look", "input": {}},
+    {"type": "text", "text": 'say "x', "citations": None},
+    {"type": "tool_use", "id": "c1", "name": "look", "input": {"a": 1}, "caller": {"type": "direct"}},
+    {"type": "tool_use", "id": "c2", "name": "look", "input": {}, "caller": {"type": "direct"}},
 ]
 
 
@@ -61,7 +61,12 @@ def test_a_whole_message() -> None:
         "content": CONTENT,
         "stop_reason": "tool_use",
         "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
         "usage": {
+            "cache_creation": None,
+            "inference_geo": None,
+            "server_tool_use": None,
             "input_tokens": 3,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 4,
@@ -77,7 +82,12 @@ def test_the_events_of_a_stream_build_the_same_message() -> None:
     assert start["message"]["content"] == []
     assert (start["message"]["usage"]["input_tokens"], start["message"]["usage"]["cache_read_input_tokens"]) == (3, 4)
     assert (ping, stop) == ({"type": "ping"}, {"type": "message_stop"})
-    assert ended["delta"] == {"stop_reason": "tool_use", "stop_sequence": None}
+    assert ended["delta"] == {
+        "stop_reason": "tool_use",
+        "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
+    }
     assert (ended["usage"]["output_tokens"], ended["usage"]["input_tokens"]) == (6, 3)
     built: list[dict[str, Any]] = []
     for event in between:
