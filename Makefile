@@ -1,11 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint docs proto lock env images tools load bench bench-router simulate demo drills
+.PHONY: help setup up down test check lint docs proto lock env images tools load bench bench-router simulate demo drills conformance
 UP ?=
 PYTEST ?=
 # Three processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
 PARALLEL = -n 3
 # OMP_NUM_THREADS=1 in `test`: processes with two PyTorch threads each wait for one another most of the time.
 DRILLS ?=
+CONFORMANCE ?= --record
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=
 SIMULATE ?= loadtests/simulator/scenarios/chats.yaml --write docs/scheduling.md
@@ -31,6 +32,10 @@ test: setup      ## run every test that needs no GPU (PYTEST="-k name" passes op
 drills: setup    ## run the long fault-injection tests (DRILLS="--minutes 10 --seed 7" passes options)
 	@.venv/bin/python -m tests.robustness $(DRILLS)
 
+conformance: setup  ## check what clients count on, here and with `vllm serve`, and write the table of docs/api.md
+	@.venv/bin/python -m tests.conformance $(CONFORMANCE)
+	@.venv/bin/python -m tests.conformance.page
+
 check: setup     ## run the fast checks: style, types, import rules, contracts, unit tests
 	@scripts/check.sh
 	@.venv/bin/python -m pytest -q tests/unit tests/tidy $(PYTEST)
@@ -53,10 +58,11 @@ bench-router: setup  ## measure the router's scripts and its process (BENCH="--p
 simulate: setup  ## simulate scheduling policies and write the results into docs/scheduling.md (SIMULATE="..." passes options)
 	@.venv/bin/python -m loadtests.simulator run $(SIMULATE)
 
-docs: setup      ## write the generated pages and the chart's schema (modules, configuration, values.schema.json)
+docs: setup      ## write the generated pages and the chart's schema (modules, configuration, values.schema.json, differences)
 	@.venv/bin/python scripts/modules.py
 	@.venv/bin/python scripts/configuration.py
 	@.venv/bin/python scripts/chart_schema.py
+	@.venv/bin/python -m tests.conformance.page
 
 proto: setup     ## generate proto/gen from proto/tidegate
 	@scripts/proto.sh

@@ -18,12 +18,15 @@ GROUPS = {
     "real": (
         "tests/clients/test_foreign_clients.py",
         "tests/clients/test_openai_python.py",
+        "tests/conformance/test_real_model.py",
         "tests/e2e/test_demo.py",
         "tests/e2e/test_real_model.py",
     ),
     "simulated": (
+        "tests/clients/test_compliance.py",
         "tests/clients/test_grpc_reflection.py",
         "tests/clients/test_lm_eval.py",
+        "tests/conformance/test_conformance.py",
         "tests/deploy/test_prometheus.py",
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",

@@ -70,7 +70,13 @@ def block(item: Item) -> Document:
     if isinstance(item, Reasoning):
         return {"type": "thinking", "thinking": item.text, "signature": SIGNATURE}
     if isinstance(item, Call):
-        return {"type": "tool_use", "id": item.call_id, "name": item.name, "input": _arguments(item.text), "caller": _CALLER}
+        return {
+            "type": "tool_use",
+            "id": item.call_id,
+            "name": item.name,
+            "input": _arguments(item.text),
+            "caller": _CALLER,
+        }
     return {"type": "text", "text": item.text, "citations": None}
 
 

@@ -119,6 +119,7 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "return_token_ids": _ONLY_COMPLETIONS,
     **dict.fromkeys(("features", "content_parts"), Unsupported("The model reads tokens of text only: leave it out.")),
     "ec_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
+    "return_tokens_as_token_ids": _use("return_token_ids"),
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "suffix": Unsupported("Only completions have it: leave it out, or use /v1/completions."),
     # What is not stored here.

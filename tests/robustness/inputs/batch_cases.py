@@ -28,12 +28,12 @@ async def send_batches(cluster: RunningCluster, model: str, count: int, seed: in
     async with httpx.AsyncClient(
         base_url=cluster.rest, headers=headers, timeout=TIMEOUT_S, verify=no_certificates()
     ) as http:
-        files = [_file(model, random) for _ in range(count)]
+        files = [batch_file(model, random) for _ in range(count)]
         found = await asyncio.gather(*(_outcome(http, endpoint, content) for endpoint, content in files))
     return [violation for violation in found if violation]
 
 
-def _file(model: str, random: Random) -> tuple[str, bytes]:
+def batch_file(model: str, random: Random) -> tuple[str, bytes]:
     """An endpoint and a file for it. Every second file has only bodies that are right, so that its lines run."""
     endpoint = random.choice(ENDPOINTS)
     odd = random.random() < 0.5

@@ -11,6 +11,7 @@ from tidegate.inference.v1 import inference_pb2
 HINTED = HttpCase("POST", "/v1/chat/completions", (), b"{}", hinted=True)
 HTTP = HttpCase("POST", "/v1/chat/completions", (), b"{}")
 MESSAGE = HttpCase("POST", "/v1/messages", (), b"{}")
+HEAD = HttpCase("HEAD", "/v1/models", (), b"")
 RPC = RpcCase("Chat", b"")
 SSE = "text/event-stream; charset=utf-8"
 SHAPE = b'{"error": {"message": "no", "type": "t", "param": null, "code": null}}'
@@ -23,13 +24,14 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HTTP, 200, "application/json", b"{}"),
         HttpResponse(HTTP, 200, SSE, b'data: {"choices": []}\n\ndata: [DONE]\n\n'),
         HttpResponse(HTTP, 400, "application/json", SHAPE),
+        HttpResponse(HEAD, 404, "application/json"),
         HttpResponse(MESSAGE, 400, "application/json", ANTHROPIC_SHAPE),
         HttpResponse(MESSAGE, 200, SSE, b'event: message_stop\ndata: {"type": "message_stop"}\n\n'),
         HttpResponse(HINTED, 200, "application/json", b"{}", "messages[0].tidal_hint, tidal_hint"),
     ]
     report = check(http, [RpcResponse(RPC, "OK"), RpcResponse(RPC, "NOT_FOUND", "no", DETAIL)], ())
     assert not report.violations
-    assert report.cases == 8
+    assert report.cases == 9
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,11 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(HTTP, 400, "application/json", ANTHROPIC_SHAPE),
         HttpResponse(MESSAGE, 400, "application/json", SHAPE),
         HttpResponse(MESSAGE, 200, SSE, b"event: error\ndata: " + ANTHROPIC_SHAPE + b"\n\n"),
+        HttpResponse(HTTP, 400, "application/json", SHAPE.replace(b"no", b"Invalid request: no")),
+        HttpResponse(HTTP, 400, "application/json", SHAPE.replace(b'"code": null', b'"code": "invalid_value"')),
+        HttpResponse(MESSAGE, 400, "application/json", ANTHROPIC_SHAPE.replace(b"no", b"Invalid request: no")),
+        HttpResponse(HTTP, 200, "text/plain", b'Traceback (most recent call last):\n  File "/x.py", line 1'),
+        HttpResponse(HEAD, 404, "application/json", SHAPE),
         HttpResponse(HTTP, error="ReadTimeout()"),
         HttpResponse(HTTP, 200, SSE, b""),
         HttpResponse(HTTP, 200, SSE, b"data: " + SHAPE + b"\n\n"),
