@@ -24,7 +24,7 @@ async def chunks(api: Api) -> None:
 
 async def ends_once(api: Api) -> None:
     """Each choice ends once, with its reason."""
-    found = await api.chat_chunks(**LONG, n=2)
+    found = await api.chat_chunks(**LONG, n=2, temperature=1)
     ends = [(c["index"], c["finish_reason"]) for chunk in found for c in chunk["choices"] if c.get("finish_reason")]
     same(sorted(ends), [(0, "length"), (1, "length")], "the ends")
 
