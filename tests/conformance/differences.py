@@ -233,18 +233,18 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("chat_tools.an_empty_list",),
     ),
     Difference(
-        "completions without `max_tokens`",
-        "16 tokens",
-        "as many as fit, as chats",
-        "an answer should end by itself",
-        ("completions.sixteen_tokens",),
-    ),
-    Difference(
         "`max_tokens: 0` with `echo`",
         "one token is counted",
         "none",
         "none is generated",
         ("completions.echo_alone",),
+    ),
+    Difference(
+        "`response_format` of completions",
+        "yes",
+        "400: use `structured_outputs`",
+        "OpenAI's completions do not have it",
+        ("structured.response_format_of_completions",),
     ),
     Difference(
         "several prompts in one request",

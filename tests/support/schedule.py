@@ -18,7 +18,6 @@ GROUPS = {
     "real": (
         "tests/clients/test_foreign_clients.py",
         "tests/clients/test_openai_python.py",
-        "tests/conformance/test_real_model.py",
         "tests/e2e/test_demo.py",
         "tests/e2e/test_real_model.py",
     ),

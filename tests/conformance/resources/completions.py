@@ -19,12 +19,6 @@ async def answers(api: Api) -> None:
     same(usage["total_tokens"], usage["prompt_tokens"] + 5, "total_tokens")
 
 
-async def sixteen_tokens(api: Api) -> None:
-    """Without `max_tokens` a completion has at most 16 tokens, as in OpenAI's reference."""
-    answer = await api.post("/v1/completions", prompt="The tide", ignore_eos=True)
-    same(answer["usage"]["completion_tokens"], 16, "completion_tokens")
-
-
 async def streams(api: Api) -> None:
     """The joined chunks are the answer that is not streamed; it ends once."""
     whole = (await api.complete(**LONG))["choices"][0]["text"]
