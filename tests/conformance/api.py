@@ -28,7 +28,7 @@ class NotServed(Exception):
 
 
 class Refused(Exception):
-    """The target answers a right request with a 400 and an error object: it cannot do this, and says so."""
+    """The target answers a right request with a 400 or 403 and an error object: it does not do this, and says so."""
 
 
 class Wrong(AssertionError):
@@ -134,7 +134,7 @@ class Api:
         error = found.get("error") if isinstance(found, dict) else None
         if isinstance(error, dict) and error.get("code") == NO_SUCH_MODEL:
             raise NotServed(error["message"])
-        if isinstance(error, dict) and response.status_code == 400 and error.get("message"):
+        if isinstance(error, dict) and response.status_code in (400, 403) and error.get("message"):
             raise Refused(f"{error.get('param')}: {error['message']}")
         raise Wrong(f"{response.status_code}: {response.text[:300]}")
 

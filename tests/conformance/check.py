@@ -26,7 +26,7 @@ from tests.conformance.resources import (
 from tests.conformance.target import Capability
 
 Verdict = Literal["passed", "refused", "not served", "failed", "left out"]
-"""refused: a 400 with an error object. left out: the target's model cannot do what the check needs."""
+"""refused: a 400 or 403 with an error object. left out: the target's model cannot do what the check needs."""
 
 RESOURCES: tuple[ModuleType, ...] = (
     server,
