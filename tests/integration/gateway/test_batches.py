@@ -229,6 +229,19 @@ async def test_every_endpoint_answers_its_lines(client: Any) -> None:
     assert refused["response"]["body"]["error"]["code"] == "model_does_not_embed"
 
 
+async def test_a_line_may_have_several_prompts(client: Any) -> None:
+    content = jsonl({**COMPLETION, "prompt": ["ebb", "flow"], "n": 2}, url="/v1/completions")
+    file = await client.files.create(file=("in.jsonl", content), purpose="batch")
+    batch = await client.batches.create(
+        input_file_id=file.id, endpoint="/v1/completions", completion_window="24h"
+    )  # fmt: skip
+    done = await ended(client, batch.id)
+    [line] = await lines_of(client, done.output_file_id)
+    answer = line["response"]["body"]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert answer["usage"]["completion_tokens"] == 20
+
+
 async def test_an_input_file_that_is_wrong_says_where(client: Any, cluster: Cluster) -> None:
     wrong = jsonl(ASK, {**ASK, "stream": True}) + b"{\n" + jsonl(ASK, url="/v1/responses")
     unknown = jsonl(ASK, {**ASK, "model": "gpt-7"})
