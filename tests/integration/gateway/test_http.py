@@ -155,7 +155,8 @@ async def test_http_1_0_gets_streams_without_chunks(cluster: Cluster) -> None:
     assert "transfer-encoding" not in head.headers
     assert "content-length" not in head.headers
     assert head.headers["connection"] == "close"
-    events = stream.split(b"\n\n")
+    # On a busy machine a comment may say that the request waits.
+    events = [event for event in stream.split(b"\n\n") if not event.startswith(b":")]
     assert (events[-2], events[-1]) == (b"data: [DONE]", b"")
     chunks = [orjson.loads(event.removeprefix(b"data: ")) for event in events[:-2]]
     assert "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]) == text(5)
