@@ -1,4 +1,4 @@
-"""Wires accounts and ledger with their database."""
+"""Wires accounts, ledger and stored responses with their database."""
 
 from pathlib import Path
 from random import Random
@@ -14,6 +14,9 @@ from services.gateway.domain.secrets import ServerSecret
 from services.gateway.ledger.ledger import Ledger, LedgerMetrics
 from services.gateway.ledger.store import LedgerStore
 from services.gateway.settings import GatewaySettings
+from services.gateway.stored_responses.cipher import Cipher
+from services.gateway.stored_responses.expiry import ResponseSweep
+from services.gateway.stored_responses.store import Bounds, StoredResponses
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from services.shared.settings import WrongSettings
@@ -25,7 +28,7 @@ class Accounting:
     def __init__(self, settings: GatewaySettings, registry: CollectorRegistry, *, clock: Clock, random: Random) -> None:
         """Raises WrongSettings for a database or a folder that cannot be used."""
         self._database = Database(_database_url(settings), clock=clock, random=random)
-        self._tasks = Tasks()
+        self._tasks, self._clock = Tasks(), clock
         api_keys = ApiKeys(ServerSecret(settings.server_secret.get_secret_value()), random)
         accounts, rows = AccountStore(self._database), LedgerStore(self._database)
         by_digest, by_id = KeyCache(accounts.find, clock), KeyCache(accounts.find_id, clock)
@@ -40,11 +43,14 @@ class Accounting:
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
         self.administration = Administration(accounts, api_keys, (by_digest, by_id), clock)
         self.usage_rows = rows
+        self.responses = _responses(settings, self._database, clock)
 
     async def start(self) -> None:
         """Starts the background work. The database need not be reachable."""
         self._tasks.start(self._database.run(), "database migration")
         self._tasks.start(self.ledger.run(), "ledger")
+        if self.responses:
+            self._tasks.start(ResponseSweep(self.responses, self._clock).run(), "expired responses")
 
     async def stop(self) -> None:
         """Writes what the ledger still has. Call this when all requests have ended."""
@@ -61,6 +67,14 @@ def _ledger(
         return Ledger(root, rows, metrics, max_bytes=settings.ledger_spool_bytes, clock=clock, random=random)
     except OSError as error:
         raise WrongSettings(f"TIDEGATE_DATA_DIR = {settings.data_dir}: {error.strerror or error}") from None
+
+
+def _responses(settings: GatewaySettings, database: Database, clock: Clock) -> StoredResponses | None:
+    if not settings.responses_stored:
+        return None
+    key = settings.responses_key.get_secret_value() if settings.responses_key else None
+    bounds = Bounds(settings.responses_lifetime_s, settings.responses_per_tenant, settings.responses_tenant_bytes)
+    return StoredResponses(database, Cipher(key), bounds, clock)
 
 
 def _database_url(settings: GatewaySettings) -> str:

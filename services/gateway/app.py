@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from services.gateway.accounting import Accounting
+from services.gateway.background.background_responses import BackgroundResponses
 from services.gateway.batches.service import BatchService
 from services.gateway.domain.secrets import CacheSalt, ServerSecret
 from services.gateway.generation.generation_stream import Generations
@@ -45,6 +46,7 @@ from services.gateway.http.routes.tokenize import TokenizeRoutes
 from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.metrics import Metrics
 from services.gateway.open_inference import OpenInference
+from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.request_reader import RequestReader
 from services.gateway.response_cache.cached_generations import CachedGenerations
@@ -89,6 +91,7 @@ class GatewayApp:
         self._idempotency = Idempotency(self._clock, settings.stall_timeout_s)
         self._resume_log = ResumeLogClient(self.router, ControlClient(settings.routers, settings.tls()), self._clock)
         self._batches: BatchService | None = None
+        self._background: BackgroundResponses | None = None
         self._http, self._grpc = self._servers()
         self._metrics_http = self._metrics_server()
         self.address = self.http_address = self.metrics_address = ""
@@ -105,6 +108,8 @@ class GatewayApp:
         await self._resume_log.start()
         if self._batches:
             await self._batches.start()
+        if self._background:
+            self._tasks.start(self._background.run(), "background responses")
         self._tasks.start(self._report_health(), "gRPC health")
 
     async def stop(self) -> None:
@@ -113,7 +118,8 @@ class GatewayApp:
         await self._clock.sleep(self._settings.linger_s)
         if self._batches:
             await self._batches.stop()
-        await asyncio.gather(self._http.stop(), self._grpc.stop())
+        background = [self._background.stop()] if self._background else []
+        await asyncio.gather(self._http.stop(), self._grpc.stop(), *background)
         await self._idempotency.stop()
         await self._resume_log.stop()
         await self._tasks.stop()
@@ -150,7 +156,13 @@ class GatewayApp:
         keys = self.accounting.authentication
         tokenizer = TokenizerClient(self._random, settings.tls())
         builder = RequestBuilder(
-            lambda: self.router.catalog, clock, settings.request_timeout_s, self._cache_salt(), tokenizer, self._reader
+            lambda: self.router.catalog,
+            clock,
+            settings.request_timeout_s,
+            self._cache_salt(),
+            tokenizer,
+            self._reader,
+            ReasoningSeal(self._secret()),
         )
         generations = Generations(
             self.router,
@@ -161,6 +173,7 @@ class GatewayApp:
             max_open=settings.max_open_requests,
         )
         self._batches = self._batch_service(builder, generations)
+        self._background = self._background_responses(generations)
         resuming = Resuming(self._cluster, self._secret(), self._resume_log, lambda: self.router.catalog)
         cached = self._with_cache(generations)
         console = ConsoleRoutes()
@@ -218,7 +231,7 @@ class GatewayApp:
             ChatCompletionRoutes(builder, handler),
             CompletionRoutes(builder, handler),
             GenerateRoutes(builder, handler),
-            ResponseRoutes(builder, handler),
+            ResponseRoutes(builder, handler, self.accounting.responses, self._background),
             MessageRoutes(builder, handler, bodies),
             TokenizeRoutes(builder, bodies),
             EmbeddingRoutes(builder, bodies),
@@ -254,6 +267,11 @@ class GatewayApp:
             clock=self._clock,
             random=self._random,
         )
+
+    def _background_responses(self, generations: Generations) -> BackgroundResponses | None:
+        if (store := self.accounting.responses) is None:
+            return None
+        return BackgroundResponses(generations, store, self._clock, self._settings.drain_s)
 
     def _cache_salt(self) -> CacheSalt:
         return CacheSalt(self._secret(), shared=self._cluster.prefix_cache == "shared")

@@ -40,6 +40,25 @@ class GatewaySettings(ProcessSettings):
         description="Bytes of ledger rows that are kept on disk while the database cannot be reached. When they are"
         " used up, the gateway refuses requests.",
     )
+    responses_stored: bool = Field(
+        True,
+        description="Whether responses (`/v1/responses`) are kept in the database, except where a request has"
+        " `store: false`. If not, they can neither be read again nor continued nor made in the background.",
+    )
+    responses_key: Annotated[SecretStr, Field(min_length=32, max_length=512)] | None = Field(
+        None,
+        description="Secret that stored responses are encrypted with, the same on every gateway. With another one, the"
+        " stored ones count as deleted. Default: none; they are not encrypted.",
+    )
+    responses_lifetime_s: int = Field(
+        30 * 24 * 3600, ge=60, le=10 * 366 * 24 * 3600, description="Seconds for which a response is kept."
+    )
+    responses_per_tenant: int = Field(
+        10_000, ge=1, description="Responses of one tenant that are kept; the oldest go first."
+    )
+    responses_tenant_bytes: int = Field(
+        1024 * 1024 * 1024, ge=1024, description="Bytes of one tenant's responses that are kept; the oldest go first."
+    )
     metrics_listen: Address | None = Field(
         None,
         description="host:port of a second HTTP server for probes and metrics, without a key. Default: none; only"

@@ -29,6 +29,7 @@ GROUPS = {
         "tests/deploy/test_prometheus.py",
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",
+        "tests/e2e/test_responses.py",
         "tests/e2e/test_simulated_cluster.py",
         "tests/e2e/test_tool_calls.py",
         "tests/fundamentals/",

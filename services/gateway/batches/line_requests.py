@@ -87,7 +87,9 @@ class LineRequests:
         if endpoint == "/v1/embeddings":
             self._builder.embed(body, requester)
         if endpoint == "/v1/responses":
-            generation, parsed = self._builder.response(body, requester)
-            return generation, ResponseDocument(parsed.echo(), generation.id, self._builder.clock)
+            asked = self._builder.read_response(body, requester)
+            asked.check_stands_alone("previous_response_id", "background")
+            generation, shape = self._builder.response(asked, requester)
+            return generation, ResponseDocument(shape, generation.id, self._builder.clock)
         generation = self._builder.chat(body, requester)
         return generation, ChatDocument(generation.sampling.n, shown=generation.shown)

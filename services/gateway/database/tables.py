@@ -1,6 +1,19 @@
 """The gateway's tables. A change here needs a migration in database/migrations/versions."""
 
-from sqlalchemy import JSON, BigInteger, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
 
 metadata = MetaData()
 
@@ -74,4 +87,25 @@ usage = Table(
     Column("cached_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
     Index("usage_by_day_and_tenant", "day", "tenant"),
+)
+
+# Responses that clients may read again or continue. What they say may be encrypted.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("status", String(16), nullable=False),
+    # When the gateway that makes the response last said so.
+    Column("beat", Float, nullable=False),
+    Column("previous", String(64)),
+    Column("background", Boolean, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Column("input", LargeBinary, nullable=False),
+    Index("responses_by_tenant", "tenant", "created", "size"),
+    Index("responses_by_expiry", "expires"),
+    Index("responses_by_status", "status", "beat"),
 )

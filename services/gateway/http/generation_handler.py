@@ -50,9 +50,17 @@ class GenerationHandler:
         Raises:
             TidegateError: the request is wrong or cannot be taken now.
         """
+        return self.answer(request, await self.read(request), build, resumable=resumable)
+
+    async def read(self, request: Request) -> dict[str, Any]:
+        """Returns the decoded body. Raises InvalidRequest."""
         context = RequestContext.of(request.scope)
         context.cache_directive = CacheDirective.of(context.header(HEADER))
-        body = await self._bodies.read(request)
+        return await self._bodies.read(request)
+
+    def answer(self, request: Request, body: dict[str, Any], build: Build, *, resumable: bool = True) -> Response:
+        """Answers a request whose body was read. Its arguments, result and errors are those of `respond`."""
+        context = RequestContext.of(request.scope)
         idempotent = IdempotentRequest.of(request, body)
 
         def make() -> Response:
@@ -73,3 +81,8 @@ class GenerationHandler:
         if idempotent and idempotent.after:
             raise InvalidRequest("A stream of several prompts cannot be resumed.", param=event_ids.HEADER)
         return PromptsResponse(self._generations, asked, self._stall_timeout_s)
+
+    def answer_once(self, request: Request, body: dict[str, Any], make: Callable[[], Response]) -> Response:
+        """Returns the response that `make` makes, or the one that the request's idempotency key had before."""
+        idempotent = IdempotentRequest.of(request, body)
+        return self._idempotency.respond(request, idempotent, make) if idempotent else make()

@@ -4,6 +4,7 @@ The answer names these fields in a header, and a metric counts them. Both are bo
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,19 @@ KNOWN = frozenset(
         *("cache_control", "cache_salt", "priority", "request_id", "id", "index", "name", "opts", "status", "phase"),
         *("refusal", "annotations", "strict", "type", "encrypted_content", "provider_options", "extra_body"),
         *("guided_decoding_backend", "guided_whitespace_pattern", "mm_processor_kwargs", "early_stopping"),
-        *("prediction", "return_tokens_as_token_ids", "detail", "tags", "title", "plugins", "provider", "transforms"),
+        *(
+            "tools",
+            "input",
+            "namespace",
+            "prediction",
+            "return_tokens_as_token_ids",
+            "detail",
+            "tags",
+            "title",
+            "plugins",
+            "provider",
+            "transforms",
+        ),
     }
 )
 """Names with a label of their own in the metric; all others count as `other`."""
@@ -58,6 +71,12 @@ class IgnoredFields:
         """Returns the value of the header; empty if nothing was left out."""
         named = [_NOT_IN_HEADERS.sub("?", path[:MAX_PATH_CHARACTERS]) for path in self.paths]
         return ", ".join([*named, "..."] if self.more else named)
+
+
+def also_ignored(header: str, paths: Sequence[str]) -> str:
+    """Returns the value of the header with more paths, which were found after all others."""
+    named = [*filter(None, header.split(", ")), *paths]
+    return ", ".join(named if len(named) <= MAX_NAMED else [*named[:MAX_NAMED], "..."])
 
 
 NONE = IgnoredFields()

@@ -10,6 +10,7 @@ from services.gateway.domain.secrets import CacheSalt
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.fields import Request
 from services.gateway.openai.generation_builder import (
     RequestOrigin,
@@ -17,7 +18,9 @@ from services.gateway.openai.generation_builder import (
     completion_generations,
     response_generation,
 )
+from services.gateway.openai.ignored_fields import also_ignored
 from services.gateway.openai.request_reader import Asker, RequestReader
+from services.gateway.openai.responses_events import Shape
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
@@ -57,6 +60,7 @@ class RequestBuilder:
         cache_salt: CacheSalt,
         tokenizer: TokenizerClient,
         reader: RequestReader,
+        seal: ReasoningSeal,
     ) -> None:
         """Makes the builder.
 
@@ -67,9 +71,10 @@ class RequestBuilder:
             cache_salt: separates the prefix caches of tenants.
             tokenizer: asks workers to tokenize.
             reader: validates bodies.
+            seal: opens and seals the reasoning that clients keep.
         """
         self._latest, self.clock, self._timeout_s = latest, clock, timeout_s
-        self._cache_salt, self._tokenizer, self._reader = cache_salt, tokenizer, reader
+        self._cache_salt, self._tokenizer, self._reader, self._seal = cache_salt, tokenizer, reader, seal
 
     def catalog(self) -> Catalog:
         """Returns the last catalog that a router sent.
@@ -180,10 +185,28 @@ class RequestBuilder:
         request = self._reader.read(EmbeddingsRequest, document, requester)
         raise does_not_embed(self.model(request.model, requester).id)
 
-    def response(self, document: dict[str, Any], requester: Requester) -> tuple[Generation, ResponsesRequest]:
-        """Builds the generation of a response, and returns the request as well. Its errors are those of `chat`."""
-        request = self._reader.read(ResponsesRequest, document, requester)
-        return response_generation(request, self.catalog(), self._origin(requester, None)), request
+    def read_response(self, document: dict[str, Any], requester: Requester) -> ResponsesRequest:
+        """Returns the request for a response, with the reasoning that came encrypted. Raises InvalidRequest."""
+        asked, tenant = self._reader.read(ResponsesRequest, document, requester), identified(requester).tenant
+        request, unread = asked.opened(lambda content: self._seal.open(content, tenant))
+        if unread:
+            requester.ignored = also_ignored(requester.ignored, unread)
+        return request
+
+    def response(
+        self, request: ResponsesRequest, requester: Requester, *, stored: bool = False
+    ) -> tuple[Generation, Shape]:
+        """Builds the generation of a response, and returns how the response looks. Its errors are those of `chat`.
+
+        Args:
+            request: with the whole conversation as its input.
+            requester: whose request it is.
+            stored: the response is kept.
+        """
+        tenant = identified(requester).tenant
+        seal = (lambda text: self._seal.seal(text, tenant)) if request.encrypts_reasoning else None
+        generation = response_generation(request, self.catalog(), self._origin(requester, None))
+        return generation, Shape(request.echo(stored=stored), request.toolbox, seal)
 
     def model(self, name: str | None, requester: Requester) -> Model:
         """Returns a model by name.

@@ -1,6 +1,7 @@
 """OpenAI's Responses API as a client receives it: one document, or the events from which it builds the document."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from services.gateway.openai.responses_output import (
     Call,
     Change,
     Closed,
+    CustomCall,
     Grown,
     Item,
     Message,
@@ -18,6 +20,7 @@ from services.gateway.openai.responses_output import (
     Output,
     Reasoning,
 )
+from services.gateway.openai.responses_tools import Toolbox
 from services.shared.clock import Clock
 from services.shared.errors import RateLimited, TidegateError
 from tidegate.worker.v1 import worker_pb2
@@ -28,7 +31,23 @@ _TEXT_EVENTS: dict[type[Item], str] = {
     Message: "response.output_text",
     Reasoning: "response.reasoning_text",
     Call: "response.function_call_arguments",
+    CustomCall: "response.custom_tool_call_input",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How one response looks, whatever the model generates.
+
+    Attributes:
+        echo: fields that repeat the request.
+        tools: that the model may call.
+        seal: encrypts reasoning for the client to send back; None: it is not asked for.
+    """
+
+    echo: Document
+    tools: Toolbox | None = None
+    seal: Callable[[str], str] | None = None
 
 
 def document(header: GenerationHeader, echo: Document, status: str, output: list[Document], **changes: Any) -> Document:
@@ -71,10 +90,16 @@ def usage(used: worker_pb2.Usage) -> Document:
 
 
 class ResponseDocument:
-    """Builds a response that is not streamed."""
+    """Builds a response that is not streamed.
 
-    def __init__(self, echo: Document, answer_id: str, clock: Clock) -> None:
-        self._echo, self._output, self._clock = echo, Output(answer_id), clock
+    Attributes:
+        final: the response, once it has ended.
+    """
+
+    def __init__(self, shape: Shape, answer_id: str, clock: Clock) -> None:
+        self._echo, self._clock = shape.echo, clock
+        self._output = Output(answer_id, shape.tools, shape.seal)
+        self.final: Document | None = None
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
         """Adds deltas."""
@@ -86,7 +111,13 @@ class ResponseDocument:
         """Returns the response, once all deltas were added."""
         for _ in self._output.finish():
             pass
-        return ended(header, self._echo, self._output, used, self._clock)
+        self.final = ended(header, self._echo, self._output, used, self._clock)
+        return self.final
+
+    def broken(self, header: GenerationHeader, error: TidegateError) -> Document:
+        """Returns a response that failed, with the output that there is."""
+        output = self._output.documents(whole=False)
+        return document(header, self._echo, "failed", output, error=_failure(error))
 
 
 class ResponseStream:
@@ -94,13 +125,19 @@ class ResponseStream:
 
     Events are numbered from 0. Events that carry text differ from one another only in number and text.
     All else is built once for each item.
+
+    Attributes:
+        final: the response, once it has ended.
     """
 
-    def __init__(self, header: GenerationHeader, echo: Document, clock: Clock) -> None:
-        self._header, self._echo, self._clock = header, echo, clock
-        self._output = Output(header.id)
+    def __init__(self, header: GenerationHeader, shape: Shape, clock: Clock) -> None:
+        self._header, self._echo, self._clock = header, shape.echo, clock
+        self._output = Output(header.id, shape.tools, shape.seal)
         self._number = 0
         self._before_text = b""
+        self._last_frames: list[bytes] = []
+        self._broken: Document | None = None
+        self.final: Document | None = None
 
     def open(self) -> list[bytes]:
         """Returns the events that announce the response."""
@@ -114,18 +151,29 @@ class ResponseStream:
         """Returns the events of some deltas, joined."""
         return b"".join([self._frame(change) for delta in deltas for change in self._output.take(delta)])
 
+    def end(self, used: worker_pb2.Usage) -> Document:
+        """Ends the response, and returns it. Only the first call counts."""
+        if self.final is None:
+            self._last_frames = [self._frame(change) for change in self._output.finish()]
+            self.final = ended(self._header, self._echo, self._output, used, self._clock)
+        return self.final
+
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the events that end the last item and the response."""
-        frames = [self._frame(change) for change in self._output.finish()]
-        response = ended(self._header, self._echo, self._output, used, self._clock)
-        return b"".join([*frames, self._event(f"response.{response['status']}", response=response)])
+        response = self.end(used)
+        return b"".join([*self._last_frames, self._event(f"response.{response['status']}", response=response)])
 
     def fail(self, error: TidegateError) -> bytes:
         """Returns the event that tells of an error."""
-        code = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
-        failure = {"code": code, "message": error.message}
-        response = document(self._header, self._echo, "failed", self._output.documents(), error=failure)
-        return self._event("response.failed", response=response)
+        return self._event("response.failed", response=self.broken("failed", error))
+
+    def broken(self, status: str, error: TidegateError) -> Document:
+        """Ends the response before its end, and returns it. Only the first call counts."""
+        if self._broken is None:
+            failure = {"error": _failure(error)} if status == "failed" else {}
+            output = self._output.documents(whole=False)
+            self._broken = document(self._header, self._echo, status, output, **failure)
+        return self._broken
 
     def _frame(self, change: Change) -> bytes:
         match change:
@@ -153,7 +201,7 @@ class ResponseStream:
         return self._before_text + b'%d,"delta":' % number + text + after + b"}\n\n"
 
     def _closed(self, item: Item) -> bytes:
-        text = {"arguments": item.text, "name": item.name} if isinstance(item, Call) else {"text": item.text}
+        text = _text(item)
         shown = {"logprobs": logprobs.response(item.tokens)} if isinstance(item, Message) else {}
         frame = self._event(f"{_TEXT_EVENTS[type(item)]}.done", **_place(item), **text, **shown)
         if part := item.part(item.text):
@@ -165,6 +213,22 @@ class ResponseStream:
         number, self._number = self._number, self._number + 1
         body = orjson.dumps({"type": name, "sequence_number": number, **fields})
         return b"event: " + name.encode() + b"\ndata: " + body + b"\n\n"
+
+
+def _failure(error: TidegateError) -> Document:
+    code = "rate_limit_exceeded" if isinstance(error, RateLimited) else "server_error"
+    return {"code": code, "message": error.message}
+
+
+def _text(item: Item) -> Document:
+    """The fields of the event that ends an item's text."""
+    match item:
+        case CustomCall():
+            return {"input": item.text}
+        case Call():
+            return {"arguments": item.text, "name": item.name}
+        case _:
+            return {"text": item.text}
 
 
 def _place(item: Item) -> Document:

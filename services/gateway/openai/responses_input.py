@@ -1,16 +1,29 @@
 """The input items of OpenAI's Responses API, and the chat messages that they stand for."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
 
-from services.gateway.openai.fields import Name, Request, Text
+from services.gateway.openai import custom_input
+from services.gateway.openai.fields import LENIENT, Request, Text
 from services.gateway.openai.messages import MAX_MESSAGES
+from services.gateway.openai.responses_tools import Toolbox, ToolName
+from services.shared.errors import InvalidRequest, NotFound
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Id = Annotated[str, Field(max_length=128)]
 CallId = Annotated[str, Field(min_length=1, max_length=128)]
+HOSTED_CALLS = frozenset(
+    {
+        *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "computer_call"),
+        *("computer_call_output", "local_shell_call", "local_shell_call_output", "shell_call", "shell_call_output"),
+        *("apply_patch_call", "apply_patch_call_output", "mcp_list_tools", "mcp_approval_request", "mcp_call"),
+        *("mcp_approval_response", "tool_search_call"),
+    }
+)
+"""Items that tell of tools which nobody serves here. They are left out, as the tools are."""
+MAX_ENCRYPTED_CHARACTERS = 4 << 20
 Ignored = Annotated[list[Any], Field(max_length=65_536)]
 """What our own responses hold beside the text. Clients send it back when they repeat a response unchanged."""
 
@@ -43,10 +56,17 @@ class Refusal(Request):
         return self.refusal
 
 
+class SummaryText(Request):
+    """A summary of reasoning."""
+
+    type: Literal["summary_text"]
+    text: Text
+
+
 class ReasoningText(Request):
     """Reasoning that the model generated before."""
 
-    type: Literal["reasoning_text"]
+    type: Literal["reasoning_text", "text"]
     text: Text
 
 
@@ -70,10 +90,31 @@ class FunctionCallItem(Request):
 
     type: Literal["function_call"]
     call_id: CallId
-    name: Name
+    name: ToolName
+    namespace: ToolName | None = None
     arguments: Text
     id: Id | None = None
     status: Status | None = None
+
+
+class CustomCallItem(Request):
+    """A call of a custom tool that the model made before."""
+
+    type: Literal["custom_tool_call"]
+    call_id: CallId
+    name: ToolName
+    namespace: ToolName | None = None
+    input: Text
+    id: Id | None = None
+    status: Status | None = None
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of the function that the tool became."""
+        return custom_input.arguments(self.input)
+
+
+ToolOutput = Text | Annotated[list[InputText], Field(max_length=256)]
 
 
 class FunctionCallOutputItem(Request):
@@ -81,7 +122,17 @@ class FunctionCallOutputItem(Request):
 
     type: Literal["function_call_output"]
     call_id: CallId
-    output: Text | Annotated[list[InputText], Field(max_length=256)]
+    output: ToolOutput
+    id: Id | None = None
+    status: Status | None = None
+
+
+class CustomCallOutputItem(Request):
+    """What a custom tool returned."""
+
+    type: Literal["custom_tool_call_output"]
+    call_id: CallId
+    output: ToolOutput
     id: Id | None = None
     status: Status | None = None
 
@@ -90,54 +141,105 @@ class ReasoningItem(Request):
     """Reasoning that came with an earlier response."""
 
     type: Literal["reasoning"]
-    summary: Ignored
+    summary: Annotated[list[SummaryText], Field(max_length=256)] | None = None
     content: Annotated[list[ReasoningText], Field(max_length=256)] | None = None
-    encrypted_content: None = None
+    # Ours, or another server's. Whoever can open ours puts its text into `content`.
+    encrypted_content: Annotated[str, Field(max_length=MAX_ENCRYPTED_CHARACTERS)] | None = None
     id: Id | None = None
     status: Status | None = None
 
+    @property
+    def text(self) -> str:
+        """What the model thought; if only a summary is there, that."""
+        return "".join(part.text for part in self.content or self.summary or ())
+
+    def with_text(self, text: str) -> Self:
+        """Returns the item with the text of the reasoning."""
+        return self.model_copy(update={"content": [ReasoningText(type="reasoning_text", text=text)]})
+
+
+class ItemReference(Request):
+    """An item of a stored response, by its id. Whoever knows the stored responses puts the item in its place."""
+
+    type: Literal["item_reference"] | None = None
+    id: Id
+
+
+def _or_left_out(item: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    if isinstance(item, dict) and item.get("type") in HOSTED_CALLS:
+        if info.context is LENIENT:
+            return None
+        raise ValueError("is of a tool that is not served here")
+    return handler(item)
+
 
 def _kind(item: Any) -> str | None:
-    """The `type` of a message may be left out."""
-    kind = item.get("type") if isinstance(item, dict) else getattr(item, "type", None)
-    return "message" if kind is None else kind
+    """The `type` of a message may be left out, and that of a reference too."""
+    found = item if isinstance(item, dict) else vars(item)
+    if (kind := found.get("type")) is None:
+        return "item_reference" if "id" in found and "role" not in found else "message"
+    return kind if isinstance(kind, str) else None
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")],
+    | Annotated[CustomCallItem, Tag("custom_tool_call")]
+    | Annotated[CustomCallOutputItem, Tag("custom_tool_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(_kind),
 ]
-Input = Annotated[Text, Field(min_length=1)] | Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES)]
+Items = Annotated[
+    list[Annotated[Item | None, WrapValidator(_or_left_out)]], Field(min_length=1, max_length=MAX_MESSAGES)
+]
+Input = Annotated[Text, Field(min_length=1)] | Items
 
 
 def check_calls(items: Input) -> None:
-    """Checks that every output answers a function call before it.
+    """Checks that every output answers a call before it, and that there is nothing left to look up.
 
     Raises:
-        ValueError: one does not.
+        InvalidRequest: an output answers no call.
+        NotFound: an item is a reference to one that nobody has.
     """
     called: set[str] = set()
     for index, item in enumerate(items if isinstance(items, list) else ()):
-        if isinstance(item, FunctionCallItem):
+        if isinstance(item, FunctionCallItem | CustomCallItem):
             called.add(item.call_id)
-        elif isinstance(item, FunctionCallOutputItem) and item.call_id not in called:
-            raise ValueError(f"input[{index}].call_id: answers no function call before it")
+        elif isinstance(item, FunctionCallOutputItem | CustomCallOutputItem) and item.call_id not in called:
+            param = f"input[{index}].call_id"
+            raise InvalidRequest(
+                f"Invalid value for '{param}': answers no call before it.", param=param, code="invalid_value"
+            )
+        elif isinstance(item, ItemReference):
+            raise not_found(item.id, index)
 
 
-def messages(instructions: str | None, items: Input) -> list[dict[str, Any]]:
-    """Returns the input as chat templates read it: reasoning, text and calls of one turn are one assistant message."""
-    turns: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
-    if isinstance(items, str):
-        return [*turns, {"role": "user", "content": items}]
-    for item in items:
-        _add(turns, item)
-    return [_with_content(turn) for turn in turns]
+def not_found(item_id: str, index: int) -> NotFound:
+    """Returns the error for a reference to an item that nobody has."""
+    return NotFound(f"There is no stored item with the id '{item_id}'.", param=f"input[{index}].id")
 
 
-def _add(turns: list[dict[str, Any]], item: Item) -> None:
+def messages(instructions: str | None, items: Input, tools: Toolbox) -> list[dict[str, Any]]:
+    """Returns the input as chat templates read it.
+
+    Reasoning, text and calls of one turn are one assistant message. What the application says, by `instructions` or in
+    any item, is one system message at the start: many templates take no other.
+    """
+    system = [instructions] if instructions else []
+    turns: list[dict[str, Any]] = []
+    for item in [MessageItem(role="user", content=items)] if isinstance(items, str) else items:
+        if isinstance(item, MessageItem) and item.role in ("system", "developer"):
+            system.append(text_of(item.content))
+        elif item:
+            _add(turns, item, tools)
+    leading = [{"role": "system", "content": "\n\n".join(system)}] if system else []
+    return [*leading, *map(_with_content, turns)]
+
+
+def _add(turns: list[dict[str, Any]], item: Item, tools: Toolbox) -> None:
     match item:
         case MessageItem(role="assistant"):
             turn = _assistant(turns, after=("reasoning_content",))
@@ -146,12 +248,12 @@ def _add(turns: list[dict[str, Any]], item: Item) -> None:
             turns.append({"role": item.role, "content": text_of(item.content)})
         case ReasoningItem():
             turn = _assistant(turns, after=())
-            turn["reasoning_content"] = "".join(part.text for part in item.content or ())
-        case FunctionCallItem():
+            turn["reasoning_content"] = item.text
+        case FunctionCallItem() | CustomCallItem():
             turn = _assistant(turns, after=("reasoning_content", "content", "tool_calls"))
-            function = {"name": item.name, "arguments": item.arguments}
+            function = {"name": tools.function(item.namespace, item.name), "arguments": item.arguments}
             turn.setdefault("tool_calls", []).append({"id": item.call_id, "type": "function", "function": function})
-        case FunctionCallOutputItem():
+        case FunctionCallOutputItem() | CustomCallOutputItem():
             turns.append({"role": "tool", "tool_call_id": item.call_id, "content": text_of(item.output)})
 
 

@@ -1,10 +1,12 @@
-"""What a model generates, as the output items of the Responses API: reasoning, messages, function calls."""
+"""What a model generates, as the output items of the Responses API: reasoning, messages, calls of tools."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from services.gateway.openai import logprobs
+from services.gateway.openai.custom_input import CustomInput
+from services.gateway.openai.responses_tools import CustomTool, Toolbox
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -35,8 +37,9 @@ class Item:
 
 @dataclass(slots=True)
 class Reasoning(Item):
-    """Reasoning before the answer."""
+    """Reasoning before the answer. `seal` makes of its text what the client can send back unread."""
 
+    seal: Callable[[str], str] | None = None
     kind: ClassVar[str] = "reasoning"
 
     def part(self, text: str) -> dict[str, Any]:
@@ -45,7 +48,8 @@ class Reasoning(Item):
 
     def document(self, status: str) -> dict[str, Any]:
         """Returns the item as clients see it."""
-        return {**Item.document(self, status), "summary": []}
+        sealed = {"encrypted_content": self.seal(self.text)} if self.seal and status != "in_progress" else {}
+        return {**Item.document(self, status), "summary": [], **sealed}
 
 
 @dataclass(slots=True)
@@ -71,12 +75,24 @@ class Call(Item):
 
     call_id: str = ""
     name: str = ""
+    namespace: str | None = None
     kind: ClassVar[str] = "function_call"
+    content: ClassVar[str] = "arguments"
 
     def document(self, status: str) -> dict[str, Any]:
         """Returns the item as clients see it."""
-        named = {"call_id": self.call_id, "name": self.name, "arguments": self.text}
-        return {"id": self.id, "type": self.kind, "status": status, **named}
+        named = {"call_id": self.call_id, "name": self.name, self.content: self.text}
+        within = {"namespace": self.namespace} if self.namespace else {}
+        return {"id": self.id, "type": self.kind, "status": status, **named, **within}
+
+
+@dataclass(slots=True)
+class CustomCall(Call):
+    """A call of a custom tool. Its text is the input, which is read out of the arguments."""
+
+    reader: CustomInput = field(default_factory=CustomInput)
+    kind: ClassVar[str] = "custom_tool_call"
+    content: ClassVar[str] = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +124,16 @@ Change = Opened | Grown | Closed
 class Output:
     """The items of one response. `take` and `finish` say what changes, in order; only the last item is open."""
 
-    def __init__(self, answer_id: str) -> None:
+    def __init__(self, answer_id: str, tools: Toolbox | None = None, seal: Callable[[str], str] | None = None) -> None:
+        """Makes an output without items.
+
+        Args:
+            answer_id: id of the response.
+            tools: that the model may call; None: functions only, by their own names.
+            seal: encrypts reasoning for the client to send back; None: it is not asked for.
+        """
         self._suffix = answer_id.partition("_")[2]
+        self._tools, self._seal = tools, seal
         self._open: Item | None = None
         self._calls: dict[int, Call] = {}
         self.items: list[Item] = []
@@ -119,9 +143,9 @@ class Output:
         """Adds a delta, and yields what changes."""
         self.finish_reason = delta.finish_reason or self.finish_reason
         if delta.reasoning:
-            yield from self._grow(Reasoning, "rs", delta.reasoning)
+            yield from self._grow(Reasoning, delta.reasoning)
         if delta.text or (delta.logprobs and isinstance(self._open, Message)):
-            yield from self._grow(Message, "msg", delta.text, tuple(delta.logprobs))
+            yield from self._grow(Message, delta.text, tuple(delta.logprobs))
         for call in delta.tool_calls:
             yield from self._call(call)
 
@@ -136,24 +160,27 @@ class Output:
         """Whether the model came to its end, rather than to the token limit."""
         return self.finish_reason != worker_pb2.FINISH_REASON_LENGTH
 
-    def documents(self) -> list[dict[str, Any]]:
-        """Returns all items as clients see them. If the response was cut short, its last item is incomplete."""
-        last = len(self.items) - 1
+    def documents(self, *, whole: bool = True) -> list[dict[str, Any]]:
+        """Returns all items as clients see them. If the response was cut short, its last item is incomplete.
+
+        Args:
+            whole: the model came to its end, rather than the response being broken off.
+        """
+        last, complete = len(self.items) - 1, whole and self.complete
         return [
-            item.document("completed" if self.complete or index < last else "incomplete")
+            item.document("completed" if complete or index < last else "incomplete")
             for index, item in enumerate(self.items)
         ]
 
     def _grow(
         self,
         kind: type[Reasoning] | type[Message],
-        prefix: str,
         text: str,
         tokens: tuple[worker_pb2.TokenLogprob, ...] = (),
     ) -> Iterator[Change]:
         item = self._open
         if not isinstance(item, kind):
-            item = kind(self._name(prefix), len(self.items))
+            item = self._reasoning() if kind is Reasoning else Message(self._name("msg"), len(self.items))
             yield from self._begin(item)
         item.parts.append(text)
         if isinstance(item, Message):
@@ -162,13 +189,35 @@ class Output:
 
     def _call(self, delta: worker_pb2.ToolCallDelta) -> Iterator[Change]:
         if delta.index not in self._calls:
-            call = Call(self._name("fc"), len(self.items), call_id=delta.id, name=delta.name)
-            self._calls[delta.index] = call
-            yield from self._begin(call)
+            self._calls[delta.index] = self._called(delta)
+            yield from self._begin(self._calls[delta.index])
         call = self._calls[delta.index]
-        if delta.arguments:
-            call.parts.append(delta.arguments)
-            yield Grown(call, delta.arguments)
+        if isinstance(call, CustomCall):
+            yield from self._add(call, call.reader.feed(delta.arguments))
+        else:
+            yield from self._add(call, delta.arguments)
+
+    def _called(self, delta: worker_pb2.ToolCallDelta) -> Call:
+        callee = self._tools.by_function.get(delta.name) if self._tools else None
+        if callee is None:
+            return Call(self._name("fc"), len(self.items), call_id=delta.id, name=delta.name)
+        custom = isinstance(callee.tool, CustomTool)
+        kind, prefix = (CustomCall, "ctc") if custom else (Call, "fc")
+        return kind(
+            self._name(prefix),
+            len(self.items),
+            call_id=delta.id,
+            name=callee.tool.name,
+            namespace=callee.namespace,
+        )
+
+    def _reasoning(self) -> Reasoning:
+        return Reasoning(self._name("rs"), len(self.items), seal=self._seal)
+
+    def _add(self, call: Call, text: str) -> Iterator[Change]:
+        if text:
+            call.parts.append(text)
+            yield Grown(call, text)
 
     def _begin(self, item: Item) -> Iterator[Change]:
         yield from self._end()
@@ -177,6 +226,8 @@ class Output:
         yield Opened(item)
 
     def _end(self) -> Iterator[Change]:
+        if isinstance(self._open, CustomCall):
+            yield from self._add(self._open, self._open.reader.finish())
         if self._open:
             yield Closed(self._open)
         self._open = None

@@ -1,5 +1,6 @@
 """Body of POST /v1/responses, and the chat completion request that it stands for."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -8,38 +9,19 @@ from pydantic import Field, model_validator
 from services.gateway.openai import responses_input, validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
-from services.gateway.openai.responses_input import Input
+from services.gateway.openai.responses_input import Input, ReasoningItem
+from services.gateway.openai.responses_tools import Toolbox, ToolChoice, Tools
 from services.gateway.openai.sampling import SamplingFields, ServiceTier
-from services.gateway.openai.structured_output import DescribedSchema, Schema
-from services.gateway.openai.tools import MAX_TOOLS, argument_schemas
+from services.gateway.openai.structured_output import Schema
+from services.shared.errors import InvalidRequest
 
 LOGPROBS = "message.output_text.logprobs"
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
 SAMPLING = set(SamplingFields.model_fields)
 
 
-class FunctionTool(Request):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    name: Name
-    description: Annotated[Text, Field(max_length=16_384)] | None = None
-    parameters: DescribedSchema | None = None
-    strict: bool | None = None
-
-
-class NamedFunction(Request):
-    """A function by name."""
-
-    type: Literal["function"]
-    name: Name
-
-
-class AllowedFunctions(Request):
-    """A choice of several functions."""
-
-    type: Literal["allowed_tools"]
-    mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS)]
+_EMPTY = {"function": {"description": None, "parameters": None, "strict": None}}
+"""What a tool always shows in a response."""
 
 
 class PlainFormat(Request):
@@ -78,17 +60,12 @@ class ResponseStreamOptions(Request):
     include_obfuscation: Hint[Literal[False]] = None
 
 
-ToolChoice = (
-    Literal["none", "auto", "required"]
-    | Annotated[NamedFunction | AllowedFunctions, Field(discriminator="type")]
-)  # fmt: skip
-
-
-Included = Literal["message.output_text.logprobs"]
+ResponseId = Annotated[str, Field(min_length=1, max_length=128)]
+Included = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
 
 
 class ResponsesRequest(SamplingFields):
-    """Body of POST /v1/responses. Responses are not stored, so each request carries its whole conversation."""
+    """Body of POST /v1/responses."""
 
     model: ModelName
     input: Input
@@ -98,7 +75,7 @@ class ResponsesRequest(SamplingFields):
     max_output_tokens: Tokens | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: Annotated[list[Hint[Included]], Field(max_length=16)] | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
@@ -108,28 +85,21 @@ class ResponsesRequest(SamplingFields):
     prompt_cache_key: Hint[Identifier] = None
     metadata: Hint[Metadata] = None
     service_tier: ServiceTier | None = None
-    # The values that describe what Tidegate does anyway.
-    store: Hint[Literal[False]] = None
+    previous_response_id: ResponseId | None = None
+    store: bool | None = None
+    background: bool | None = None
+    # The value that describes what Tidegate does anyway.
     truncation: Hint[Literal["disabled"]] = None
-    background: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        responses_input.check_calls(self.input)
-        names = [tool.name for tool in self.tools or ()]
-        if len(set(names)) < len(names):
-            raise ValueError("tools: function names must differ")
         if self.top_logprobs and not self.shows_logprobs:
             raise ValueError(f"top_logprobs: needs '{LOGPROBS}' in include")
-        if self.tool_choice == "required" and not names:
-            raise ValueError("tool_choice: 'required' needs tools")
-        for name in _chosen(self.tool_choice):
-            if name not in names:
-                raise ValueError(f"tool_choice: no tool is named {name!r}")
-        if self.tools and self.tool_choice != "none":
-            chosen = _chosen(self.tool_choice)
-            forced = _forces_call(self.tool_choice)
-            argument_schemas(self.tools, forced=forced, chosen=chosen, place="tools[{}].parameters")
+        if self.background and self.store is False:
+            raise ValueError("background: needs 'store', for the response is fetched later")
+        if self.background and self.stream:
+            raise ValueError("stream: cannot be true together with background; fetch the response by its id")
+        self.toolbox.check(self.tool_choice)
         return self
 
     @property
@@ -137,19 +107,57 @@ class ResponsesRequest(SamplingFields):
         """Whether the answer has log probabilities."""
         return LOGPROBS in (self.include or ())
 
+    @property
+    def encrypts_reasoning(self) -> bool:
+        """Whether reasoning comes in a form that the client can send back unread."""
+        return ENCRYPTED_REASONING in (self.include or ())
+
+    def opened(self, open_reasoning: Callable[[str], str | None]) -> tuple[Self, list[str]]:
+        """Returns the request with the reasoning that came encrypted, and the places of what nobody here can read."""
+        if isinstance(self.input, str):
+            return self, []
+        items, unread = list(self.input), []
+        for index, item in enumerate(items):
+            if isinstance(item, ReasoningItem) and item.encrypted_content and not item.content:
+                if (text := open_reasoning(item.encrypted_content)) is None:
+                    unread.append(f"input[{index}].encrypted_content")
+                else:
+                    items[index] = item.with_text(text)
+        return self.model_copy(update={"input": items}), unread
+
+    def check_stands_alone(self, *needs: str) -> None:
+        """Checks that the request can be answered where nothing is stored.
+
+        Args:
+            needs: fields that need what is stored.
+
+        Raises:
+            InvalidRequest: it needs what is stored.
+        """
+        for name in needs:
+            if getattr(self, name):
+                text = f"Responses are not stored here: leave out '{name}', and send the whole conversation as 'input'."
+                raise InvalidRequest(text, param=name, code="responses_not_stored")
+
+    @cached_property
+    def toolbox(self) -> Toolbox:
+        """The tools that are served here."""
+        return Toolbox.of(self.tools or ())
+
     @cached_property
     def chat(self) -> ChatCompletionRequest:
         """The same request as a chat completion, which is validated as well. Raises InvalidRequest."""
+        responses_input.check_calls(self.input)
         document = {
             "model": self.model,
-            "messages": responses_input.messages(self.instructions, self.input),
+            "messages": responses_input.messages(self.instructions, self.input, self.toolbox),
             "stream": bool(self.stream),
             "max_completion_tokens": self.max_output_tokens,
             **self.model_dump(include=SAMPLING, by_alias=True, exclude_none=True),
             "logprobs": self.shows_logprobs or None,
             "top_logprobs": self.top_logprobs,
-            "tools": [_tool(tool) for tool in self.tools or ()] or None,
-            "tool_choice": _tool_choice(self.tool_choice),
+            "tools": self.toolbox.functions() or None,
+            "tool_choice": self.toolbox.chat_choice(self.tool_choice),
             "parallel_tool_calls": self.parallel_tool_calls,
             "response_format": _format(self.text),
             "reasoning_effort": self.reasoning.effort if self.reasoning else None,
@@ -157,11 +165,11 @@ class ResponsesRequest(SamplingFields):
         }
         return validation.check(ChatCompletionRequest, document)
 
-    def echo(self) -> dict[str, Any]:
-        """Returns the fields of the request that the response repeats."""
+    def echo(self, *, stored: bool = False) -> dict[str, Any]:
+        """Returns the fields of the request that the response repeats. stored: whether the response is kept."""
         shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
-            "background": False,
+            "background": bool(self.background),
             "frequency_penalty": self.frequency_penalty or 0.0,
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
@@ -169,51 +177,20 @@ class ResponsesRequest(SamplingFields):
             "metadata": self.metadata or {},
             "parallel_tool_calls": self.parallel_tool_calls is not False,
             "presence_penalty": self.presence_penalty or 0.0,
-            "previous_response_id": None,
+            "previous_response_id": self.previous_response_id,
             "prompt_cache_key": self.prompt_cache_key,
             "reasoning": {"effort": self.reasoning.effort if self.reasoning else None, "summary": None},
             "safety_identifier": self.safety_identifier,
-            "store": False,
+            "store": stored,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "text": {"format": {"type": "text"}, **shown.get("text", {})},
             "tool_choice": shown.get("tool_choice", "auto"),
-            "tools": [
-                {"description": None, "parameters": None, "strict": None, **tool} for tool in shown.get("tools", ())
-            ],
+            "tools": [{**_EMPTY.get(tool["type"], {}), **tool} for tool in shown.get("tools", ()) if tool],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": "disabled",
             "user": self.user,
         }
-
-
-def _chosen(choice: ToolChoice | None) -> list[str]:
-    if isinstance(choice, NamedFunction):
-        return [choice.name]
-    return [tool.name for tool in choice.tools] if isinstance(choice, AllowedFunctions) else []
-
-
-def _forces_call(choice: ToolChoice | None) -> bool:
-    if isinstance(choice, AllowedFunctions):
-        return choice.mode == "required"
-    return choice == "required" or isinstance(choice, NamedFunction)
-
-
-def _tool(tool: FunctionTool) -> dict[str, Any]:
-    return {"type": "function", "function": tool.model_dump(exclude={"type"}, exclude_none=True)}
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name}}
-
-
-def _tool_choice(choice: ToolChoice | None) -> Any:
-    if isinstance(choice, NamedFunction):
-        return _named(choice.name)
-    if isinstance(choice, AllowedFunctions):
-        allowed = {"mode": choice.mode, "tools": [_named(tool.name) for tool in choice.tools]}
-        return {"type": "allowed_tools", "allowed_tools": allowed}
-    return choice
 
 
 def _format(text: TextOptions | None) -> dict[str, Any] | None:

@@ -43,6 +43,10 @@ def _is_fetched(kind: Any) -> bool:
     return kind in ("base64", "url", "file")
 
 
+def _is_hosted(kind: Any) -> bool:
+    return isinstance(kind, str) and kind not in ("function", "custom", "allowed_tools")
+
+
 def _is_too_many(choices: Any) -> bool:
     return isinstance(choices, int) and choices > MAX_CHOICES
 
@@ -80,7 +84,8 @@ _NO_IMAGES = Unsupported("The model reads text only: put what the image shows in
 _NO_FILES = Unsupported(
     "Documents are read as text only: use the source type 'text' with the document's text.", _is_fetched
 )
-_NOT_STORED = Unsupported("Answers are not stored here: send the whole conversation instead.")
+_NOT_STORED = Unsupported("Only responses can continue what is stored: use 'messages'.")
+_NO_CONVERSATIONS = Unsupported("Use 'previous_response_id', or send the whole conversation as 'input'.")
 _NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
 _ONLY_CHAT = Unsupported("Only chat completions have it: leave it out, or use /v1/chat/completions.")
 _ONLY_COMPLETIONS = Unsupported(
@@ -122,8 +127,9 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "return_tokens_as_token_ids": _use("return_token_ids"),
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "suffix": Unsupported("Only completions have it: leave it out, or use /v1/completions."),
-    # What is not stored here.
-    **dict.fromkeys(("conversation", "previous_response_id"), _NOT_STORED),
+    # What is stored elsewhere.
+    "conversation": _NO_CONVERSATIONS,
+    "previous_response_id": _NOT_STORED,
     # Fields of other endpoints. Each row is read only for requests that do not have the field.
     "n": Unsupported("There is one answer: send several requests.", _is_not_one),
     "best_of": Unsupported("Use 'n' instead.", _is_not_one),
@@ -148,7 +154,7 @@ UNSUPPORTED: dict[str, Unsupported] = {
 
 UNSUPPORTED_VALUES: dict[str, Unsupported] = {
     "modalities": Unsupported(_ONLY_TEXT),
-    "background": Unsupported("The answer comes with the response: leave it out, or stream."),
+    "tool_choice.type": Unsupported("No such tool is served here: use 'auto', or name a function.", _is_hosted),
     "n": Unsupported(f"It can be at most {MAX_CHOICES}: send several requests.", _is_too_many),
     "messages[].content[].type": _NO_IMAGES,
     "messages[].content[].content[].type": _NO_IMAGES,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import orjson
 from starlette.responses import Response
@@ -35,6 +36,18 @@ STREAM_HEADERS: Headers = [
 ]
 
 
+class Keeper(Protocol):
+    """Keeps an answer for later."""
+
+    async def ended(self, used: worker_pb2.Usage) -> None:
+        """Keeps a complete answer, before the client learns that it is complete. It raises nothing."""
+        ...
+
+    async def broke(self, error: TidegateError) -> None:
+        """Keeps an answer that will not be complete. It raises nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ResponseFormat:
     """How one endpoint shows a generation.
@@ -42,10 +55,12 @@ class ResponseFormat:
     Attributes:
         stream: makes the encoder of a stream, from header, number of choices, and whether to include usage.
         document: makes the builder of a document, from the number of choices.
+        keeper: keeps the answer; None if nothing is kept.
     """
 
     stream: Callable[[GenerationHeader, int, bool], EventStream]
     document: Callable[[int], DocumentBuilder]
+    keeper: Keeper | None = None
 
 
 class GenerationResponse(Response):
@@ -84,12 +99,12 @@ class GenerationResponse(Response):
         except TidegateError as error:
             if not client.started:
                 raise
-            await client.fail(error, self._error_event(error))
+            await self._fail(error, client)
         except Exception:
             if not client.started:
                 raise
             log.exception("a stream failed", extra={"request_id": self._generation.id})
-            await client.fail(InternalError(), self._error_event(InternalError()))
+            await self._fail(InternalError(), client)
 
     async def _respond(self, client: Client) -> None:
         client.context.model = self._generation.model.id
@@ -97,9 +112,26 @@ class GenerationResponse(Response):
         # Events of a resumable stream have ids, which a cached response cannot have.
         directive = None if self._resumption else client.context.cache_directive
         with self._generations.open(self._generation, progress, directive) as stream, client.watched(stream):
-            await (self._stream(stream, client) if self._generation.stream else self._send_document(stream, client))
+            read = self._stream if self._generation.stream else self._collect
+            rest = await read(stream, client)
+            if self._format.keeper is None:
+                await self._finish(rest, stream.usage, client)
+                return
+        # The worker's slot is free while the answer is kept.
+        await self._format.keeper.ended(stream.usage)
+        await self._finish(rest, stream.usage, client)
 
-    async def _stream(self, stream: TokenStream, client: Client) -> None:
+    async def _finish(self, rest: bytes | dict[str, Any], used: worker_pb2.Usage, client: Client) -> None:
+        """Sends what is left once the answer is complete: the end of a stream, or the whole document."""
+        if self._events and isinstance(rest, bytes):
+            await client.send(rest + self._events.close(used), more=False)
+            return
+        body = orjson.dumps(rest)
+        await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
+        await client.send(body, more=False)
+
+    async def _stream(self, stream: TokenStream, client: Client) -> bytes:
+        """Sends the stream up to its last delta. Returns what was not sent yet."""
         await self._begin(stream, client)
         resumption = self._resumption
         self._events = events = self._open(resumption.header(stream) if resumption else GenerationHeader.of(stream))
@@ -107,9 +139,8 @@ class GenerationResponse(Response):
         recorder = resumption.recorder(stream) if resumption else None
         if resumption and recorder:
             await _send_with_ids(stream, resumption.with_ids(events, recorder), recorder, client)
-            await client.send(events.close(stream.usage), more=False)
-        else:
-            await _send_events(stream, events, client)
+            return b""
+        return await _send_events(stream, events, client)
 
     async def _begin(self, stream: TokenStream, client: Client) -> None:
         """Waits for the first tokens; sends the position in the queue to a client that waits long."""
@@ -124,17 +155,20 @@ class GenerationResponse(Response):
             finally:
                 note_headers(stream, client)
 
-    async def _send_document(self, stream: TokenStream, client: Client) -> None:
+    async def _collect(self, stream: TokenStream, client: Client) -> dict[str, Any]:
         try:
             await stream.begin()
         finally:
             note_headers(stream, client)
-        body = orjson.dumps(await collect(stream, self._format.document(self._generation.sampling.n)))
-        await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-        await client.send(body, more=False)
+        return await collect(stream, self._format.document(self._generation.sampling.n))
 
     def _open(self, header: GenerationHeader) -> EventStream:
         return self._format.stream(header, self._generation.sampling.n, self._generation.include_usage)
+
+    async def _fail(self, error: TidegateError, client: Client) -> None:
+        if self._events and self._format.keeper:
+            await self._format.keeper.broke(error)
+        await client.fail(error, self._error_event(error))
 
     def _error_event(self, error: TidegateError) -> bytes:
         generation = self._generation
@@ -146,8 +180,8 @@ class GenerationResponse(Response):
         return events.fail(error)
 
 
-async def _send_events(stream: TokenStream, events: EventStream, client: Client) -> None:
-    """Sends a stream without ids, to its end."""
+async def _send_events(stream: TokenStream, events: EventStream, client: Client) -> bytes:
+    """Sends a stream without ids, up to its last delta. Returns what was not sent yet."""
     unsent = b"".join(events.open())
 
     def sink(deltas: list[worker_pb2.Delta]) -> bool:
@@ -162,7 +196,7 @@ async def _send_events(stream: TokenStream, events: EventStream, client: Client)
         if frames := unsent + events.frames(deltas):
             await client.send(frames)
         unsent = b""
-    await client.send(unsent + events.close(stream.usage), more=False)
+    return unsent
 
 
 async def _send_with_ids(

@@ -1,43 +1,203 @@
-"""POST /v1/responses."""
+"""/v1/responses: made, read again, continued and deleted."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
+from fastapi import Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
+from services.gateway.background.background_responses import BackgroundResponses
 from services.gateway.domain.generation import Generation
 from services.gateway.http.connection.generation_response import ResponseFormat
-from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.connection.request_context import RequestContext, caller_of
 from services.gateway.http.generation_handler import GenerationHandler
+from services.gateway.http.kept_response import KeptResponse
 from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai.request_builder import RequestBuilder
-from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
+from services.gateway.openai.responses_events import ResponseDocument, ResponseStream, Shape
+from services.gateway.openai.responses_history import continued, input_documents, referenced, resolved
 from services.gateway.openai.responses_request import ResponsesRequest
+from services.gateway.stored_responses.store import StoredResponses, TooLargeToStore
+from services.gateway.stored_responses.stored_response import StoredResponse
+from services.shared.errors import InvalidRequest, NotConfigured, NotFound, TooLarge
 
+MAX_PAGE = 100
 EXAMPLE: dict[str, Any] = {"model": "chat", "instructions": "Be brief.", "input": "What is a neap tide?"}
 
 
-class ResponseRoutes:
-    """OpenAI's Responses API. Responses are not stored, and their streams cannot be resumed."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request for a response.
 
-    def __init__(self, builder: RequestBuilder, generations: GenerationHandler) -> None:
+    Attributes:
+        own: as it was sent, with the items that it refers to.
+        whole: with the conversation before it.
+    """
+
+    own: ResponsesRequest
+    whole: ResponsesRequest
+
+
+class ResponseRoutes:
+    """OpenAI's Responses API. Streams of responses cannot be resumed by their event ids."""
+
+    def __init__(
+        self,
+        builder: RequestBuilder,
+        generations: GenerationHandler,
+        store: StoredResponses | None,
+        background: BackgroundResponses | None,
+    ) -> None:
+        """Makes the routes.
+
+        Args:
+            builder: validates requests.
+            generations: answers them.
+            store: keeps responses; None: the operator wants none to be kept.
+            background: makes those that nobody waits for; there if `store` is.
+        """
         self._builder, self._generations = builder, generations
+        self._store, self._background = store, background
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
         router = RestRouter()
+        add = router.add_api_route
         router.add_json_post("/v1/responses", self.respond, ResponsesRequest, EXAMPLE)
+        add("/v1/responses/{response_id}", self.show, methods=["GET"])
+        add("/v1/responses/{response_id}", self.delete, methods=["DELETE"])
+        add("/v1/responses/{response_id}/cancel", self.cancel, methods=["POST"])
+        add("/v1/responses/{response_id}/input_items", self.list_input, methods=["GET"])
         return router
 
     async def respond(self, request: Request) -> Response:
-        """Generates a response to input items."""
-        return await self._generations.respond(request, self._build, resumable=False)
+        """Generates a response to input items, and to the conversation that they continue."""
+        body, context = await self._generations.read(request), RequestContext.of(request.scope)
+        asked = await self._looked_up(self._builder.read_response(body, context), context)
 
-    def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
-        generation, parsed = self._builder.response(body, context)
-        echo, clock = parsed.echo(), self._builder.clock
-        response_format = ResponseFormat(
-            stream=lambda header, _choices, _usage: ResponseStream(header, echo, clock),
-            document=lambda _choices: ResponseDocument(echo, generation.id, clock),
+        if asked.own.background and self._background:
+            background = self._background
+            return self._generations.answer_once(request, body, lambda: self._begun(asked, background, context))
+
+        def build(_body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
+            return self._build(asked, context)
+
+        return self._generations.answer(request, body, build, resumable=False)
+
+    async def show(self, response_id: str, request: Request, stream: bool = False) -> Response:
+        """Shows a stored response."""
+        if stream:
+            raise InvalidRequest("Stored responses are not streamed: leave out 'stream'.", param="stream")
+        async with database_errors():
+            stored = await self._kept().get(caller_of(request).tenant, response_id)
+        return JSONResponse(stored.shown())
+
+    async def delete(self, response_id: str, request: Request) -> Response:
+        """Deletes a stored response."""
+        async with database_errors():
+            await self._kept().delete(caller_of(request).tenant, response_id)
+        self._stop(response_id)
+        return JSONResponse({"id": response_id, "object": "response", "deleted": True})
+
+    async def cancel(self, response_id: str, request: Request) -> Response:
+        """Cancels a response that is made in the background. One that has ended stays as it is."""
+        async with database_errors():
+            stored = await self._kept().cancel(caller_of(request).tenant, response_id)
+        if stored.status == "cancelled":
+            self._stop(response_id)
+        return JSONResponse(stored.shown())
+
+    async def list_input(
+        self,
+        response_id: str,
+        request: Request,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+        order: Literal["asc", "desc"] = "desc",
+    ) -> Response:
+        """Lists the items that were sent for a response, the last one first."""
+        async with database_errors():
+            items = (await self._kept().get(caller_of(request).tenant, response_id)).input
+        if order == "desc":
+            items = items[::-1]
+        if after is not None:
+            ids = [item["id"] for item in items]
+            if after not in ids:
+                raise NotFound(f"There is no item with the id '{after[:64]}'.", param="after")
+            items = items[ids.index(after) + 1 :]
+        page = items[:limit]
+        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
+        return JSONResponse({"object": "list", "data": page, **ends, "has_more": len(items) > limit})
+
+    async def _looked_up(self, request: ResponsesRequest, context: RequestContext) -> Asked:
+        """Returns a request together with what it needs of stored responses."""
+        if self._store is None:
+            request.check_stands_alone("previous_response_id", "background", "store")
+            return Asked(request, request)
+        tenant, own, whole = context.caller.tenant if context.caller else "", request, None
+        async with database_errors():
+            if names := referenced(request.input):
+                own = resolved(request, await self._store.find(tenant, names))
+            if request.previous_response_id is not None:
+                whole = continued(own, await self._store.chain(tenant, request.previous_response_id))
+        return Asked(own, whole or own)
+
+    def _build(self, asked: Asked, context: RequestContext) -> tuple[Generation, ResponseFormat]:
+        keeps = self._store is not None and asked.own.store is not False
+        generation, shape = self._builder.response(asked.whole, context, stored=keeps)
+        clock = self._builder.clock
+        if self._store is not None and keeps:
+            return generation, KeptResponse(self._blank(asked, generation), shape, clock, self._store).format()
+        return generation, ResponseFormat(
+            stream=lambda header, _choices, _usage: ResponseStream(header, shape, clock),
+            document=lambda _choices: ResponseDocument(shape, generation.id, clock),
         )
-        return generation, response_format
+
+    def _begun(self, asked: Asked, background: BackgroundResponses, context: RequestContext) -> Response:
+        generation, shape = self._builder.response(asked.whole, context, stored=True)
+        context.model = generation.model.id
+        return BegunResponse(background, generation, shape, self._blank(asked, generation))
+
+    def _blank(self, asked: Asked, generation: Generation) -> StoredResponse:
+        """What is known of a response before it begins."""
+        return StoredResponse(
+            id=generation.id,
+            tenant=generation.caller.tenant,
+            created=self._builder.clock.wall(),
+            status="in_progress",
+            document={},
+            input=input_documents(asked.own.input, generation.id),
+            previous=asked.own.previous_response_id,
+            background=bool(asked.own.background),
+        )
+
+    def _stop(self, response_id: str) -> None:
+        if self._background:
+            self._background.stop_one(response_id)
+
+    def _kept(self) -> StoredResponses:
+        if self._store is None:
+            raise NotConfigured("Responses are not stored here.")
+        return self._store
+
+
+class BegunResponse(Response):
+    """Begins a response in the background, and sends what it is now."""
+
+    def __init__(
+        self, background: BackgroundResponses, generation: Generation, shape: Shape, blank: StoredResponse
+    ) -> None:
+        self._responses, self._generation, self._shape, self._blank = background, generation, shape, blank
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the response; this is ASGI."""
+        try:
+            async with database_errors():
+                document = await self._responses.begin(self._generation, self._shape, self._blank)
+        except TooLargeToStore:
+            raise TooLarge("The request is too large for a response in the background.", param="input") from None
+        await JSONResponse(document)(scope, receive, send)

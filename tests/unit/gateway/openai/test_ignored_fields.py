@@ -128,7 +128,7 @@ def test_tool_calls_as_clients_send_them_back() -> None:
 def test_responses() -> None:
     ignored = accept(
         ResponsesRequest,
-        include=["reasoning.encrypted_content", "message.output_text.logprobs"],
+        include=["file_search_call.results", "message.output_text.logprobs"],
         reasoning={"effort": "max", "summary": "auto"},
         truncation="auto",
         store=True,
@@ -136,7 +136,7 @@ def test_responses() -> None:
         metadata={"a": "b"},
         client_metadata={"a": "b"},
     )
-    assert ignored.header() == "include[0], reasoning.summary, truncation, store, client_metadata"
+    assert ignored.header() == "include[0], reasoning.summary, truncation, client_metadata"
 
 
 def test_the_header_is_bounded_and_the_metric_still_counts_all() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import validation
-from services.gateway.openai.responses_events import ResponseDocument, ResponseStream
+from services.gateway.openai.responses_events import ResponseDocument, ResponseStream, Shape
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.errors import InvalidRequest, QueueFull
 from tests.support.clock import ManualClock
@@ -29,12 +29,16 @@ def asked(**changes: Any) -> ResponsesRequest:
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://a"}]}]}, None),
         ({"input": [{"type": "function_call_output", "call_id": "c1", "output": "x"}]}, "input[0].call_id"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
+        ({"previous_response_id": ""}, "previous_response_id"),
+        ({"background": True, "store": False}, "background"),
+        ({"tools": [{"name": "x"}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+        ({"tools": [{"type": "mcp"}], "tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice.type"),
         ({"tools": [TOOL, TOOL]}, "tools"),
         ({"tool_choice": {"type": "function", "name": "look"}}, "tool_choice"),
         ({"top_logprobs": 2}, "top_logprobs"),
@@ -45,7 +49,7 @@ def asked(**changes: Any) -> ResponsesRequest:
 )
 def test_bad_requests_name_the_parameter(changes: dict[str, Any], param: str | None) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        asked(**changes)
+        _ = asked(**changes).chat
     assert param is None or refused.value.param == param
 
 
@@ -139,10 +143,10 @@ def events(data: bytes) -> list[dict[str, Any]]:
 
 
 def test_events_say_the_same_as_the_document() -> None:
-    stream = ResponseStream(HEAD, asked().echo(), CLOCK)
+    stream = ResponseStream(HEAD, Shape(asked().echo()), CLOCK)
     told = events(b"".join(stream.open()) + stream.frames(DELTAS[:3]) + stream.frames(DELTAS[3:]) + stream.close(USED))
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    whole = ResponseDocument(asked().echo(), HEAD.id, CLOCK)
+    whole = ResponseDocument(Shape(asked().echo()), HEAD.id, CLOCK)
     whole.add(DELTAS)
     response = whole.document(HEAD, USED)
     assert told[-1]["type"] == "response.completed"
@@ -168,7 +172,7 @@ REQUIRED = {
 
 def test_a_response_has_all_properties_that_open_responses_requires_from_its_first_event_on() -> None:
     echo = asked(tools=[TOOL]).echo()
-    stream = ResponseStream(HEAD, echo, CLOCK)
+    stream = ResponseStream(HEAD, Shape(echo), CLOCK)
     told = events(b"".join(stream.open()) + stream.frames(DELTAS) + stream.close(USED) + stream.fail(QueueFull("full")))
     responses = [event["response"] for event in told if "response" in event]
     assert [response["status"] for response in responses] == ["in_progress", "in_progress", "completed", "failed"]
@@ -191,7 +195,7 @@ def test_a_response_repeats_what_was_asked() -> None:
 
 
 def test_a_response_at_its_token_limit_is_incomplete() -> None:
-    whole = ResponseDocument(asked().echo(), HEAD.id, CLOCK)
+    whole = ResponseDocument(Shape(asked().echo()), HEAD.id, CLOCK)
     whole.add([worker_pb2.Delta(text="a", finish_reason=worker_pb2.FINISH_REASON_LENGTH)])
     response = whole.document(HEAD, USED)
     assert (response["status"], response["output"][0]["status"]) == ("incomplete", "incomplete")
@@ -200,6 +204,6 @@ def test_a_response_at_its_token_limit_is_incomplete() -> None:
 
 
 def test_a_failure_has_its_own_event() -> None:
-    [failed] = events(ResponseStream(HEAD, asked().echo(), CLOCK).fail(QueueFull("full")))
+    [failed] = events(ResponseStream(HEAD, Shape(asked().echo()), CLOCK).fail(QueueFull("full")))
     assert (failed["type"], failed["response"]["status"]) == ("response.failed", "failed")
     assert failed["response"]["error"] == {"code": "server_error", "message": "full"}

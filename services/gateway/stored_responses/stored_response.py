@@ -1,0 +1,60 @@
+"""One stored response, and the items that were its input."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Document = dict[str, Any]
+Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+OPEN: tuple[Status, ...] = ("queued", "in_progress")
+"""Statuses of responses that are still made."""
+_ID = re.compile(r"resp_[0-9a-f]{32}")
+_ITEM_ID = re.compile(r"[a-z]{1,16}_([0-9a-f]{32})i?[0-9a-f]{2,4}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A response as the database has it.
+
+    Attributes:
+        id: of the response.
+        tenant: owns it.
+        created: seconds since 1970.
+        status: what became of it.
+        previous: id of the response that it continues.
+        background: it is made without a client that waits.
+        document: as clients see it.
+        input: the items that were sent with it, each with an id. Those of earlier responses are not among them.
+    """
+
+    id: str
+    tenant: str
+    created: float
+    status: Status
+    document: Document
+    input: list[Document] = field(default_factory=list)
+    previous: str | None = None
+    background: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status not in OPEN
+
+    def shown(self) -> Document:
+        """Returns the response as clients see it."""
+        shown = {**self.document, "status": self.status}
+        if self.status == "failed" and not shown.get("error"):
+            shown["error"] = {"code": "server_error", "message": "The gateway that made the response has stopped."}
+        return shown
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be the id of a response."""
+    return _ID.fullmatch(text) is not None
+
+
+def response_of(item_id: str) -> str | None:
+    """Returns the id of the response that an item belongs to; None if no response here has such an item."""
+    found = _ITEM_ID.fullmatch(item_id)
+    return f"resp_{found[1]}" if found else None
