@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check lint docs proto lock env images tools load bench bench-router simulate demo drills conformance
+.PHONY: help setup up down test check lint docs clients conformance proto lock env images tools load bench bench-router simulate demo drills
 UP ?=
 PYTEST ?=
 # Three processes, and the groups of tests/support/schedule.py: many tests wait more than they compute.
@@ -7,6 +7,7 @@ PARALLEL = -n 3
 # OMP_NUM_THREADS=1 in `test`: processes with two PyTorch threads each wait for one another most of the time.
 DRILLS ?=
 CONFORMANCE ?= --record
+CLIENTS ?=
 LOAD ?= loadtests/profiles/steady.yaml
 BENCH ?=
 SIMULATE ?= loadtests/simulator/scenarios/chats.yaml --write docs/scheduling.md
@@ -35,6 +36,9 @@ drills: setup    ## run the long fault-injection tests (DRILLS="--minutes 10 --s
 conformance: setup  ## check what clients count on, here and with `vllm serve`, and write the table of docs/api.md
 	@.venv/bin/python -m tests.conformance $(CONFORMANCE)
 	@.venv/bin/python -m tests.conformance.page
+
+clients: setup   ## run other people's clients on a simulated cluster and write docs/clients.md (CLIENTS="codex" runs some)
+	@.venv/bin/python -m tests.clients $(CLIENTS)
 
 check: setup     ## run the fast checks: style, types, import rules, contracts, unit tests
 	@scripts/check.sh

@@ -46,9 +46,11 @@ lock_images() {
         --constraint requirements/cpu.lock -o requirements/build.lock
 }
 
-# Other clients, which tests/clients runs in a separate environment.
+# Other clients, which tests/clients runs in separate environments.
 lock_clients() {
-    "$uv" pip compile requirements/clients.in "${universal[@]}" "${common[@]}" "$@" -o requirements/clients.lock
+    for set in clients clients-more; do
+        "$uv" pip compile "requirements/$set.in" "${universal[@]}" "${common[@]}" "$@" -o "requirements/$set.lock"
+    done
 }
 
 # lm-evaluation-harness, in an environment of its own.

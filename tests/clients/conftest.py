@@ -11,13 +11,13 @@ from tests.support.prefetch import Prefetch
 
 
 @pytest.fixture(scope="session")
-def _installed(prefetch: Prefetch) -> None:
+def installed(prefetch: Prefetch) -> None:
     prefetch.wait("scripts/clients.sh")
     environment.make()
 
 
 @pytest.fixture
-def clients(_installed: None, real: RunningCluster, tmp_path: Path) -> Clients:
+def clients(installed: None, real: RunningCluster, tmp_path: Path) -> Clients:
     return Clients(real, tmp_path)
 
 

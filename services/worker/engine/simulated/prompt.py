@@ -53,11 +53,9 @@ def limit_of(request: EngineRequest, prompt_tokens: int, context_tokens: int) ->
     """Returns the number of tokens that a choice may have.
 
     Raises:
-        InvalidPrompt: The prompt is empty, or the request asks for what this engine cannot do.
+        InvalidPrompt: The prompt is empty, or a parameter names a token that does not exist.
         ContextTooLong: Prompt and answer are longer than the context.
     """
-    if request.sampling.structure:
-        raise InvalidPrompt("the simulated engine has no structured outputs", "response_format")
     if request.sampling.suffix:
         raise InvalidPrompt("this model has no tokens for a suffix: it only continues text", "suffix")
     check_token_ids(request.sampling.allowed_token_ids, VOCABULARY, "allowed_token_ids")

@@ -25,7 +25,7 @@ class Run:
     def __init__(self, request: EngineRequest, prompt: tuple[int, ...], limit: int, take: Take) -> None:
         self.request, self.prompt, self.limit = request, prompt, limit
         self.prompt_text = decode(prompt) if request.sampling.truncate_prompt_tokens else text_of(request.prompt)
-        self._script = script_of(request.prompt)
+        self._script = script_of(request.prompt, structured=request.sampling.structure is not None)
         self.choices: dict[Sequence, SimulatedChoice] = {}
         self.cached_tokens: int | None = None
         # Of the last choice: the prompt is the same for all.

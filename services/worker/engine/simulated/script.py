@@ -6,7 +6,8 @@ The last user message of a chat may hold a script, `SCRIPT:` and a JSON object:
 
 Every part may be left out, and `call` may be a list of calls. The answer reasons, says and calls just that. After the
 result of a tool, it says `then`; without it, what the tool said. A chat that forces a call gets one without a script
-too: of the first function that it may choose, with the shortest arguments that are valid.
+too: of the first function that it may choose, with the shortest arguments that are valid. A structured output
+needs a script that says it; nobody checks it.
 """
 
 import json
@@ -35,14 +36,23 @@ class Part:
     name: str = ""
 
 
-def script_of(prompt: Prompt) -> tuple[Part, ...]:
+def script_of(prompt: Prompt, *, structured: bool = False) -> tuple[Part, ...]:
     """Returns the answer that a prompt asks for; empty if it has no script and forces no call.
 
+    Args:
+        prompt: with the script in it.
+        structured: the answer must have a structure, which this engine cannot invent.
+
     Raises:
-        InvalidPrompt: the script is wrong, or a forced call has arguments that this engine cannot invent.
+        InvalidPrompt: the script is wrong, or a forced call or a structure needs one.
     """
-    if not isinstance(prompt, ChatPrompt):
-        return ()
+    parts = _answer(prompt) if isinstance(prompt, ChatPrompt) else ()
+    if structured and not parts:
+        raise InvalidPrompt("the simulated engine has no structured outputs but those of a script", "response_format")
+    return parts
+
+
+def _answer(prompt: ChatPrompt) -> tuple[Part, ...]:
     script = _read(prompt)
     if script is not None and prompt.messages[-1].get("role") == "tool" and not prompt.forces_call:
         said = f"The tool said: {_text(prompt.messages[-1].get('content'))}"

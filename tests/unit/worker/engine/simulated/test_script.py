@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.worker.engine.contract import ChatPrompt, Delta, InvalidPrompt, ResumePoint, Sampling
+from services.worker.engine.contract import ChatPrompt, Delta, InvalidPrompt, ResumePoint, Sampling, TextPrompt
 from services.worker.engine.simulated.choice import SimulatedChoice
 from services.worker.engine.simulated.script import script_of
 from services.worker.engine.simulated.tokens import Oracle
@@ -111,3 +111,12 @@ def test_a_text_by_a_pattern_needs_a_script() -> None:
         script_of(
             ChatPrompt([{"role": "user", "content": "Hi."}], TOOLS, "required", argument_schemas={"look": schema})
         )
+
+
+def test_a_structure_needs_a_script() -> None:
+    [part] = script_of(prompt({"say": "{}"}), structured=True)
+    assert part.text == "{}"
+    for asked in (ChatPrompt([{"role": "user", "content": "Hi."}]), TextPrompt("SCRIPT: {}")):
+        with pytest.raises(InvalidPrompt, match="those of a script") as refused:
+            script_of(asked, structured=True)
+        assert refused.value.param == "response_format"
