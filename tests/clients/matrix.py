@@ -51,7 +51,7 @@ class Client:
     @property
     def version(self) -> str:
         """The version that is pinned."""
-        if self.program.endswith("js") or self.package.startswith("@") or self.package == "opencode-ai":
+        if self.program.endswith("js") or self.package.startswith("@") or self.package == "opencode-linux-x64":
             return str(json.loads(NODE_LOCK.read_text())["packages"][f"node_modules/{self.package}"]["version"])
         lock = REPOSITORY / f"requirements/clients{'-more' if self.more else ''}.lock"
         [version] = re.findall(rf"^{re.escape(self.package)}==(\S+)", lock.read_text(), re.MULTILINE)
@@ -67,7 +67,7 @@ class Client:
 CLIENTS = (
     Client("Codex CLI", "@openai/codex", "codex_exec.py", "responses", always=True),
     Client("Claude Code", "@anthropic-ai/claude-code", "claude_code.py", "messages", always=True),
-    Client("opencode", "opencode-ai", "opencode_run.py", "chat"),
+    Client("opencode", "opencode-linux-x64", "opencode_run.py", "chat"),
     Client("Continue CLI", "@continuedev/cli", "continue_cn.py", "chat"),
     Client("openai, Python", "openai", "openai_chat.py", always=True),
     Client("openai, Node.js", "openai", "openai_tools.mjs", always=True),

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from services.gateway.anthropic.threads import THREAD_NOT_FOUND
 from services.shared.errors import (
     Conflict,
     DeadlineExceeded,
@@ -62,7 +63,9 @@ def body(error: TidegateError, request_id: str) -> dict[str, Any]:
     message = error.message
     if error.param and error.param not in message:
         message = f"{error.param}: {message}"
-    shown = {"type": _type(error), "message": message}
+    shown: dict[str, Any] = {"type": _type(error), "message": message}
+    if error.code == THREAD_NOT_FOUND:
+        shown["details"] = {"error_code": error.code}
     return {"type": "error", "error": shown, "request_id": request_id}
 
 

@@ -32,13 +32,13 @@ class Folder:
         self.path = Path(tempfile.mkdtemp(dir=os.environ["HOME"]))
         (self.path / "tide.txt").write_text(ASKED["result"])
 
-    def run(self, *command: str, **variables: str) -> str:
-        """Runs a command in the folder and returns what it prints."""
+    def run(self, *command: str, given: str = "", **variables: str) -> str:
+        """Runs a command in the folder, with `given` as its input, and returns what it prints."""
         done = subprocess.run(
             command,
             cwd=self.path,
             env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -47,9 +47,9 @@ class Folder:
             sys.exit(f"{command[0]} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
         return done.stdout
 
-    def events(self, *command: str, **variables: str) -> list[dict[str, Any]]:
+    def events(self, *command: str, given: str = "", **variables: str) -> list[dict[str, Any]]:
         """Runs a command that prints a JSON object a line."""
-        return [json.loads(line) for line in self.run(*command, **variables).splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.run(*command, given=given, **variables).splitlines() if line.startswith("{")]
 
     @property
     def called(self) -> list[dict[str, str]]:

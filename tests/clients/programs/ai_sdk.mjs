@@ -18,7 +18,8 @@ const anthropic = createAnthropic({
 });
 const Tide = z.object({ harbour: z.string(), rising: z.boolean() });
 
-async function told(model) {
+// `call` names the tool with which a provider asks for a structure, if it does.
+async function told(model, call = "Tide") {
   const given = { model, maxRetries: 0 };
   const pieces = [];
   for await (const piece of streamText({ ...given, prompt: asked.stream }).textStream) pieces.push(piece);
@@ -32,7 +33,7 @@ async function told(model) {
     },
   });
   const round = await generateText({ ...given, prompt: asked.tools, tools: { tide_table }, stopWhen: isStepCount(3) });
-  const parsed = await generateText({ ...given, prompt: asked.structured, output: Output.object({ schema: Tide }) });
+  const parsed = await generateText({ ...given, prompt: asked.structured.replace("Tide", call), output: Output.object({ schema: Tide }) });
   return {
     hello: (await generateText({ ...given, prompt: asked.hello })).text,
     stream: pieces,
@@ -45,5 +46,5 @@ console.log(JSON.stringify({
   "openai-compatible": await told(model),
   "openai chat": await told(openai.chat("tide")),
   "openai responses": await told(openai.responses("tide")),
-  anthropic: await told(anthropic("tide")),
+  anthropic: await told(anthropic("tide"), "json"),
 }));

@@ -29,7 +29,7 @@ home = Path(os.environ["HOME"]) / ".codex"
 home.mkdir()
 (home / "config.toml").write_text(SETTINGS.replace("http://localhost:8080", ADDRESS))
 (home / "schema.json").write_text(json.dumps(SCHEMA))
-codex = binary("@openai/codex-*/vendor/*/codex/codex")
+codex = binary("@openai/codex-*/vendor/*/bin/codex")
 folder = Folder()
 
 

@@ -30,9 +30,9 @@ folder = Folder()
 
 
 def answer(prompt: str) -> str:
-    events = folder.events(
-        opencode, "run", "--format", "json", prompt, OPENCODE_DISABLE_MODELS_FETCH="1", OPENCODE_DISABLE_AUTOUPDATE="1"
-    )
+    # Given as an argument, it would come with quotes around it and backslashes in it.
+    quiet = {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+    events = folder.events(opencode, "run", "--format", "json", given=prompt, **quiet)
     return str([event["part"]["text"] for event in events if event["type"] == "text"][-1])
 
 

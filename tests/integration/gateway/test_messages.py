@@ -222,3 +222,16 @@ async def test_a_stream_that_fails_says_so(cluster: Cluster, client: AsyncAnthro
     with pytest.raises(anthropic.APIStatusError, match="api_error"):
         await read()
     await wait_until(lambda: bool(cluster.router.finishes), description="the attempt is finished")
+
+
+async def test_a_thread_begins_and_its_client_sends_the_whole_conversation(
+    cluster: Cluster, client: AsyncAnthropic
+) -> None:
+    begun = await client.messages.with_raw_response.create(**ASK, extra_body={"thread": {"type": "create"}})
+    assert begun.headers["x-tidegate-ignored"] == "thread"
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "high"}
+    rest: Any = {**ASK, "messages": [{"role": "user", "content": [result]}]}
+    thread = {"type": "continue", "previous_message_id": begun.http_response.json()["id"]}
+    with pytest.raises(anthropic.NotFoundError, match=r"thread\.previous_message_id: .* send all messages") as refused:
+        await client.messages.create(**rest, extra_body={"thread": thread})
+    assert refused.value.body["error"]["details"] == {"error_code": "thread_not_found"}  # type: ignore[index]

@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services.gateway.anthropic import threads
 from services.gateway.anthropic.message_events import MessageDocument, MessageStream
 from services.gateway.anthropic.messages_request import CountTokensRequest, MessagesRequest
 from services.gateway.domain.generation import Generation
@@ -48,6 +49,7 @@ class MessageRoutes:
         return JSONResponse({"input_tokens": await self._builder.count_tokens(asked.chat, context)})
 
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
+        threads.check_complete(body)
         asked = self._builder.read(MessagesRequest, body, context)
         generation = self._builder.of_chat(asked.chat, "msg_", context, limit_may_shrink=True)
         response_format = ResponseFormat(
