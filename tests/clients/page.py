@@ -1,4 +1,4 @@
-"""The table of docs/clients.md, made from the last run of all clients, and the settings from the programs."""
+"""The table of docs/clients.md, made from the last run of each, and the settings from the programs."""
 
 import json
 import re
@@ -25,13 +25,16 @@ _HEAD = """
 
 
 def save(rows: list[Row]) -> None:
-    """Keeps what a run of all clients saw."""
-    SEEN.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    """Keeps what a run saw, beside what earlier runs saw of other clients."""
+    ran = {row.client for row in rows}
+    known = [*rows, *(row for row in seen() if row.client not in ran)]
+    ordered = [asdict(row) for client in CLIENTS for row in known if row.client == client.title]
+    SEEN.write_text(json.dumps(ordered, indent=1) + "\n")
 
 
 def seen() -> list[Row]:
-    """What the last run saw."""
-    return [Row(**row) for row in json.loads(SEEN.read_text())]
+    """What the last run of each client saw."""
+    return [Row(**row) for row in json.loads(SEEN.read_text())] if SEEN.exists() else []
 
 
 def text() -> str:

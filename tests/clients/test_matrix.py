@@ -35,10 +35,10 @@ def test_what_it_saw_is_what_the_cluster_was_told(clients: Clients, client: Clie
     ]
 
 
-def test_the_page_shows_what_the_last_run_of_all_clients_saw() -> None:
+def test_the_page_shows_what_the_last_runs_saw() -> None:
     assert page.written() == page.text(), "run `make clients`"
 
 
-def test_the_last_run_had_every_client_in_its_pinned_version() -> None:
+def test_the_last_runs_had_every_client_in_its_pinned_version() -> None:
     versions = {client.title: client.version for client in CLIENTS}
     assert {row.client: row.version for row in page.seen()} == versions, "run `make clients`"

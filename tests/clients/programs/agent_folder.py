@@ -49,7 +49,11 @@ class Folder:
 
     def events(self, *command: str, given: str = "", **variables: str) -> list[dict[str, Any]]:
         """Runs a command that prints a JSON object a line."""
-        return [json.loads(line) for line in self.run(*command, given=given, **variables).splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.run(*command, given=given, **variables).splitlines()
+            if line.startswith("{")
+        ]
 
     @property
     def called(self) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from anthropic import Anthropic
@@ -19,9 +20,10 @@ client = instructor.from_openai(openai, mode=instructor.Mode.TOOLS)
 asked = json.loads(os.environ["ASKED"])
 anthropic = Anthropic(base_url=os.environ["ANTHROPIC_BASE_URL"], api_key=os.environ["ANTHROPIC_API_KEY"], max_retries=0)
 OPENAI_MODES = (
-    "TOOLS", "TOOLS_STRICT", "PARALLEL_TOOLS", "JSON", "JSON_SCHEMA", "MD_JSON", "JSON_O1", "RESPONSES_TOOLS"
+    "TOOLS", "TOOLS_STRICT", "PARALLEL_TOOLS", "JSON", "JSON_SCHEMA", "MD_JSON", "JSON_O1", "RESPONSES_TOOLS",
+    "RESPONSES_TOOLS_WITH_INBUILT_TOOLS",
 )  # fmt: skip
-ANTHROPIC_MODES = ("ANTHROPIC_TOOLS", "ANTHROPIC_JSON")
+ANTHROPIC_MODES = ("ANTHROPIC_TOOLS", "ANTHROPIC_REASONING_TOOLS", "ANTHROPIC_PARALLEL_TOOLS", "ANTHROPIC_JSON")
 
 
 class Tide(BaseModel):
@@ -44,14 +46,13 @@ def structured(client: Any, wanted: Any = Tide, **fields: Any) -> dict[str, Any]
 
 
 def of_openai(name: str) -> dict[str, Any]:
-    from collections.abc import Iterable
-
     wanted = Iterable[Tide] if name == "PARALLEL_TOOLS" else Tide
     return structured(instructor.from_openai(openai, mode=instructor.Mode[name]), wanted)
 
 
 def of_anthropic(name: str) -> dict[str, Any]:
-    return structured(instructor.from_anthropic(anthropic, mode=instructor.Mode[name]), max_tokens=1000)
+    wanted = Iterable[Tide] if name == "ANTHROPIC_PARALLEL_TOOLS" else Tide
+    return structured(instructor.from_anthropic(anthropic, mode=instructor.Mode[name]), wanted, max_tokens=1000)
 
 
 def attempt(ask: Any, name: str) -> Any:

@@ -31,7 +31,9 @@ def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def told(model: dict[str, Any]) -> dict[str, Any]:
+def told(model: dict[str, Any], call: str = "Tide") -> dict[str, Any]:
+    """`call` names the tool with which a provider asks for a structure, if it does."""
+
     def ask(messages: list[Any], **fields: Any) -> Any:
         return litellm.completion(messages=messages, num_retries=0, max_tokens=1000, **model, **fields)
 
@@ -39,7 +41,7 @@ def told(model: dict[str, Any]) -> dict[str, Any]:
     first = ask(messages, tools=TOOLS).choices[0].message
     [call] = first.tool_calls
     messages += [first, {"role": "tool", "tool_call_id": call.id, "content": asked["result"]}]
-    parsed = ask(user(asked["structured"]), response_format=Tide).choices[0].message.content
+    parsed = ask(user(asked["structured"].replace("Tide", call)), response_format=Tide).choices[0].message.content
     return {
         "hello": ask(user(asked["hello"])).choices[0].message.content,
         "stream": [piece.choices[0].delta.content or "" for piece in ask(user(asked["stream"]), stream=True)],
@@ -51,12 +53,14 @@ def told(model: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-others = {
-    "hosted_vllm": {**model, "model": "hosted_vllm/tide"},
-    "anthropic": {
-        "model": "anthropic/tide",
-        "api_base": os.environ["ANTHROPIC_BASE_URL"],
-        "api_key": os.environ["ANTHROPIC_API_KEY"],
-    },
+anthropic = {
+    "model": "anthropic/tide",
+    "api_base": os.environ["ANTHROPIC_BASE_URL"],
+    "api_key": os.environ["ANTHROPIC_API_KEY"],
 }
-json.dump({"openai": told(model), **{name: told(other) for name, other in others.items()}}, sys.stdout)
+seen = {
+    "openai": told(model),
+    "hosted_vllm": told({**model, "model": "hosted_vllm/tide"}),
+    "anthropic": told(anthropic, "json_tool_call"),
+}
+json.dump(seen, sys.stdout)
