@@ -64,18 +64,26 @@ class Client:
         return [Row.of(self, api, part) for api, part in parts.items()]
 
 
+_NATIVE = "its program of machine code comes in a package for each platform"
+_THREADS = "the tool runner tries a thread first, and then sends all messages"
+
 CLIENTS = (
-    Client("Codex CLI", "@openai/codex", "codex_exec.py", "responses", always=True),
-    Client("Claude Code", "@anthropic-ai/claude-code", "claude_code.py", "messages", always=True),
-    Client("opencode", "opencode-linux-x64", "opencode_run.py", "chat"),
+    Client("Codex CLI", "@openai/codex", "codex_exec.py", "responses", always=True, note=_NATIVE),
+    Client("Claude Code", "@anthropic-ai/claude-code", "claude_code.py", "messages", always=True, note=_NATIVE),
+    Client("opencode", "opencode-linux-x64", "opencode_run.py", "chat", note=f"{_NATIVE}; here that for Linux on x64"),
     Client("Continue CLI", "@continuedev/cli", "continue_cn.py", "chat"),
     Client("openai, Python", "openai", "openai_chat.py", always=True),
     Client("openai, Node.js", "openai", "openai_tools.mjs", always=True),
-    Client("anthropic, Python", "anthropic", "anthropic_messages.py", "messages", always=True),
-    Client("anthropic, Node.js", "@anthropic-ai/sdk", "anthropic_node.mjs", "messages"),
+    Client("anthropic, Python", "anthropic", "anthropic_messages.py", "messages", always=True, note=_THREADS),
+    Client("anthropic, Node.js", "@anthropic-ai/sdk", "anthropic_node.mjs", "messages", note=_THREADS),
     Client("AI SDK", "ai", "ai_sdk.mjs"),
     Client("OpenAI Agents SDK", "openai-agents", "openai_agents.py", always=True),
-    Client("Pydantic AI", "pydantic-ai-slim", "pydantic_agent.py"),
+    Client(
+        "Pydantic AI",
+        "pydantic-ai-slim",
+        "pydantic_agent.py",
+        note="native structures over messages: only for models of Anthropic's",
+    ),
     Client("Instructor", "instructor", "instructor_modes.py", more=True),
     Client("LangChain", "langchain-openai", "langchain_tools.py"),
     Client("LiteLLM", "litellm", "litellm_tools.py"),

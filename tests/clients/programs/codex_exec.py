@@ -41,12 +41,11 @@ def answer(prompt: str, *options: str) -> str:
     return str(messages[-1])
 
 
+structured = script("Is the tide rising?", say=json.dumps({"harbour": "Brest", "rising": True}))
 command = script("Run it.", call={"name": "exec_command", "arguments": {"cmd": ASKED["command"]}})
 told = {
     "hello": answer(ASKED["hello"]),
     "tools": {"answer": answer(command), "calls": folder.called},
-    "structured": {
-        "output-schema": json.loads(answer(ASKED["structured"], "--output-schema", str(home / "schema.json")))
-    },
+    "structured": {"output-schema": json.loads(answer(structured, "--output-schema", str(home / "schema.json")))},
 }
 json.dump(told, sys.stdout)

@@ -27,7 +27,7 @@ folder = Folder()
 
 
 def answer(*options: str) -> str:
-    return folder.run(*cn, *options, CONTINUE_TELEMETRY_ENABLED="0").strip()
+    return str(folder.run(*cn, *options, CONTINUE_TELEMETRY_ENABLED="0")).strip()
 
 
 command = script("Run it.", call={"name": "Bash", "arguments": {"command": ASKED["command"]}})

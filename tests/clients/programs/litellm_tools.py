@@ -31,8 +31,8 @@ def user(text: str) -> list[Any]:
     return [{"role": "user", "content": text}]
 
 
-def told(model: dict[str, Any], call: str = "Tide") -> dict[str, Any]:
-    """`call` names the tool with which a provider asks for a structure, if it does."""
+def told(model: dict[str, Any], structure: str = "Tide") -> dict[str, Any]:
+    """`structure` names the tool with which a provider asks for a structure, if it does."""
 
     def ask(messages: list[Any], **fields: Any) -> Any:
         return litellm.completion(messages=messages, num_retries=0, max_tokens=1000, **model, **fields)
@@ -41,7 +41,7 @@ def told(model: dict[str, Any], call: str = "Tide") -> dict[str, Any]:
     first = ask(messages, tools=TOOLS).choices[0].message
     [call] = first.tool_calls
     messages += [first, {"role": "tool", "tool_call_id": call.id, "content": asked["result"]}]
-    parsed = ask(user(asked["structured"].replace("Tide", call)), response_format=Tide).choices[0].message.content
+    parsed = ask(user(asked["structured"].replace("Tide", structure)), response_format=Tide).choices[0].message.content
     return {
         "hello": ask(user(asked["hello"])).choices[0].message.content,
         "stream": [piece.choices[0].delta.content or "" for piece in ask(user(asked["stream"]), stream=True)],
