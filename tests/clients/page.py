@@ -14,7 +14,7 @@ SEEN = Path(__file__).parent / "seen.json"
 BEGIN = "<!-- `make clients` writes what follows; do not edit it by hand. -->\n"
 END = "<!-- Here it ends. -->\n"
 _SETTINGS = re.compile(
-    r"^(?://|#) settings: (?P<language>\w+)(?:; (?P<title>.*))?\n(?P<text>.*?)^(?://|#) end of settings$",
+    r"^(?://|#) settings: (?P<language>\w+)(?:; (?P<title>[^\n]*))?\n(?P<text>.*?)^(?://|#) end of settings$",
     re.MULTILINE | re.DOTALL,
 )
 _STRUCTURED = "structured: "
