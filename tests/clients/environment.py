@@ -64,6 +64,6 @@ class Clients:
 
 def make(*options: str) -> None:
     """Installs the clients, if they are not up to date. Options are those of scripts/clients.sh."""
-    command = [REPOSITORY / "scripts/clients.sh", *options]
+    command = [str(REPOSITORY / "scripts/clients.sh"), *options]
     made = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_LIMIT_S)
     assert made.returncode == 0, f"the clients could not be installed (scripts/clients.sh):\n{made.stdout}{made.stderr}"

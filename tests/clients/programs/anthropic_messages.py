@@ -40,12 +40,11 @@ def user(text: str) -> dict[str, Any]:
 with client.messages.stream(**user(asked["stream"])) as stream:
     pieces = list(stream.text_stream)
 last = client.beta.messages.tool_runner(tools=[tide_table], **user(asked["tools"])).until_done()
+parsed: Any = client.messages.parse(output_format=Tide, **user(asked["structured"]))
 told = {
     "hello": client.messages.create(**user(asked["hello"])).content[0].text,
     "stream": pieces,
     "tools": {"calls": calls, "answer": last.content[0].text},
-    "structured": {
-        "parse": client.messages.parse(output_format=Tide, **user(asked["structured"])).parsed_output.model_dump()
-    },
+    "structured": {"parse": parsed.parsed_output.model_dump()},
 }
 json.dump(told, sys.stdout)

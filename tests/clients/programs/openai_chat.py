@@ -30,7 +30,7 @@ def user(text: str) -> list[Any]:
 def chat_tools() -> tuple[dict[str, Any], str]:
     messages = user(asked["tools"])
     tools: list[Any] = [{"type": "function", "function": {"name": "tide_table", "parameters": SCHEMA}}]
-    first = client.chat.completions.create(model=MODEL, messages=messages, tools=tools).choices[0].message
+    first: Any = client.chat.completions.create(model=MODEL, messages=messages, tools=tools).choices[0].message
     [call] = first.tool_calls or []
     messages += [first, {"role": "tool", "tool_call_id": call.id, "content": asked["result"]}]
     last = client.chat.completions.create(model=MODEL, messages=messages, tools=tools).choices[0].message
@@ -54,8 +54,8 @@ with client.responses.stream(model=MODEL, input=asked["stream"]) as events:
     response_pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
 called, answer = chat_tools()
 response_called, response_answer = response_tools()
-parsed = client.chat.completions.parse(model=MODEL, messages=user(asked["structured"]), response_format=Tide)
-response_parsed = client.responses.parse(model=MODEL, input=asked["structured"], text_format=Tide).output_parsed
+parsed: Any = client.chat.completions.parse(model=MODEL, messages=user(asked["structured"]), response_format=Tide)
+response_parsed: Any = client.responses.parse(model=MODEL, input=asked["structured"], text_format=Tide).output_parsed
 hello = client.chat.completions.create(model=MODEL, messages=user(asked["hello"])).choices[0].message.content
 told = {
     "chat": {
