@@ -36,6 +36,23 @@ PLAIN = Shown()
 
 
 @dataclass(frozen=True, slots=True)
+class FieldNames:
+    """What an API calls the fields that an error of a worker may be about.
+
+    Args:
+        prompt: what the model reads.
+        limit: the most tokens of an answer.
+    """
+
+    prompt: str = "prompt"
+    limit: str = "max_tokens"
+
+    def of(self, param: str) -> str | None:
+        """Returns the API's name of a parameter that a worker names; None for none."""
+        return {"prompt": self.prompt, "messages": self.prompt, "max_tokens": self.limit}.get(param, param) or None
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """One validated request. It never changes, whatever becomes of its attempts.
 
@@ -52,6 +69,7 @@ class Generation:
         include_usage: a streamed answer ends with its usage.
         timeout_s: from the request to the end of its answer.
         shown: what the answer shows beside its text.
+        fields: what the client's API calls them.
     """
 
     id: str
@@ -69,3 +87,4 @@ class Generation:
     include_usage: bool
     timeout_s: float
     shown: Shown = PLAIN
+    fields: FieldNames = FieldNames()

@@ -184,7 +184,7 @@ class Attempt:
         self.ended = ended
         if not ended.HasField("failure"):
             return
-        if error := failed(ended.failure):
+        if error := failed(ended.failure, self._generation.fields):
             raise error
         kind = ended.failure.kind
         cause = FailureCause.HANDED_OVER if kind in _HANDOVERS else FailureCause.OTHER

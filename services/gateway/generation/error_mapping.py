@@ -1,5 +1,6 @@
 """The error that a client gets for a router's rejection or a worker's failure."""
 
+from services.gateway.domain.generation import FieldNames
 from services.shared.errors import (
     ContextLengthExceeded,
     DeadlineExceeded,
@@ -76,9 +77,14 @@ _FAILURES: dict[int, type[TidegateError]] = {
 """Failures that the request itself causes. All others are the worker's, and clients never see their text."""
 
 
-def failed(failure: worker_pb2.Failure) -> TidegateError | None:
-    """The error for a failure that the request causes; None when another worker may do better."""
+def failed(failure: worker_pb2.Failure, fields: FieldNames) -> TidegateError | None:
+    """The error for a failure that the request causes; None when another worker may do better.
+
+    Args:
+        failure: what the worker says.
+        fields: what the client calls the fields.
+    """
     if failure.kind not in _FAILURES:
         return None
     kind = _FAILURES[failure.kind]
-    return kind(failure.message or "The request could not be served.", param=failure.param or None)
+    return kind(failure.message or "The request could not be served.", param=fields.of(failure.param))

@@ -6,7 +6,7 @@ import orjson
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
-from services.gateway.domain.generation import Generation, Prompt
+from services.gateway.domain.generation import FieldNames, Generation, Prompt
 from services.gateway.domain.prompt import block_hashes, estimate
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
@@ -15,6 +15,8 @@ from services.shared.errors import ContextLengthExceeded
 from tidegate.worker.v1 import worker_pb2
 
 BYTES_PER_TOKEN_ID = 4
+COMPLETION_FIELDS = FieldNames()
+RESPONSE_FIELDS = FieldNames("input", "max_output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def chat_generation(
     origin: RequestOrigin,
     prefix: str = "chatcmpl-",
     *,
+    fields: FieldNames | None = None,
     limit_may_shrink: bool = False,
 ) -> Generation:
     """Builds the generation of a chat completion, or of a request that stands for one.
@@ -50,6 +53,7 @@ def chat_generation(
         catalog: the models that there are.
         origin: where it comes from.
         prefix: of the answer's id; each API has its own.
+        fields: what the API calls them; None: what chat completions do.
         limit_may_shrink: the token limit is a bound that clients must name, so what the context leaves is enough.
 
     Raises:
@@ -60,11 +64,16 @@ def chat_generation(
     sampling = request.sampling()
     if limit_may_shrink:
         sampling.max_tokens_may_shrink = True
-    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), sampling, catalog, origin)
+    named = fields or FieldNames("messages", "max_completion_tokens" if request.max_completion_tokens else "max_tokens")
+    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), sampling, catalog, origin, named)
 
 
 def completion_generations(
-    request: CompletionRequest, catalog: Catalog, origin: RequestOrigin, prefix: str = "cmpl-"
+    request: CompletionRequest,
+    catalog: Catalog,
+    origin: RequestOrigin,
+    prefix: str = "cmpl-",
+    fields: FieldNames = COMPLETION_FIELDS,
 ) -> list[Generation]:
     """Builds the generations of a text completion, one for each prompt. Raises what `chat_generation` raises.
 
@@ -72,14 +81,14 @@ def completion_generations(
     """
     first, sampling = f"{prefix}{origin.request_id}", request.sampling()
     return [
-        _build(request, f"{first}-{index}" if index else first, prompt, sampling, catalog, origin)
+        _build(request, f"{first}-{index}" if index else first, prompt, sampling, catalog, origin, fields)
         for index, prompt in enumerate(request.worker_prompts())
     ]
 
 
 def response_generation(request: ResponsesRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
     """Builds the generation of a response. Raises what `chat_generation` raises, and InvalidRequest."""
-    return chat_generation(request.chat, catalog, origin, prefix="resp_")
+    return chat_generation(request.chat, catalog, origin, prefix="resp_", fields=RESPONSE_FIELDS)
 
 
 def _build(
@@ -89,10 +98,11 @@ def _build(
     sampling: worker_pb2.Sampling,
     catalog: Catalog,
     origin: RequestOrigin,
+    fields: FieldNames,
 ) -> Generation:
     model = catalog.model(request.model, origin.caller)
     tier = request.service_tier or "auto"
-    _check_length(request, prompt, sampling, model)
+    _check_length(request, prompt, sampling, model, fields)
     text, size = _hashed_text(prompt)
     return Generation(
         id=generation_id,
@@ -110,11 +120,16 @@ def _build(
         include_usage=request.include_usage,
         timeout_s=origin.timeout_s,
         shown=request.shown(),
+        fields=fields,
     )
 
 
 def _check_length(
-    request: ChatCompletionRequest | CompletionRequest, prompt: Prompt, sampling: worker_pb2.Sampling, model: Model
+    request: ChatCompletionRequest | CompletionRequest,
+    prompt: Prompt,
+    sampling: worker_pb2.Sampling,
+    model: Model,
+    fields: FieldNames,
 ) -> None:
     """Refuses what certainly does not fit, before it waits in a queue. Only a worker knows the length of a text."""
     context = model.context_tokens
@@ -122,9 +137,8 @@ def _check_length(
         return
     limit = None if sampling.max_tokens_may_shrink else request.token_limit
     if isinstance(prompt, worker_pb2.TokenIds) and not sampling.truncate_prompt_tokens:
-        _check_token_prompt(len(prompt.ids), limit, model)
-    limit_name = "max_completion_tokens" if getattr(request, "max_completion_tokens", None) else "max_tokens"
-    for name, tokens in ((limit_name, limit), ("min_tokens", request.min_tokens)):
+        _check_token_prompt(len(prompt.ids), limit, model, fields)
+    for name, tokens in ((fields.limit, limit), ("min_tokens", request.min_tokens)):
         if tokens and tokens >= context:
             raise ContextLengthExceeded(
                 f"{name} is too large: {tokens}. The maximum context length of '{model.id}' is {context} tokens, "
@@ -133,13 +147,13 @@ def _check_length(
             )
 
 
-def _check_token_prompt(length: int, limit: int | None, model: Model) -> None:
+def _check_token_prompt(length: int, limit: int | None, model: Model, fields: FieldNames) -> None:
     if length + (1 if limit is None else limit) > model.context_tokens:
         answer = f" and {limit} of answer" if limit else ""
         raise ContextLengthExceeded(
             f"The maximum context length of '{model.id}' is {model.context_tokens} tokens; the request has "
             f"{length} tokens of prompt{answer}.",
-            param="prompt",
+            param=fields.prompt,
         )
 
 

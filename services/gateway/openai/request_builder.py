@@ -5,7 +5,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
-from services.gateway.domain.generation import Generation
+from services.gateway.domain.generation import FieldNames, Generation
 from services.gateway.domain.secrets import CacheSalt
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
@@ -133,13 +133,20 @@ class RequestBuilder:
     ) -> list[Generation]:
         """Builds the generations of a completion, one for each prompt. Arguments and errors are those of `chat`."""
         request = self._reader.read(CompletionRequest, document, requester)
-        return self.of_completion(request, "cmpl-", requester, timeout_s)
+        return completion_generations(request, self.catalog(), self._origin(requester, timeout_s))
 
     def of_completion(
-        self, request: CompletionRequest, prefix: str, requester: Requester, timeout_s: float | None = None
+        self, request: CompletionRequest, prefix: str, requester: Requester, fields: FieldNames
     ) -> list[Generation]:
-        """Builds the generations of a request that stands for a completion. Its errors are those of `chat`."""
-        return completion_generations(request, self.catalog(), self._origin(requester, timeout_s), prefix)
+        """Builds the generations of a request that stands for a completion. Its errors are those of `chat`.
+
+        Args:
+            request: the completion.
+            prefix: of the answer's id.
+            requester: whose request it is.
+            fields: what the API calls them.
+        """
+        return completion_generations(request, self.catalog(), self._origin(requester, None), prefix, fields)
 
     async def tokenize(
         self, document: dict[str, Any], requester: Requester

@@ -91,4 +91,5 @@ def context_too_long(context_tokens: int, asked: str) -> ContextTooLong:
         context_tokens: of the model.
         asked: what the request asks for.
     """
-    return ContextTooLong(f"This model's maximum context length is {context_tokens} tokens; the request has {asked}.")
+    message = f"This model's maximum context length is {context_tokens} tokens; the request has {asked}."
+    return ContextTooLong(message, "prompt")

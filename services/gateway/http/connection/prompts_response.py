@@ -31,7 +31,7 @@ from services.gateway.openai.completion_events import comment, event
 from services.gateway.openai.documents import collect, joined
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.response_cache.policy import CacheDirective
-from services.shared.errors import ContextLengthExceeded, InternalError, TidegateError
+from services.shared.errors import InternalError, TidegateError
 from tidegate.worker.v1 import worker_pb2
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class PromptsResponse(Response):
                     self._directives.append(directive)
                 yield stream
         except TidegateError as error:
-            if error.param == "prompt" or (error.param is None and isinstance(error, ContextLengthExceeded)):
+            if error.param == "prompt":
                 error.param = f"prompt[{index}]"
             raise
 

@@ -5,6 +5,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.domain.generation import FieldNames
 from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.prompts_response import Asked
 from services.gateway.http.connection.request_context import RequestContext
@@ -15,6 +16,7 @@ from services.gateway.openai.token_events import TokenDocument, TokenStream
 from services.gateway.openai.token_request import GenerateRequest
 
 EXAMPLE: dict[str, Any] = {"model": "chat", "token_ids": [1, 2, 3], "sampling_params": {"max_tokens": 16, "seed": 7}}
+FIELDS = FieldNames("token_ids", "sampling_params.max_tokens")
 
 
 class GenerateRoutes:
@@ -36,7 +38,7 @@ class GenerateRoutes:
     def _build(self, body: dict[str, Any], context: RequestContext) -> Asked:
         asked = self._builder.read(GenerateRequest, body, context)
         completion = asked.completion(self._builder.model(asked.model, context).id)
-        (generation,) = self._builder.of_completion(completion, "generate-tokens-", context)
+        (generation,) = self._builder.of_completion(completion, "generate-tokens-", context, FIELDS)
         return generation, ResponseFormat(
             stream=lambda header, _choices, _usage: TokenStream(header, generation, shows_text=asked.shows_text),
             document=lambda _choices: TokenDocument(generation, shows_text=asked.shows_text),

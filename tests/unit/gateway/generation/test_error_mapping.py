@@ -1,3 +1,4 @@
+from services.gateway.domain.generation import FieldNames
 from services.gateway.generation.error_mapping import failed, rejected
 from services.shared.errors import ContextLengthExceeded, InternalError, QueueFull, RateLimited, TidegateError
 from tidegate.router.v1 import router_pb2
@@ -18,12 +19,26 @@ def limited(retry_after_ms: int, **state: int) -> router_pb2.Reject:
 
 
 def test_failures_of_the_request_and_of_the_worker() -> None:
-    asked_too_much = worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_CONTEXT_LENGTH, message="m", param="messages")
-    error = failed(asked_too_much)
+    asked_too_much = worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_CONTEXT_LENGTH, message="m", param="prompt")
+    error = failed(asked_too_much, FieldNames("messages"))
     assert isinstance(error, ContextLengthExceeded)
     assert error.param == "messages"
     for kind in (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_ENGINE, worker_pb2.FAILURE_KIND_UNSPECIFIED):
-        assert failed(worker_pb2.Failure(kind=kind)) is None
+        assert failed(worker_pb2.Failure(kind=kind), FieldNames()) is None
+
+
+def test_an_error_names_the_field_as_the_api_of_the_request_does() -> None:
+    def named(param: str, fields: FieldNames) -> str | None:
+        error = failed(worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_INVALID, param=param), fields)
+        assert error is not None
+        return error.param
+
+    responses = FieldNames("input", "max_output_tokens")
+    for param, name in (("prompt", "input"), ("messages", "input"), ("max_tokens", "max_output_tokens")):
+        assert named(param, responses) == name
+    assert named("top_p", responses) == "top_p"
+    assert named("", responses) is None
+    assert named("prompt", FieldNames("messages")) == "messages"
 
 
 def test_every_rejection_has_its_error() -> None:

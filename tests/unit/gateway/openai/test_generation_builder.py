@@ -9,7 +9,13 @@ from services.gateway.domain.prompt import BLOCK_BYTES
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
-from services.gateway.openai.generation_builder import RequestOrigin, chat_generation, completion_generations
+from services.gateway.openai.generation_builder import (
+    RequestOrigin,
+    chat_generation,
+    completion_generations,
+    response_generation,
+)
+from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.classes import ServiceClass
 from services.shared.errors import ContextLengthExceeded, UnknownModel
 from tidegate.router.v1 import router_pb2
@@ -81,6 +87,13 @@ def test_a_limit_that_clients_must_name_may_be_larger_than_the_context() -> None
     assert made.cost.completion_tokens == 100
     with pytest.raises(ContextLengthExceeded):
         chat_generation(request, CATALOG, origin)
+
+
+def test_an_answer_that_alone_would_not_fit_is_refused_by_the_name_that_its_api_has_for_the_limit() -> None:
+    response = validation.check(ResponsesRequest, {"model": "m", "input": "hi", "max_output_tokens": 100})
+    with pytest.raises(ContextLengthExceeded, match="max_output_tokens is too large") as refused:
+        response_generation(response, CATALOG, RequestOrigin("ab", 5.0, ANYBODY, "", 60.0))
+    assert refused.value.param == "max_output_tokens"
 
 
 def test_each_prompt_is_a_generation_with_its_own_id() -> None:
