@@ -26,3 +26,8 @@ def prepare(*, compiles: bool, environ: MutableMapping[str, str] = os.environ) -
         environ: the variables to change.
     """
     environ.update(_FIXED, TORCHDYNAMO_DISABLE="0" if compiles else "1")
+    # numba, which looks up n-grams, would set the threads of the whole process to the number of cores. Threads that are
+    # more than the free cores wait for one another by spinning.
+    threads = environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if threads.isdecimal():
+        environ.setdefault("NUMBA_NUM_THREADS", threads)
