@@ -269,3 +269,9 @@ def client_of(gateway: GatewayApp) -> Any:
     under = DefaultAsyncHttpxClient(verify=no_certificates())
     base = f"http://{gateway.http_address}/v1"
     return openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=0, timeout=20, http_client=under)
+
+
+async def test_compaction_is_an_unknown_url_not_a_response_of_that_name(cluster: Cluster) -> None:
+    refused = await cluster.http.post("/v1/responses/compact", json={"model": MODEL, "input": "x"})
+    assert refused.status_code == 404
+    assert "not compacted here" in refused.json()["error"]["message"]

@@ -22,7 +22,7 @@ from services.gateway.openai.responses_history import continued, input_documents
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.stored_responses.store import StoredResponses, TooLargeToStore
 from services.gateway.stored_responses.stored_response import StoredResponse
-from services.shared.errors import InvalidRequest, NotConfigured, NotFound, TooLarge
+from services.shared.errors import InvalidRequest, NotConfigured, NotFound, TooLarge, UnknownRoute
 
 MAX_PAGE = 100
 EXAMPLE: dict[str, Any] = {"model": "chat", "instructions": "Be brief.", "input": "What is a neap tide?"}
@@ -67,6 +67,8 @@ class ResponseRoutes:
         router = RestRouter()
         add = router.add_api_route
         router.add_json_post("/v1/responses", self.respond, ResponsesRequest, EXAMPLE)
+        # By itself the path would be one of a response that takes no POST.
+        add("/v1/responses/compact", self.compact, methods=["POST"], include_in_schema=False)
         add("/v1/responses/{response_id}", self.show, methods=["GET"])
         add("/v1/responses/{response_id}", self.delete, methods=["DELETE"])
         add("/v1/responses/{response_id}/cancel", self.cancel, methods=["POST"])
@@ -86,6 +88,13 @@ class ResponseRoutes:
             return self._build(asked, context)
 
         return self._generations.answer(request, body, build, resumable=False)
+
+    async def compact(self) -> Response:
+        """Refuses OpenAI's endpoint that makes one item of many."""
+        raise UnknownRoute(
+            "Unknown request URL: POST /v1/responses/compact. Inputs are not compacted here: send the items that the "
+            "model is to read."
+        )
 
     async def show(self, response_id: str, request: Request, stream: bool = False) -> Response:
         """Shows a stored response."""
