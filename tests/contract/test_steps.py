@@ -44,6 +44,9 @@ class Reader:
     def started(self, cached_tokens: int, prompt: Any = ()) -> None:
         self.cached = cached_tokens
 
+    def prompt_positions(self, output: Any) -> tuple[()]:
+        return ()
+
     def add_delta(self, delta: Delta) -> None:
         if self.fails and len(self.deltas) == 1:
             raise KeyError("tool")
