@@ -87,4 +87,6 @@ def failed(failure: worker_pb2.Failure, fields: FieldNames) -> TidegateError | N
     if failure.kind not in _FAILURES:
         return None
     kind = _FAILURES[failure.kind]
-    return kind(failure.message or "The request could not be served.", param=fields.of(failure.param))
+    # A worker of an older version does not name the prompt as the field that is too long.
+    param = failure.param or ("prompt" if kind is ContextLengthExceeded else "")
+    return kind(failure.message or "The request could not be served.", param=fields.of(param))

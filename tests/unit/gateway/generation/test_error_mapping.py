@@ -39,6 +39,9 @@ def test_an_error_names_the_field_as_the_api_of_the_request_does() -> None:
     assert named("top_p", responses) == "top_p"
     assert named("", responses) is None
     assert named("prompt", FieldNames("messages")) == "messages"
+    too_long = failed(worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_CONTEXT_LENGTH), responses)
+    assert too_long is not None
+    assert too_long.param == "input"
 
 
 def test_every_rejection_has_its_error() -> None:
