@@ -117,20 +117,10 @@ class CustomCallItem(Request):
 ToolOutput = Text | Annotated[list[InputText], Field(max_length=256)]
 
 
-class FunctionCallOutputItem(Request):
-    """What a function returned."""
+class CallOutputItem(Request):
+    """What a function or a custom tool returned."""
 
-    type: Literal["function_call_output"]
-    call_id: CallId
-    output: ToolOutput
-    id: Id | None = None
-    status: Status | None = None
-
-
-class CustomCallOutputItem(Request):
-    """What a custom tool returned."""
-
-    type: Literal["custom_tool_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: CallId
     output: ToolOutput
     id: Id | None = None
@@ -184,9 +174,9 @@ def _kind(item: Any) -> str | None:
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
-    | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
+    | Annotated[CallOutputItem, Tag("function_call_output")]
     | Annotated[CustomCallItem, Tag("custom_tool_call")]
-    | Annotated[CustomCallOutputItem, Tag("custom_tool_call_output")]
+    | Annotated[CallOutputItem, Tag("custom_tool_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(_kind),
@@ -208,7 +198,7 @@ def check_calls(items: Input) -> None:
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, FunctionCallItem | CustomCallItem):
             called.add(item.call_id)
-        elif isinstance(item, FunctionCallOutputItem | CustomCallOutputItem) and item.call_id not in called:
+        elif isinstance(item, CallOutputItem) and item.call_id not in called:
             param = f"input[{index}].call_id"
             raise InvalidRequest(
                 f"Invalid value for '{param}': answers no call before it.", param=param, code="invalid_value"
@@ -253,7 +243,7 @@ def _add(turns: list[dict[str, Any]], item: Item, tools: Toolbox) -> None:
             turn = _assistant(turns, after=("reasoning_content", "content", "tool_calls"))
             function = {"name": tools.function(item.namespace, item.name), "arguments": item.arguments}
             turn.setdefault("tool_calls", []).append({"id": item.call_id, "type": "function", "function": function})
-        case FunctionCallOutputItem() | CustomCallOutputItem():
+        case CallOutputItem():
             turns.append({"role": "tool", "tool_call_id": item.call_id, "content": text_of(item.output)})
 
 

@@ -84,7 +84,7 @@ class CustomTool(Request):
         return schema
 
 
-Callable = FunctionTool | CustomTool
+SingleTool = FunctionTool | CustomTool
 
 
 def _or_left_out(tool: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
@@ -95,7 +95,7 @@ def _or_left_out(tool: Any, handler: ValidatorFunctionWrapHandler, info: Validat
     return handler(tool)
 
 
-_Served = Annotated[Callable, Field(discriminator="type")]
+_Served = Annotated[SingleTool, Field(discriminator="type")]
 
 
 class NamespaceTool(Request):
@@ -147,7 +147,7 @@ ToolChoice = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Callee:
     """A tool as the model calls it.
 
@@ -158,7 +158,7 @@ class Callee:
         function: the function's name.
     """
 
-    tool: Callable
+    tool: SingleTool
     namespace: str | None
     place: str
     function: str
@@ -173,17 +173,14 @@ class Callee:
         """The schema that binds a call."""
         return self.tool.bound_parameters if isinstance(self.tool, CustomTool) else self.tool.parameters
 
-    @property
+    @cached_property
     def strict(self) -> bool | None:
         """Whether the schema binds every call. A grammar that no engine can hold a call to only describes."""
-        if isinstance(self.tool, FunctionTool):
-            return self.tool.strict
-        return isinstance(self.tool.format, GrammarInput) and _can_bind(self)
+        return self.tool.strict if isinstance(self.tool, FunctionTool) else _can_bind(self.tool)
 
 
-def _can_bind(callee: Callee) -> bool:
-    tool = callee.tool
-    if not isinstance(tool, CustomTool) or not isinstance(tool.format, GrammarInput) or tool.format.pattern is None:
+def _can_bind(tool: CustomTool) -> bool:
+    if not isinstance(tool.format, GrammarInput) or tool.format.pattern is None:
         return False
     try:
         bound_schema(tool.bound_parameters, tool.name, Budget())
@@ -206,7 +203,7 @@ class Toolbox:
             ValueError: two tools have one name, or there are too many.
         """
         found = list(_flat(tools))
-        named: dict[tuple[str | None, str], Callable] = {}
+        named: dict[tuple[str | None, str], SingleTool] = {}
         for namespace, tool, _ in found:
             if named.setdefault((namespace, tool.name), tool) is not tool:
                 raise ValueError("tools: names must differ")
@@ -320,7 +317,7 @@ def _shortened(unique: str, full: str) -> str:
 
 def _flat(
     tools: Sequence[FunctionTool | CustomTool | NamespaceTool | None],
-) -> Iterator[tuple[str | None, Callable, str]]:
+) -> Iterator[tuple[str | None, SingleTool, str]]:
     """Yields namespace, tool and place of each tool that is served."""
     for index, tool in enumerate(tools):
         if isinstance(tool, NamespaceTool):
@@ -332,7 +329,7 @@ def _flat(
 
 
 def _check_grammar(callee: Callee) -> None:
-    if isinstance(callee.tool, CustomTool) and isinstance(callee.tool.format, GrammarInput) and not _can_bind(callee):
+    if isinstance(callee.tool, CustomTool) and isinstance(callee.tool.format, GrammarInput) and not callee.strict:
         syntax = callee.tool.format.syntax
         instead = "use the syntax 'regex'" if syntax == "lark" else "use a simpler expression"
         raise ValueError(

@@ -12,7 +12,7 @@ def cpu_executor(tensor_parallel: int, environ: Mapping[str, str]) -> str | None
 
     By itself vLLM starts one more process for the model and pins its threads to cores. All workers of a machine get the
     same cores then, and the engine process keeps another core busy while it waits for the answer of each step. On two
-    cores a step in the engine process takes half the CPU time, and the engine is ready in half the time.
+    cores a step in the engine process takes 0.6 of the CPU time, and the engine is ready in 0.6 of the time.
 
     Args:
         tensor_parallel: `tensor_parallel` of the pool. Several parts of a model need several processes.
