@@ -15,7 +15,7 @@ from loadtests.bench.process import OWN_CODE, SHOWN_CHARACTERS, ServerDidNotStar
 from loadtests.target import Target, access
 
 UP_S = 400
-COMMAND = (sys.executable, "-m", "services.cli")
+THIS_CHECKOUT = Path(__file__).parents[2]
 VLLM_EXECUTOR = {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 """vLLM's own process for the model on a CPU, without pinned threads: `vllm serve` cannot be told to use ours."""
 
@@ -40,13 +40,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
+def cluster(folder: Path, config: str, *options: str, checkout: Path = THIS_CHECKOUT) -> Iterator[Cluster]:
     """Runs a cluster until the `with` block ends.
 
     Args:
         folder: A new folder for the cluster.
         config: The content of tidegate.yaml.
         *options: Options of `tidegate up`.
+        checkout: The checkout of Tidegate whose code runs. Another than this one must have a `.venv` of its own.
 
     Raises:
         ServerDidNotStart: The cluster did not start.
@@ -54,8 +55,8 @@ def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
     folder.mkdir()
     (folder / "tidegate.yaml").write_text(config)
     try:
-        _tidegate(folder, "up", "--detach", *options)
-        status = json.loads(_tidegate(folder, "status", "--json"))
+        _tidegate(checkout, folder, "up", "--detach", *options)
+        status = json.loads(_tidegate(checkout, folder, "status", "--json"))
         found = {process["name"]: process for process in status["processes"]}
         yield Cluster(
             access(None, None, folder / ".tidegate/local.env"),
@@ -63,14 +64,24 @@ def cluster(folder: Path, config: str, *options: str) -> Iterator[Cluster]:
             {name: process["address"] for name, process in found.items()},
         )
     finally:
-        _tidegate(folder, "down")
+        _tidegate(checkout, folder, "down")
 
 
-def _tidegate(folder: Path, *arguments: str) -> str:
-    """Runs a command in `folder`, with the code of this checkout."""
-    environment = {**os.environ, **OWN_CODE, **VLLM_EXECUTOR}
+def _tidegate(checkout: Path, folder: Path, *arguments: str) -> str:
+    """Runs a command in `folder`, with the code of `checkout`."""
+    if checkout == THIS_CHECKOUT:
+        python, code = sys.executable, OWN_CODE
+    else:
+        python, code = str(checkout / ".venv/bin/python"), {"PYTHONPATH": f"{checkout}:{checkout}/proto/gen"}
+    environment = {**os.environ, **code, **VLLM_EXECUTOR}
     done = subprocess.run(  # noqa: S603 (a fixed command)
-        [*COMMAND, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=UP_S, check=False
+        [python, "-m", "services.cli", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=UP_S,
+        check=False,
     )
     if done.returncode:
         raise ServerDidNotStart(f"tidegate {arguments[0]} failed:\n{(done.stdout + done.stderr)[-SHOWN_CHARACTERS:]}")

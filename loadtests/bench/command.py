@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import first_token, models, peers, requests, tokens
+from loadtests.bench import checkouts, first_token, models, peers, requests, tokens
 from loadtests.bench.figures import Findings, Report
 from loadtests.bench.load_generator import Load
 from loadtests.tables import number
@@ -52,6 +52,14 @@ def bench(
             help="virtual environment with vllm-router, and optionally smg and litellm; default: .tools/peers",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="another checkout of Tidegate, with a .venv: compare CPU with it, and nothing else that is not named",
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="file that the figures are written to, as JSON")] = None,
 ) -> None:
     """Measure CPU costs and latencies beside other servers. Exit status 1: a goal is missed."""
@@ -65,7 +73,10 @@ def bench(
         programs = None
         report.left_out.append(f"the comparison with routers: {none}")
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
-        for measurement in measurements or Measurement:
+        if against:
+            with console.status(str(against)):
+                report.add(asyncio.run(checkouts.measure(Path(folder), against.resolve(), rounds)))
+        for measurement in measurements or ([] if against else Measurement):
             with console.status(measurement):
                 report.add(asyncio.run(_measure(measurement, Path(folder), programs, rounds, tokens_each)))
     if json:

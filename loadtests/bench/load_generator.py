@@ -61,6 +61,11 @@ class RoundResult:
         return 1e6 * sum(self.cpu_s) / self.tokens
 
     @property
+    def cpu_us_per_request(self) -> float:
+        """CPU microseconds of all measured processes for each request."""
+        return 1e6 * sum(self.cpu_s) / len(self.samples)
+
+    @property
     def tokens_per_event(self) -> float:
         """Tokens in each server-sent event. 1 unless the server joins tokens that arrive together."""
         return self.tokens / sum(len(sample.token_times) for sample in self.samples)

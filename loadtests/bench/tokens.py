@@ -43,26 +43,28 @@ async def measure(folder: Path, programs: Path | None, model: Path, load: Load, 
         )
         serve, api = running.enter_context(peers.vllm_serve(model, name, ours.worker, folder / f"serve-{name}.log"))
         targets: list[tuple[Target, Sequence[psutil.Process]]] = [
-            (ours.target, _measured_processes(ours)),
+            (ours.target, measured_processes(ours)),
             (serve, [api]),
         ]
         others = routers.installed(programs)
         for router, start in others.items():
             target, process = running.enter_context(start(serve, name, folder / f"{router}-{name}.log"))
             targets.append((target, [api, process]))
-        async with _load_generators(name, targets) as generators:
-            through_cluster, through_serve, *behind = await _in_turn(generators, load, rounds)
+        async with load_generators(name, targets) as generators:
+            through_cluster, through_serve, *behind = await in_turn(generators, load, rounds)
     return _found(name, through_cluster, through_serve, dict(zip(others, behind, strict=True)))
 
 
-def _measured_processes(ours: Cluster) -> list[psutil.Process]:
+def measured_processes(ours: Cluster) -> list[psutil.Process]:
+    """The processes of a cluster through which a token passes outside its engine."""
     return [ours.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
 
 
 @asynccontextmanager
-async def _load_generators(
+async def load_generators(
     model: str, targets: Sequence[tuple[Target, Sequence[psutil.Process]]]
 ) -> AsyncIterator[list[LoadGenerator]]:
+    """A load generator for each server and its measured processes; all are closed at the end."""
     generators = [LoadGenerator(target, model, processes) for target, processes in targets]
     try:
         yield generators
@@ -71,7 +73,7 @@ async def _load_generators(
             generator.close()
 
 
-async def _in_turn(generators: Sequence[LoadGenerator], load: Load, rounds: int) -> list[Rounds]:
+async def in_turn(generators: Sequence[LoadGenerator], load: Load, rounds: int) -> list[Rounds]:
     """Runs the servers in turn, round after round, so that other load on the machine affects all alike."""
     for generator in generators:
         await generator.run(WARM_UP)
