@@ -65,6 +65,8 @@ def bench(
     """Measure CPU costs and latencies beside other servers. Exit status 1: a goal is missed."""
     # SIGTERM must also end the servers that the run started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if against and not (against / ".venv/bin/python").exists():
+        raise typer.BadParameter(f"{against} has no .venv: run `make setup` there", param_hint="--against")
     console, load = Console(stderr=True), os.getloadavg()[0]
     report = Report(load=load)
     try:

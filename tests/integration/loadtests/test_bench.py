@@ -5,8 +5,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from loadtests.bench import peers
+from loadtests.bench.command import app
 from loadtests.bench.load_generator import Load, LoadGenerator, RequestsFailed
 from loadtests.bench.process import ServerDidNotStart, free_port, server
 from loadtests.target import Target
@@ -45,3 +47,9 @@ def test_a_server_that_ends_says_why(tmp_path: Path) -> None:
 def test_an_environment_without_peers_is_named(tmp_path: Path) -> None:
     with pytest.raises(peers.NoPeers, match=tmp_path.name):
         peers.programs(tmp_path)
+
+
+def test_a_checkout_without_an_environment_is_told_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--against", str(tmp_path)], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert "run `make setup` there" in result.output
