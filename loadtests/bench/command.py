@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -69,22 +70,28 @@ def bench(
         raise typer.BadParameter(f"{against} has no .venv: run `make setup` there", param_hint="--against")
     console, load = Console(stderr=True), os.getloadavg()[0]
     report = Report(load=load)
-    try:
-        programs = peers.programs(peers_at)
-    except peers.NoPeers as none:
-        programs = None
-        report.left_out.append(f"the comparison with routers: {none}")
+    wanted: Sequence[Measurement] = measurements or ([] if against else list(Measurement))
+    programs = _programs(peers_at, report) if wanted else None
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
         if against:
             with console.status(str(against)):
                 report.add(asyncio.run(checkouts.measure(Path(folder), against.resolve(), rounds)))
-        for measurement in measurements or ([] if against else Measurement):
+        for measurement in wanted:
             with console.status(measurement):
                 report.add(asyncio.run(_measure(measurement, Path(folder), programs, rounds, tokens_each)))
     if json:
         json.write_text(report.model_dump_json(indent=2))
     show(report, Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH))
     raise typer.Exit(0 if all(row.met for row in report.rows) else 1)
+
+
+def _programs(peers_at: Path | None, report: Report) -> Path | None:
+    """Folder of the peers' programs. None if there are none: the report says so."""
+    try:
+        return peers.programs(peers_at)
+    except peers.NoPeers as none:
+        report.left_out.append(f"the comparison with routers: {none}")
+        return None
 
 
 async def _measure(
