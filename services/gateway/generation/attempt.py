@@ -92,16 +92,19 @@ class Attempt:
             self._handle(item)
 
     def take(self, deltas: list[worker_pb2.Delta]) -> None:
-        """Counts deltas that went to the client in the moment they arrived, past `read`."""
+        """Counts deltas of this attempt that went to the client in the moment they arrived, past `read`."""
         for delta in deltas:
-            self._progress.take(delta)
-        self.delivered(deltas)
+            self._uncredited += self._progress.take(delta)
+        self._give_credit()
 
     def delivered(self, deltas: list[worker_pb2.Delta]) -> None:
         """The client has these deltas: the worker may send as many tokens more."""
         for delta in deltas:
             if delta.attempt == self.number:
                 self._uncredited += len(delta.token_ids)
+        self._give_credit()
+
+    def _give_credit(self) -> None:
         if self._stream and self._uncredited * 2 >= self._window and not self.ended:
             self._stream.credit(self._stream_id, self._uncredited)
             self._uncredited = 0

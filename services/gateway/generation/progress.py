@@ -74,14 +74,17 @@ class Progress:
         self.version = started.model_version or self.version
         self.resumable = started.resumable
 
-    def take(self, delta: worker_pb2.Delta) -> None:
-        """Adds a delta."""
+    def take(self, delta: worker_pb2.Delta) -> int:
+        """Adds a delta. Returns how many tokens it has."""
         choice = self.choices.get(delta.choice)
         if choice is None:
             choice = self.choices[delta.choice] = ChoiceProgress()
-        choice.token_ids.extend(delta.token_ids)
+        # A slice is a list. To read the field itself element by element takes twice as long.
+        token_ids = delta.token_ids[:]
+        choice.token_ids += token_ids
         choice.text_end = delta.text_end
         choice.finished = delta.finish_reason != worker_pb2.FINISH_REASON_UNSPECIFIED
+        return len(token_ids)
 
     def resume_points(self) -> list[worker_pb2.ResumePoint]:
         """Where another worker has to continue: an entry for each choice that has begun."""

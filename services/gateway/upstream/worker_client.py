@@ -89,21 +89,20 @@ class WorkerStream:
             return
         self._put(response.started)
         found: dict[Mailbox, list[worker_pb2.Delta]] = {}
+        readers = self._readers
         for delta in response.deltas:
-            if mailbox := self._mailbox_of(delta):
-                found.setdefault(mailbox, []).append(delta)
+            reader = readers.get(delta.stream_id)
+            if reader and reader.attempt == delta.attempt:
+                found.setdefault(reader.mailbox, []).append(delta)
         for mailbox, deltas in found.items():
             mailbox.put_deltas(deltas)
         self._put(response.ended)
 
     def _put(self, frames: Iterable[worker_pb2.Started | worker_pb2.Ended]) -> None:
         for frame in frames:
-            if mailbox := self._mailbox_of(frame):
-                mailbox.put(frame)
-
-    def _mailbox_of(self, frame: worker_pb2.Started | worker_pb2.Delta | worker_pb2.Ended) -> Mailbox | None:
-        reader = self._readers.get(frame.stream_id)
-        return reader.mailbox if reader and reader.attempt == frame.attempt else None
+            reader = self._readers.get(frame.stream_id)
+            if reader and reader.attempt == frame.attempt:
+                reader.mailbox.put(frame)
 
 
 def _message(frames: Sequence[worker_pb2.ServeFrame]) -> worker_pb2.ServeRequest:
