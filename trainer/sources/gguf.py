@@ -1,7 +1,10 @@
 """A GGUF file, dequantized to bfloat16 safetensors."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from trainer.sources.source import WrongSource, model_name
@@ -40,11 +43,32 @@ def convert(gguf: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     place = {"gguf_file": gguf.name, "local_files_only": True}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16, **place
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
+        with read_once():
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16, **place
+            )
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
     except (ValueError, OSError, KeyError, NotImplementedError) as error:
         raise WrongSource(f"{gguf.name} cannot be converted: {error}") from error
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Meanwhile the library remembers what it has read of a file, and its tables of tensor names.
+
+    Transformers 5.19 reads the file three times, and builds a table of names for every module of the model: more than
+    half of the work. Both only depend on what they are given, and the reader is never changed.
+    """
+    import gguf
+
+    names = ("GGUFReader", "get_tensor_name_map")
+    before = {name: getattr(gguf, name) for name in names}
+    try:
+        for name, function in before.items():
+            setattr(gguf, name, cache(function))
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(gguf, name, function)
