@@ -14,9 +14,10 @@ from services.gateway.domain.secrets import ServerSecret
 from services.gateway.ledger.ledger import Ledger, LedgerMetrics
 from services.gateway.ledger.store import LedgerStore
 from services.gateway.settings import GatewaySettings
+from services.gateway.stored_responses.bounds import Bounds
 from services.gateway.stored_responses.cipher import Cipher
 from services.gateway.stored_responses.expiry import ResponseSweep
-from services.gateway.stored_responses.store import Bounds, StoredResponses
+from services.gateway.stored_responses.store import StoredResponses
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from services.shared.settings import WrongSettings

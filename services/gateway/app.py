@@ -32,6 +32,7 @@ from services.gateway.http.routes.chat_completions import ChatCompletionRoutes
 from services.gateway.http.routes.cluster import ClusterRoutes
 from services.gateway.http.routes.completions import CompletionRoutes
 from services.gateway.http.routes.console import ConsoleRoutes
+from services.gateway.http.routes.conversations import ConversationRoutes
 from services.gateway.http.routes.embeddings import EmbeddingRoutes
 from services.gateway.http.routes.files import FileRoutes
 from services.gateway.http.routes.generate import GenerateRoutes
@@ -232,6 +233,7 @@ class GatewayApp:
             CompletionRoutes(builder, handler),
             GenerateRoutes(builder, handler),
             ResponseRoutes(builder, handler, self.accounting.responses, self._background),
+            ConversationRoutes(builder, bodies, self.accounting.responses),
             MessageRoutes(builder, handler, bodies),
             TokenizeRoutes(builder, bodies),
             EmbeddingRoutes(builder, bodies),

@@ -42,22 +42,32 @@ class GatewaySettings(ProcessSettings):
     )
     responses_stored: bool = Field(
         True,
-        description="Whether responses (`/v1/responses`) are kept in the database, except where a request has"
-        " `store: false`. If not, they can neither be read again nor continued nor made in the background.",
+        description="Whether responses (`/v1/responses`) and conversations (`/v1/conversations`) are kept in the"
+        " database; responses not where a request has `store: false`. If not, there are no conversations, and responses"
+        " can neither be read again nor continued nor made in the background.",
     )
     responses_key: Annotated[SecretStr, Field(min_length=32, max_length=512)] | None = Field(
         None,
-        description="Secret that stored responses are encrypted with, the same on every gateway. With another one, the"
-        " stored ones count as deleted. Default: none; they are not encrypted.",
+        description="Secret that stored responses and conversations are encrypted with, the same on every gateway. With"
+        " another one, the stored ones count as deleted. Default: none; they are not encrypted.",
     )
     responses_lifetime_s: int = Field(
-        30 * 24 * 3600, ge=60, le=10 * 366 * 24 * 3600, description="Seconds for which a response is kept."
+        30 * 24 * 3600,
+        ge=60,
+        le=10 * 366 * 24 * 3600,
+        description="Seconds for which a response is kept, and a conversation to which nothing is added.",
     )
     responses_per_tenant: int = Field(
-        10_000, ge=1, description="Responses of one tenant that are kept; the oldest go first."
+        10_000,
+        ge=1,
+        description="Responses of one tenant that are kept, and as many conversations. The oldest responses go first,"
+        " and the conversations that are longest unused.",
     )
     responses_tenant_bytes: int = Field(
-        1024 * 1024 * 1024, ge=1024, description="Bytes of one tenant's responses that are kept; the oldest go first."
+        1024 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of one tenant's responses that are kept, and as many of its conversations. The oldest"
+        " responses go first, and the conversations that are longest unused.",
     )
     metrics_listen: Address | None = Field(
         None,

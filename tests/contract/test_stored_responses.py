@@ -8,8 +8,9 @@ from sqlalchemy import func, select, update
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import responses
 from services.gateway.stored_responses import store as store_module
+from services.gateway.stored_responses.bounds import Bounds
 from services.gateway.stored_responses.cipher import Cipher
-from services.gateway.stored_responses.store import LAPSE_S, Bounds, StoredResponses, TooLargeToStore
+from services.gateway.stored_responses.store import LAPSE_S, StoredResponses, TooLargeToStore
 from services.gateway.stored_responses.stored_response import StoredResponse
 from services.shared.errors import InvalidRequest, NotFound
 from tests.support.clock import ManualClock

@@ -88,7 +88,7 @@ class LineRequests:
             self._builder.embed(body, requester)
         if endpoint == "/v1/responses":
             asked = self._builder.read_response(body, requester)
-            asked.check_stands_alone("previous_response_id", "background")
+            asked.check_stands_alone("previous_response_id", "conversation", "background")
             generation, shape = self._builder.response(asked, requester)
             return generation, ResponseDocument(shape, generation.id, self._builder.clock)
         generation = self._builder.chat(body, requester)

@@ -109,3 +109,34 @@ responses = Table(
     Index("responses_by_expiry", "expires"),
     Index("responses_by_status", "status", "beat"),
 )
+
+# Conversations that responses continue, and the items of each in order. What they say may be encrypted.
+# To delete a conversation deletes its items.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    # When something was last added.
+    Column("used", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("next_position", BigInteger, nullable=False),
+    # Number and bytes of the items.
+    Column("length", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("metadata", LargeBinary, nullable=False),
+    Index("conversations_by_tenant", "tenant", "used", "size"),
+    Index("conversations_by_expiry", "expires"),
+)
+
+conversation_items = Table(
+    "conversation_items",
+    metadata,
+    Column("conversation", String(64), ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String(64), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    Index("conversation_items_by_id", "conversation", "id", unique=True),
+)

@@ -1,6 +1,6 @@
 """From a decoded request body to what the cluster does: the one way in, for REST and gRPC."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from services.gateway.domain.account import Caller
@@ -21,6 +21,7 @@ from services.gateway.openai.generation_builder import (
 from services.gateway.openai.ignored_fields import also_ignored
 from services.gateway.openai.request_reader import Asker, RequestReader
 from services.gateway.openai.responses_events import Shape
+from services.gateway.openai.responses_input import Item, opened
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.openai.tokenize_request import DetokenizeRequest, TokenizeRequest
 from services.gateway.upstream.tokenizer_client import TokenizerClient
@@ -194,11 +195,18 @@ class RequestBuilder:
 
     def read_response(self, document: dict[str, Any], requester: Requester) -> ResponsesRequest:
         """Returns the request for a response, with the reasoning that came encrypted. Raises InvalidRequest."""
-        asked, tenant = self._reader.read(ResponsesRequest, document, requester), identified(requester).tenant
-        request, unread = asked.opened(lambda content: self._seal.open(content, tenant))
+        request = self._reader.read(ResponsesRequest, document, requester)
+        if isinstance(request.input, str):
+            return request
+        return request.model_copy(update={"input": self.open_items(request.input, "input", requester)})
+
+    def open_items(self, items: Sequence[Item | None], place: str, requester: Requester) -> list[Item | None]:
+        """Returns items with the reasoning that came encrypted. place: the field that has them."""
+        tenant = identified(requester).tenant
+        found, unread = opened(items, place, lambda content: self._seal.open(content, tenant))
         if unread:
             requester.ignored = also_ignored(requester.ignored, unread)
-        return request
+        return found
 
     def response(
         self, request: ResponsesRequest, requester: Requester, *, stored: bool = False

@@ -1,6 +1,6 @@
 """The input items of OpenAI's Responses API, and the chat messages that they stand for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator
@@ -181,9 +181,9 @@ Item = Annotated[
     | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(_kind),
 ]
-Items = Annotated[
-    list[Annotated[Item | None, WrapValidator(_or_left_out)]], Field(min_length=1, max_length=MAX_MESSAGES)
-]
+MaybeItem = Annotated[Item | None, WrapValidator(_or_left_out)]
+"""None: of a tool that nobody serves here."""
+Items = Annotated[list[MaybeItem], Field(min_length=1, max_length=MAX_MESSAGES)]
 Input = Annotated[Text, Field(min_length=1)] | Items
 
 
@@ -194,22 +194,55 @@ def check_calls(items: Input) -> None:
         InvalidRequest: an output answers no call.
         NotFound: an item is a reference to one that nobody has.
     """
+    if isinstance(items, str):
+        return
+    for index, item in enumerate(items):
+        if isinstance(item, ItemReference):
+            raise not_found(item.id, f"input[{index}]")
+    if (stray := stray_output(items)) is not None:
+        raise answers_no_call(stray)
+
+
+def stray_output(items: Sequence[Item | None]) -> int | None:
+    """Returns where the first output is that answers no call before it; None if there is none."""
     called: set[str] = set()
-    for index, item in enumerate(items if isinstance(items, list) else ()):
+    for index, item in enumerate(items):
         if isinstance(item, FunctionCallItem | CustomCallItem):
             called.add(item.call_id)
         elif isinstance(item, CallOutputItem) and item.call_id not in called:
-            param = f"input[{index}].call_id"
-            raise InvalidRequest(
-                f"Invalid value for '{param}': answers no call before it.", param=param, code="invalid_value"
-            )
-        elif isinstance(item, ItemReference):
-            raise not_found(item.id, index)
+            return index
+    return None
 
 
-def not_found(item_id: str, index: int) -> NotFound:
-    """Returns the error for a reference to an item that nobody has."""
-    return NotFound(f"There is no stored item with the id '{item_id}'.", param=f"input[{index}].id")
+def answers_no_call(index: int) -> InvalidRequest:
+    """Returns the error for an output that answers no call. index: of the item in the input."""
+    param = f"input[{index}].call_id"
+    return InvalidRequest(f"Invalid value for '{param}': answers no call before it.", param=param, code="invalid_value")
+
+
+def not_found(item_id: str, place: str) -> NotFound:
+    """Returns the error for a reference to an item that nobody has. place: of the reference in the request."""
+    return NotFound(f"There is no stored item with the id '{item_id}'.", param=f"{place}.id")
+
+
+def opened(
+    items: Sequence[Item | None], place: str, open_reasoning: Callable[[str], str | None]
+) -> tuple[list[Item | None], list[str]]:
+    """Returns items with the reasoning that came encrypted, and the places of what nobody here can read.
+
+    Args:
+        items: of a request.
+        place: the field that has them.
+        open_reasoning: returns the text; None if it cannot be read here.
+    """
+    found, unread = list(items), []
+    for index, item in enumerate(items):
+        if isinstance(item, ReasoningItem) and item.encrypted_content and not item.content:
+            if (text := open_reasoning(item.encrypted_content)) is None:
+                unread.append(f"{place}[{index}].encrypted_content")
+            else:
+                found[index] = item.with_text(text)
+    return found, unread
 
 
 def messages(instructions: str | None, items: Input, tools: Toolbox) -> list[dict[str, Any]]:

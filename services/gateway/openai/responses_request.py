@@ -1,6 +1,5 @@
 """Body of POST /v1/responses, and the chat completion request that it stands for."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import Field, model_validator
 from services.gateway.openai import responses_input, validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
-from services.gateway.openai.responses_input import Input, ReasoningItem
+from services.gateway.openai.responses_input import Input
 from services.gateway.openai.responses_tools import Toolbox, ToolChoice, Tools
 from services.gateway.openai.sampling import SamplingFields, ServiceTier
 from services.gateway.openai.structured_output import Schema
@@ -61,6 +60,15 @@ class ResponseStreamOptions(Request):
 
 
 ResponseId = Annotated[str, Field(min_length=1, max_length=128)]
+ConversationName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class ConversationReference(Request):
+    """A conversation, by its id."""
+
+    id: ConversationName
+
+
 Included = Literal["message.output_text.logprobs", "reasoning.encrypted_content"]
 
 
@@ -86,6 +94,7 @@ class ResponsesRequest(SamplingFields):
     metadata: Hint[Metadata] = None
     service_tier: ServiceTier | None = None
     previous_response_id: ResponseId | None = None
+    conversation: ConversationName | ConversationReference | None = None
     store: bool | None = None
     background: bool | None = None
     # The value that describes what Tidegate does anyway.
@@ -99,8 +108,17 @@ class ResponsesRequest(SamplingFields):
             raise ValueError("background: needs 'store', for the response is fetched later")
         if self.background and self.stream:
             raise ValueError("stream: cannot be true together with background; fetch the response by its id")
+        if self.conversation and self.previous_response_id:
+            raise ValueError("previous_response_id: cannot stand beside 'conversation'; leave one of them out")
+        if self.conversation and self.store is False:
+            raise ValueError("store: cannot be false beside 'conversation', which keeps what is said")
         self.toolbox.check(self.tool_choice)
         return self
+
+    @property
+    def conversation_id(self) -> str | None:
+        """Of the conversation that the response belongs to."""
+        return self.conversation.id if isinstance(self.conversation, ConversationReference) else self.conversation
 
     @property
     def shows_logprobs(self) -> bool:
@@ -111,19 +129,6 @@ class ResponsesRequest(SamplingFields):
     def encrypts_reasoning(self) -> bool:
         """Whether reasoning comes in a form that the client can send back unread."""
         return ENCRYPTED_REASONING in (self.include or ())
-
-    def opened(self, open_reasoning: Callable[[str], str | None]) -> tuple[Self, list[str]]:
-        """Returns the request with the reasoning that came encrypted, and the places of what nobody here can read."""
-        if isinstance(self.input, str):
-            return self, []
-        items, unread = list(self.input), []
-        for index, item in enumerate(items):
-            if isinstance(item, ReasoningItem) and item.encrypted_content and not item.content:
-                if (text := open_reasoning(item.encrypted_content)) is None:
-                    unread.append(f"input[{index}].encrypted_content")
-                else:
-                    items[index] = item.with_text(text)
-        return self.model_copy(update={"input": items}), unread
 
     def check_stands_alone(self, *needs: str) -> None:
         """Checks that the request can be answered where nothing is stored.
@@ -168,7 +173,9 @@ class ResponsesRequest(SamplingFields):
     def echo(self, *, stored: bool = False) -> dict[str, Any]:
         """Returns the fields of the request that the response repeats. stored: whether the response is kept."""
         shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        belongs = {"conversation": {"id": self.conversation_id}} if self.conversation_id else {}
         return {
+            **belongs,
             "background": bool(self.background),
             "frequency_penalty": self.frequency_penalty or 0.0,
             "instructions": self.instructions,

@@ -85,7 +85,6 @@ _NO_FILES = Unsupported(
     "Documents are read as text only: use the source type 'text' with the document's text.", _is_fetched
 )
 _NOT_STORED = Unsupported("Only responses can continue what is stored: use 'messages'.")
-_NO_CONVERSATIONS = Unsupported("Use 'previous_response_id', or send the whole conversation as 'input'.")
 _NO_PREFIX = Unsupported("An answer is always a message of its own: leave it out.")
 _ONLY_CHAT = Unsupported("Only chat completions have it: leave it out, or use /v1/chat/completions.")
 _ONLY_COMPLETIONS = Unsupported(
@@ -128,7 +127,7 @@ UNSUPPORTED: dict[str, Unsupported] = {
     "kv_transfer_params": Unsupported("The cluster itself moves requests between workers: leave it out."),
     "suffix": Unsupported("Only completions have it: leave it out, or use /v1/completions."),
     # What is stored elsewhere.
-    "conversation": _NO_CONVERSATIONS,
+    "conversation": _NOT_STORED,
     "previous_response_id": _NOT_STORED,
     # Fields of other endpoints. Each row is read only for requests that do not have the field.
     "n": Unsupported("There is one answer: send several requests.", _is_not_one),

@@ -1,4 +1,7 @@
-"""Deletes stored responses that have expired. Every gateway does it: to delete one twice does no harm."""
+"""Deletes stored responses and conversations that have expired.
+
+Every gateway does it: to delete one twice does no harm.
+"""
 
 import logging
 
@@ -24,6 +27,6 @@ class ResponseSweep:
             await self._clock.sleep(SWEEP_S)
             try:
                 if deleted := await self._responses.sweep():
-                    log.info("%s stored responses were deleted: expired, or too many", deleted)
+                    log.info("%s stored responses and conversations were deleted: expired, or too many", deleted)
             except DatabaseAway as away:
                 log.warning("expired responses cannot be deleted: %s", away)

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Select, Update, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import responses
+from services.gateway.stored_responses.bounds import Bounds
 from services.gateway.stored_responses.cipher import Cipher, Unreadable
-from services.gateway.stored_responses.stored_response import OPEN, StoredResponse, is_id
+from services.gateway.stored_responses.conversations import Conversations
+from services.gateway.stored_responses.stored_response import ANSWERED, OPEN, StoredResponse, is_id
 from services.shared.clock import Clock
 from services.shared.errors import InvalidRequest, NotFound
 
@@ -34,29 +35,19 @@ class TooLargeToStore(Exception):
     """The response is larger than one may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What is kept.
+class StoredResponses:
+    """Keeps responses. Every method is one transaction, or a few, and may raise DatabaseAway.
 
     Attributes:
-        lifetime_s: seconds for which a response is kept.
-        count: most responses of a tenant; older ones go first.
-        size: most bytes of a tenant's responses.
+        conversations: that responses continue and add to.
     """
 
-    lifetime_s: float
-    count: int
-    size: int
-
-
-class StoredResponses:
-    """Keeps responses. Every method is one transaction, or a few, and may raise DatabaseAway."""
-
     def __init__(self, database: Database, cipher: Cipher, bounds: Bounds, clock: Clock) -> None:
+        self.conversations = Conversations(database, cipher, bounds, clock)
         self._database, self._cipher, self._bounds, self._clock = database, cipher, bounds, clock
 
     async def add(self, response: StoredResponse) -> None:
-        """Stores a new response.
+        """Stores a new response. What it says is added to its conversation.
 
         Raises:
             TooLargeToStore: it is too large.
@@ -72,6 +63,7 @@ class StoredResponses:
         }
         async with self._database.begin() as connection:
             await connection.execute(insert(responses).values(row))
+            await self._add_turn(connection, response)
 
     async def end(self, response: StoredResponse) -> bool:
         """Stores how a response ended that was open. Returns False if it is not open any more, and changes nothing.
@@ -79,15 +71,20 @@ class StoredResponses:
         Raises:
             TooLargeToStore: it is too large.
         """
-        return await self._change_open([response.id], self._content(response)) > 0
+        changes = _open([response.id]).values(self._content(response))
+        async with self._database.begin() as connection:
+            if not (await connection.execute(changes)).rowcount:
+                return False
+            await self._add_turn(connection, response)
+        return True
 
     async def begin(self, response_id: str) -> None:
         """Notes that an open response is in progress."""
-        await self._change_open([response_id], {"status": "in_progress", "beat": self._clock.wall()})
+        await self._change_open(response_id, {"status": "in_progress", "beat": self._clock.wall()})
 
     async def beat(self, response_ids: Sequence[str]) -> set[str]:
         """Notes that responses are made still. Returns those of them that are open: the others are not wanted."""
-        still = update(responses).where(responses.c.id.in_(response_ids), responses.c.status.in_(OPEN))
+        still = _open(response_ids)
         async with self._database.begin() as connection:
             beaten = await connection.scalars(still.values(beat=self._clock.wall()).returning(responses.c.id))
             return set(beaten)
@@ -105,7 +102,7 @@ class StoredResponses:
                 "Only responses that are made in the background can be cancelled.", param="response_id"
             )
         if not found.ended:
-            await self._change_open([response_id], {"status": "cancelled"})
+            await self._change_open(response_id, {"status": "cancelled"})
             found = await self.get(tenant, response_id)
         return found
 
@@ -168,7 +165,7 @@ class StoredResponses:
         """Deletes what has expired and what tenants have too much of, and fails what nobody makes any more.
 
         Returns:
-            How many responses were deleted.
+            How many responses and conversations were deleted.
         """
         lapsed = responses.c.beat <= self._clock.wall() - LAPSE_S
         async with self._database.begin() as connection:
@@ -181,7 +178,7 @@ class StoredResponses:
             deleted += some
             if some < ROWS:
                 break
-        return deleted + await self._delete_surplus()
+        return deleted + await self._delete_surplus() + await self.conversations.sweep()
 
     def _content(self, response: StoredResponse) -> dict[str, Any]:
         document = self._cipher.write(response.document, _place(response.tenant, response.id, "document"))
@@ -236,10 +233,15 @@ class StoredResponses:
             )
         )
 
-    async def _change_open(self, response_ids: Sequence[str], values: dict[str, Any]) -> int:
-        open_ones = update(responses).where(responses.c.id.in_(response_ids), responses.c.status.in_(OPEN))
+    async def _add_turn(self, connection: AsyncConnection, response: StoredResponse) -> None:
+        """Adds a response that has an answer to its conversation, in the transaction that stores the response."""
+        if response.conversation and response.status in ANSWERED:
+            turn = list(response.told())
+            await self.conversations.append(connection, response.tenant, response.conversation, turn)
+
+    async def _change_open(self, response_id: str, values: dict[str, Any]) -> None:
         async with self._database.begin() as connection:
-            return int((await connection.execute(open_ones.values(values))).rowcount)
+            await connection.execute(_open([response_id]).values(values))
 
     async def _delete_expired(self) -> int:
         expired = select(responses.c.id).where(responses.c.expires <= self._clock.wall())
@@ -265,14 +267,13 @@ class StoredResponses:
                     .order_by(responses.c.created)
                     .limit(ROWS)
                 )
-                ids, left, kept = [], number, int(total)
-                for row in await connection.execute(oldest):
-                    if left <= self._bounds.count and kept <= self._bounds.size:
-                        break
-                    ids.append(row.id)
-                    left, kept = left - 1, kept - row.size
-                deleted += await _delete(connection, ids)
+                rows = (await connection.execute(oldest)).all()
+                deleted += await _delete(connection, [row.id for row in self._bounds.surplus(rows, number, int(total))])
         return deleted
+
+
+def _open(response_ids: Sequence[str]) -> Update:
+    return update(responses).where(responses.c.id.in_(response_ids), responses.c.status.in_(OPEN))
 
 
 async def _delete(connection: AsyncConnection, ids: Sequence[str]) -> int:

@@ -107,3 +107,21 @@ async def cluster(start: Started, worker: FakeWorker, router: FakeRouter) -> Asy
         grpc.aio.insecure_channel(gateway.address) as channel,
     ):
         yield Cluster(gateway, router, worker, openai, http, channel)
+
+
+@pytest.fixture
+async def storing(cluster: Cluster) -> Cluster:
+    """A cluster whose database has been reached."""
+
+    async def reached() -> bool:
+        return (await cluster.http.get(f"/v1/responses/resp_{'0' * 32}")).status_code == 404
+
+    await wait_until(reached, description="the database has been reached", timeout=60)
+    return cluster
+
+
+def client_of(gateway: GatewayApp, key: str = KEY) -> Any:
+    """OpenAI's client of one gateway."""
+    under = DefaultAsyncHttpxClient(verify=no_certificates())
+    base = f"http://{gateway.http_address}/v1"
+    return AsyncOpenAI(base_url=base, api_key=key, max_retries=0, timeout=20, http_client=under)

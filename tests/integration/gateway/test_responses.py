@@ -11,32 +11,15 @@ from typing import Any
 import openai
 import orjson
 import pytest
-from openai import DefaultAsyncHttpxClient
 
 from services.gateway.app import GatewayApp
 from services.gateway.database.engine import DatabaseAway
-from tests.integration.gateway.conftest import KEY, Cluster, Started, settings
+from tests.integration.gateway.conftest import Cluster, Started, client_of, settings
 from tests.support.fakes import MODEL, FakeRouter, FakeWorker, text
-from tests.support.plain_http import no_certificates
 from tests.support.wait import wait_until
 from tidegate.worker.v1 import worker_pb2
 
-NOBODY = "resp_" + "0" * 32
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
-
-
-@pytest.fixture
-async def storing(cluster: Cluster) -> Cluster:
-    """A cluster whose database has been reached."""
-    return await with_database(cluster)
-
-
-async def with_database(cluster: Cluster) -> Cluster:
-    async def reached() -> bool:
-        return (await cluster.http.get(f"/v1/responses/{NOBODY}")).status_code == 404
-
-    await wait_until(reached, description="the database has been reached", timeout=60)
-    return cluster
 
 
 async def test_whole(cluster: Cluster) -> None:
@@ -263,12 +246,6 @@ async def test_a_gateway_that_stops_leaves_no_response_open(
     await gateway.stop()
     with closing(sqlite3.connect(data_dir / "gateway.sqlite3")) as database:
         assert database.execute("select id, status from responses").fetchall() == [(response_id, "failed")]
-
-
-def client_of(gateway: GatewayApp) -> Any:
-    under = DefaultAsyncHttpxClient(verify=no_certificates())
-    base = f"http://{gateway.http_address}/v1"
-    return openai.AsyncOpenAI(base_url=base, api_key=KEY, max_retries=0, timeout=20, http_client=under)
 
 
 async def test_compaction_is_an_unknown_url_not_a_response_of_that_name(cluster: Cluster) -> None:

@@ -14,17 +14,18 @@ from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext, caller_of
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.kept_response import KeptResponse
+from services.gateway.http.routes.item_page import MAX_PAGE, page_of
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument, ResponseStream, Shape
 from services.gateway.openai.responses_history import continued, input_documents, referenced, resolved
 from services.gateway.openai.responses_request import ResponsesRequest
-from services.gateway.stored_responses.store import StoredResponses, TooLargeToStore
-from services.gateway.stored_responses.stored_response import StoredResponse
+from services.gateway.stored_responses.conversations import IN_REQUEST
+from services.gateway.stored_responses.store import PREVIOUS, StoredResponses, TooLargeToStore
+from services.gateway.stored_responses.stored_response import Document, StoredResponse
 from services.shared.errors import InvalidRequest, NotConfigured, NotFound, TooLarge, UnknownRoute
 
-MAX_PAGE = 100
 EXAMPLE: dict[str, Any] = {"model": "chat", "instructions": "Be brief.", "input": "What is a neap tide?"}
 
 
@@ -137,22 +138,20 @@ class ResponseRoutes:
             if after not in ids:
                 raise NotFound(f"There is no item with the id '{after[:64]}'.", param="after")
             items = items[ids.index(after) + 1 :]
-        page = items[:limit]
-        ends = {"first_id": page[0]["id"], "last_id": page[-1]["id"]} if page else {"first_id": None, "last_id": None}
-        return JSONResponse({"object": "list", "data": page, **ends, "has_more": len(items) > limit})
+        return JSONResponse(page_of(items[:limit], more=len(items) > limit))
 
     async def _looked_up(self, request: ResponsesRequest, context: RequestContext) -> Asked:
-        """Returns a request together with what it needs of stored responses."""
+        """Returns a request together with what it needs of stored responses and of its conversation."""
         if self._store is None:
-            request.check_stands_alone("previous_response_id", "background", "store")
+            request.check_stands_alone("previous_response_id", "conversation", "background", "store")
             return Asked(request, request)
-        tenant, own, whole = context.caller.tenant if context.caller else "", request, None
+        tenant = context.caller.tenant if context.caller else ""
         async with database_errors():
-            if names := referenced(request.input):
-                own = resolved(request, await self._store.find(tenant, names))
-            if request.previous_response_id is not None:
-                whole = continued(own, await self._store.chain(tenant, request.previous_response_id))
-        return Asked(own, whole or own)
+            earlier = await _earlier(request, self._store, tenant)
+            own = await _with_referenced(request, self._store, tenant, earlier or [])
+        if earlier is None:
+            return Asked(own, own)
+        return Asked(own, continued(own, earlier, IN_REQUEST if request.conversation else PREVIOUS))
 
     def _build(self, asked: Asked, context: RequestContext) -> tuple[Generation, ResponseFormat]:
         keeps = self._store is not None and asked.own.store is not False
@@ -178,9 +177,10 @@ class ResponseRoutes:
             created=self._builder.clock.wall(),
             status="in_progress",
             document={},
-            input=input_documents(asked.own.input, generation.id),
+            input=input_documents(asked.own.input, generation.id, renamed=asked.own.conversation is not None),
             previous=asked.own.previous_response_id,
             background=bool(asked.own.background),
+            conversation=asked.own.conversation_id,
         )
 
     def _stop(self, response_id: str) -> None:
@@ -191,6 +191,25 @@ class ResponseRoutes:
         if self._store is None:
             raise NotConfigured("Responses are not stored here.")
         return self._store
+
+
+async def _earlier(request: ResponsesRequest, store: StoredResponses, tenant: str) -> list[Document] | None:
+    """Returns the items before those of the request; None if it continues nothing."""
+    if request.conversation_id is not None:
+        return await store.conversations.history(tenant, request.conversation_id)
+    if request.previous_response_id is not None:
+        return [item for each in await store.chain(tenant, request.previous_response_id) for item in each.told()]
+    return None
+
+
+async def _with_referenced(
+    request: ResponsesRequest, store: StoredResponses, tenant: str, earlier: list[Document]
+) -> ResponsesRequest:
+    """Returns the request with the items that it refers to. earlier: items that it may refer to as well."""
+    if isinstance(request.input, str) or not (names := referenced(request.input, "input")):
+        return request
+    known = [item for each in await store.find(tenant, names) for item in each.items()]
+    return request.model_copy(update={"input": resolved(request.input, "input", [*known, *earlier])})
 
 
 class BegunResponse(Response):

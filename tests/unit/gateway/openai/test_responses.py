@@ -44,7 +44,10 @@ def asked(**changes: Any) -> ResponsesRequest:
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"text": {"format": {"type": "json_schema", "name": "s", "schema": {"type": 5}}}}, "text.format.schema"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"conversation": "conv_1"}, "conversation"),
+        ({"conversation": ""}, "conversation"),
+        ({"conversation": {"id": 5}}, "conversation.id"),
+        ({"conversation": "conv_1", "previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": {"id": "conv_1"}, "store": False}, "store"),
     ],
 )
 def test_bad_requests_name_the_parameter(changes: dict[str, Any], param: str | None) -> None:

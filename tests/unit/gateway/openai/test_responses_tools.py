@@ -10,6 +10,7 @@ from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.openai import validation
 from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.responses_events import ResponseDocument, ResponseStream, Shape
+from services.gateway.openai.responses_input import opened
 from services.gateway.openai.responses_request import ResponsesRequest
 from services.shared.errors import InvalidRequest
 from tests.support.clock import ManualClock
@@ -158,11 +159,13 @@ def test_reasoning_comes_back_encrypted_or_as_a_summary() -> None:
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Short."}], "encrypted_content": "gAAA"},
     ]
     request, _ = accepted(input=sent, include=["reasoning.encrypted_content", "file_search_call.results"])
-    opened, unread = request.opened(lambda content: seal.open(content, "acme"))
-    turns = json.loads(opened.chat.worker_prompt().messages_json)
+    assert isinstance(request.input, list)
+    items, unread = opened(request.input, "input", lambda content: seal.open(content, "acme"))
+    request = request.model_copy(update={"input": items})
+    turns = json.loads(request.chat.worker_prompt().messages_json)
     assert [turn["reasoning_content"] for turn in turns] == ["I think.", "Short."]
     assert unread == ["input[1].encrypted_content"]
-    assert opened.encrypts_reasoning
+    assert request.encrypts_reasoning
 
 
 DELTAS = [

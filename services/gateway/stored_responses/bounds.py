@@ -1,0 +1,34 @@
+"""What is kept of a tenant's responses, and of its conversations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is kept. Responses and conversations are counted apart.
+
+    Attributes:
+        lifetime_s: seconds for which a response is kept, or a conversation to which nothing is added.
+        count: most of a tenant; older ones go first.
+        size: most bytes of a tenant.
+    """
+
+    lifetime_s: float
+    count: int
+    size: int
+
+    def surplus(self, oldest: Sequence[Any], count: int, size: int) -> Sequence[Any]:
+        """Returns which rows have to go, so that the others fit.
+
+        Args:
+            oldest: rows with their `size` in bytes, the oldest first; not always all of them.
+            count: of all rows of the tenant.
+            size: of all rows of the tenant, in bytes.
+        """
+        for gone, row in enumerate(oldest):
+            if count - gone <= self.count and size <= self.size:
+                return oldest[:gone]
+            size -= row.size
+        return oldest
