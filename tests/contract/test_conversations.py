@@ -135,19 +135,19 @@ async def test_labels_and_items_change(kept: Conversations, database: Database) 
     assert await count(database) == (0, 0)
 
 
-@pytest.mark.parametrize("garbage", GARBAGE)
-async def test_unknown_ids_are_not_found(kept: Conversations, garbage: str) -> None:
-    for ask in (kept.get, kept.delete, kept.history):
-        with pytest.raises(NotFound):
-            await ask("acme", garbage)
-    for asking in (kept.relabel("acme", garbage, {}), kept.add("acme", garbage, said(1))):
-        with pytest.raises(NotFound) as refused:
-            await asking
-        assert refused.value.param == "conversation_id"
+async def test_unknown_ids_are_not_found(kept: Conversations) -> None:
     await kept.create(conversation(1), said(1))
-    for ask_item in (kept.item, kept.delete_item):
-        with pytest.raises(NotFound):
-            await ask_item("acme", name(1), garbage)
+    for garbage in GARBAGE:
+        for ask in (kept.get, kept.delete, kept.history):
+            with pytest.raises(NotFound):
+                await ask("acme", garbage)
+        for asking in (kept.relabel("acme", garbage, {}), kept.add("acme", garbage, said(2))):
+            with pytest.raises(NotFound) as refused:
+                await asking
+            assert refused.value.param == "conversation_id"
+        for ask_item in (kept.item, kept.delete_item):
+            with pytest.raises(NotFound):
+                await ask_item("acme", name(1), garbage)
 
 
 async def test_a_tenant_has_only_its_own(store: StoredResponses, kept: Conversations) -> None:

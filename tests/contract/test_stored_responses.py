@@ -57,16 +57,15 @@ async def test_a_response_comes_back_as_it_was(store: StoredResponses) -> None:
     assert await store.find("acme", [name(2), name(1)]) == [response(1)]
 
 
-@pytest.mark.parametrize(
-    "garbage", ["", "resp_1", name(9), "resp_" + "g" * 32, "'; DROP TABLE responses", "\x00", "é" * 500]
-)
-async def test_unknown_ids_are_not_found(store: StoredResponses, garbage: str) -> None:
-    for ask in (store.get, store.delete):
-        with pytest.raises(NotFound):
-            await ask("acme", garbage)
-    with pytest.raises(InvalidRequest) as refused:
-        await store.chain("acme", garbage)
-    assert refused.value.code == "previous_response_not_found"
+async def test_unknown_ids_are_not_found(store: StoredResponses) -> None:
+    garbage = ["", "resp_1", name(9), "resp_" + "g" * 32, "'; DROP TABLE responses", "\x00", "é" * 500]
+    for response_id in garbage:
+        for ask in (store.get, store.delete):
+            with pytest.raises(NotFound):
+                await ask("acme", response_id)
+        with pytest.raises(InvalidRequest) as refused:
+            await store.chain("acme", response_id)
+        assert refused.value.code == "previous_response_not_found"
 
 
 async def test_a_tenant_has_only_its_own(store: StoredResponses) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, BadRequestError
+from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from tests.support.cluster import RunningCluster
 from tests.support.wait import wait_until
@@ -116,3 +116,35 @@ async def test_a_conversation_that_the_cluster_keeps(openai: Any) -> None:
     await openai.responses.delete(first.id)
     with pytest.raises(BadRequestError, match="deleted or has expired"):
         await openai.responses.create(**asked, input=[output], previous_response_id=second.id)
+
+
+async def test_a_round_of_tools_in_a_conversation(openai: Any) -> None:
+    call = {"name": "mcp__crm__shell", "arguments": {"command": "ls"}}
+    made = await openai.conversations.create(metadata={"topic": "files"}, items=[{"role": "user", "content": "Hello."}])
+    asked: Any = {"model": "tide", "tools": [CRM], "conversation": made.id}
+    async with openai.responses.stream(**asked, input=script(think="Hm.", call=call, then="Done.")) as stream:
+        first = await stream.get_final_response()
+    assert first.conversation.id == made.id
+    [shell] = [item for item in first.output if item.type == "function_call"]
+    output = {"type": "function_call_output", "call_id": shell.call_id, "output": "a.txt"}
+    with pytest.raises(BadRequestError) as refused:
+        await openai.responses.create(**asked, input=[output, {**output, "call_id": "call_x"}])
+    assert refused.value.param == "input[1].call_id"
+    second = await openai.responses.create(**asked, input=[output], background=True)
+
+    async def ended() -> bool:
+        return bool((await openai.responses.retrieve(second.id)).status == "completed")
+
+    await wait_until(ended, description="the response is completed", timeout=60)
+    assert (await openai.responses.retrieve(second.id)).output_text == "Done."
+    items = [item async for item in openai.conversations.items.list(made.id, order="asc", limit=2)]
+    kinds = ["message", "message", "reasoning", "function_call", "function_call_output", "message"]
+    assert [item.type for item in items] == kinds
+    assert [item.id for item in items[2:4]] == [item.id for item in first.output]
+    await openai.conversations.items.delete(shell.id, conversation_id=made.id)
+    with pytest.raises(BadRequestError, match=f"'{items[4].id}' of the conversation answers no call"):
+        await openai.responses.create(**asked, input="And now?")
+    await openai.conversations.delete(made.id)
+    with pytest.raises(NotFoundError):
+        await openai.responses.create(**asked, input="And now?")
+    assert (await openai.responses.retrieve(second.id)).conversation.id == made.id

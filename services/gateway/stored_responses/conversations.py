@@ -268,7 +268,7 @@ class Conversations:
         except DatabaseAway as away:
             log.warning("conversations that are too many cannot be deleted: %s", away)
 
-    async def _expired(self) -> Sequence[Row[Any]]:
+    async def _expired(self) -> Sequence[Any]:
         oldest = select(conversations.c.id, conversations.c.used).where(conversations.c.expires <= self._clock.wall())
         async with self._database.begin() as connection:
             return (await connection.execute(oldest.order_by(conversations.c.expires).limit(ROWS))).all()
@@ -291,7 +291,7 @@ class Conversations:
             rows = (await connection.execute(oldest.order_by(conversations.c.used).limit(ROWS))).all()
         return await self._delete_unused(self._bounds.surplus(rows, count, int(size)))
 
-    async def _delete_unused(self, rows: Sequence[Row[Any]]) -> int:
+    async def _delete_unused(self, rows: Sequence[Any]) -> int:
         """Deletes conversations, except those to which something was added since.
 
         Each has a transaction of its own, which is short even if it has many items.

@@ -226,7 +226,9 @@ async def test_an_answer_that_cannot_be_kept_is_not_added(storing: Cluster, monk
         raise DatabaseAway("gone")
 
     made = await storing.openai.conversations.create()
-    monkeypatch.setattr(storing.gateway.accounting.responses.conversations, "append", away)
+    store = storing.gateway.accounting.responses
+    assert store
+    monkeypatch.setattr(store.conversations, "append", away)
     answer = await storing.openai.responses.create(model=MODEL, input="Count.", conversation=made.id)
     assert (answer.output_text, answer.store) == (text(5), False)
     assert (await refusal(storing.openai.responses.retrieve(answer.id)))[0] == 404

@@ -117,7 +117,10 @@ def bodies(model: str) -> dict[str, tuple[Body, ...]]:
             {**response, "input": items, "stream": True, "tools": [{"type": "function", **LOOK}]},
             {**response, "tools": [{"type": "function", **LOOK}, {"type": "custom", "name": "patch"}], "store": False},
             {**response, "reasoning": {"effort": "low", "summary": "auto"}, "text": {"format": {"type": "text"}}},
+            {**response, "conversation": {"id": f"conv_{'0' * 32}"}, "background": True},
         ),
+        "/v1/conversations": ({}, {"items": items, "metadata": {"topic": "tides"}}),
+        f"/v1/conversations/conv_{'0' * 32}/items": ({"items": items},),
         "/v1/messages": (
             {**message, "system": [{"type": "text", "text": "Be brief."}]},
             {**message, **anthropic, "messages": turns, "stream": True},

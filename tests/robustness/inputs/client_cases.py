@@ -61,6 +61,12 @@ PATHS: tuple[tuple[str, str], ...] = (
         ("GET", path)
         for path in ("/v1/responses/resp_x", "/v1/responses/", "/v1/batches/x", "/v1/files/x/content", "/v2")
     ),
+    *(
+        (method, path)
+        for method in ("GET", "DELETE")
+        for path in ("/v1/conversations/conv_x", "/v1/conversations/%00/items/x")
+    ),
+    *(("GET", path) for path in ("/v1/conversations/conv_x/items?after=%00", "/v1/conversations/x/items?limit=x")),
     *(("DELETE", path) for path in ("/v1/files/x", "/v1/models/tide", "/v1/responses/resp_x", "/v1/batches/x")),
     *(("POST", path) for path in ("/v1/batches/x/cancel", "/v1/responses/resp_x/cancel", "/v1/responses/compact")),
     *(("OPTIONS", "/v1/chat/completions"), ("PATCH", "/v1/messages"), ("PUT", "/v1/files"), ("TRACE", "/v1/models")),
