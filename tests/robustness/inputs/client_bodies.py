@@ -119,7 +119,7 @@ def bodies(model: str) -> dict[str, tuple[Body, ...]]:
             {**response, "reasoning": {"effort": "low", "summary": "auto"}, "text": {"format": {"type": "text"}}},
             {**response, "conversation": {"id": f"conv_{'0' * 32}"}, "background": True},
         ),
-        "/v1/conversations": ({}, {"items": items, "metadata": {"topic": "tides"}}),
+        "/v1/conversations": ({"metadata": {"topic": "tides"}}, {"items": items}),
         f"/v1/conversations/conv_{'0' * 32}/items": ({"items": items},),
         "/v1/messages": (
             {**message, "system": [{"type": "text", "text": "Be brief."}]},
