@@ -11,7 +11,7 @@ from statistics import median
 from loadtests.bench.cluster import THIS_CHECKOUT, cluster
 from loadtests.bench.figures import Findings, Row
 from loadtests.bench.load_generator import Load, RoundResult
-from loadtests.bench.tokens import Rounds, in_turn, load_generators, measured_processes
+from loadtests.bench.rounds import Rounds, in_turn, load_generators
 
 MODEL = "bench"
 CONFIG = """
@@ -42,7 +42,7 @@ async def measure(folder: Path, other: Path, rounds: int) -> Findings:
             running.enter_context(cluster(folder / f"checkout-{at}", CONFIG, checkout=checkout))
             for at, checkout in enumerate((THIS_CHECKOUT, other))
         ]
-        async with load_generators(MODEL, [(one.target, measured_processes(one)) for one in clusters]) as generators:
+        async with load_generators(MODEL, [(one.target, one.on_the_way) for one in clusters]) as generators:
             streamed = await in_turn(generators, STREAMED, rounds)
             whole = await in_turn(generators, WHOLE, rounds)
     return Findings(

@@ -38,6 +38,11 @@ class Cluster:
         """The first worker's process."""
         return self.processes["worker-1"]
 
+    @property
+    def on_the_way(self) -> list[psutil.Process]:
+        """The processes through which a token passes outside its engine."""
+        return [self.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
+
 
 @contextmanager
 def cluster(folder: Path, config: str, *options: str, checkout: Path = THIS_CHECKOUT) -> Iterator[Cluster]:

@@ -35,7 +35,7 @@ async def measure(folder: Path, programs: Path, rounds: int) -> Findings:
         RequestsFailed: A request failed.
     """
     with cluster(folder / "cluster-quick", CONFIG) as ours:
-        processes = [ours.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
+        processes = ours.on_the_way
         through_cluster = await _rounds(LoadGenerator(ours.target, MODEL, processes), rounds)
         least = await _through(minimal_gateway(ours.addresses["router-1"], folder / "minimal-gateway.log"), rounds)
     with peers.mock_worker(0.0, folder / "mock-quick.log") as (worker, _):

@@ -3,23 +3,21 @@
 The engine runs in a process of its own, in our worker and in `vllm serve`, and its CPU time is not measured.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import psutil
 
 from loadtests.bench import peers, routers
-from loadtests.bench.cluster import Cluster, cluster
+from loadtests.bench.cluster import cluster
 from loadtests.bench.figures import Findings, Part, Row
-from loadtests.bench.load_generator import Load, LoadGenerator, RoundResult
+from loadtests.bench.load_generator import Load, RoundResult
+from loadtests.bench.rounds import Rounds, in_turn, load_generators
 from loadtests.target import Target
 
 CONFIG = "pools: [{name: %s, model: %s, engine: %s}]\n"
-WARM_UP = Load(requests=64, concurrency=64, tokens=32, streamed=True)
-
-Rounds = Sequence[RoundResult]
 
 
 async def measure(folder: Path, programs: Path | None, model: Path, load: Load, rounds: int) -> Findings:
@@ -43,7 +41,7 @@ async def measure(folder: Path, programs: Path | None, model: Path, load: Load, 
         )
         serve, api = running.enter_context(peers.vllm_serve(model, name, ours.worker, folder / f"serve-{name}.log"))
         targets: list[tuple[Target, Sequence[psutil.Process]]] = [
-            (ours.target, measured_processes(ours)),
+            (ours.target, ours.on_the_way),
             (serve, [api]),
         ]
         others = routers.installed(programs)
@@ -53,35 +51,6 @@ async def measure(folder: Path, programs: Path | None, model: Path, load: Load, 
         async with load_generators(name, targets) as generators:
             through_cluster, through_serve, *behind = await in_turn(generators, load, rounds)
     return _found(name, through_cluster, through_serve, dict(zip(others, behind, strict=True)))
-
-
-def measured_processes(ours: Cluster) -> list[psutil.Process]:
-    """The processes of a cluster through which a token passes outside its engine."""
-    return [ours.processes[name] for name in ("gateway", "worker-1", "router-1", "redis")]
-
-
-@asynccontextmanager
-async def load_generators(
-    model: str, targets: Sequence[tuple[Target, Sequence[psutil.Process]]]
-) -> AsyncIterator[list[LoadGenerator]]:
-    """A load generator for each server and its measured processes; all are closed at the end."""
-    generators = [LoadGenerator(target, model, processes) for target, processes in targets]
-    try:
-        yield generators
-    finally:
-        for generator in generators:
-            generator.close()
-
-
-async def in_turn(generators: Sequence[LoadGenerator], load: Load, rounds: int) -> list[Rounds]:
-    """Runs the servers in turn, round after round, so that other load on the machine affects all alike."""
-    for generator in generators:
-        await generator.run(WARM_UP)
-    found: list[list[RoundResult]] = [[] for _ in generators]
-    for _ in range(rounds):
-        for generator, measured in zip(generators, found, strict=True):
-            measured.append(await generator.run(load))
-    return list(found)
 
 
 def _found(model: str, ours: Rounds, serve: Rounds, behind: Mapping[str, Rounds]) -> Findings:
