@@ -65,6 +65,8 @@ def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPl
     """
     cluster = served_pools.effective(served_pools.configured(options.config, options.working_dir), options)
     served_pools.references(cluster)
+    machine = Machine.detect()
+    served_pools.check_device(cluster, on_cpu=machine.vllm_on_cpu)
     workers = sum(pool.workers for pool in cluster.pools)
     chosen = PortPlan.choose(ports, options, workers)
     public_key = secrets.load_or_create_signing_key(folder).public
@@ -74,7 +76,7 @@ def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPl
         secrets.load_or_create(folder),
         public_key,
         chosen,
-        Machine.detect(),
+        machine,
         database_url=options.database_url,
     )
 

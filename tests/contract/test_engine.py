@@ -44,6 +44,8 @@ from trainer.sources.packaged import KEY_WORD, QUESTION
 # vLLM and what it imports warn of their own affairs.
 VLLM = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 CONTEXT = 512
+BLOCK_TOKENS = 64
+"""Not what vLLM takes by itself on a CPU, 128."""
 GREEDY = {"temperature": 0.0, "ignore_eos": True}
 PROMPT = TextPrompt("The tide comes in and the tide goes out, and the tide comes in")
 
@@ -74,7 +76,11 @@ async def engine(model: Model) -> AsyncIterator[Engine]:
     config: SimulatedConfig | VllmEngine = SimulatedConfig.model_validate({"context_tokens": CONTEXT, **FREE})
     if model.manifest.model == "smollm2":
         config = VllmEngine(
-            context_tokens=CONTEXT, dtype="float32", kv_memory_gib=0.25, speculation=Ngram(method="ngram", tokens=2)
+            context_tokens=CONTEXT,
+            dtype="float32",
+            kv_memory_gib=0.25,
+            speculation=Ngram(method="ngram", tokens=2),
+            args={"block_size": BLOCK_TOKENS},
         )
     engine = build_engine(config, SystemClock())
     await engine.start(model)
@@ -442,7 +448,7 @@ async def test_many_at_once_all_finish(engine: Engine) -> None:
 
 
 async def test_a_repeated_prompt_is_cached_but_not_across_salts(engine: Engine) -> None:
-    long = TokenPrompt(tuple(range(300, 600)))  # vLLM's blocks on a CPU hold 128 tokens
+    long = TokenPrompt(tuple(range(300, 600)))  # several blocks
 
     async def cached(name: str, salt: str) -> int:
         asked = EngineRequest(name, long, Sampling(max_tokens=1), cache_salt=salt)
@@ -593,6 +599,17 @@ async def test_ngram_speculation_drafts(engine: Engine) -> None:
     await collect(engine, request("draft", TextPrompt("one two three four " * 12), max_tokens=32))
     assert _counter("vllm:spec_decode_num_drafts_total") > 0
     assert _counter("vllm:spec_decode_num_accepted_tokens_total") > 0
+
+
+async def test_an_argument_of_args_arrives_in_vllm(engine: Engine) -> None:
+    """vLLM only: its cache has blocks of the length that `args` says."""
+    if engine.info.vocab_size < 40_000:
+        pytest.skip("the simulated engine has no arguments of vLLM")
+    prompt = TokenPrompt(tuple(range(1000, 1000 + BLOCK_TOKENS + 6)))
+    await collect(engine, request("fills a block", prompt, max_tokens=1))
+    started = (await collect(engine, request("finds it", prompt, max_tokens=1)))[0]
+    assert isinstance(started, Started)
+    assert started.cached_tokens == BLOCK_TOKENS
 
 
 def _counter(name: str) -> float:

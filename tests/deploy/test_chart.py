@@ -103,6 +103,33 @@ def test_a_pool_can_differ_from_the_others() -> None:
     assert "nodeSelector" not in other["template"]["spec"]
 
 
+def test_a_pod_has_the_gpus_that_its_engine_needs() -> None:
+    assert _gpus({}) == 1
+    assert _gpus({"engine": {"kind": "vllm", "tensor_parallel": 4, "pipeline_parallel": 2}}) == 8
+    assert _gpus({"engine": {"kind": "vllm", "tensor_parallel": 2}}, gpus=4) == 4
+
+
+def test_too_few_gpus_for_an_engine_are_told() -> None:
+    with pytest.raises(helm.HelmError, match=r"workers\.gpus = 1: pool tide needs 2"):
+        _gpus({"engine": {"kind": "vllm", "tensor_parallel": 2}}, gpus=1)
+
+
+def test_pods_without_gpus_ask_for_none() -> None:
+    assert _gpus({"engine": {"kind": "vllm", "tensor_parallel": 2}}, gpus=1, device="cpu") is None
+
+
+def _gpus(pool: dict[str, Any], **workers: Any) -> int | None:
+    """GPUs of a pod of this pool."""
+    given = values(EXAMPLES[0])
+    given["config"]["pools"] = [{"name": "tide", "model": "m", **pool}]
+    given["workers"] = {**given["workers"], "device": "cuda", **workers}
+    for component, pod in pods(tuple(render(given))):
+        if component == "worker":
+            gpus: int | None = pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
+            return gpus
+    raise AssertionError("no worker")
+
+
 WRONG: list[tuple[str, Any]] = [
     ("gateway.replica", 3),
     ("gateway.replicas", 0),
@@ -111,6 +138,10 @@ WRONG: list[tuple[str, Any]] = [
     ("config.pools", []),
     ("config.pools", [{"name": "a b", "model": "m"}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "max_runing": 3}}]),
+    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "nodes": 2}}]),
+    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "data_parallel": 2}}]),
+    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "executor": "ray"}}]),
+    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "args": {"trust_remote_code": True}}}]),
     ("config.classes", {"urgent": {}}),
     ("signing.existingSecret", ""),
     ("redis.bundled.enabled", False),

@@ -38,6 +38,7 @@ GROUPS = {
         "tests/contract/test_engine.py",
         "tests/contract/test_resuming_parsers.py",
         "tests/contract/test_steps.py",
+        "tests/contract/test_vllm_arguments.py",
         "tests/integration/trainer/test_packaged.py",
     ),
     "cluster_with_database": ("tests/robustness/ledger/", "tests/robustness/tenants/"),

@@ -9,7 +9,7 @@ from services.local.options import UpOptions
 from services.local.ports import Ports
 from services.local.process_plan import PortPlan, ProcessPlan
 from services.local.secrets import Secrets
-from services.shared.config import Cluster, Pool, SimulatedEngine
+from services.shared.config import Cluster, Pool, SimulatedEngine, VllmEngine
 from services.worker.engine.vllm.executor import PINNED_THREADS
 
 MACHINE = Machine(redis="/bin/redis", weed="/bin/weed", cores=8, vllm_on_cpu=True, preload=("/lib/a.so", "/lib/b.so"))
@@ -85,6 +85,14 @@ def test_workers_on_one_cpu_share_all_its_cores_but_one_and_bind_to_none() -> No
     assert (several.env["OMP_NUM_THREADS"], single.env["OMP_NUM_THREADS"]) == ("3", "7")
     assert PINNED_THREADS not in {*several.env, *single.env}
     assert several.env["LD_PRELOAD"] == "/lib/a.so:/lib/b.so"
+
+
+def test_a_worker_of_several_processes_has_the_share_of_each() -> None:
+    engine = VllmEngine(tensor_parallel=2, pipeline_parallel=2)
+    worker = plan_for(REAL.model_copy(update={"workers": 1, "engine": engine}), MADE_UP).worker_processes()[0]
+    assert worker.env["OMP_NUM_THREADS"] == "1"
+    two = REAL.model_copy(update={"workers": 1, "engine": VllmEngine(tensor_parallel=2)})
+    assert plan_for(two).worker_processes()[0].env["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_machine_of_one_core_has_one_thread() -> None:

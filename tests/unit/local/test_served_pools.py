@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from services.local.options import UpOptions
-from services.local.served_pools import configured, effective, references, to_yaml
+from services.local.served_pools import check_device, configured, effective, references, to_yaml
 from services.shared.config import Cluster, Draft, Pool, SimulatedEngine, VllmEngine
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings
@@ -82,6 +82,20 @@ def test_the_written_file_reads_as_the_same(tmp_path: Path) -> None:
     assert configured(file, tmp_path) == BOTH
     assert configured(None, tmp_path) == BOTH
     assert "fake" in yaml.safe_dump(yaml.safe_load(file.read_text()))
+
+
+def test_an_argument_of_vllm_that_is_null_is_written_again(tmp_path: Path) -> None:
+    engine = VllmEngine(args={"attention_backend": None, "compilation_config": {"mode": 0}})
+    file = tmp_path / "tidegate.yaml"
+    file.write_text(to_yaml(Cluster(pools=(REAL.model_copy(update={"engine": engine}),))))
+    assert configured(file, tmp_path).pools[0].engine == engine
+
+
+def test_a_setting_that_does_not_go_with_the_device_is_told_with_its_pool() -> None:
+    cluster = Cluster(pools=(MADE_UP, REAL.model_copy(update={"engine": VllmEngine(kv_offload_gib=2)})))
+    check_device(cluster, on_cpu=False)
+    with pytest.raises(WrongSettings, match=r"pools\.chat\.engine\.kv_offload_gib = 2: a CPU has no second memory"):
+        check_device(cluster, on_cpu=True)
 
 
 def test_where_there_is_no_file_the_packaged_model_is_served(tmp_path: Path) -> None:

@@ -72,6 +72,50 @@ def test_a_message_says_what_a_missing_key_is_for(tmp_path: Path, text: str, sai
     assert said in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("data_parallel: 2", "data_parallel = 2: Value error, the router cannot see the queue"),
+        ("nodes: 2", "nodes = 2: Value error, a worker cannot span nodes yet"),
+        ("executor: ray", "executor = 'ray': Value error, Ray is for workers on several nodes"),
+        ("kv_memory_gib: 1, gpu_memory_utilization: 0.5", "both decide the size of the KV cache. Set one of them"),
+        ("expert_parallel: true", "expert_parallel = true does nothing with tensor_parallel = 1"),
+        ("gpu_memory_utilization: 1.5", "gpu_memory_utilization = 1.5: Input should be less than or equal to 1"),
+        ("quantization: ''", "quantization = '': String should have at least 1 character"),
+        ("media: {smell: 1}", "media.smell"),
+        ("media: {image: -1}", "media.image = -1"),
+        ("speculation: {method: mlp}", "speculation"),
+        ("args: {max_num_seqs: 4}", "args: Value error, max_num_seqs: set the key `max_running` of `engine` instead"),
+        ("args: {--max-num-seqs: 4}", "--max-num-seqs: set the key `max_running`"),
+        ("args: {context_tokens: 64}", "context_tokens: a key of `engine`, not of `args`"),
+        ("args: {trust_remote_code: true}", "trust_remote_code: not allowed, because workers run no code"),
+        ("args: {_api_process_rank: 1}", "_api_process_rank: no argument of vLLM"),
+        ("args: {kv_offloading_backend: lmcache}", "does not reach LMCache"),
+        ("args: {seed: 2026-01-01}", "args.seed = (hidden): input was not a valid JSON value"),
+    ],
+)
+def test_a_wrong_setting_of_vllm_is_told(tmp_path: Path, engine: str, said: str) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        load(written(tmp_path, f"pools: [{{name: a, model: a, engine: {{kind: vllm, {engine}}}}}]"))
+    assert "pools.0.engine.vllm" in str(wrong.value)
+    assert said in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    "args", ["{hf_token: s3cret}", "{hf_token: {a: s3cret}, seed: 2026-01-01}", "s3cret", "[s3cret]"]
+)
+def test_no_value_of_an_argument_is_shown(tmp_path: Path, args: str) -> None:
+    with pytest.raises(WrongSettings) as wrong:
+        load(written(tmp_path, f"pools: [{{name: a, model: a, engine: {{kind: vllm, args: {args}}}}}]"))
+    assert "args" in str(wrong.value)
+    assert "s3cret" not in str(wrong.value)
+
+
+def test_a_worker_has_a_process_for_each_part_of_the_model() -> None:
+    assert VllmEngine().ranks == 1
+    assert VllmEngine(tensor_parallel=4, pipeline_parallel=2).ranks == 8
+
+
 def test_no_file_and_no_yaml_are_told_by_path(tmp_path: Path) -> None:
     with pytest.raises(WrongSettings, match=r"none\.yaml"):
         load(tmp_path / "none.yaml")

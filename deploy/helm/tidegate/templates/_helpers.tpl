@@ -198,6 +198,17 @@ checksum/config: {{ toYaml .Values.config | sha256sum }}
 {{- toYaml (mergeOverwrite (deepCopy (omit $values "pools")) (dig (index . 1).name dict $values.pools)) }}
 {{- end }}
 
+{{/* GPUs of each pod of a pool: as many as its engine needs, or more if the values say so. */}}
+{{- define "tidegate.gpus" -}}
+{{- $pool := index . 0 }}{{ $values := index . 1 }}{{ $engine := dig "engine" dict $pool }}
+{{- $needed := int (mul (dig "tensor_parallel" 1 $engine) (dig "pipeline_parallel" 1 $engine)) }}
+{{- $given := int $values.gpus }}
+{{- if and $given (lt $given $needed) }}
+{{- fail (printf "workers.gpus = %d: pool %s needs %d (tensor_parallel x pipeline_parallel)" $given $pool.name $needed) }}
+{{- end }}
+{{- max $given $needed }}
+{{- end }}
+
 {{/* A pool's name as part of object names. */}}
 {{- define "tidegate.poolName" -}}
 {{- . | replace "." "-" | replace "_" "-" | trunc 40 | trimSuffix "-" }}

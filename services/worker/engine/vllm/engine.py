@@ -106,7 +106,8 @@ class VllmEngine:
         arguments = engine_arguments(self._config, model)
         if current_platform.is_cpu():
             arguments["dtype"] = cpu_dtype(self._config.dtype, model.folder, torch.cpu.get_capabilities())
-            arguments["distributed_executor_backend"] = cpu_executor(self._config.tensor_parallel, os.environ)
+            if executor := cpu_executor(self._config.ranks, os.environ):
+                arguments["distributed_executor_backend"] = executor
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
@@ -266,11 +267,14 @@ async def _tensor_mismatch(old: Model, new: Model) -> str | None:
 
 
 async def _reload(llm: AsyncLLM, folder: Path) -> None:
-    """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache."""
+    """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache.
+
+    That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing.
+    """
     await llm.pause_generation(mode="keep", clear_cache=False)
     try:
         await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-        if not await llm.reset_prefix_cache(reset_running_requests=True):
+        if not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):
             raise RuntimeError("the prefix cache was not dropped")
     finally:
         await llm.resume_generation()

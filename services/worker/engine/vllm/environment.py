@@ -3,6 +3,8 @@
 import os
 from collections.abc import MutableMapping
 
+from services.worker.engine.vllm.executor import PINNED_THREADS
+
 _FIXED = {
     # Models come verified from the registry. vLLM downloads nothing and reports nothing.
     "HF_HUB_OFFLINE": "1",
@@ -17,15 +19,19 @@ _FIXED = {
 }
 
 
-def prepare(*, compiles: bool, environ: MutableMapping[str, str] = os.environ) -> None:
+def prepare(*, compiles: bool, cpu_processes: int = 0, environ: MutableMapping[str, str] = os.environ) -> None:
     """Sets the variables.
 
     Args:
         compiles: whether torch may compile anything. If it may, vLLM compiles the code for log probabilities at the
             first request that wants them, and every other request waits: 5.7 s on a CPU.
+        cpu_processes: how many processes run the model, where that is on a CPU. vLLM would bind the threads of several
+            to cores, those of every worker to the same ones.
         environ: the variables to change.
     """
     environ.update(_FIXED, TORCHDYNAMO_DISABLE="0" if compiles else "1")
+    if cpu_processes > 1:
+        environ.setdefault(PINNED_THREADS, "nobind")
     # numba, which looks up n-grams, would set the threads of the whole process to the number of cores. Threads that are
     # more than the free cores wait for one another by spinning.
     threads = environ.get("OMP_NUM_THREADS", "").partition(",")[0]

@@ -9,7 +9,12 @@ _GIB = 2**30
 
 
 def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
-    """Returns the keyword arguments of AsyncEngineArgs. On a CPU, precision.py and executor.py choose two of them."""
+    """Returns the keyword arguments of AsyncEngineArgs. On a CPU, precision.py and executor.py may choose two of them.
+
+    Args:
+        config: Settings of the pool, with the defaults of the device (vllm_device.py).
+        model: The staged model.
+    """
     arguments: dict[str, Any] = {
         "model": str(model.folder),
         "tokenizer": str(model.folder),
@@ -19,8 +24,9 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         "trust_remote_code": False,
         "max_num_seqs": config.max_running,
         "max_num_batched_tokens": config.step_tokens,
-        "kv_cache_memory_bytes": int(config.kv_memory_gib * _GIB),
         "tensor_parallel_size": config.tensor_parallel,
+        "pipeline_parallel_size": config.pipeline_parallel,
+        "enable_expert_parallel": config.expert_parallel,
         "enforce_eager": not config.compile,
         "enable_prefix_caching": True,
         "scheduling_policy": "priority",
@@ -31,11 +37,22 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         # White space is off because small models can go on writing it without end.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
-    if config.context_tokens is not None:
-        arguments["max_model_len"] = config.context_tokens
+    # None leaves the choice to vLLM.
+    chosen = {
+        "max_model_len": config.context_tokens,
+        "kv_cache_memory_bytes": None if config.kv_memory_gib is None else int(config.kv_memory_gib * _GIB),
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "distributed_executor_backend": "mp" if config.ranks > 1 else None,
+        "quantization": config.quantization,
+        "kv_cache_dtype": config.kv_cache_dtype,
+        "kv_offloading_size": config.kv_offload_gib,
+        "limit_mm_per_prompt": config.media or None,
+    }
+    arguments |= {name: value for name, value in chosen.items() if value is not None}
     if config.speculation is not None:
         arguments["speculative_config"] = speculative_config(config.speculation, model)
-    return arguments
+    # `args` has no name that stands above: config.py refuses those.
+    return config.args | arguments
 
 
 def speculative_config(speculation: Speculation, model: Model) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import pytest
 
 from services.worker.engine.vllm.environment import prepare
+from services.worker.engine.vllm.executor import PINNED_THREADS
 
 
 def test_torch_compiles_only_where_the_pool_says_so() -> None:
@@ -9,6 +10,19 @@ def test_torch_compiles_only_where_the_pool_says_so() -> None:
     assert environ["TORCHDYNAMO_DISABLE"] == "1"
     prepare(compiles=True, environ=environ)
     assert environ["TORCHDYNAMO_DISABLE"] == "0"
+
+
+@pytest.mark.parametrize(("processes", "bound"), [(0, None), (1, None), (2, "nobind")])
+def test_threads_of_several_processes_on_a_cpu_are_bound_to_no_core(processes: int, bound: str | None) -> None:
+    environ: dict[str, str] = {}
+    prepare(compiles=False, cpu_processes=processes, environ=environ)
+    assert environ.get(PINNED_THREADS) == bound
+
+
+def test_whoever_binds_threads_has_them_bound() -> None:
+    environ = {PINNED_THREADS: "0|1"}
+    prepare(compiles=False, cpu_processes=2, environ=environ)
+    assert environ[PINNED_THREADS] == "0|1"
 
 
 def test_nothing_is_fetched_and_nothing_reported() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.shared.config import Draft, Ngram, Suffix, VllmEngine
+from services.shared.config import Draft, Mtp, Ngram, Suffix, VllmEngine
+from services.shared.vllm_args import refusal
 from services.worker.engine.vllm.options import engine_arguments, speculative_config
 from tests.unit.worker.models import simulated_model
 
@@ -28,6 +29,52 @@ def test_limits_and_sizes() -> None:
     assert arguments["enforce_eager"] is False
 
 
+def test_a_model_can_be_in_several_parts() -> None:
+    config = VllmEngine(tensor_parallel=2, pipeline_parallel=3, expert_parallel=True)
+    arguments = engine_arguments(config, MODEL)
+    assert (arguments["tensor_parallel_size"], arguments["pipeline_parallel_size"]) == (2, 3)
+    assert arguments["enable_expert_parallel"] is True
+    assert arguments["distributed_executor_backend"] == "mp"
+
+
+def test_what_is_not_set_is_vllms_choice() -> None:
+    chosen = ("max_model_len", "kv_cache_memory_bytes", "gpu_memory_utilization", "distributed_executor_backend")
+    others = ("quantization", "kv_cache_dtype", "kv_offloading_size", "limit_mm_per_prompt", "speculative_config")
+    assert engine_arguments(VllmEngine(), MODEL).keys().isdisjoint((*chosen, *others))
+
+
+def test_memory_and_data_types() -> None:
+    config = VllmEngine(
+        gpu_memory_utilization=0.5, quantization="fp8", kv_cache_dtype="fp8", kv_offload_gib=4, media={"image": 0}
+    )
+    arguments = engine_arguments(config, MODEL)
+    assert (arguments["gpu_memory_utilization"], arguments["kv_offloading_size"]) == (0.5, 4)
+    assert (arguments["quantization"], arguments["kv_cache_dtype"]) == ("fp8", "fp8")
+    assert arguments["limit_mm_per_prompt"] == {"image": 0}
+
+
+def test_other_arguments_travel_under_their_own_names() -> None:
+    arguments = engine_arguments(VllmEngine(args={"block_size": 32, "seed": 7}), MODEL)
+    assert (arguments["block_size"], arguments["seed"]) == (32, 7)
+
+
+def test_no_argument_that_is_set_here_can_be_set_in_args() -> None:
+    speculation = Ngram(method="ngram")
+    full = VllmEngine(
+        context_tokens=64,
+        kv_memory_gib=1,
+        tensor_parallel=2,
+        quantization="fp8",
+        kv_cache_dtype="fp8",
+        kv_offload_gib=1,
+        media={"image": 1},
+        speculation=speculation,
+    )
+    sized = VllmEngine(gpu_memory_utilization=0.5)
+    names = engine_arguments(full, MODEL).keys() | engine_arguments(sized, MODEL).keys()
+    assert [name for name in names if refusal(name) is None] == []
+
+
 def test_without_a_context_the_models_own_counts() -> None:
     assert "max_model_len" not in engine_arguments(VllmEngine(), MODEL)
 
@@ -40,6 +87,11 @@ def test_ngram_and_suffix_speculation_need_no_model() -> None:
         "prompt_lookup_min": 1,
     }
     assert speculative_config(Suffix(method="suffix"), MODEL)["method"] == "suffix"
+    assert speculative_config(Ngram(method="ngram_gpu"), MODEL)["method"] == "ngram_gpu"
+
+
+def test_layers_of_the_checkpoint_itself_need_no_other_model() -> None:
+    assert speculative_config(Mtp(method="mtp", tokens=2), MODEL) == {"method": "mtp", "num_speculative_tokens": 2}
 
 
 def test_a_draft_is_the_staged_folder() -> None:
