@@ -1,5 +1,6 @@
 """`args` of tidegate.yaml and the installed vLLM: which names it has, which values they take, and what is refused."""
 
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -42,7 +43,7 @@ tokenizer_mode ubatch_size use_fp64_gumbel use_replayssm use_tqdm_on_load video_
 video_pruning_rate watermark
 """
 REVIEWED = frozenset(_NAMES.split())
-"""Arguments that `args` may set. A new vLLM may have others: each breaks a promise (then vllm_args.py denies it) or not."""
+"""Arguments that `args` may set. Review those that a new vLLM brings: vllm_args.py has the refused ones."""
 
 ONLY_OF_THE_SERVER = {"tool_call_parser"}
 """Arguments of `vllm serve` that are none of the engine's."""
@@ -162,7 +163,7 @@ def test_a_wrong_argument_stops_the_worker(tmp_path: Path) -> None:
     }
     run = subprocess.run(
         [sys.executable, "-m", "services.worker"],
-        env={f"TIDEGATE_{name}": value for name, value in settings.items()},
+        env=os.environ | {f"TIDEGATE_{name}": value for name, value in settings.items()},
         capture_output=True,
         text=True,
         timeout=300,
