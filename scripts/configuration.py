@@ -205,7 +205,7 @@ def _range(field: FieldInfo) -> str:
         return ""
     if high is None:
         return f", at least {low}" if above is None else f", more than {above}"
-    return f", {low} to {_number(high)}"
+    return f", {low} to {_number(high)}" if above is None else f", more than {above}, at most {_number(high)}"
 
 
 def _default(field: FieldInfo) -> str:

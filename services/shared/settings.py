@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
@@ -103,7 +103,18 @@ def check(kind: type[M], given: Any, name_of: Callable[[str], str] = str) -> M:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise WrongSettings("\n".join(_explain(problem, kind, name_of) for problem in error.errors())) from None
+        problems = _causes(error.errors())
+        raise WrongSettings("\n".join(_explain(problem, kind, name_of) for problem in problems)) from None
+
+
+def _causes(problems: Sequence[Any]) -> list[Any]:
+    """Leaves out lists that are too short only because their items are wrong: pydantic does not count those."""
+    return [
+        one
+        for one in problems
+        if one["type"] != "too_short"
+        or not any(one["loc"] == other["loc"][: len(one["loc"])] for other in problems if other is not one)
+    ]
 
 
 def _explain(problem: Any, kind: type[BaseModel], name_of: Callable[[str], str]) -> str:
@@ -111,7 +122,7 @@ def _explain(problem: Any, kind: type[BaseModel], name_of: Callable[[str], str])
     key = name_of(path)
     if problem["type"] == "missing":
         return f"{key} is not set: {_description(kind, problem['loc'])}"
-    if isinstance(problem["input"], dict):
+    if _has_keys(problem["input"]):
         # The problem is about several keys together, and the message names them. The values of other keys are not
         # shown: some are secret.
         return f"{key}: {_reason(problem)}"
@@ -119,6 +130,10 @@ def _explain(problem: Any, kind: type[BaseModel], name_of: Callable[[str], str])
     secret = any(word in path for word in ("key", "secret", "password")) or "args" in problem["loc"]
     value = "(hidden)" if secret else _URL_SECRET.sub("***@", repr(problem["input"]))
     return f"{key} = {value}: {_reason(problem)}"
+
+
+def _has_keys(given: Any) -> bool:
+    return isinstance(given, dict) or (isinstance(given, list) and any(isinstance(item, dict) for item in given))
 
 
 def _reason(problem: Any) -> str:

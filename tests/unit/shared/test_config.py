@@ -109,6 +109,7 @@ def test_no_value_of_an_argument_is_shown(tmp_path: Path, args: str) -> None:
         load(written(tmp_path, f"pools: [{{name: a, model: a, engine: {{kind: vllm, args: {args}}}}}]"))
     assert "args" in str(wrong.value)
     assert "s3cret" not in str(wrong.value)
+    assert "at least 1 item" not in str(wrong.value)
 
 
 def test_a_worker_has_a_process_for_each_part_of_the_model() -> None:
