@@ -41,6 +41,7 @@ SCENARIOS = (
     Scenario("ledger", 1, lambda s: {"stop": s / 4}),
     Scenario("tenants", 0.5, lambda s: {"requests": s * 20}),
     Scenario("inputs", 1, lambda s: {"cases": s * 25}),
+    Scenario("parallel", 1, lambda s: {"requests": s / 10}),
     Scenario("clients", 2, lambda s: {"departures": s * 8, "stalls": 200, "flood": s / 5}),
 )
 """The divisors are the seconds that one fault or request takes on two cores, without the start of the cluster."""

@@ -83,6 +83,8 @@ class VllmEngine:
         try:
             llm = await asyncio.shield(self._building)
             steps = install(llm)
+            if self._config.pipeline_parallel > 1 and current_platform.is_cpu():
+                await _make_stage_buffers(llm)
         except (RuntimeError, ValueError, OSError) as error:
             self._death = f"vLLM did not start: {error}"
             raise EngineDead(self._death) from error
@@ -278,6 +280,15 @@ async def _reload(llm: AsyncLLM, folder: Path) -> None:
             raise RuntimeError("the prefix cache was not dropped")
     finally:
         await llm.resume_generation()
+
+
+async def _make_stage_buffers(llm: AsyncLLM) -> None:
+    """Runs a step without requests: it makes the buffers that later stages of a model read from.
+
+    On GPUs vLLM runs such a step at its start. On a CPU it leaves the step out, unless it compiles, and the first
+    request would end the engine (vLLM 0.32).
+    """
+    await llm.collective_rpc("execute_dummy_batch")
 
 
 async def _built(building: "asyncio.Future[AsyncLLM]") -> AsyncLLM | None:

@@ -1,0 +1,1 @@
+"""A real model in several processes answers as it does in one."""
