@@ -156,6 +156,8 @@ class ItemReference(Request):
 
 
 def _or_left_out(item: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    if item is None:
+        raise ValueError("must be an object")
     if isinstance(item, dict) and item.get("type") in HOSTED_CALLS:
         if info.context is LENIENT:
             return None
@@ -165,7 +167,8 @@ def _or_left_out(item: Any, handler: ValidatorFunctionWrapHandler, info: Validat
 
 def _kind(item: Any) -> str | None:
     """The `type` of a message may be left out, and that of a reference too."""
-    found = item if isinstance(item, dict) else vars(item)
+    # An item of ours has attributes; what is no item at all counts as a message, and is refused as one.
+    found = item if isinstance(item, dict) else getattr(item, "__dict__", {})
     if (kind := found.get("type")) is None:
         return "item_reference" if "id" in found and "role" not in found else "message"
     return kind if isinstance(kind, str) else None

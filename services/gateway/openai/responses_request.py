@@ -153,9 +153,13 @@ class ResponsesRequest(SamplingFields):
     def chat(self) -> ChatCompletionRequest:
         """The same request as a chat completion, which is validated as well. Raises InvalidRequest."""
         responses_input.check_calls(self.input)
+        messages = responses_input.messages(self.instructions, self.input, self.toolbox)
+        if not messages:
+            text = "Invalid value for 'input': has only items that are left out."
+            raise InvalidRequest(text, param="input", code="invalid_value")
         document = {
             "model": self.model,
-            "messages": responses_input.messages(self.instructions, self.input, self.toolbox),
+            "messages": messages,
             "stream": bool(self.stream),
             "max_completion_tokens": self.max_output_tokens,
             **self.model_dump(include=SAMPLING, by_alias=True, exclude_none=True),

@@ -102,6 +102,7 @@ async def test_what_is_wrong_is_named(storing: Cluster) -> None:
         ({"metadata": {"a": 5}}, "metadata.a"),
         ({"metadata": {str(number): "" for number in range(17)}}, "metadata"),
         ({"items": "Count."}, "items"),
+        ({"items": [[]]}, "items[0]"),
         ({"items": [{"role": "wizard", "content": "x"}]}, "items[0].role"),
         ({"items": [COUNT, {"type": "item_reference", "id": "x"}]}, "items[1].id"),
         ({"items": [{"type": "item_reference", "id": f"msg_{'0' * 32}01"}]}, "items[0].id"),

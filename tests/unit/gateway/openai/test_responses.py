@@ -28,6 +28,10 @@ def asked(**changes: Any) -> ResponsesRequest:
     [
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
+        ({"input": [[]]}, "input[0]"),
+        ({"input": [{"role": "user", "content": "x"}, "x"]}, "input[1]"),
+        ({"input": [{"role": "user", "content": "x"}, None]}, "input[1]"),
+        ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0].type"),
