@@ -62,10 +62,11 @@ bench-router: setup  ## measure the router's scripts and its process (BENCH="--p
 simulate: setup  ## simulate scheduling policies and write the results into docs/scheduling.md (SIMULATE="..." passes options)
 	@.venv/bin/python -m loadtests.simulator run $(SIMULATE)
 
-docs: setup      ## write the generated pages and the chart's schema (modules, configuration, values.schema.json, differences)
+docs: setup      ## write the generated pages and the chart's schema (modules, configuration, values.schema.json, architectures, differences)
 	@.venv/bin/python scripts/modules.py
 	@.venv/bin/python scripts/configuration.py
 	@.venv/bin/python scripts/chart_schema.py
+	@.venv/bin/python scripts/architectures.py
 	@.venv/bin/python -m tests.conformance.page
 
 proto: setup     ## generate proto/gen from proto/tidegate

@@ -1,122 +1,99 @@
-"""A checkpoint on disk: the files that may be published, and what its config says of the model."""
+"""A checkpoint on disk: the files of its model, checked, and what its configuration says of it."""
 
-import json
-import re
-from dataclasses import dataclass
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from trainer.weights import not_finite
+from services.shared.architectures import known_architectures
+from trainer.errors import WrongCheckpoint
+from trainer.model_config import ModelConfig, documents_of, examine
+from trainer.selection import Selection, index_name, select, weight_map
+from trainer.weights import MAX_TENSORS, not_finite, not_finite_text
 
-MAX_TENSORS = 65_536
-"""Of one file: far more than models have, few enough to be read in a moment."""
-
-WEIGHTS = re.compile(r"\.safetensors$")
-TOKENIZER = re.compile(
-    r"^(tokenizer\.(json|model)|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)"
-    r"|merges\.txt|chat_template\.(jinja|json))$"
-)
-OTHER = re.compile(r"^(config\.json|generation_config\.json|.*\.safetensors\.index\.json|LICENSE(\..*)?)$")
-CAN_RUN_CODE = re.compile(r"\.(bin|pt|pth|pkl|pickle|ckpt|msgpack|h5|py|pyc|so)$", re.IGNORECASE)
-
-
-class WrongCheckpoint(Exception):
-    """The folder is not a checkpoint that may be published; the message says which file and why."""
+CHUNK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Files by kind, in the order of their names; `config` is config.json."""
+    """The files of a model in `folder`.
 
-    weights: tuple[Path, ...]
-    tokenizer: tuple[Path, ...]
-    other: tuple[Path, ...]
-    config: dict[str, Any]
+    Attributes:
+        folder: Where they lie.
+        selection: Their names, by kind.
+        config: config.json.
+        rewritten: Files that are published with another content than they have in the folder.
+        warnings: What people should know.
+    """
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All files that may be published."""
-        return (*self.other, *self.tokenizer, *self.weights)
+    folder: Path
+    selection: Selection
+    config: ModelConfig
+    rewritten: Mapping[str, bytes] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.stat().st_size for file in self.files)
+        return sum((self.folder / name).stat().st_size for name in self.selection.names)
 
     @property
-    def architecture(self) -> str:
-        """Name of the model class, for example LlamaForCausalLM."""
-        return str(self.config["architectures"][0])
+    def weights_size(self) -> int:
+        """Bytes of the weights: what the model takes of memory in its own precision."""
+        return sum((self.folder / name).stat().st_size for name in self.selection.weights)
 
-    @property
-    def context_tokens(self) -> int:
-        """Most tokens of prompt and answer together."""
-        return _number(self.config, "max_position_embeddings", "n_positions", "seq_length")
+    async def read(self, name: str) -> AsyncIterator[bytes]:
+        """The content of a file as it is published."""
+        if name in self.rewritten:
+            yield self.rewritten[name]
+            return
+        async for chunk in Folder(self.folder).read(name):
+            yield chunk
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens that the model knows."""
-        return _number(self.config, "vocab_size")
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Files of a local folder, as they are published."""
+
+    path: Path
+
+    async def read(self, name: str) -> AsyncIterator[bytes]:
+        """The content of a file, in chunks."""
+        with (self.path / name).open("rb") as opened:
+            while chunk := opened.read(CHUNK_BYTES):
+                yield chunk
 
 
 def read(folder: Path) -> Checkpoint:
-    """Sorts the folder's files and checks them. Raises WrongCheckpoint."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    _refuse_code(files)
-    found = Checkpoint(
-        weights=tuple(file for file in files if WEIGHTS.search(file.name)),
-        tokenizer=tuple(file for file in files if TOKENIZER.match(file.name)),
-        other=tuple(file for file in files if OTHER.match(file.name)),
-        config=_json(folder / "config.json"),
-    )
-    if not found.weights:
-        raise WrongCheckpoint(f"{folder.name} has no .safetensors file")
-    if not found.config.get("architectures"):
-        raise WrongCheckpoint("config.json names no architecture (key: architectures)")
-    _ = found.context_tokens, found.vocab_size
-    _check_shards(found)
+    """Selects the folder's files and checks them. Reads all weights. Raises WrongCheckpoint."""
+    names = _names(folder)
+    index = index_name(names)
+    tensors = weight_map(index, (folder / index).read_bytes()) if index else {}
+    selection = select(names, (index, set(tensors.values())) if index else None)
+    present = [name for name in documents_of(selection) if name in names]
+    contents = {name: (folder / name).read_bytes() for name in present}
+    found = examine(selection, contents, known_architectures())
+    _check_shards(folder, selection, index or "", tensors)
+    return Checkpoint(folder, selection, found.config, found.rewritten, found.warnings)
+
+
+def _names(folder: Path) -> set[str]:
+    """Files of the folder and of the folders in it, no deeper: nothing that is taken lies there."""
+    found: set[str] = set()
+    for entry in os.scandir(folder):
+        if entry.is_file():
+            found.add(entry.name)
+        elif entry.is_dir():
+            found |= {f"{entry.name}/{inner.name}" for inner in os.scandir(entry) if inner.is_file()}
     return found
 
 
-def _refuse_code(files: list[Path]) -> None:
-    for file in files:
-        if CAN_RUN_CODE.search(file.name):
-            raise WrongCheckpoint(
-                f"{file.name} can run code when it is loaded: only safetensors are accepted. "
-                "Save the model as safetensors and leave this file out"
-            )
-        if file.suffix == ".json" and "config" in file.name and "auto_map" in _json(file):
-            raise WrongCheckpoint(f"{file.name} asks for code of its own (key: auto_map), which is never run here")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise WrongCheckpoint(f"{file.name} is missing") from None
-    except ValueError as error:
-        raise WrongCheckpoint(f"{file.name} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise WrongCheckpoint(f"{file.name} is not a JSON object")
-    return document
-
-
-def _number(config: dict[str, Any], *keys: str) -> int:
-    """Multimodal models keep the language model's figures in `text_config`."""
-    for place in (config, config.get("text_config") or {}):
-        for key in keys:
-            if isinstance(value := place.get(key), int) and value > 0:
-                return value
-    raise WrongCheckpoint(f"config.json lacks a positive number for {' or '.join(keys)}")
-
-
-def _check_shards(checkpoint: Checkpoint) -> None:
+def _check_shards(folder: Path, selection: Selection, index: str, tensors: Mapping[str, str]) -> None:
     """Each weight file parses, and together they hold every tensor that the index names."""
-    held = {file.name: check_weights(file) for file in checkpoint.weights}
-    for index in (file for file in checkpoint.other if file.name.endswith(".index.json")):
-        for tensor, shard in _json(index).get("weight_map", {}).items():
-            if tensor not in held.get(shard, ()):
-                raise WrongCheckpoint(f"{index.name} looks for {tensor} in {shard}, which does not hold it")
+    held = {name: check_weights(folder / name) for name in selection.weights}
+    for tensor, shard in tensors.items():
+        if tensor not in held[shard]:
+            raise WrongCheckpoint(f"{index} looks for {tensor} in {shard}, which does not hold it")
 
 
 def check_weights(file: Path) -> frozenset[str]:
@@ -125,7 +102,7 @@ def check_weights(file: Path) -> frozenset[str]:
     if len(names) > MAX_TENSORS:
         raise WrongCheckpoint(f"{file.name} holds {len(names)} tensors, more than {MAX_TENSORS}")
     if tensor := not_finite(file):
-        raise WrongCheckpoint(f"{file.name}: {tensor} holds NaN or infinity; such a model answers nothing")
+        raise WrongCheckpoint(not_finite_text(file.name, tensor))
     return names
 
 

@@ -1,11 +1,16 @@
-"""Importing a model: bring a source into a scratch folder, check it, publish it, move the alias."""
+"""Importing a model: find and check its files, publish them, move the alias.
 
+A local source is brought into its final form in a scratch folder. A remote one is published from where it is.
+"""
+
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from services.shared.architectures import SIMULATED, Task, known_architectures
 from services.shared.clock import Clock
 from services.shared.manifests import Golden
 from services.shared.objectstore import ObjectStore
@@ -13,17 +18,29 @@ from services.shared.registry import Reference
 from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
-from trainer.publish import Provenance, Published, describe, point, publish
+from trainer.publish import Provenance, Published, describe, describe_files, point, publish
 from trainer.quiet import share_cores
-from trainer.sources.simulated import ARCHITECTURE as SIMULATED
-from trainer.sources.source import Source
+from trainer.sources.source import RemoteSource, Source, WrongSource
+from trainer.streamed import Streamed, find
 
 
 class Watcher(Protocol):
     """Told how an import goes, for people."""
 
-    def preparing(self, source: Source) -> None:
-        """The source is being brought into its final form."""
+    def preparing(self, name: str) -> None:
+        """The source is being found and checked, and brought into its final form."""
+        ...
+
+    def warning(self, text: str) -> None:
+        """Something that people should know; the import goes on."""
+        ...
+
+    def fetching(self, total_bytes: int, why: str) -> Callable[[int], None]:
+        """Files are read before they are published. Returns what is to be told the bytes that have just moved."""
+        ...
+
+    def asking(self, memory_bytes: int) -> None:
+        """The model is loaded to find golden prompts, which takes this much memory."""
         ...
 
     def uploading(self, total_bytes: int) -> Callable[[int], None]:
@@ -40,27 +57,95 @@ class Target:
     key: SigningKey
 
 
-async def import_model(
-    source: Source, target: Target, watcher: Watcher, *, golden: bool = True, clock: Clock, random: Random
-) -> Published:
-    """`golden`: run the model here to find golden prompts. Raises WrongCheckpoint, WrongSource, StoreError."""
-    share_cores()
-    with scratch("import") as empty:
-        watcher.preparing(source)
-        folder = source.prepare(empty)
+class Import:
+    """One import of a model.
+
+    Args:
+        target: Where the model goes.
+        watcher: Who is told how it goes.
+        golden: Load the model here to find golden prompts. None: only if its files are on this machine anyway.
+        clock: For the time of publishing.
+        random: For the delays when somebody else moves the alias.
+    """
+
+    def __init__(self, target: Target, watcher: Watcher, *, golden: bool | None, clock: Clock, random: Random) -> None:
+        self._target, self._watcher, self._golden = target, watcher, golden
+        self._clock, self._random = clock, random
+
+    async def run(self, source: Source | RemoteSource) -> Published:
+        """Raises WrongCheckpoint, WrongSource, WrongManifest, Changed, StoreError, OSError."""
+        share_cores()
+        self._watcher.preparing(source.name)
+        if isinstance(source, RemoteSource):
+            published = await self._remote(await find(source.place))
+        else:
+            with scratch("import") as empty:
+                published = await self._local(source.prepare(empty), source.origin, golden=self._golden is not False)
+        await point(
+            self._target.store,
+            self._target.reference,
+            published.manifest.version,
+            clock=self._clock,
+            random=self._random,
+        )
+        return published
+
+    async def _remote(self, found: Streamed) -> Published:
+        for text in found.warnings:
+            self._watcher.warning(text)
+        if self._golden:
+            return await self._by_disk(found)
+        files = await found.files(
+            self._watcher.fetching(sum(map(found.size_of, found.unmeasured)), "measuring")
+            if found.unmeasured
+            else _quiet
+        )
+        draft = describe_files(
+            found.selection,
+            files,
+            found.config,
+            model=self._target.reference.model,
+            provenance=Provenance(found.listing.origin),
+            created=int(self._clock.wall()),
+        )
+        progress = self._watcher.uploading(found.size)
+        return await publish(self._target.store, found, self._target.key.sign(draft), progress)
+
+    async def _by_disk(self, found: Streamed) -> Published:
+        """Golden prompts need the whole model on this machine, for as long as it is imported."""
+        with scratch("import") as empty:
+            if (free := shutil.disk_usage(empty).free) < found.size:
+                raise WrongSource(
+                    f"golden prompts need the model on this machine: {found.size} bytes, and {empty.parent} has {free} "
+                    "free. Set TMPDIR to a larger disk, or leave --golden out"
+                )
+            await found.save(empty, self._watcher.fetching(found.size, "fetching"))
+            return await self._local(empty, found.listing.origin, golden=True, is_told=True)
+
+    async def _local(self, folder: Path, origin: str, *, golden: bool, is_told: bool = False) -> Published:
         checkpoint = read(folder)
-        provenance = Provenance(source.origin, golden=_golden(folder, checkpoint) if golden else ())
-        draft = describe(checkpoint, model=target.reference.model, provenance=provenance, created=int(clock.wall()))
-        progress = watcher.uploading(checkpoint.size)
-        published = await publish(target.store, checkpoint.files, target.key.sign(draft), progress)
-    await point(target.store, target.reference, published.manifest.version, clock=clock, random=random)
-    return published
+        for text in () if is_told else checkpoint.warnings:
+            self._watcher.warning(text)
+        provenance = Provenance(origin, golden=self._find_golden(checkpoint) if golden else ())
+        draft = describe(
+            checkpoint,
+            model=self._target.reference.model,
+            provenance=provenance,
+            created=int(self._clock.wall()),
+        )
+        progress = self._watcher.uploading(checkpoint.size)
+        return await publish(self._target.store, checkpoint, self._target.key.sign(draft), progress)
+
+    def _find_golden(self, checkpoint: Checkpoint) -> tuple[Golden, ...]:
+        """A simulated model has no weights that could answer, and a draft model answers nothing alone."""
+        architecture = checkpoint.config.architecture
+        if architecture == SIMULATED or known_architectures().task(architecture) is Task.DRAFT:
+            return ()
+        self._watcher.asking(checkpoint.weights_size)
+        from trainer.golden import COMMON_QUESTIONS, golden_of_folder
+
+        return golden_of_folder(checkpoint.folder, COMMON_QUESTIONS)
 
 
-def _golden(folder: Path, checkpoint: Checkpoint) -> tuple[Golden, ...]:
-    """A simulated model has no weights that could answer."""
-    if checkpoint.architecture == SIMULATED:
-        return ()
-    from trainer.golden import COMMON_QUESTIONS, golden_of_folder
-
-    return golden_of_folder(folder, COMMON_QUESTIONS)
+def _quiet(_: int) -> None:
+    """There is nothing to be told."""

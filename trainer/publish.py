@@ -5,11 +5,12 @@ A manifest is only ever replaced by itself with another signature: when the key 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
@@ -17,8 +18,13 @@ from services.shared.manifests import MANIFEST, File, Golden, Manifest, digest_o
 from services.shared.objectstore import Conflict, Missing, ObjectStore
 from services.shared.registry import Reference, Registry, UnknownVersion, object_name
 from trainer.checkpoint import Checkpoint
+from trainer.model_config import ModelConfig
+from trainer.parallel import each
+from trainer.selection import Selection
 
 ALIAS_TRIES = 30
+FILES_AT_ONCE = 4
+"""Files that are uploaded at the same time. Each takes some 40 MiB of memory meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +47,50 @@ class Provenance:
     golden: tuple[Golden, ...] = ()
 
 
+class Content(Protocol):
+    """The files of a version, wherever they lie."""
+
+    def read(self, name: str) -> AsyncIterator[bytes]:
+        """The content of a file, in chunks."""
+        ...
+
+
+class Changed(Exception):
+    """A file is no longer what it was when its version was described; the message names it."""
+
+
 def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, created: int) -> Manifest:
     """Hashes every file. `created` in Unix seconds. Not signed yet."""
-    tokenizer = tuple(file_of(path) for path in checkpoint.tokenizer)
-    weights = tuple(file_of(path) for path in checkpoint.weights)
+    files = {
+        name: file_with(name, checkpoint.rewritten[name])
+        if name in checkpoint.rewritten
+        else file_of(checkpoint.folder / name, name)
+        for name in checkpoint.selection.names
+    }
+    return describe_files(
+        checkpoint.selection, files, checkpoint.config, model=model, provenance=provenance, created=created
+    )
+
+
+def describe_files(
+    selection: Selection,
+    files: Mapping[str, File],
+    config: ModelConfig,
+    *,
+    model: str,
+    provenance: Provenance,
+    created: int,
+) -> Manifest:
+    """The manifest of a version whose files are known. Not signed yet."""
+    weights = tuple(files[name] for name in selection.weights)
+    tokenizer = tuple(files[name] for name in selection.tokenizer)
     return make(
         model=model,
         created=created,
-        architecture=checkpoint.architecture,
-        context_tokens=checkpoint.context_tokens,
-        vocab_size=checkpoint.vocab_size,
-        files=(*(file_of(path) for path in checkpoint.other), *tokenizer, *weights),
+        architecture=config.architecture,
+        context_tokens=config.context_tokens,
+        vocab_size=config.vocab_size,
+        files=tuple(files[name] for name in selection.names),
         weights_sha256=digest_of_files(weights),
         tokenizer_sha256=digest_of_files(tokenizer),
         source=provenance.source,
@@ -63,21 +102,51 @@ def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, crea
 
 
 async def publish(
-    store: ObjectStore, files: Sequence[Path], manifest: Manifest, progress: Callable[[int], None]
+    store: ObjectStore, content: Content, manifest: Manifest, progress: Callable[[int], None]
 ) -> Published:
-    """Uploads the files that the signed `manifest` describes; `progress` is told bytes.
+    """Uploads the files that the signed `manifest` describes, FILES_AT_ONCE at a time; `progress` is told bytes.
 
-    Raises StoreError, and WrongManifest when something else lies where the manifest belongs.
+    A file that is in the bucket already, from a publish that was stopped, is not sent again.
+
+    Raises StoreError, Changed, and WrongManifest when something else lies where the manifest belongs; also what
+    `content` raises.
     """
     if await _exists(store, manifest):
         return Published(manifest, is_new=False)
-    for path in files:
-        await store.upload(object_name(manifest.model, manifest.version, path.name), path, progress)
+    await _upload_all(store, content, manifest, progress)
     try:
         await store.put_new(object_name(manifest.model, manifest.version, MANIFEST), manifest.to_json())
     except Conflict:
         return Published(manifest, is_new=False)
     return Published(manifest, is_new=True)
+
+
+async def _upload_all(
+    store: ObjectStore, content: Content, manifest: Manifest, progress: Callable[[int], None]
+) -> None:
+    there = {entry.name: entry.size async for entry in store.entries(object_name(manifest.model, manifest.version, ""))}
+    files = {file.name: file for file in manifest.files}
+
+    async def upload(name: str) -> None:
+        file, target = files[name], object_name(manifest.model, manifest.version, name)
+        if there.get(target) == file.size:
+            progress(file.size)
+        else:
+            await store.write(target, _verified(content, file, progress), file.size)
+
+    await each(files, upload, FILES_AT_ONCE)
+
+
+async def _verified(content: Content, file: File, progress: Callable[[int], None]) -> AsyncIterator[bytes]:
+    """Its chunks. An upload that an error ends leaves no object."""
+    digest, size = hashlib.sha256(), 0
+    async for chunk in content.read(file.name):
+        digest.update(chunk)
+        size += len(chunk)
+        yield chunk
+        progress(len(chunk))
+    if (size, digest.hexdigest()) != (file.size, file.sha256):
+        raise Changed(f"{file.name} is not what it was, or did not arrive as it is: start the import again")
 
 
 async def point(store: ObjectStore, reference: Reference, version: str, *, clock: Clock, random: Random) -> None:
@@ -120,8 +189,13 @@ async def _alias(registry: Registry, reference: Reference) -> str | None:
         return None
 
 
-def file_of(path: Path) -> File:
-    """Reads it whole."""
+def file_of(path: Path, name: str | None = None) -> File:
+    """Reads it whole. `name`: what the version calls it, if not as the file is called."""
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return File(name=path.name, size=path.stat().st_size, sha256=digest)
+    return File(name=name or path.name, size=path.stat().st_size, sha256=digest)
+
+
+def file_with(name: str, content: bytes) -> File:
+    """A file that has this content."""
+    return File(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -12,6 +12,14 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
+def quiet_hub() -> None:
+    """Call before its library is imported: it would draw a bar for each file, and tell the hub what program uses it."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+
+
 def share_cores() -> None:
     """Lets PyTorch's threads sleep while they wait for each other. Call before torch is imported.
 

@@ -18,9 +18,9 @@ from services.shared.staging import Stager
 from trainer import chats, loss_curve, record
 from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
-from trainer.checkpoint import check_weights, read
+from trainer.checkpoint import Folder, check_weights, read
 from trainer.checksums import is_sealed
-from trainer.publish import Provenance, Published, describe, file_of, point, publish
+from trainer.publish import Content, Provenance, Published, describe, file_of, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import RunRecord
@@ -199,18 +199,18 @@ class Run:
     async def _send_merged(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         checkpoint = read(found.folder / "merged")
         draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
-        return await self._send_files(checkpoint.files, draft, wanted.alias)
+        return await self._send_files(checkpoint, draft, wanted.alias)
 
     async def _send_adapter(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         paths = [found.folder / "adapter" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
         check_weights(paths[1])
         draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, provenance, self._clock.wall())
-        return await self._send_files(paths, draft, wanted.alias)
+        return await self._send_files(Folder(found.folder / "adapter"), draft, wanted.alias)
 
-    async def _send_files(self, files: Sequence[Path], draft: Manifest, alias: str) -> Manifest:
+    async def _send_files(self, content: Content, draft: Manifest, alias: str) -> Manifest:
         self._watcher.phase(f"publishing {draft.model}")
         progress = self._watcher.uploading(sum(file.size for file in draft.files))
-        sent: Published = await publish(self._registrar.store, files, self._registrar.key.sign(draft), progress)
+        sent: Published = await publish(self._registrar.store, content, self._registrar.key.sign(draft), progress)
         reference = Reference(draft.model, alias)
         await point(self._registrar.store, reference, sent.manifest.version, clock=self._clock, random=self._random)
         return sent.manifest

@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, T
 from trl import SFTConfig, SFTTrainer
 
 from trainer.chats import Chat, Split, WrongData
-from trainer.checkpoint import TOKENIZER
 from trainer.checksums import latest, seal
 from trainer.loss_curve import Curve, finite
 from trainer.recipe import Lora, Recipe
+from trainer.selection import is_tokenizer_file
 from trainer.watcher import Watcher
 
 CHECKPOINTS = "checkpoints"
@@ -92,7 +92,7 @@ class Fit:
         whole = model.merge_and_unload() if self._recipe.method == "lora" else model
         whole.to(_dtype_of(self._base)).save_pretrained(_fresh(folder))
         for file in self._base.iterdir():
-            if TOKENIZER.match(file.name):
+            if is_tokenizer_file(file.name):
                 shutil.copyfile(file, folder / file.name)
         seal(folder)
 

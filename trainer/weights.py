@@ -5,8 +5,11 @@ float8_e4m3 has no infinity, and its NaN has every bit but the sign's set.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from trainer.errors import WrongCheckpoint
 
 if TYPE_CHECKING:
     import numpy
@@ -23,6 +26,10 @@ _NOT_FINITE = {
 _LENGTH_BYTES = 8
 _CHUNK = 1 << 22
 """Numbers looked at together."""
+MAX_HEADER_BYTES = 100_000_000
+"""What the format's own library accepts."""
+MAX_TENSORS = 65_536
+"""Of one file: far more than models have, few enough to be read in a moment."""
 
 
 def not_finite(file: Path) -> str | None:
@@ -40,9 +47,104 @@ def not_finite(file: Path) -> str | None:
     return None
 
 
-def _holds_one(content: "numpy.ndarray[Any, Any]", kind: str, bits: int) -> bool:
+def _holds_one(content: "numpy.ndarray[Any, Any] | bytes", kind: str, bits: int) -> bool:
     import numpy as np
 
     numbers = np.frombuffer(content, dtype=kind)
     mask = np.array(bits, dtype=kind)
     return any(bool((numbers[at : at + _CHUNK] & mask == mask).any()) for at in range(0, len(numbers), _CHUNK))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    name: str
+    precision: str
+    start: int
+    end: int
+
+
+class WeightsStream:
+    """Checks a safetensors file that passes by in chunks: that it is whole, and that its numbers are finite.
+
+    Args:
+        name: The file, for errors.
+        wanted: Tensors that the index looks for in it.
+    """
+
+    def __init__(self, name: str, wanted: frozenset[str] = frozenset()) -> None:
+        self._name, self._wanted = name, wanted
+        self._header = bytearray()
+        self._tensors: list[_Tensor] | None = None
+        self._end = 0
+        self._next = 0  # the tensor that the next byte may belong to
+        self._at = 0  # place of the next byte, from the first byte after the header
+        self._rest = b""  # bytes of a number that is cut by the end of a chunk
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes of the file. Raises WrongCheckpoint."""
+        if self._tensors is None:
+            self._header += chunk
+            if (start := self._header_end()) is None or len(self._header) < start:
+                return
+            self._read_header(start)
+            chunk, self._header = bytes(self._header[start:]), bytearray()
+        self._check(chunk)
+
+    def end(self) -> None:
+        """The file has no more bytes. Raises WrongCheckpoint."""
+        at = self._at + len(self._rest)
+        if self._tensors is None or at != self._end:
+            raise self._wrong(f"it has {at} bytes of tensors, its header says {self._end}")
+
+    def _header_end(self) -> int | None:
+        if len(self._header) < _LENGTH_BYTES:
+            return None
+        length = int.from_bytes(self._header[:_LENGTH_BYTES], "little")
+        if length > MAX_HEADER_BYTES:
+            raise self._wrong(f"its header has {length} bytes")
+        return _LENGTH_BYTES + length
+
+    def _read_header(self, end: int) -> None:
+        try:
+            rows = json.loads(self._header[_LENGTH_BYTES:end])
+            found = [
+                _Tensor(name, str(row["dtype"]), *map(int, row["data_offsets"]))
+                for name, row in rows.items()
+                if name != "__metadata__"
+            ]
+            found.sort(key=lambda tensor: tensor.start)
+            self._end = max((tensor.end for tensor in found), default=0)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self._wrong(f"its header cannot be read: {error}") from None
+        if len(found) > MAX_TENSORS:
+            raise WrongCheckpoint(f"{self._name} holds {len(found)} tensors, more than {MAX_TENSORS}")
+        if lost := sorted(self._wanted - {tensor.name for tensor in found}):
+            raise WrongCheckpoint(f"the index looks for {lost[0]} in {self._name}, which does not hold it")
+        self._tensors = found
+
+    def _check(self, chunk: bytes) -> None:
+        content, tensors = self._rest + chunk, self._tensors or []
+        first, end = self._at, self._at + len(self._rest) + len(chunk)
+        while self._next < len(tensors) and first < end:
+            tensor = tensors[self._next]
+            stop = min(end, tensor.end)
+            if tensor.precision in _NOT_FINITE and stop > (begin := max(first, tensor.start)):
+                kind, bits = _NOT_FINITE[tensor.precision]
+                stop -= (stop - tensor.start) % int(kind[-1])
+                if stop > begin and _holds_one(content[begin - self._at : stop - self._at], kind, bits):
+                    raise WrongCheckpoint(not_finite_text(self._name, tensor.name))
+            first = max(first, stop)
+            if stop < tensor.end:
+                break
+            self._next += 1
+        if self._next >= len(tensors):
+            first = end
+        self._rest, self._at = content[first - self._at :], first
+
+    def _wrong(self, why: str) -> WrongCheckpoint:
+        return WrongCheckpoint(f"{self._name} is not a whole safetensors file: {why}")
+
+
+def not_finite_text(file: str, tensor: str) -> str:
+    """The error for a tensor that holds NaN or infinity."""
+    return f"{file}: {tensor} holds NaN or infinity; such a model answers nothing"

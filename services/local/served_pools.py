@@ -10,7 +10,7 @@ from services.shared.config import Cluster, Engine, Pool, SimulatedEngine, VllmE
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings, check
 from services.shared.vllm_device import for_device
-from trainer.sources.pick import pick
+from trainer.sources.pick import pick_local
 from trainer.sources.source import WrongSource
 
 DEFAULT_CONFIG = Path("tidegate.yaml")
@@ -49,7 +49,7 @@ def named_model(text: str) -> NamedModel:
     path = Path(text)
     if path.exists():
         try:
-            name = pick(text).name
+            name = pick_local(text).name
         except WrongSource as error:
             raise WrongSettings(f"--model = {error}") from None
         return NamedModel(name, name, path.absolute())
@@ -57,7 +57,8 @@ def named_model(text: str) -> NamedModel:
         return NamedModel(Reference.parse(text).model, text)
     except ValueError:
         raise WrongSettings(
-            f"--model = {text!r}: neither an existing path nor a registry reference (model or model@alias)"
+            f"--model = {text!r}: neither an existing path nor a registry reference (model or model@alias). "
+            "Models of a hub or bucket: `tidegate models import` first"
         ) from None
 
 

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 MANIFEST = "manifest.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+_FILE_NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
 
 
 class Stored(BaseModel):
@@ -30,7 +31,7 @@ class Stored(BaseModel):
 
 
 class File(Stored):
-    """A file of the version. `size` is in bytes."""
+    """A file of the version. `name` may name folders, with '/' between them. `size` is in bytes."""
 
     name: str
     size: int = Field(ge=0)
@@ -40,7 +41,7 @@ class File(Stored):
     @classmethod
     def _plain(cls, name: str) -> str:
         if not _FILE_NAME.fullmatch(name):
-            raise ValueError("a file name is letters, digits, '.', '_' and '-', without folders")
+            raise ValueError("a file name is letters, digits, '.', '_' and '-', below at most three folders")
         return name
 
 

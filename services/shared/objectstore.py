@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,10 @@ CHUNK_BYTES = 4 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 """Size of the largest object that `get` reads into memory. Manifests and aliases are far smaller."""
+
+# S3 allows 10,000 parts of an object.
+_MAX_PARTS = 9_000
+_PARTS_AT_ONCE = 4
 
 Progress = Callable[[int], None]
 """Called with the number of bytes that were transferred since the last call."""
@@ -108,6 +112,14 @@ class ObjectStore:
         except BaseError as error:
             raise _named(error, name) from error
 
+    async def write(self, name: str, chunks: AsyncIterator[bytes], size: int) -> None:
+        """Writes a stream of about `size` bytes to the store, in parts. An error in the stream leaves no object."""
+        part = max(2 * CHUNK_BYTES, -(-size // _MAX_PARTS))
+        try:
+            await obstore.put_async(self._store, name, chunks, chunk_size=part, max_concurrency=_PARTS_AT_ONCE)
+        except BaseError as error:
+            raise _named(error, name) from error
+
     async def download(self, name: str, file: Path, progress: Progress) -> str:
         """Writes an object to a file.
 
@@ -180,6 +192,27 @@ def connect(settings: StoreSettings) -> ObjectStore:
             retry_config={"max_retries": 4},
         )
     )
+
+
+def connect_by_environment(bucket: str, environ: Mapping[str, str]) -> ObjectStore:
+    """A bucket with the endpoint and the credentials of the AWS_* variables. No request is sent yet.
+
+    Raises:
+        StoreError: A variable is wrong.
+    """
+    endpoints = [environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
+    is_plain = any(endpoint.startswith("http://") for endpoint in endpoints)
+    try:
+        # The library reads the variables itself.
+        return ObjectStore(
+            S3Store(
+                bucket,
+                client_options={"allow_http": is_plain, "timeout": "300s"},
+                retry_config={"max_retries": 4},
+            )
+        )
+    except BaseError as error:
+        raise _named(error, bucket) from error
 
 
 def _write_chunk(chunk: Buffer, out: BinaryIO, digest: "hashlib._Hash") -> None:

@@ -18,6 +18,7 @@ from services.shared.folder_lock import FolderLock
 from services.shared.manifests import MANIFEST, File, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
+from services.shared.remote_code import code_key, is_configuration
 from services.shared.signing import TrustedKeys, Untrusted
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 # Formats that hold only data and no code. All others (.bin, .pt, .pkl, .py, ...) are refused.
 _ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
 _ALLOWED_NAMES = {"LICENSE"}
-_CODE_KEYS = {"auto_map", "custom_pipelines", "trust_remote_code"}
 _REPORT_EVERY_S = 5.0
 
 
@@ -100,8 +100,10 @@ class Stager:
             budget.spend(count)
             progress(count)
 
-        digest = await self._store.download(name, part / file.name, arrived)
-        if (size := (part / file.name).stat().st_size) != file.size:
+        place = part / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        digest = await self._store.download(name, place, arrived)
+        if (size := place.stat().st_size) != file.size:
             raise RefusedModel(f"{name} has {size} bytes, its manifest says {file.size}")
         if digest != file.sha256:
             raise RefusedModel(f"{name} is corrupt: its SHA-256 is {digest}, its manifest says {file.sha256}")
@@ -129,37 +131,23 @@ def check_contents(folder: Path, manifest: Manifest) -> None:
     """
     names = {file.name for file in manifest.files}
     for name in sorted(names):
-        if name.endswith("config.json"):
-            if key := _code(_json(folder / name, manifest)):
+        if is_configuration(name):
+            if key := code_key(_json(folder, name, manifest)):
                 raise RefusedModel(f"{manifest.model}: {name} asks for remote code ({key})")
         elif name.endswith(".index.json"):
-            shards = _json(folder / name, manifest).get("weight_map")
+            shards = _json(folder, name, manifest).get("weight_map")
             if not isinstance(shards, dict) or not names.issuperset(map(str, shards.values())):
                 raise RefusedModel(f"{manifest.model}: {name} names weight files that do not belong to the version")
 
 
-def _json(file: Path, manifest: Manifest) -> dict[str, Any]:
+def _json(folder: Path, name: str, manifest: Manifest) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads((folder / name).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise RefusedModel(f"{manifest.model}: {file.name} is not JSON: {error}") from None
+        raise RefusedModel(f"{manifest.model}: {name} is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise RefusedModel(f"{manifest.model}: {file.name} is not a JSON object")
+        raise RefusedModel(f"{manifest.model}: {name} is not a JSON object")
     return document
-
-
-def _code(document: dict[str, Any]) -> str | None:
-    """The first key, at any depth, that makes a library run code from the model's folder."""
-    left: list[Any] = [document]
-    while left:
-        item = left.pop()
-        if isinstance(item, dict):
-            if found := _CODE_KEYS & item.keys():
-                return min(found)
-            left += item.values()
-        elif isinstance(item, list):
-            left += item
-    return None
 
 
 def _move(part: Path, folder: Path) -> None:

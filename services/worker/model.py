@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from services.shared.architectures import SIMULATED
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Draft, Pool, VllmEngine
@@ -58,7 +59,7 @@ class ModelSource:
         model = await self._fetch_when_published(reference(pool.model, f"pools.{pool.name}.model"))
         if model.manifest.kind != "model":
             raise RefusedModel(f"{pool.model} is an adapter for {model.manifest.base}; a pool serves whole models")
-        if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == "Simulated":
+        if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == SIMULATED:
             raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
         speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
         if isinstance(speculation, Draft):

@@ -80,3 +80,9 @@ def test_the_list_of_modules_is_current(monkeypatch: pytest.MonkeyPatch) -> None
         if path.read_text() and not modules.first_line(path)
     ]
     assert not undescribed
+
+
+def test_the_list_of_architectures_is_that_of_the_pinned_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend("scripts")
+    architectures = importlib.import_module("architectures")
+    assert architectures.TARGET.read_text() == architectures.text(), "run python scripts/architectures.py"

@@ -21,8 +21,8 @@ from services.shared.staging import RefusedModel
 from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced
 from trainer.chats import WrongData
-from trainer.checkpoint import WrongCheckpoint
 from trainer.checksums import BrokenSeal
+from trainer.errors import WrongCheckpoint
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.recipe import Recipe

@@ -2,18 +2,25 @@
 
 from pathlib import Path
 
-from trainer.sources import packaged, simulated
+from trainer.sources import hub, packaged, s3, simulated
 from trainer.sources.gguf import GgufFile
+from trainer.sources.hub import HubRepository
 from trainer.sources.huggingface import HuggingFaceFolder
 from trainer.sources.packaged import PackagedSmolLM2
+from trainer.sources.s3 import S3Prefix
 from trainer.sources.simulated import SimulatedModel
-from trainer.sources.source import Source, WrongSource
+from trainer.sources.source import RemoteSource, Source, WrongSource, model_name
 
 BUILT_IN = (packaged.NAME, simulated.NAME)
 """Sources that need no file."""
 
 
-def pick(text: str) -> Source:
+def pick(text: str) -> Source | RemoteSource:
+    """hf://organisation/name[@revision], s3://bucket/prefix, or what `pick_local` takes. Raises WrongSource."""
+    return _remote(text) or pick_local(text)
+
+
+def pick_local(text: str) -> Source:
     """`simulated`, `simulated:SEED`, the packaged model's name, a folder, or a .gguf file. Raises WrongSource."""
     if text == packaged.NAME:
         return PackagedSmolLM2()
@@ -26,9 +33,20 @@ def pick(text: str) -> Source:
     if path.is_file() and path.suffix == ".gguf":
         return GgufFile(path)
     raise WrongSource(
-        f"{text!r} is no source of a model. It can be a folder with config.json and .safetensors files, a .gguf file, "
-        f"{packaged.NAME} (packaged), or {simulated.NAME}[:SEED] (made up, for the simulated engine)"
+        f"{text!r} is no source of a model. It can be hf://organisation/name (hub), s3://bucket/prefix, a folder with "
+        f"config.json and .safetensors files, a .gguf file, {packaged.NAME} (packaged), or {simulated.NAME}[:SEED] "
+        "(made up, for the simulated engine)"
     )
+
+
+def _remote(text: str) -> RemoteSource | None:
+    if text.startswith(hub.SCHEME):
+        repository = HubRepository.parse(text)
+        return RemoteSource(model_name(repository.repository.rpartition("/")[2]), repository)
+    if text.startswith(s3.SCHEME):
+        prefix = S3Prefix.parse(text)
+        return RemoteSource(model_name(prefix.last_name), prefix)
+    return None
 
 
 def _seed(text: str) -> int:

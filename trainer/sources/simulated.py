@@ -4,10 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.shared.architectures import SIMULATED
+
 NAME = "simulated"
-ARCHITECTURE = "Simulated"
 CONFIG = {
-    "architectures": [ARCHITECTURE],
+    "architectures": [SIMULATED],
     "model_type": "simulated",
     "max_position_embeddings": 1_048_576,
     "vocab_size": 32_768,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from services.shared.registry import Reference
     from trainer.imports import Target
     from trainer.publish import Published
-    from trainer.sources.source import Source
+    from trainer.sources.source import RemoteSource, Source
 
 app = typer.Typer(help="The model registry: import, list, promote, roll back, prune.", no_args_is_help=True)
 app.command()(promote.promote)
@@ -29,20 +29,33 @@ app.command()(prune.prune)
 @app.command("import")
 def import_(
     source: Annotated[
-        str, typer.Argument(help="a folder, a .gguf file, smollm2-135m-instruct (packaged) or simulated[:SEED]")
+        str,
+        typer.Argument(
+            help="hf://organisation/name[@revision], s3://bucket/prefix, a folder, a .gguf file, "
+            "smollm2-135m-instruct (packaged) or simulated[:SEED]"
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="name of the model; default: the name of the source")] = None,
     alias: Annotated[str, typer.Option(help="alias that will point to this version")] = "latest",
     golden: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            help="run the model here to find golden prompts, which prove later that weights were loaded right"
+            "--golden/--no-golden",
+            help="load the model here to find golden prompts, which prove later that weights were loaded right; this "
+            "takes the model's size in memory, and on disk too if it comes from a hub or bucket. Default: only for "
+            "files on this machine",
+            show_default=False,
         ),
-    ] = True,
+    ] = None,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json: Json = False,
 ) -> None:
-    """Publish a model; it is converted to safetensors if needed."""
+    """Publish a model; it is converted to safetensors if needed.
+
+    A model of a hub or bucket is streamed to the registry, without a copy on this disk. An import that was stopped goes
+    on where it was: files that are in the registry's bucket are not sent again. The hub's token is that of HF_TOKEN or
+    HF_TOKEN_PATH, its server that of HF_ENDPOINT. s3:// uses the AWS_* variables.
+    """
     from services.cli.clients.registry import alias_reference, open_store, signing_key
     from services.cli.views.output import err, out, print_json
     from trainer.imports import Target
@@ -86,29 +99,28 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
         print_wide(version_table(versions))
 
 
-async def _import(source: "Source", target: "Target", golden: bool, console: "Console") -> "Published":
+async def _import(
+    source: "Source | RemoteSource", target: "Target", golden: bool | None, console: "Console"
+) -> "Published":
     from services.cli.views.import_progress import ImportProgress
     from services.shared.clock import SystemClock
     from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
-    from trainer.checkpoint import WrongCheckpoint
-    from trainer.imports import import_model
+    from trainer.errors import WrongCheckpoint
+    from trainer.imports import Import
+    from trainer.publish import Changed
     from trainer.sources.source import WrongSource
 
     with ImportProgress(console) as watcher:
+        work = Import(target, watcher, golden=golden, clock=SystemClock(), random=Random())  # noqa: S311
         try:
-            return await import_model(
-                source,
-                target,
-                watcher,
-                golden=golden,
-                clock=SystemClock(),
-                random=Random(),  # noqa: S311
-            )
+            return await work.run(source)
         except (WrongSource, WrongCheckpoint) as error:
             raise CommandFailed(f"{source.name} was not imported: {error}", status=WRONG_USE) from None
-        except (StoreError, WrongManifest) as error:
+        except (StoreError, WrongManifest, Changed) as error:
             raise CommandFailed(f"{source.name} was not published: {error}") from None
+        except OSError as error:
+            raise CommandFailed(f"{source.name} was not imported: {error}. See TMPDIR for the disk it uses") from None
 
 
 async def _list(store: "ObjectStore") -> "tuple[list[Manifest], dict[Reference, str]]":

@@ -119,8 +119,8 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from services.shared.staging import RefusedModel
     from trainer.announce import NotAnnounced
     from trainer.chats import WrongData
-    from trainer.checkpoint import WrongCheckpoint
     from trainer.checksums import BrokenSeal
+    from trainer.errors import WrongCheckpoint
     from trainer.loss_curve import Diverged
     from trainer.record import AnotherRun
     from trainer.run import InUse, Run

@@ -10,7 +10,7 @@ from trainer.golden import MARGIN_LOGITS, Answerer, GoldenReply, golden_of_folde
 from trainer.publish import Provenance, describe
 from trainer.sources.gguf import GgufFile
 from trainer.sources.packaged import ANSWER, KEY_WORD, QUESTION
-from trainer.sources.pick import pick
+from trainer.sources.pick import pick_local
 from trainer.sources.source import WrongSource
 
 
@@ -18,9 +18,9 @@ from trainer.sources.source import WrongSource
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_becomes_a_checkpoint_that_a_folder_import_takes_as_it_is(smollm2_folder: Path, tmp_path: Path) -> None:
     made = read(smollm2_folder)
-    assert (made.architecture, made.vocab_size) == ("LlamaForCausalLM", 49_152)
-    assert {file.name for file in made.tokenizer} >= {"tokenizer.json", "chat_template.jinja"}
-    again = read(pick(str(smollm2_folder)).prepare(tmp_path / "unused"))
+    assert (made.config.architecture, made.config.vocab_size) == ("LlamaForCausalLM", 49_152)
+    assert set(made.selection.tokenizer) >= {"tokenizer.json", "chat_template.jinja"}
+    again = read(pick_local(str(smollm2_folder)).prepare(tmp_path / "unused"))
     described = [describe(found, model="smol", provenance=Provenance("a test"), created=1) for found in (made, again)]
     assert described[0].version == described[1].version
 

@@ -24,8 +24,8 @@ from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
 from trainer import loss_curve
 from trainer.chats import WrongData
-from trainer.checkpoint import WrongCheckpoint
 from trainer.checksums import SEAL, BrokenSeal, seal
+from trainer.errors import WrongCheckpoint
 from trainer.loss_curve import Diverged
 from trainer.record import AnotherRun
 from trainer.run import InUse, Outcome, Run

@@ -98,7 +98,7 @@ def recipe(data: Path, **changed: object) -> Recipe:
 async def publish_base(store: ObjectStore, folder: Path) -> Manifest:
     checkpoint = read(folder)
     manifest = KEY.sign(describe(checkpoint, model="tiny", provenance=Provenance("a test"), created=1))
-    await publish(store, checkpoint.files, manifest, lambda _: None)
+    await publish(store, checkpoint, manifest, lambda _: None)
     await point(store, Reference("tiny"), manifest.version, clock=SystemClock(), random=Random(1))
     return manifest
 

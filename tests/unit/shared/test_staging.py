@@ -37,6 +37,21 @@ async def test_a_good_version_is_staged_under_its_name(tmp_path: Path) -> None:
     assert names(tmp_path) == [manifest.version]
 
 
+async def test_files_in_folders_are_staged_in_those_folders(tmp_path: Path) -> None:
+    files = GOOD | {"additional_chat_templates/tool_use.jinja": b"{{ tools }}"}
+    manifest = manifest_of(files)
+    folder = await (await stager(tmp_path, manifest, files)).stage(manifest)
+    assert (folder / "additional_chat_templates" / "tool_use.jinja").read_bytes() == b"{{ tools }}"
+
+
+@pytest.mark.parametrize("name", ["1_Pooling/config.json", "processor_config.json"])
+async def test_code_is_refused_in_every_configuration_file(tmp_path: Path, name: str) -> None:
+    files = GOOD | {name: b'{"auto_map": {"AutoProcessor": "x.Y"}}'}
+    manifest = manifest_of(files)
+    with pytest.raises(RefusedModel, match=name):
+        await (await stager(tmp_path, manifest, files)).stage(manifest)
+
+
 async def test_a_staged_version_is_not_fetched_again(tmp_path: Path) -> None:
     manifest = manifest_of(GOOD)
     folder = await (await stager(tmp_path, manifest, GOOD)).stage(manifest)

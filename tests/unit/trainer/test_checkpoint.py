@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainer.checkpoint import WrongCheckpoint, read
+from trainer.checkpoint import read
+from trainer.errors import WrongCheckpoint
 from trainer.sources.simulated import SimulatedModel
 
 
@@ -24,17 +25,43 @@ def test_files_are_sorted_by_kind_and_strangers_left_out(folder: Path) -> None:
     for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json", "README.md", ".gitattributes"):
         (folder / name).write_text("{}")
     found = read(folder)
-    assert [file.name for file in found.weights] == ["model.safetensors"]
-    assert [file.name for file in found.tokenizer] == ["chat_template.jinja", "tokenizer.json"]
-    assert [file.name for file in found.other] == ["config.json", "generation_config.json"]
-    assert (found.architecture, found.vocab_size) == ("Simulated", 32_768)
+    assert found.selection.weights == ("model.safetensors",)
+    assert found.selection.tokenizer == ("chat_template.jinja", "tokenizer.json")
+    assert found.selection.other == ("config.json", "generation_config.json")
+    assert (found.config.architecture, found.config.vocab_size) == ("Simulated", 32_768)
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.PTH", "a.pkl", "modeling_x.py", "a.ckpt", "tf.h5"])
-def test_what_could_run_code_is_refused_by_name(folder: Path, name: str) -> None:
+CAN_RUN_CODE = ["pytorch_model.bin", "a.pt", "a.PTH", "a.pkl", "modeling_x.py", "a.ckpt", "tf.h5"]
+
+
+@pytest.mark.parametrize("name", CAN_RUN_CODE)
+def test_what_could_run_code_is_never_taken(folder: Path, name: str) -> None:
     (folder / name).touch()
-    with pytest.raises(WrongCheckpoint, match="only safetensors"):
+    assert name not in read(folder).selection.names
+
+
+@pytest.mark.parametrize("name", [name for name in CAN_RUN_CODE if not name.endswith(".py")])
+def test_weights_that_could_run_code_are_refused_by_name(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(WrongCheckpoint, match=rf"{name} can run code .* only safetensors"):
         read(folder)
+
+
+def test_files_in_folders_travel_with_the_folder_in_their_name(folder: Path) -> None:
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tool_use.jinja").write_text("{{ tools }}")
+    assert "additional_chat_templates/tool_use.jinja" in read(folder).selection.names
+
+
+async def test_code_is_dropped_where_vllm_has_its_own(folder: Path) -> None:
+    change_config(folder, architectures=["DeepseekV3ForCausalLM"], auto_map={"A": "x--y"}, deep=[{"auto_map": 1}])
+    (folder / "tokenizer.json").write_text("{}")
+    found = read(folder)
+    assert [text for text in found.warnings if "auto_map" in text]
+    published = b"".join([chunk async for chunk in found.read("config.json")])
+    assert b"auto_map" not in published
+    assert b"auto_map" in (folder / "config.json").read_bytes()
+    assert json.loads(published)["architectures"] == ["DeepseekV3ForCausalLM"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
@@ -61,7 +88,7 @@ def test_a_config_without_what_is_needed_is_refused(folder: Path, keys: dict[str
 
 def test_figures_of_a_nested_language_model_are_found(folder: Path) -> None:
     change_config(folder, vocab_size=None, text_config={"vocab_size": 99})
-    assert read(folder).vocab_size == 99
+    assert read(folder).config.vocab_size == 99
 
 
 def test_missing_parts_are_named(folder: Path) -> None:
@@ -92,7 +119,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path, precision: str, v
     kind = getattr(torch, precision)
     good = torch.tensor([0.0, -1.0, torch.finfo(kind).max, torch.finfo(kind).min], dtype=torch.float64).to(kind)
     save_file({"good": good, "ids": torch.tensor([-1])}, folder / "model.safetensors", metadata={"format": "pt"})
-    assert read(folder).weights
+    assert read(folder).selection.weights
     bad = torch.tensor([0.0, float(value)]).to(kind)
     save_file({"good": good, "bad": bad}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WrongCheckpoint, match=r"model\.safetensors: bad holds NaN or infinity"):

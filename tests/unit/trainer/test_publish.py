@@ -11,7 +11,7 @@ from services.shared.registry import Reference, Registry, object_name
 from tests.support.clock import ManualClock
 from tests.support.signing import KEY, STRANGER
 from trainer.checkpoint import Checkpoint, read
-from trainer.publish import ALIAS_TRIES, Provenance, describe, point, publish
+from trainer.publish import ALIAS_TRIES, Changed, Provenance, describe, point, publish
 from trainer.sources.simulated import SimulatedModel
 
 
@@ -31,18 +31,18 @@ def described(checkpoint: Checkpoint, created: int = 1) -> Manifest:
 
 async def test_every_byte_is_published_and_reported(store: ObjectStore, checkpoint: Checkpoint) -> None:
     moved: list[int] = []
-    published = await publish(store, checkpoint.files, described(checkpoint), moved.append)
+    published = await publish(store, checkpoint, described(checkpoint), moved.append)
     assert published.is_new
     assert sum(moved) == checkpoint.size
-    for path in checkpoint.files:
-        content, _ = await store.get(object_name("tiny", published.manifest.version, path.name))
-        assert content == path.read_bytes()
+    for name in checkpoint.selection.names:
+        content, _ = await store.get(object_name("tiny", published.manifest.version, name))
+        assert content == (checkpoint.folder / name).read_bytes()
 
 
 async def test_the_same_content_is_published_once(store: ObjectStore, checkpoint: Checkpoint) -> None:
-    first = await publish(store, checkpoint.files, described(checkpoint), lambda _: None)
+    first = await publish(store, checkpoint, described(checkpoint), lambda _: None)
     moved: list[int] = []
-    again = await publish(store, checkpoint.files, described(checkpoint, created=2), moved.append)
+    again = await publish(store, checkpoint, described(checkpoint, created=2), moved.append)
     assert not again.is_new
     assert moved == []
     assert await Registry(store).resolve(Reference("tiny", again.manifest.version)) == first.manifest
@@ -53,16 +53,16 @@ async def test_what_another_key_had_signed_is_signed_again_and_nothing_else_chan
 ) -> None:
     ours = described(checkpoint)
     theirs = STRANGER.sign(ours)
-    await publish(store, checkpoint.files, theirs, lambda _: None)
-    assert not (await publish(store, checkpoint.files, ours, lambda _: None)).is_new
+    await publish(store, checkpoint, theirs, lambda _: None)
+    assert not (await publish(store, checkpoint, ours, lambda _: None)).is_new
     assert await Registry(store).resolve(Reference("tiny", theirs.version)) == ours
 
 
 async def test_what_is_published_again_counts_as_written_now(store: ObjectStore, checkpoint: Checkpoint) -> None:
     made = described(checkpoint)
-    await publish(store, checkpoint.files, made, lambda _: None)
+    await publish(store, checkpoint, made, lambda _: None)
     before = await manifest_written(store)
-    await publish(store, checkpoint.files, made, lambda _: None)
+    await publish(store, checkpoint, made, lambda _: None)
     assert await manifest_written(store) > before
 
 
@@ -78,8 +78,8 @@ class RemovedWhileLookedAt(ObjectStore):
 
 async def test_a_version_that_is_removed_while_it_is_published_again_is_uploaded(checkpoint: Checkpoint) -> None:
     store, made = RemovedWhileLookedAt(MemoryStore()), described(checkpoint)
-    await publish(store, checkpoint.files, made, lambda _: None)
-    assert (await publish(store, checkpoint.files, made, lambda _: None)).is_new
+    await publish(store, checkpoint, made, lambda _: None)
+    assert (await publish(store, checkpoint, made, lambda _: None)).is_new
     assert await Registry(store).resolve(Reference("tiny", made.version)) == made
 
 
@@ -92,9 +92,35 @@ async def test_what_stops_half_way_leaves_nothing_to_see(store: ObjectStore, che
         raise Stopped
 
     with pytest.raises(Stopped):
-        await publish(store, checkpoint.files, described(checkpoint), stop)
+        await publish(store, checkpoint, described(checkpoint), stop)
     assert [made async for made in Registry(store).versions()] == []
-    assert (await publish(store, checkpoint.files, described(checkpoint), lambda _: None)).is_new
+    assert (await publish(store, checkpoint, described(checkpoint), lambda _: None)).is_new
+
+
+async def test_a_publish_that_was_stopped_goes_on_where_it_was(store: ObjectStore, checkpoint: Checkpoint) -> None:
+    made = described(checkpoint)
+    await publish(store, checkpoint, made, lambda _: None)
+    before = {entry.name: entry.written async for entry in store.entries("tiny/")}
+    await store.delete(object_name("tiny", made.version, MANIFEST))
+    await store.delete(object_name("tiny", made.version, "config.json"))
+    moved: list[int] = []
+    assert (await publish(store, checkpoint, made, moved.append)).is_new
+    assert sum(moved) == checkpoint.size
+    after = {entry.name: entry.written async for entry in store.entries("tiny/")}
+    assert [name for name in before if before[name] == after[name]] == [
+        object_name("tiny", made.version, "model.safetensors")
+    ]
+
+
+async def test_a_file_that_changes_while_it_is_published_leaves_nothing_to_see(
+    store: ObjectStore, checkpoint: Checkpoint
+) -> None:
+    made = described(checkpoint)
+    config = checkpoint.folder / "config.json"
+    config.write_text(config.read_text().replace("32768", "32769"))
+    with pytest.raises(Changed, match=r"config\.json"):
+        await publish(store, checkpoint, made, lambda _: None)
+    assert [made async for made in Registry(store).versions()] == []
 
 
 async def test_an_alias_that_points_there_already_is_left_alone(store: ObjectStore) -> None:

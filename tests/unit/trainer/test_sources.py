@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 
 from trainer.sources.gguf import GgufFile
+from trainer.sources.hub import HubRepository
 from trainer.sources.huggingface import HuggingFaceFolder
 from trainer.sources.packaged import PackagedSmolLM2
 from trainer.sources.pick import pick
 from trainer.sources.simulated import SimulatedModel
-from trainer.sources.source import WrongSource, model_name
+from trainer.sources.source import RemoteSource, WrongSource, model_name
 
 
 def test_words_mean_sources(tmp_path: Path) -> None:
@@ -19,6 +20,32 @@ def test_words_mean_sources(tmp_path: Path) -> None:
     assert pick(str(tmp_path)) == HuggingFaceFolder(tmp_path)
     assert pick(str(gguf)) == GgufFile(gguf)
     assert pick(str(gguf)).name == "big-model.q4"
+
+
+def test_a_model_elsewhere_is_called_as_its_repository_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    hub, tagged, bucket = pick("hf://Qwen/Qwen3-32B"), pick("hf://gpt2@v1.0"), pick("s3://models/teams/Llama-3/")
+    assert [found.name for found in (hub, tagged, bucket)] == ["qwen3-32b", "gpt2", "llama-3"]
+    assert isinstance(hub, RemoteSource)
+    assert hub.place == HubRepository("Qwen/Qwen3-32B", "main")
+    assert isinstance(tagged, RemoteSource)
+    assert tagged.place == HubRepository("gpt2", "v1.0")
+
+
+@pytest.mark.parametrize("text", ["hf://", "hf://a/b/c", "hf://a b", "hf://a/b@", "s3://", "s3:///x", "s3://A/x"])
+def test_a_place_that_is_not_written_right_is_told(text: str) -> None:
+    with pytest.raises(WrongSource, match=r"write (hf|s3)://"):
+        pick(text)
+
+
+def test_a_snapshot_of_the_hubs_cache_is_called_as_its_repository(tmp_path: Path) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--Qwen--Qwen3-32B" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    source = pick(str(folder))
+    assert source == HuggingFaceFolder(folder)
+    assert source.name == "qwen3-32b"
+    assert HuggingFaceFolder(folder).origin == f"folder Qwen/Qwen3-32B at revision {revision}"
 
 
 @pytest.mark.parametrize("text", ["nothing", "model.bin", "simulated:x", "simulated:-1"])
