@@ -137,7 +137,9 @@ def _has_keys(given: Any) -> bool:
 
 
 def _reason(problem: Any) -> str:
-    return "unknown key" if problem["type"] == "extra_forbidden" else str(problem["msg"])
+    if problem["type"] == "extra_forbidden":
+        return "unknown key"
+    return str(problem["msg"]).removeprefix("Value error, ")  # pydantic's words before a message of ours
 
 
 def _description(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
