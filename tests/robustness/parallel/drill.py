@@ -1,13 +1,20 @@
-"""One drill: a model in one process, as parts of each layer and as stages; all give the same answers."""
+"""One drill: a model in one process, as parts of each layer and as stages; all give the same answers.
+
+A worker that loses a part is replaced as a whole.
+"""
 
 import asyncio
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import psutil
 from openai import AsyncOpenAI
 
-from tests.support.cluster import RunningCluster
+from services.local.cluster_record import ProcessRecord
+from tests.support.cluster import UP_S, RunningCluster
+from tests.support.processes import is_gone
+from tests.support.wait import wait_until
 
 MODEL = "smollm2-135m-instruct"
 WHOLE = "whole"
@@ -20,6 +27,8 @@ NEAR_TIE = 0.01
 
 The difference of their log probabilities, below which they count as nearly as likely.
 """
+PART = "VLLM::Worker"
+"""How vLLM names the processes of the parts."""
 START = (
     "The capital of Japan is",
     "Water boils when",
@@ -69,6 +78,27 @@ async def _answer(client: AsyncOpenAI, pool: str, prompt: str) -> Answer:
 def _margin(choices: dict[str, float]) -> float:
     first, second = sorted(choices.values(), reverse=True)[:2]
     return first - second
+
+
+async def lose_a_part(cluster: RunningCluster) -> None:
+    """Kills a process of the only worker. Returns when a new worker takes requests; nothing of the old one is left."""
+    old = _worker(cluster).pid
+    family = psutil.Process(old).children(recursive=True)
+    parts = [process for process in family if process.name().startswith(PART)]
+    assert len(parts) > 1, [process.name() for process in family]
+    parts[-1].kill()
+
+    def replaced() -> bool:
+        worker = _worker(cluster)
+        return worker.pid not in (None, old) and worker.state == "running"
+
+    await wait_until(replaced, description="a new worker takes requests", timeout=UP_S, every=0.2)
+    assert all(map(is_gone, family))
+
+
+def _worker(cluster: RunningCluster) -> ProcessRecord:
+    (worker,) = (process for process in cluster.record.processes if process.name.startswith("worker"))
+    return worker
 
 
 def difference(whole: Answer, parts: Answer) -> str | None:
