@@ -158,7 +158,7 @@ class ItemReference(Request):
 def _or_left_out(item: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
     if item is None:
         raise ValueError("must be an object")
-    if isinstance(item, dict) and item.get("type") in HOSTED_CALLS:
+    if isinstance(item, dict) and _kind(item) in HOSTED_CALLS:
         if info.context is LENIENT:
             return None
         raise ValueError("is of a tool that is not served here")

@@ -29,6 +29,8 @@ def asked(**changes: Any) -> ResponsesRequest:
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": [[]]}, "input[0]"),
+        ({"input": [{"type": [], "role": "user", "content": "x"}]}, "input[0].type"),
+        ({"input": [{"type": {"a": None}}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": "x"}, "x"]}, "input[1]"),
         ({"input": [{"role": "user", "content": "x"}, None]}, "input[1]"),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input"),
