@@ -1,7 +1,7 @@
 """Body of POST /v1/completions."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -11,6 +11,8 @@ from services.gateway.openai.sampling import SamplingRequest
 from services.gateway.openai.structured_output import ResponseFormat, set_response_format
 from tidegate.worker.v1 import worker_pb2
 
+DEFAULT_TOKENS = 16
+"""Most tokens of an answer without `max_tokens`, as with OpenAI and vLLM."""
 MAX_PROMPT_TOKENS = 1_000_000
 MAX_ANSWERS = 128
 """Most answers to all prompts of one request together."""
@@ -38,6 +40,8 @@ Prompts = Annotated[
 class CompletionRequest(SamplingRequest):
     """Body of POST /v1/completions."""
 
+    default_tokens: ClassVar[int | None] = DEFAULT_TOKENS
+    """Most tokens of an answer without `max_tokens`; None: what the context leaves."""
     prompt: Prompts
     suffix: Text | None = None
     echo: bool | None = None
@@ -46,6 +50,14 @@ class CompletionRequest(SamplingRequest):
     # None at all, for the sake of the prompt's own log probabilities.
     max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     response_format: ResponseFormat | None = None
+
+    @property
+    def token_limit(self) -> int | None:
+        """Most tokens that an answer may have; None: as many as fit."""
+        if self.max_tokens is not None or self.default_tokens is None:
+            return self.max_tokens
+        # Only a default is in the way of `min_tokens`, so it gives way.
+        return max(self.default_tokens, self.min_tokens or 0)
 
     @property
     def choices(self) -> int:
@@ -109,6 +121,9 @@ class CompletionRequest(SamplingRequest):
         """Returns how the engine is to sample; a field that is absent stays absent."""
         sampling = super().sampling()
         sampling.echo = bool(self.echo)
+        if self.max_tokens is None and self.default_tokens is not None:
+            # Nobody asked for so many, so what the context leaves is enough.
+            sampling.max_tokens_may_shrink = True
         if self.logprobs is not None:
             sampling.top_logprobs = self.logprobs
             if self.echo and self.prompt_logprobs is None:

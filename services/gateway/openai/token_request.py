@@ -1,6 +1,6 @@
 """Body of POST /inference/v1/generate, vLLM's form for callers that tokenize themselves: tokens in, tokens out."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,12 @@ class TokenSampling(SamplingFields):
     # The server's own choice.
     detokenize: Label = None
     output_kind: Label = None
+
+
+class TokenCompletion(CompletionRequest):
+    """A completion whose answer has what the context leaves, unless its limit is set."""
+
+    default_tokens: ClassVar[int | None] = None
 
 
 class GenerateRequest(Request):
@@ -43,7 +49,7 @@ class GenerateRequest(Request):
         """Whether the answer has text beside its tokens."""
         return self.output_mode == "text"
 
-    def completion(self, model: str) -> CompletionRequest:
+    def completion(self, model: str) -> TokenCompletion:
         """Returns the same request as a completion, which is validated as well.
 
         Args:
@@ -61,4 +67,4 @@ class GenerateRequest(Request):
             "return_token_ids": self.return_token_ids,
             "service_tier": self.service_tier,
         }
-        return validation.check(CompletionRequest, {**document, **sampling})
+        return validation.check(TokenCompletion, {**document, **sampling})

@@ -61,7 +61,7 @@ def token_limit(sampling: Sampling, prompt_tokens: int, context_tokens: int) -> 
     # With max_tokens 0, the prompt may fill the context.
     least = 1 if asked is None else asked
     if room < (min(1, least) if sampling.max_tokens_may_shrink else least):
-        answer = f" and {asked} of answer" if asked else ""
+        answer = f" and {asked} of answer" if asked and not sampling.max_tokens_may_shrink else ""
         raise context_too_long(context_tokens, f"{prompt_tokens} tokens of prompt{answer}")
     limit = room if asked is None else min(asked, room)
     check_prompt_logprobs(sampling, prompt_tokens)

@@ -31,6 +31,12 @@ async def test_token_ids_in_and_out(cluster: Cluster) -> None:
     assert (list(start.token_ids.ids), start.sampling.seed) == ([5, 6, 7], 7)
 
 
+async def test_without_a_limit_there_is_what_the_context_leaves(cluster: Cluster) -> None:
+    asked = {**ASK, "sampling_params": {}}
+    assert (await cluster.http.post(PATH, json=asked)).status_code == 200
+    assert not cluster.worker.starts[0].sampling.HasField("max_tokens")
+
+
 async def test_log_probabilities_are_by_token_id(cluster: Cluster) -> None:
     cluster.worker.behaviour.delta = with_logprobs
     asked = {**ASK, "sampling_params": {"max_tokens": 1, "logprobs": 2}}

@@ -52,6 +52,9 @@ async def test_complete_and_models(cluster: Cluster) -> None:
     request = inference_pb2.CompleteRequest(model=MODEL, prompt="Once", sampling=inference_pb2.Sampling(max_tokens=2))
     answers = [answer async for answer in stub.Complete(request, metadata=AUTHORIZED)]
     assert "".join(choice.text for answer in answers for choice in answer.choices) == text(2)
+    request.ClearField("sampling")
+    _ = [answer async for answer in stub.Complete(request, metadata=AUTHORIZED)]
+    assert [start.sampling.max_tokens for start in cluster.worker.starts] == [2, 16]
     models = await stub.ListModels(inference_pb2.ListModelsRequest(), metadata=AUTHORIZED)
     assert [model.id for model in models.models] == [MODEL]
 

@@ -53,6 +53,7 @@ async def test_completions_streamed_and_whole(cluster: Cluster) -> None:
     stream = await cluster.openai.completions.create(model=MODEL, prompt=[1, 2, 3], stream=True)
     assert "".join([chunk.choices[0].text async for chunk in stream]) == text(5)
     assert list(cluster.worker.starts[1].token_ids.ids) == [1, 2, 3]
+    assert [start.sampling.max_tokens for start in cluster.worker.starts] == [3, 16]
 
 
 async def test_tool_calls_and_logprobs(cluster: Cluster) -> None:

@@ -79,6 +79,18 @@ def test_a_prompt_of_token_ids_is_measured_before_it_waits(length: int, limit: i
     assert refused.value.param == "prompt"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "fields", "answer_tokens"),
+    [("a", {}, 16), ("a", {"n": 3}, 48), ("a", {"min_tokens": 40}, 40), ([1] * 95, {}, 16)],
+)
+def test_the_cost_of_a_completion_is_that_of_its_default_limit(
+    prompt: Any, fields: dict[str, Any], answer_tokens: int
+) -> None:
+    request = validation.check(CompletionRequest, {"model": "m", "prompt": prompt, **fields})
+    (made,) = completion_generations(request, CATALOG, RequestOrigin("ab", 5.0, ANYBODY, "", 60.0))
+    assert made.cost.completion_tokens == answer_tokens
+
+
 def test_a_limit_that_clients_must_name_may_be_larger_than_the_context() -> None:
     document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 32_000}
     request, origin = validation.check(ChatCompletionRequest, document), RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)

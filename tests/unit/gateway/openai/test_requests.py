@@ -8,6 +8,7 @@ import pytest
 from services.gateway.openai import validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
+from services.gateway.openai.token_request import GenerateRequest
 from services.shared.errors import InvalidRequest
 
 USER = {"role": "user", "content": "hi"}
@@ -412,6 +413,34 @@ def test_more_answers_are_generated_than_shown_when_the_best_are_asked_for() -> 
     assert not completion(prompt="a", n=2, best_of=5, logprobs=1).shown().hides_logprobs
     assert completion(prompt="a", n=2, best_of=2).shown() == completion(prompt="a", n=2).shown()
     assert completion(prompt="a", best_of=1, stream=True).sampling().n == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "limit", "may_shrink"),
+    [
+        ({}, 16, True),
+        ({"max_tokens": None}, 16, True),
+        ({"min_tokens": 8}, 16, True),
+        ({"min_tokens": 40}, 40, True),
+        ({"echo": True}, 16, True),
+        ({"max_tokens": 16}, 16, False),
+        ({"max_tokens": 5, "min_tokens": 5}, 5, False),
+        ({"max_tokens": 0, "echo": True}, 0, False),
+    ],
+)
+def test_a_completion_has_16_tokens_unless_it_says_otherwise(
+    fields: dict[str, Any], limit: int, may_shrink: bool
+) -> None:
+    sampling = completion(prompt="a", **fields).sampling()
+    assert (sampling.max_tokens, sampling.max_tokens_may_shrink) == (limit, may_shrink)
+
+
+def test_a_chat_and_tokens_have_what_the_context_leaves() -> None:
+    chat = validation.check(ChatCompletionRequest, {"model": "m", "messages": [USER]})
+    bare = validation.check(GenerateRequest, {"token_ids": [1], "sampling_params": {"min_tokens": 40}})
+    for request in (chat, bare.completion("m")):
+        assert not request.sampling().HasField("max_tokens")
+        assert not request.sampling().max_tokens_may_shrink
 
 
 def test_an_empty_suffix_is_none() -> None:

@@ -67,7 +67,11 @@ def chat(**fields: Any) -> worker_pb2.Sampling:
 
 
 def completion(**fields: Any) -> worker_pb2.Sampling:
-    return validation.check(CompletionRequest, {"model": "m", "prompt": "hi", **fields}).sampling()
+    sampling = validation.check(CompletionRequest, {"model": "m", "prompt": "hi", **fields}).sampling()
+    # Completions have a default of their own.
+    sampling.ClearField("max_tokens")
+    sampling.ClearField("max_tokens_may_shrink")
+    return sampling
 
 
 def response(**fields: Any) -> worker_pb2.Sampling:

@@ -26,8 +26,11 @@ def test_what_does_not_fit_is_refused(max_tokens: int | None, prompt: int) -> No
 def test_a_limit_may_shrink_but_not_to_nothing() -> None:
     shrinks = Sampling(max_tokens=100, max_tokens_may_shrink=True)
     assert token_limit(shrinks, 4, CONTEXT) == 6
-    with pytest.raises(ContextTooLong):
+    with pytest.raises(ContextTooLong, match=r"has 10 tokens of prompt\.$"):
         token_limit(shrinks, 10, CONTEXT)
+    # What may shrink still has the least that was asked for.
+    with pytest.raises(InvalidPrompt, match="min_tokens must be at most 6"):
+        token_limit(Sampling(max_tokens=8, min_tokens=8, max_tokens_may_shrink=True), 4, CONTEXT)
 
 
 @pytest.mark.parametrize(

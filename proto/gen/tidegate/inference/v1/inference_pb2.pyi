@@ -335,6 +335,7 @@ class Sampling(_message.Message):
     BAD_WORDS_FIELD_NUMBER: _builtins.int
     ALLOWED_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
+    """Absent: what the context leaves; for Complete, 16, or min_tokens if that is more."""
     temperature: _builtins.float
     top_p: _builtins.float
     seed: _builtins.int
