@@ -15,11 +15,14 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from services.gateway.database import engine
 from services.gateway.database.engine import Database, DatabaseAway
 from services.gateway.database.tables import metadata, tenants
 from services.shared.clock import SystemClock
 from services.shared.settings import WrongSettings
 from tests.support.wait import wait_until
+
+UNREACHABLE = "postgresql://tidegate:geheim@127.0.0.1:9/tidegate"
 
 
 def opened(url: str) -> Database:
@@ -45,6 +48,32 @@ async def test_gateways_that_start_together_migrate_once(database_url: str) -> N
         assert (await connection.scalars(select(tenants.c.name))).all() == ["t"]
     for gateway in gateways:
         await gateway.close()
+
+
+async def test_the_first_transactions_wait_for_the_first_migration(database_url: str) -> None:
+    """Once, requests for stored responses right after the start of a gateway got a 503."""
+    database = opened(database_url)
+    transactions = [asyncio.create_task(_begin(database)) for _ in range(3)]
+    done, _ = await asyncio.wait(transactions, timeout=0.01)
+    assert not done
+    await database.migrate()
+    await asyncio.gather(*transactions)
+    await database.close()
+
+
+async def test_they_do_not_wait_for_a_second_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    away = opened(UNREACHABLE)
+    first = asyncio.create_task(_begin(away))
+    with pytest.raises(DatabaseAway):
+        await away.migrate()
+    with pytest.raises(DatabaseAway):
+        await first
+    monkeypatch.setattr(engine, "FIRST_MIGRATION_WAIT_S", 0.01)
+    unbegun = opened(UNREACHABLE)
+    with pytest.raises(DatabaseAway):
+        await _begin(unbegun)
+    for database in (away, unbegun):
+        await database.close()
 
 
 async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
@@ -119,7 +148,7 @@ def _threads() -> list[threading.Thread]:
 
 
 async def test_the_error_of_an_unreachable_database_hides_its_password() -> None:
-    away = opened("postgresql://tidegate:geheim@127.0.0.1:9/tidegate")
+    away = opened(UNREACHABLE)
     with pytest.raises(DatabaseAway) as failed:
         await away.migrate()
     assert "geheim" not in str(failed.value)

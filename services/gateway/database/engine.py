@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -24,6 +24,8 @@ CONNECTIONS = 8
 CONNECT_LIMIT_S = 3
 TRANSACTION_LIMIT_S = 10.0
 MIGRATION_LIMIT_S = 120.0
+FIRST_MIGRATION_WAIT_S = 5.0
+"""So long the first transactions of a process wait for its first migration."""
 MIGRATIONS = Migrations(Path(__file__).parent / "migrations", version_table="gateway_schema", lock=0x7469_6465)
 
 
@@ -45,7 +47,7 @@ class Database:
         self._threads = SqliteThreads()
         self._engine = _engine(_parse(url), self._threads)
         self._clock, self._random = clock, random
-        self._migrated = False
+        self._migrated, self._tried_to_migrate = False, asyncio.Event()
 
     @property
     def dialect(self) -> str:
@@ -64,22 +66,33 @@ class Database:
 
     async def migrate(self) -> None:
         """Brings the schema up to date; safe while other gateways do the same. Raises DatabaseAway."""
-        async with self._transaction(MIGRATION_LIMIT_S) as connection:
-            await connection.run_sync(upgrade, MIGRATIONS)
-        self._migrated = True
+        try:
+            async with self._transaction(MIGRATION_LIMIT_S) as connection:
+                await connection.run_sync(upgrade, MIGRATIONS)
+            self._migrated = True
+        finally:
+            self._tried_to_migrate.set()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """Opens a transaction; leaving the block commits it.
+        """Opens a transaction; leaving the block commits it. The first ones wait until the tables are there.
 
         Raises:
             DatabaseAway: the database cannot be reached, or takes too long.
             IntegrityError: a statement violates a constraint of the tables.
         """
         if not self._migrated:
-            raise DatabaseAway("not reached since the start")
+            await self._first_migration()
         async with self._transaction(TRANSACTION_LIMIT_S) as connection:
             yield connection
+
+    async def _first_migration(self) -> None:
+        """Waits until the first migration has ended, well or not. Raises DatabaseAway if none has ended well."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_MIGRATION_WAIT_S):
+                await self._tried_to_migrate.wait()
+        if not self._migrated:
+            raise DatabaseAway("not ready since the start")
 
     async def close(self) -> None:
         """Closes all connections. The event loop may end after it."""
