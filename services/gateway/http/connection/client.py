@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import orjson
 from starlette.types import Scope, Send
 
 from services.gateway.generation.token_stream import TokenStream
@@ -122,6 +124,12 @@ class Client:
             self._timeout.end(last=not more)
         if self._timeout.expired:
             raise ClientLeft("The client stopped reading.")
+
+    async def send_json(self, document: dict[str, Any]) -> None:
+        """Sends a whole response with this body. Raises ClientLeft."""
+        body = orjson.dumps(document)
+        await self.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
+        await self.send(body, more=False)
 
     async def send_events(self, events: Sequence[Event]) -> None:
         """Sends events. A recording gets them unencoded, so that it can find one by its id.

@@ -1,12 +1,10 @@
 """A generation on its way to an HTTP client: as server-sent events while it runs, or as one document at the end."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,17 +12,16 @@ from services.gateway.domain.generation import Generation
 from services.gateway.generation.event_stream import EventStream, GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.http.connection.client import Client, Headers
+from services.gateway.http.connection.late_errors import with_late_errors
 from services.gateway.openai.completion_events import comment
 from services.gateway.openai.documents import DocumentBuilder, collect
 from services.gateway.openai.limit_headers import limit_headers
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.resume.resumable_stream import ResumableStream, StreamRecorder
 from services.gateway.resume.resuming import Resumption
-from services.shared.errors import InternalError, TidegateError
+from services.shared.errors import TidegateError
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
-
-log = logging.getLogger(__name__)
 
 # A stream that has not begun by then sends the request's position in the queue, and sends it again as often.
 QUEUE_NEWS_INTERVAL_S = 2.0
@@ -94,17 +91,7 @@ class GenerationResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the response; this is ASGI."""
         client = Client(scope, send, self._stall_timeout_s)
-        try:
-            await self._respond(client)
-        except TidegateError as error:
-            if not client.started:
-                raise
-            await self._fail(error, client)
-        except Exception:
-            if not client.started:
-                raise
-            log.exception("a stream failed", extra={"request_id": self._generation.id})
-            await self._fail(InternalError(), client)
+        await with_late_errors(self._respond(client), client, self._generation.id, self._fail)
 
     async def _respond(self, client: Client) -> None:
         client.context.model = self._generation.model.id
@@ -126,9 +113,7 @@ class GenerationResponse(Response):
         if self._events and isinstance(rest, bytes):
             await client.send(rest + self._events.close(used), more=False)
             return
-        body = orjson.dumps(rest)
-        await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-        await client.send(body, more=False)
+        await client.send_json(rest)
 
     async def _stream(self, stream: TokenStream, client: Client) -> bytes:
         """Sends the stream up to its last delta. Returns what was not sent yet."""

@@ -6,13 +6,11 @@ come as the answers are made, mixed; a document comes when all are complete. One
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -27,14 +25,13 @@ from services.gateway.http.connection.generation_response import (
     note_headers,
     queue_news,
 )
+from services.gateway.http.connection.late_errors import with_late_errors
 from services.gateway.openai.completion_events import comment, event
 from services.gateway.openai.documents import collect, joined
 from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.response_cache.policy import CacheDirective
-from services.shared.errors import InternalError, TidegateError
+from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Asked = tuple[Generation, ResponseFormat]
@@ -66,24 +63,13 @@ class PromptsResponse(Response):
         """Sends the response; this is ASGI."""
         client = Client(scope, send, self._stall_timeout_s)
         client.context.model = self._first.model.id
-        try:
-            await (self._stream(client) if self._first.stream else self._send_document(client))
-        except TidegateError as error:
-            if not client.started:
-                raise
-            await client.fail(error, event(error.body()))
-        except Exception:
-            if not client.started:
-                raise
-            log.exception("a stream failed", extra={"request_id": self._first.id})
-            await client.fail(InternalError(), event(InternalError().body()))
+        send_all = self._stream if self._first.stream else self._send_document
+        await with_late_errors(send_all(client), client, self._first.id, _fail)
 
     async def _send_document(self, client: Client) -> None:
         documents = await _all_of([self._document(index, client) for index in range(len(self._asked))])
-        body = orjson.dumps(joined(documents))
         self._note_cache(client)
-        await client.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-        await client.send(body, more=False)
+        await client.send_json(joined(documents))
 
     async def _document(self, index: int, client: Client) -> dict[str, Any]:
         generation, response_format = self._asked[index]
@@ -177,6 +163,10 @@ class PromptsResponse(Response):
         if directive := client.context.cache_directive:
             outcomes = {each.outcome for each in self._directives}
             directive.outcome = "bypass" if "bypass" in outcomes else "miss" if "miss" in outcomes else "hit"
+
+
+async def _fail(error: TidegateError, client: Client) -> None:
+    await client.fail(error, event(error.body()))
 
 
 async def _all_of(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
