@@ -20,7 +20,7 @@ from services.gateway.openai.responses_output import (
     Output,
     Reasoning,
 )
-from services.gateway.openai.responses_tools import Toolbox
+from services.gateway.openai.responses_toolbox import Toolbox
 from services.shared.clock import Clock
 from services.shared.errors import RateLimited, TidegateError
 from tidegate.worker.v1 import worker_pb2

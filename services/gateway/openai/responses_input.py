@@ -8,7 +8,8 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, ValidatorFunctio
 from services.gateway.openai import custom_input
 from services.gateway.openai.fields import LENIENT, Request, Text
 from services.gateway.openai.messages import MAX_MESSAGES
-from services.gateway.openai.responses_tools import Toolbox, ToolName
+from services.gateway.openai.responses_toolbox import Toolbox
+from services.gateway.openai.responses_tools import ToolName
 from services.shared.errors import InvalidRequest, NotFound
 
 Status = Literal["in_progress", "completed", "incomplete"]

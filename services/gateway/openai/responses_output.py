@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from services.gateway.openai import logprobs
 from services.gateway.openai.custom_input import CustomInput
-from services.gateway.openai.responses_tools import CustomTool, Toolbox
+from services.gateway.openai.responses_toolbox import Toolbox
+from services.gateway.openai.responses_tools import CustomTool
 from tidegate.worker.v1 import worker_pb2
 
 

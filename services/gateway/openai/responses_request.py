@@ -9,7 +9,8 @@ from services.gateway.openai import responses_input, validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
 from services.gateway.openai.responses_input import Input
-from services.gateway.openai.responses_tools import Toolbox, ToolChoice, Tools
+from services.gateway.openai.responses_toolbox import Toolbox
+from services.gateway.openai.responses_tools import ToolChoice, Tools
 from services.gateway.openai.sampling import SamplingFields, ServiceTier
 from services.gateway.openai.structured_output import Schema
 from services.shared.errors import InvalidRequest
