@@ -1,5 +1,6 @@
 """HTTP requests made from the OpenAPI document: those that it allows, those that it does not, and damaged bytes."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -17,6 +18,10 @@ GENERATING = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/m
 SHARE_OF_GENERATING = 0.15
 SHARE_OF_DAMAGED = 0.1
 SHARE_OF_HINTED = 0.2
+SHARE_OF_CROSSED = 0.3
+MOST_DRAWN = 30
+"""Requests of an operation and mode that are made from the document. One takes up to 0.3 s of CPU; the rest are crosses
+of two of them."""
 HINT = "tidal_hint"
 """A field that no endpoint knows. It must be left out, and named."""
 OURS = frozenset(
@@ -52,17 +57,43 @@ def http_cases(document: dict[str, Any], model: str, count: int, seed: int) -> l
     operations = [result.ok() for result in schema.get_all_operations()]
     # The ones that there are endless examples of come last, and make up for those with few.
     operations.sort(key=lambda operation: operation.path in GENERATING)
-    cases: list[HttpCase] = []
+    random, cases = Random(seed), list[HttpCase]()
     for position, operation in enumerate(operations):
         left = count - len(cases)
         wanted = left // (len(operations) - position)
         if operation.path not in GENERATING:
             wanted = min(wanted, int(count * (1 - len(GENERATING) * SHARE_OF_GENERATING) / len(operations)) or 1)
-        for mode, some in ((GenerationMode.NEGATIVE, wanted // 2), (GenerationMode.POSITIVE, wanted - wanted // 2)):
-            drawn = draw(operation.as_strategy(generation_mode=mode), some, seed)
-            cases += [case for case in map(_case, drawn) if case]
-    random = Random(seed)
+        wrong = wanted // 2 if _can_be_wrong(operation) else 0
+        for mode, some in ((GenerationMode.NEGATIVE, wrong), (GenerationMode.POSITIVE, wanted - wanted // 2)):
+            drawn = draw(operation.as_strategy(generation_mode=mode), min(some, MOST_DRAWN), seed)
+            made = [case for case in map(_case, drawn) if case]
+            cases += made + _crossed(made, some - len(drawn), random)
     return _damaged([_hinted(case) if random.random() < SHARE_OF_HINTED else case for case in cases], random)
+
+
+def _can_be_wrong(operation: Any) -> bool:
+    """Any text is right in a path, and to find no wrong one takes seconds."""
+    return bool(operation.body or operation.query or operation.headers)
+
+
+def _crossed(cases: list[HttpCase], count: int, random: Random) -> list[HttpCase]:
+    """Requests whose bodies have some fields of others' bodies."""
+    objects = [(case, body) for case in cases if (body := _object(case.body)) is not None]
+    if len(objects) < 2:
+        return []
+    pairs = (random.sample(objects, 2) for _ in range(count))
+    return [replace(case, body=orjson.dumps(_mixed(body, other, random))) for (case, body), (_, other) in pairs]
+
+
+def _mixed(one: Any, other: Any, random: Random) -> Any:
+    """Returns the first value with parts of the second one, at the same places of both."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        taken = {key: value for key, value in other.items() if random.random() < SHARE_OF_CROSSED}
+        both = {key: _mixed(one[key], other[key], random) for key in one.keys() & other.keys() - taken.keys()}
+        return {**one, **both, **deepcopy(taken)}
+    if isinstance(one, list) and isinstance(other, list) and one and other:
+        return [_mixed(value, random.choice(other), random) for value in one]
+    return deepcopy(one if random.random() < 1 - SHARE_OF_CROSSED else other)
 
 
 def _asking_for(model: str, document: dict[str, Any]) -> dict[str, Any]:
