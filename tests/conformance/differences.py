@@ -220,20 +220,6 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("completions.echo_alone",),
     ),
     Difference(
-        "`min_tokens` above 16 without `max_tokens`, in completions",
-        "400",
-        "so many tokens",
-        "only a default is in the way",
-        ("completions.min_tokens_beyond_the_default",),
-    ),
-    Difference(
-        "`max_tokens` above what the prompt leaves of the context",
-        "what is left",
-        "400; a default and the limit of a message give way",
-        "as in OpenAI's reference",
-        ("completions.a_limit_beyond_what_is_left",),
-    ),
-    Difference(
         "properties of a response",
         "five that Open Responses requires are missing",
         "all",
