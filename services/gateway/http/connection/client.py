@@ -125,7 +125,7 @@ class Client:
         if self._timeout.expired:
             raise ClientLeft("The client stopped reading.")
 
-    async def send_json(self, document: dict[str, Any]) -> None:
+    async def send_json(self, document: Any) -> None:
         """Sends a whole response with this body. Raises ClientLeft."""
         body = orjson.dumps(document)
         await self.start([(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])

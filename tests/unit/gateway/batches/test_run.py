@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -18,7 +19,7 @@ from services.gateway.batches.store import BatchStore, Stored
 from services.gateway.files.store import FileStore
 from services.shared.clock import SystemClock
 from services.shared.errors import InvalidRequest, QueueFull, StoreUnavailable, Unauthenticated, UnknownModel
-from services.shared.objectstore import ObjectStore
+from services.shared.objectstore import Conflict, ObjectStore
 from tests.support.wait import wait_until
 
 LINES = 6
@@ -143,7 +144,9 @@ async def test_a_gateway_that_lost_its_batch_stops(world: World) -> None:
     while other is None:
         stored = await world.batches.get("t", batch.id)
         taken = stored.batch.model_copy(update={"owner": "b", "beat": stored.batch.beat + 1})
-        other = await world.batches.put(stored, taken)
+        # The gateway that holds it may count a line in between.
+        with suppress(Conflict):
+            other = await world.batches.put(stored, taken)
     with pytest.raises(ExceptionGroup) as lost:
         await stalled
     assert lost.group_contains(Lost)

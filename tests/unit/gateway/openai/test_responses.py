@@ -35,6 +35,8 @@ def asked(**changes: Any) -> ResponsesRequest:
         ({"input": [{"role": "user", "content": "x"}, None]}, "input[1]"),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "input"),
         ({"input": [{"role": "wizard", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"type": []}]}, "input[0].type"),
+        ({"input": [{"type": 1}]}, "input[0].type"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
         ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input[0].type"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "http://a"}]}]}, None),
