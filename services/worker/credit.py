@@ -21,11 +21,11 @@ class Credit:
         self._tokens += tokens
         self._more.set()
 
-    def take(self, delta: Delta) -> bool:
-        """Takes the credit for the whole delta; returns False and takes nothing when there is too little."""
-        if self._limited and len(delta.token_ids) > self._tokens:
+    def take(self, tokens: int) -> bool:
+        """Takes the credit for so many tokens; returns False and takes nothing when there is too little."""
+        if self._limited and tokens > self._tokens:
             return False
-        self._tokens -= len(delta.token_ids)
+        self._tokens -= tokens
         return True
 
     async def pace(self, delta: Delta) -> AsyncIterator[Delta]:
@@ -35,7 +35,7 @@ class Credit:
         before it gives more credit.
         """
         large = 2 * len(delta.token_ids) > self._window
-        while not self.take(delta):
+        while not self.take(len(delta.token_ids)):
             if self._tokens and large:
                 head, delta = split(delta, self._tokens)
                 self._tokens = 0

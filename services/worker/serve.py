@@ -21,6 +21,7 @@ from services.shared.lifecycle import Tasks
 from services.worker.batch import Batch
 from services.worker.credit import Credit
 from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
+from services.worker.hold_back import HoldBack
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
 from services.worker.wire import Name, engine_request, failure_of, logprob_frame, tokenizable, usage_frame
@@ -139,12 +140,18 @@ async def _refuse(
 
 
 class Request:
-    """One running request."""
+    """One running request.
 
-    def __init__(self, start: pb.Start) -> None:
+    Attributes:
+        hold_back: What of its answer may wait; None: nothing may.
+    """
+
+    def __init__(self, start: pb.Start, clock: Clock) -> None:
         self.start = start
         self.name = Name(start.stream_id, start.attempt)
         self.credit = Credit(start.credit_tokens)
+        held = start.hold_back
+        self.hold_back = HoldBack(held.tokens, held.ms / 1000, clock) if held.tokens else None
         self.task: asyncio.Task[None] | None = None
         self.stopped: pb.Failure | None = None
 
@@ -192,7 +199,7 @@ class GatewayStream:
             self._metrics.requests.labels("refused").inc()
             await self.batch.end(_ended(start, failure=refusal))
             return
-        request = Request(start)
+        request = Request(start, self._clock)
         self._requests[start.stream_id] = request
         self._status.request_began()
         request.task = self._tasks.start(self._run(request), f"request-{start.request_id}")
@@ -250,6 +257,7 @@ class GatewayStream:
                 log.error("request %s failed: %s", request.start.request_id, error)
             ended = _ended(request.start, failure=failure_of(error))
         self._count(ended.failure)
+        self._send_held(request)
         await self.batch.end(ended)
 
     async def _generate(self, request: Request) -> pb.Ended:
@@ -263,18 +271,46 @@ class GatewayStream:
 
     def _take(self, request: Request, delta: Delta) -> bool:
         """Puts a delta into the message of the engine step that made it. Nearly every delta goes this way."""
-        if self.batch.full or not request.credit.take(delta):
+        if request.hold_back:
+            return self._take_or_hold(request, request.hold_back, delta)
+        if self.batch.full or not request.credit.take(len(delta.token_ids)):
             return False
         self.batch.put(request.name, delta)
         return True
 
+    def _take_or_hold(self, request: Request, hold_back: HoldBack, delta: Delta) -> bool:
+        if hold_back.keeps(delta):
+            return True
+        if self.batch.full or not request.credit.take(hold_back.tokens_with(delta)):
+            return False
+        for part in hold_back.release(delta):
+            self.batch.put(request.name, part)
+        return True
+
+    def _send_held(self, request: Request) -> None:
+        """Sends what is held back of a request that ends early, as far as it can go at once: another worker continues.
+
+        The last delta of each choice is never held back, so nothing is left of an answer that is complete.
+        """
+        for delta in request.hold_back.release_all() if request.hold_back else ():
+            if not self.batch.full and request.credit.take(len(delta.token_ids)):
+                self.batch.put(request.name, delta)
+
+    async def _send_delta(self, request: Request, delta: Delta) -> None:
+        """Waits for credit and for room in the batch."""
+        if request.credit.take(len(delta.token_ids)):
+            await self.batch.add(request.name, delta)
+            return
+        async for part in request.credit.pace(delta):
+            await self.batch.add(request.name, part)
+
     async def _send(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):
-            if request.credit.take(event):
-                await self.batch.add(request.name, event)
+            hold_back = request.hold_back
+            if hold_back and hold_back.keeps(event):
                 return None
-            async for part in request.credit.pace(event):
-                await self.batch.add(request.name, part)
+            for delta in hold_back.release(event) if hold_back else (event,):
+                await self._send_delta(request, delta)
             return None
         if isinstance(event, Started):
             await self.batch.start(self._started(request.start, event))

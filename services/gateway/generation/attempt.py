@@ -18,6 +18,9 @@ from tidegate.worker.v1 import worker_pb2
 CREDIT_TOKENS = 256
 CREDIT_TOKENS_WITH_LOGPROBS = 32
 MAX_UNREAD_ITEMS = 4 * CREDIT_TOKENS
+# Of an answer that its client gets in one piece. This much is generated again when its worker dies.
+HELD_BACK_TOKENS = 32
+HELD_BACK_MS = 500
 
 _HANDOVERS = (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_WRONG_VERSION)
 
@@ -176,6 +179,7 @@ class Attempt:
             self._progress.resume_points(),
             timeout_s=self._timeout_s,
             credit_tokens=self._window,
+            hold_back=None if self._generation.stream else _hold_back(self._window),
         )
         self._stream.start(message, self._mailbox)
 
@@ -216,3 +220,8 @@ class Attempt:
 
 def _window(sampling: worker_pb2.Sampling) -> int:
     return CREDIT_TOKENS_WITH_LOGPROBS if sampling.HasField("top_logprobs") else CREDIT_TOKENS
+
+
+def _hold_back(window: int) -> worker_pb2.HoldBack:
+    """At most half of the credit, so that what was held back can be sent whole while the gateway gives more."""
+    return worker_pb2.HoldBack(tokens=min(HELD_BACK_TOKENS, window // 2), ms=HELD_BACK_MS)

@@ -47,6 +47,7 @@ def start(
     *,
     timeout_s: float,
     credit_tokens: int,
+    hold_back: worker_pb2.HoldBack | None,
 ) -> worker_pb2.Start:
     """Asks the worker that the grant names to begin.
 
@@ -57,6 +58,7 @@ def start(
         resume: how far each choice has come on earlier workers.
         timeout_s: how long the client still waits for the whole answer.
         credit_tokens: how many tokens the worker may send before it hears more.
+        hold_back: what of the answer may wait; None: nothing may.
     """
     message = worker_pb2.Start(
         stream_id=stream_id,
@@ -70,6 +72,7 @@ def start(
         priority=int(generation.service_class),
         cache_salt=generation.cache_salt,
         resume=resume,
+        hold_back=hold_back,
     )
     match generation.prompt:
         case str():

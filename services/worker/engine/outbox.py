@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 
 from services.worker.engine.contract import Delta, Event, Take
+from services.worker.engine.joining import joined
 
 MAX_JOINED = 16
 """Most tokens of one joined delta: half of the smallest credit window, so that it can always be sent whole."""
@@ -49,21 +50,7 @@ class Outbox:
 
 
 def _joined(last: Event | Exception, event: Event | Exception) -> Delta | None:
-    """Joins two events, or returns None when they must stay apart: in a delta, reasoning comes before text."""
+    """Joins two events, or returns None when they must stay apart."""
     if not (isinstance(last, Delta) and isinstance(event, Delta)) or last.choice != event.choice:
         return None
-    if len(last.token_ids) + len(event.token_ids) > MAX_JOINED or last.tool_calls or event.tool_calls:
-        return None
-    if last.finish_reason or (last.text and event.reasoning):
-        return None
-    return Delta(
-        last.choice,
-        text=last.text + event.text,
-        token_ids=last.token_ids + event.token_ids,
-        reasoning=last.reasoning + event.reasoning,
-        logprobs=last.logprobs + event.logprobs,
-        finish_reason=event.finish_reason,
-        stop_reason=event.stop_reason,
-        text_from=last.text_from,
-        text_end=event.text_end,
-    )
+    return joined(last, event) if len(last.token_ids) + len(event.token_ids) <= MAX_JOINED else None

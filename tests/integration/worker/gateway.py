@@ -52,9 +52,18 @@ class Gateway:
         async for response in self._call:
             self.responses.append(response)
 
+    def deltas(self, stream_id: int) -> list[pb.Delta]:
+        return [delta for response in self.responses for delta in response.deltas if delta.stream_id == stream_id]
+
     def tokens(self, stream_id: int) -> list[int]:
-        deltas = (delta for response in self.responses for delta in response.deltas if delta.stream_id == stream_id)
-        return [token for delta in deltas for token in delta.token_ids]
+        return [token for delta in self.deltas(stream_id) for token in delta.token_ids]
+
+    def sizes(self, stream_id: int) -> list[int]:
+        """Tokens of each delta."""
+        return [len(delta.token_ids) for delta in self.deltas(stream_id)]
+
+    def text(self, stream_id: int) -> str:
+        return "".join(delta.text for delta in self.deltas(stream_id))
 
     def ended(self, stream_id: int) -> pb.Ended | None:
         frames = (frame for response in self.responses for frame in response.ended)

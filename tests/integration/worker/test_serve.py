@@ -79,6 +79,33 @@ async def test_no_token_is_sent_without_credit(worker: WorkerApp) -> None:
         assert len(gateway.tokens(1)) == 40
 
 
+async def test_an_answer_that_may_be_held_back_comes_in_few_deltas(worker: WorkerApp) -> None:
+    held = pb.HoldBack(tokens=16, ms=60_000)
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=endless(max_tokens=40))
+        await gateway.start(2, sampling=endless(max_tokens=40), hold_back=held)
+        await gateway.start(3, sampling=endless(max_tokens=40), hold_back=held, credit_tokens=32)
+        await gateway.end_of(1)
+        await gateway.end_of(2)
+        await wait_until(lambda: len(gateway.tokens(3)) == 17, description="the credit is used")
+        await gateway.credit(3, 100)
+        await gateway.end_of(3)
+        assert gateway.tokens(3) == gateway.tokens(2) == gateway.tokens(1)
+        assert gateway.sizes(2) == [1, 16, 16, 7]
+        assert gateway.text(2) == gateway.text(1)
+
+
+async def test_a_request_that_ends_early_sends_what_was_held_back(worker: WorkerApp) -> None:
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=endless(), hold_back=pb.HoldBack(tokens=500, ms=60_000))
+        await gateway.start(2, sampling=endless(max_tokens=20))
+        await gateway.end_of(2)
+        assert gateway.sizes(1) == [1]
+        await gateway.cancel(1)
+        assert (await gateway.end_of(1)).failure.kind == pb.FAILURE_KIND_CANCELLED
+        assert gateway.tokens(1)[:20] == gateway.tokens(2)
+
+
 @pytest.mark.parametrize("politely", [True, False])
 async def test_a_gateway_that_leaves_frees_everything(worker: WorkerApp, politely: bool) -> None:
     async with connected(worker.address) as gateway:

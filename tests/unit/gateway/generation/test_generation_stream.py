@@ -26,6 +26,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.mailbox = Mailbox(1)
         self.credit_tokens: list[int] = []
+        self.started: list[worker_pb2.Start] = []
         self.finished: list[router_pb2.Finish] = []
 
     def submit(self, submit: router_pb2.Submit, mailbox: Mailbox) -> None:
@@ -41,7 +42,7 @@ class FakeCluster:
         return self
 
     def start(self, start: worker_pb2.Start, mailbox: Mailbox) -> None:
-        pass
+        self.started.append(start)
 
     def credit(self, stream_id: int, tokens: int) -> None:
         self.credit_tokens.append(tokens)
@@ -168,3 +169,20 @@ async def test_a_closed_stream_is_freed_without_the_garbage_collector(
     del stream
     cluster.mailbox = Mailbox(1)
     assert left() is None
+
+
+async def test_a_stream_gets_its_tokens_at_once(generations: Generations, cluster: FakeCluster) -> None:
+    with generations.open(generation(stream=True)) as stream:
+        await begin(stream, cluster)
+    assert not cluster.started[0].HasField("hold_back")
+
+
+@pytest.mark.parametrize(("sampling", "tokens"), [({}, 32), ({"top_logprobs": 2}, 16)])
+async def test_an_answer_in_one_piece_may_be_held_back(
+    generations: Generations, cluster: FakeCluster, sampling: dict[str, int], tokens: int
+) -> None:
+    """At most half of the credit, or the worker would wait for credit with tokens in its hands."""
+    with generations.open(generation(stream=False, sampling=worker_pb2.Sampling(**sampling))) as stream:
+        await begin(stream, cluster)
+    assert cluster.started[0].hold_back.tokens == tokens
+    assert 2 * tokens <= cluster.started[0].credit_tokens

@@ -17,20 +17,26 @@ ANYBODY = Caller("key", "t", "inference")
 NOTHING = Progress(choices_expected=1)
 
 
-def generation(caller: Caller = ANYBODY, prompt: Prompt = "hi") -> Generation:
+def generation(
+    caller: Caller = ANYBODY,
+    prompt: Prompt = "hi",
+    *,
+    sampling: worker_pb2.Sampling | None = None,
+    stream: bool = False,
+) -> Generation:
     return Generation(
         id="cmpl-ab",
         created=5,
         model=Model("m:fr", "m", "fr", 100, 0),
         prompt=prompt,
-        sampling=worker_pb2.Sampling(max_tokens=10),
+        sampling=sampling or worker_pb2.Sampling(max_tokens=10),
         tier_asked="flex",
         service_class=ServiceClass.FLEX,
         cost=Cost(3, 20),
         block_hashes=[7],
         caller=caller,
         cache_salt="salt",
-        stream=False,
+        stream=stream,
         include_usage=False,
         timeout_s=60.0,
     )
@@ -80,7 +86,9 @@ def test_an_answer_that_has_begun_needs_the_same_version() -> None:
 def test_the_worker_is_told_what_to_generate(prompt: Prompt, field: str) -> None:
     grant = router_pb2.Grant(attempt=2, model_version="v1")
     point = worker_pb2.ResumePoint(token_ids=[7])
-    message = messages.start(generation(prompt=prompt), grant, 9, [point], timeout_s=0.0, credit_tokens=256)
+    message = messages.start(
+        generation(prompt=prompt), grant, 9, [point], timeout_s=0.0, credit_tokens=256, hold_back=None
+    )
     assert (message.stream_id, message.attempt, message.model_version) == (9, 2, "v1")
     assert (message.timeout_ms, message.credit_tokens, message.priority) == (1, 256, int(ServiceClass.FLEX))
     assert (message.cache_salt, message.adapter, message.sampling.max_tokens) == ("salt", "fr", 10)

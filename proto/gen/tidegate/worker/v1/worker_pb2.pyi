@@ -377,6 +377,7 @@ class Start(_message.Message):
     CREDIT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_SALT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    HOLD_BACK_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
@@ -402,6 +403,10 @@ class Start(_message.Message):
     def resume(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResumePoint]:
         """Tokens that an earlier attempt delivered, one entry a choice that had begun. Empty on a first attempt."""
 
+    @_builtins.property
+    def hold_back(self) -> Global___HoldBack:
+        """What of the answer may wait because its client gets it in one piece. Absent: every token is sent at once."""
+
     def __init__(
         self,
         *,
@@ -419,16 +424,45 @@ class Start(_message.Message):
         credit_tokens: _builtins.int = ...,
         cache_salt: _builtins.str = ...,
         priority: _builtins.int = ...,
+        hold_back: Global___HoldBack | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "hold_back", b"hold_back", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "hold_back", b"hold_back", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["chat", "text", "token_ids"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_prompt) -> _WhichOneofReturnType_prompt | None: ...
 
 Global___Start: _TypeAlias = Start  # noqa: Y015
+
+@_typing.final
+class HoldBack(_message.Message):
+    """Tokens of a choice that the worker may hold back and send in one delta. It sends its first delta, and its last one,
+    at once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    MS_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """So many tokens are sent at once, although more may come."""
+    ms: _builtins.int
+    """What was held back for so long is sent with the next token."""
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+        ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ms", b"ms", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldBack: _TypeAlias = HoldBack  # noqa: Y015
 
 @_typing.final
 class ChatPrompt(_message.Message):
