@@ -177,12 +177,14 @@ async def test_a_stream_gets_its_tokens_at_once(generations: Generations, cluste
     assert not cluster.started[0].HasField("hold_back")
 
 
-@pytest.mark.parametrize(("sampling", "tokens"), [({}, 32), ({"top_logprobs": 2}, 16)])
+@pytest.mark.parametrize(
+    ("sampling", "tokens"), [(worker_pb2.Sampling(), 32), (worker_pb2.Sampling(top_logprobs=2), 16)]
+)
 async def test_an_answer_in_one_piece_may_be_held_back(
-    generations: Generations, cluster: FakeCluster, sampling: dict[str, int], tokens: int
+    generations: Generations, cluster: FakeCluster, sampling: worker_pb2.Sampling, tokens: int
 ) -> None:
     """At most half of the credit, or the worker would wait for credit with tokens in its hands."""
-    with generations.open(generation(stream=False, sampling=worker_pb2.Sampling(**sampling))) as stream:
+    with generations.open(generation(stream=False, sampling=sampling)) as stream:
         await begin(stream, cluster)
     assert cluster.started[0].hold_back.tokens == tokens
     assert 2 * tokens <= cluster.started[0].credit_tokens
