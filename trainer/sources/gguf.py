@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from trainer.sources.source import WrongSource, model_name
 
@@ -50,8 +51,20 @@ def convert(gguf: Path, folder: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
     except (ValueError, OSError, KeyError, NotImplementedError) as error:
         raise WrongSource(f"{gguf.name} cannot be converted: {error}") from error
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save(model, tokenizer, folder)
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes what was converted. Raises WrongSource when the disk is full."""
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise WrongSource(
+            f"the converted model cannot be written: {error}. Set TMPDIR to a disk with room for the model in bfloat16"
+        ) from error
 
 
 @contextmanager

@@ -1,9 +1,17 @@
 """What reading a GGUF file changes in the library that reads it, and puts back."""
 
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
 import gguf
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from trainer.sources.gguf import read_once
+from trainer.sources.gguf import read_once, save
+from trainer.sources.source import WrongSource
 
 
 class Reader:
@@ -26,3 +34,24 @@ def test_an_error_leaves_the_library_as_it_was() -> None:
     with pytest.raises(FileNotFoundError), read_once():
         gguf.GGUFReader("nowhere.gguf")
     assert gguf.GGUFReader is before
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may have more than 4 KiB: the writer is told what a full disk tells."""
+    limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+class Converted:
+    def save_pretrained(self, folder: Path) -> None:
+        save_file({"weights": torch.zeros(4096)}, folder / "model.safetensors")
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_disk_without_room_for_the_converted_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WrongSource, match="Set TMPDIR to a disk with room"):
+        save(Converted(), Converted(), tmp_path)
