@@ -117,6 +117,16 @@ async def test_tokens_of_prompts_in_and_out(simulated: RunningCluster, openai: A
     assert counted["token_strs"][2] == "<0xF0>"
 
 
+async def test_a_completion_without_a_limit_has_16_tokens(openai: AsyncOpenAI) -> None:
+    endless: dict[str, Any] = {"model": "tide", "prompt": "ebb", "extra_body": {"ignore_eos": True}}
+    more = {"ignore_eos": True, "min_tokens": 20}
+    short = await openai.completions.create(**endless)
+    null = await openai.completions.create(**endless, max_tokens=None)
+    longer = await openai.completions.create(**endless | {"extra_body": more})
+    assert [answer.usage and answer.usage.completion_tokens for answer in (short, null, longer)] == [16, 16, 20]
+    assert {answer.choices[0].finish_reason for answer in (short, null, longer)} == {"length"}
+
+
 async def test_several_prompts_in_one_request(openai: AsyncOpenAI) -> None:
     """More prompts than the workers have slots, each answered as it is alone."""
     prompts = [f"Tide number {number}:" for number in range(40)]
