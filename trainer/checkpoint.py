@@ -39,7 +39,7 @@ class Checkpoint:
 
     @property
     def weights_size(self) -> int:
-        """Bytes of the weights: what the model takes of memory in its own precision."""
+        """Bytes of the weights."""
         return sum((self.folder / name).stat().st_size for name in self.selection.weights)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:

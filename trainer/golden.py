@@ -1,15 +1,13 @@
 """Golden prompts: what a version answers greedily, token by token, so that a worker that loads it can prove the load.
 
-Engines compute in other precisions and add up in another order; that moved the leads of SmolLM2's tokens by up to
-ROUNDING_LOGITS. So only tokens are kept that each lead the second choice by MARGIN_LOGITS and what rounding may take
-from it: the longest run of them in an answer. What comes before the run becomes part of the prompt. The model computes
-in its own precision, so it takes no more memory here than its weights have.
+Engines compute in other precisions than float32 and add up in another order; that moved the leads of SmolLM2's tokens
+by up to 0.25. So only tokens are kept that each lead the second choice by MARGIN_LOGITS, in float32 and in bfloat16
+alike: the longest run of them in an answer. What comes before the run becomes part of the prompt.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,8 +18,6 @@ from trainer.quiet import quiet
 Chat = Sequence[dict[str, str]]
 
 MARGIN_LOGITS = 1.0
-"""By how much a token leads in every precision."""
-ROUNDING_LOGITS = 0.25
 MAX_PROMPTS = 8
 MAX_PROMPT_TOKENS = 512
 MAX_ANSWER_TOKENS = 16
@@ -48,7 +44,7 @@ class GoldenReply:
 
     Attributes:
         token: Its id.
-        lead: Its logit less that of the second choice.
+        lead: Its logit less that of the second choice; the smallest lead where it was measured more than once.
     """
 
     token: int
@@ -63,8 +59,8 @@ class Answerer:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype | Literal["auto"] = torch.float32) -> "Answerer":
-        """Reads the checkpoint in `folder`; the model computes in `dtype`, or (`auto`) in its own."""
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> "Answerer":
+        """Reads the checkpoint in `folder`; the model computes in `dtype`."""
         quiet()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True))
@@ -118,10 +114,10 @@ class Answerer:
 
 
 def surest(replies: Sequence[GoldenReply]) -> slice:
-    """The longest run of tokens that each lead by MARGIN_LOGITS and ROUNDING_LOGITS; empty when none does."""
+    """The longest run of tokens that each lead by MARGIN_LOGITS; empty when none does."""
     best, start = slice(0, 0), 0
     for end, reply in enumerate(replies, start=1):
-        if not reply.lead >= MARGIN_LOGITS + ROUNDING_LOGITS:  # NaN leads nobody
+        if not reply.lead >= MARGIN_LOGITS:  # NaN leads nobody
             start = end
         elif end - start > best.stop - best.start:
             best = slice(start, end)
@@ -136,23 +132,27 @@ def golden_of_folder(folder: Path, chats: Iterable[Chat], *, parent: Path | None
         chats: Chats to ask; each gives one golden prompt at most.
         parent: The checkpoint that this one was trained from. Prompts that it answers otherwise come first.
     """
-    # One model at a time: the first is gone before the second is loaded.
-    found = _of_model(Answerer.load(folder, "auto"), chats)
+    answered = _ask_all(Answerer.load(folder), chats)
+    rough = Answerer.load(folder, torch.bfloat16)
+    found = [golden for prompt, replies in answered if (golden := _golden(prompt, _lower(rough, prompt, replies)))]
     if parent is None:
         return tuple(found[:MAX_PROMPTS])
-    before = Answerer.load(parent, "auto")
+    before = Answerer.load(parent)
     return tuple(sorted(found, key=before.agrees)[:MAX_PROMPTS])
-
-
-def _of_model(answerer: Answerer, chats: Iterable[Chat]) -> list[Golden]:
-    """A golden prompt of each chat that has one."""
-    return [golden for prompt, replies in _ask_all(answerer, chats) if (golden := _golden(prompt, replies))]
 
 
 def _ask_all(answerer: Answerer, chats: Iterable[Chat]) -> list[tuple[tuple[int, ...], list[GoldenReply]]]:
     """Each prompt that is not too long, and its answer."""
     prompts = [answerer.render(chat) for chat in chats]
     return [(prompt, answerer.answer(prompt)) for prompt in prompts if 0 < len(prompt) <= MAX_PROMPT_TOKENS]
+
+
+def _lower(rough: Answerer, prompt: Sequence[int], replies: Sequence[GoldenReply]) -> list[GoldenReply]:
+    """The same tokens, each with the smaller of its leads in both precisions."""
+    if not replies:
+        return []
+    again = rough.measure(prompt, [reply.token for reply in replies])
+    return [min(pair, key=lambda reply: reply.lead) for pair in zip(replies, again, strict=True)]
 
 
 def _golden(prompt: tuple[int, ...], replies: Sequence[GoldenReply]) -> Golden | None:
@@ -164,5 +164,5 @@ def _golden(prompt: tuple[int, ...], replies: Sequence[GoldenReply]) -> Golden |
 
 
 def _reply(logits: torch.Tensor) -> GoldenReply:
-    best = torch.topk(logits.float(), 2)
+    best = torch.topk(logits, 2)
     return GoldenReply(int(best.indices[0]), float(best.values[0] - best.values[1]))

@@ -141,7 +141,7 @@ class Import:
         architecture = checkpoint.config.architecture
         if architecture == SIMULATED or known_architectures().task(architecture) is Task.DRAFT:
             return ()
-        self._watcher.asking(checkpoint.weights_size)
+        self._watcher.asking(2 * checkpoint.weights_size)  # float32, of weights in bfloat16
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
         return golden_of_folder(checkpoint.folder, COMMON_QUESTIONS)

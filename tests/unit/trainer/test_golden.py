@@ -1,8 +1,8 @@
 import pytest
 
-from trainer.golden import MARGIN_LOGITS, ROUNDING_LOGITS, GoldenReply, surest
+from trainer.golden import MARGIN_LOGITS, GoldenReply, surest
 
-SURE, NEAR, NAN = MARGIN_LOGITS + ROUNDING_LOGITS, MARGIN_LOGITS, float("nan")
+SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
 
 
 @pytest.mark.parametrize(
