@@ -28,10 +28,11 @@ def test_proper_responses_and_clean_errors_are_no_violations() -> None:
         HttpResponse(MESSAGE, 400, "application/json", ANTHROPIC_SHAPE),
         HttpResponse(MESSAGE, 200, SSE, b'event: message_stop\ndata: {"type": "message_stop"}\n\n'),
         HttpResponse(HINTED, 200, "application/json", b"{}", "messages[0].tidal_hint, tidal_hint"),
+        HttpResponse(HINTED, 200, "application/json", b"{}", "a, b, ..."),
     ]
     report = check(http, [RpcResponse(RPC, "OK"), RpcResponse(RPC, "NOT_FOUND", "no", DETAIL)], ())
     assert not report.violations
-    assert report.cases == 9
+    assert report.cases == 10
 
 
 @pytest.mark.parametrize(

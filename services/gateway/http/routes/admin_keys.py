@@ -46,7 +46,8 @@ class NewKeyRequest(AdminBody):
     @model_validator(mode="after")
     def _budget_is_whole(self) -> Self:
         if (self.budget_tokens is None) != (self.budget_period is None):
-            raise ValueError("budget_tokens and budget_period go together")
+            missing, given = ("budget_tokens", "budget_period")[:: 1 if self.budget_tokens is None else -1]
+            raise ValueError(f"{missing}: must be given together with {given}")
         return self
 
     def key(self, new: NewKey, now: float) -> Key:
