@@ -156,6 +156,8 @@ class WeightUpdates:
 
     async def _stage(self, order: UpdateOrder, old: Model) -> Model:
         """Brings the version to local disk and checks that it fits. Raises UpdateRefused."""
+        if reason := self._engine.info.no_swap:
+            raise UpdateRefused(reason)
         try:
             async with asyncio.timeout(self._limits.stage_s):
                 model = await self._fetch(order.version, self._in_use())

@@ -322,6 +322,7 @@ class EngineInfo:
         kv_tokens: Tokens that fit into the KV cache.
         vocab_size: Number of token ids.
         prefill_tokens_per_s: Prompt tokens per second when the engine does nothing else; 0 means not known.
+        no_swap: Why this engine cannot change its weights in place; None when it can.
     """
 
     architecture: str
@@ -331,6 +332,7 @@ class EngineInfo:
     kv_tokens: int
     vocab_size: int
     prefill_tokens_per_s: int = 0
+    no_swap: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

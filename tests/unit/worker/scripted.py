@@ -33,13 +33,14 @@ class ScriptedEngine:
         self.hang = asyncio.Event()
         self.hang.set()
         self.death: str | None = None
+        self.no_swap: str | None = None
 
     async def start(self, model: Model) -> None:
         self._model = model
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("Simulated", self._model.manifest.version, 256, 8, 4096, 4353)
+        return EngineInfo("Simulated", self._model.manifest.version, 256, 8, 4096, 4353, no_swap=self.no_swap)
 
     def load(self) -> EngineLoad:
         return EngineLoad()

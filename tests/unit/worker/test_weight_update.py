@@ -131,6 +131,16 @@ async def test_a_version_that_cannot_be_staged_changes_nothing(refusal: Exceptio
     assert bench.serves == (State.READY, OLD.manifest.version)
 
 
+async def test_an_engine_that_cannot_swap_refuses_before_anything_is_fetched_or_held() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.engine.no_swap = "its weights are quantized"
+    report = await bench.update()
+    assert (report.phase, report.reason) == (Phase.FAILED, "its weights are quantized")
+    assert (bench.phases, bench.in_use) == ([Phase.STAGING, Phase.FAILED], [])
+    assert bench.serves == (State.READY, OLD.manifest.version)
+    assert bench.count("refused") == 1
+
+
 async def test_another_tokenizer_is_refused() -> None:
     bench = Bench(ScriptedEngine(OLD))
     report = await bench.update(OTHER.manifest.version)

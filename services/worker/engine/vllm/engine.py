@@ -45,6 +45,7 @@ from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.options import engine_arguments
 from services.worker.engine.vllm.precision import cpu_dtype
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
+from services.worker.engine.vllm.reload import no_swap
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
 from services.worker.engine.vllm.stats import StepStats
@@ -227,7 +228,8 @@ class VllmEngine:
             EngineDead: vLLM's process has ended.
         """
         loaded = self._alive()
-        if reason := unfit(loaded.model.manifest, model.manifest) or await _tensor_mismatch(loaded.model, model):
+        reason = loaded.info.no_swap or unfit(loaded.model.manifest, model.manifest)
+        if reason := reason or await _tensor_mismatch(loaded.model, model):
             raise SwapFailed(reason, intact=True)
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
@@ -315,6 +317,7 @@ def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
         max_running=config.max_running,
         kv_tokens=kv_tokens,
         vocab_size=model_config.get_vocab_size(),
+        no_swap=no_swap(model_config.quantization, current_platform.device_type),
     )
 
 
