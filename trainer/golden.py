@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from services.shared.adapters import ADAPTER_WEIGHTS
 from services.shared.manifests import Golden
+from trainer.errors import WrongCheckpoint
 from trainer.quiet import quiet
 
 Chat = Sequence[dict[str, str]]
@@ -59,10 +62,21 @@ class Answerer:
     tokenizer: PreTrainedTokenizerBase
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> "Answerer":
-        """Reads the checkpoint in `folder`; the model computes in `dtype`."""
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32, adapter: Path | None = None) -> "Answerer":
+        """Reads the checkpoint in `folder`; the model computes in `dtype`.
+
+        Args:
+            folder: The checkpoint.
+            dtype: Of weights and computation.
+            adapter: Folder of a LoRA that is applied to the model.
+
+        Raises:
+            WrongCheckpoint: The adapter does not fit the model.
+        """
         quiet()
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        if adapter:
+            model = _with_adapter(model, adapter)
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
     def render(self, chat: Chat) -> tuple[int, ...]:
@@ -124,21 +138,57 @@ def surest(replies: Sequence[GoldenReply]) -> slice:
     return best
 
 
-def golden_of_folder(folder: Path, chats: Iterable[Chat], *, parent: Path | None = None) -> tuple[Golden, ...]:
+def golden_of_folder(
+    folder: Path, chats: Iterable[Chat], *, parent: Path | None = None, adapter: Path | None = None
+) -> tuple[Golden, ...]:
     """Golden prompts of the model in `folder`, at most MAX_PROMPTS; there may be none.
 
     Args:
         folder: A checkpoint with its tokenizer.
         chats: Chats to ask; each gives one golden prompt at most.
         parent: The checkpoint that this one was trained from. Prompts that it answers otherwise come first.
+        adapter: Folder of a LoRA that is applied to the model.
+
+    Raises:
+        WrongCheckpoint: The adapter does not fit the model.
     """
-    answered = _ask_all(Answerer.load(folder), chats)
-    rough = Answerer.load(folder, torch.bfloat16)
+    answered = _ask_all(Answerer.load(folder, adapter=adapter), chats)
+    rough = Answerer.load(folder, torch.bfloat16, adapter)
     found = [golden for prompt, replies in answered if (golden := _golden(prompt, _lower(rough, prompt, replies)))]
     if parent is None:
         return tuple(found[:MAX_PROMPTS])
     before = Answerer.load(parent)
     return tuple(sorted(found, key=before.agrees)[:MAX_PROMPTS])
+
+
+def golden_of_adapter(folder: Path, adapter: Path, golden: Iterable[Golden]) -> tuple[Golden, ...]:
+    """Those golden prompts of the merged model that its base with the adapter answers alike.
+
+    Raises:
+        WrongCheckpoint: The adapter does not fit the base.
+    """
+    answerer = Answerer.load(folder, adapter=adapter)
+    return tuple(prompt for prompt in golden if answerer.agrees(prompt))
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """The model with a LoRA beside its layers, as engines apply it. Raises WrongCheckpoint."""
+    import warnings
+
+    from peft import PeftModel, get_peft_model_state_dict
+
+    with warnings.catch_warnings():
+        # PEFT only warns of a tensor that it finds no place for: the adapter is for another model.
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        try:
+            applied = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+        except (RuntimeError, ValueError, KeyError, UserWarning) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise WrongCheckpoint(f"the adapter does not fit its base: {reason}") from None
+    held = load_file(adapter / ADAPTER_WEIGHTS).keys()
+    if strangers := sorted(held - get_peft_model_state_dict(applied).keys()):
+        raise WrongCheckpoint(f"the adapter does not fit its base, which has no place for {strangers[0]}")
+    return applied.base_model.model
 
 
 def _ask_all(answerer: Answerer, chats: Iterable[Chat]) -> list[tuple[tuple[int, ...], list[GoldenReply]]]:

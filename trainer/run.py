@@ -2,25 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
+from services.shared.adapters import ADAPTER_FILES
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
-from services.shared.manifests import Golden, Manifest, digest_of_files, make
+from services.shared.manifests import Golden, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
 from services.shared.rpc import Tls
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
 from trainer import chats, loss_curve, record
+from trainer.adapters import adapter_manifest, check_adapter
 from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
-from trainer.checkpoint import Folder, check_weights, read
+from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
-from trainer.publish import Content, Provenance, Published, describe, file_of, point, publish
+from trainer.publish import Content, Provenance, Published, describe, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import RunRecord
@@ -202,9 +203,10 @@ class Run:
         return await self._send_files(checkpoint, draft, wanted.alias)
 
     async def _send_adapter(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
-        paths = [found.folder / "adapter" / name for name in ("adapter_config.json", "adapter_model.safetensors")]
-        check_weights(paths[1])
-        draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, provenance, self._clock.wall())
+        paths = tuple(found.folder / "adapter" / name for name in ADAPTER_FILES)
+        check_adapter(found.folder / "adapter")
+        proof = replace(provenance, golden=self._adapter_golden(found, provenance.golden))
+        draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, proof, self._clock.wall())
         return await self._send_files(Folder(found.folder / "adapter"), draft, wanted.alias)
 
     async def _send_files(self, content: Content, draft: Manifest, alias: str) -> Manifest:
@@ -215,6 +217,11 @@ class Run:
         await point(self._registrar.store, reference, sent.manifest.version, clock=self._clock, random=self._random)
         return sent.manifest
 
+    def _adapter_golden(self, found: _Ingredients, golden: tuple[Golden, ...]) -> tuple[Golden, ...]:
+        from trainer.golden import golden_of_adapter
+
+        return golden_of_adapter(found.base, found.folder / "adapter", golden)
+
     def _golden(self, found: _Ingredients) -> tuple[Golden, ...]:
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
@@ -224,29 +231,6 @@ class Run:
             *COMMON_QUESTIONS[:GOLDEN_COMMON],
         ]
         return golden_of_folder(found.folder / "merged", questions, parent=found.base)
-
-
-def adapter_manifest(
-    name: str, paths: Sequence[Path], base: Manifest, provenance: Provenance, created: float
-) -> Manifest:
-    """Golden prompts are the merged model's alone: the adapter's answers depend on how an engine applies it."""
-    files = tuple(file_of(path) for path in paths)
-    facts: dict[str, Any] = base.model_dump(
-        include={"architecture", "context_tokens", "vocab_size", "tokenizer_sha256"}
-    )
-    return make(
-        model=name,
-        kind="adapter",
-        base=f"{base.model}@{base.version}",
-        created=int(created),
-        files=files,
-        weights_sha256=digest_of_files(tuple(file for file in files if file.name.endswith(".safetensors"))),
-        source=provenance.source,
-        parent=provenance.parent,
-        training_job=provenance.training_job,
-        evaluation=dict(provenance.evaluation),
-        **facts,
-    )
 
 
 def _question(chat: Chat) -> list[dict[str, str]]:

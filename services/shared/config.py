@@ -290,6 +290,40 @@ class ResponseCache(Strict):
     ttl_s: float = Field(3600.0, gt=0, description="Seconds that an answer is used after it was made.")
 
 
+AdapterName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}(\*|@[a-z0-9][a-z0-9._-]{0,63})?$", max_length=128)
+]
+"""A registry reference of an adapter, or the beginning of names with `*` after it."""
+
+
+class Adapters(Strict):
+    """LoRA adapters that the workers of a pool serve beside its model (docs/adapters.md)."""
+
+    names: tuple[AdapterName, ...] = Field(
+        min_length=1,
+        max_length=256,
+        description="Adapters of the registry: name, name@alias or name@version; `support-*` stands for every adapter"
+        " whose name begins with `support-`. Clients ask for `pool:name`.",
+    )
+    max_loaded: int = Field(
+        4,
+        ge=1,
+        le=256,
+        description="Adapters in the memory of one worker's engine at the same time; vLLM's max_loras. The least"
+        " recently used one makes room for another.",
+    )
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(
+        16,
+        description="Largest rank of an adapter; vLLM's max_lora_rank. It costs memory for each of `max_loaded`.",
+    )
+    max_cached: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="Adapter versions that stay on a worker's disk while no request uses them.",
+    )
+
+
 class Pool(Strict):
     """Workers that serve the same model with the same engine settings."""
 
@@ -330,6 +364,7 @@ class Pool(Strict):
         description="Keeps the tokens of streams that have an Idempotency-Key, so that clients can resume them."
         " Default: no streams are kept.",
     )
+    adapters: Adapters | None = Field(None, description="LoRA adapters that the pool serves. Default: none.")
     response_cache: ResponseCache | None = Field(
         None,
         description="Answers deterministic requests from memory when the request allows it. Default: no cache.",

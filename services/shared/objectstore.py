@@ -168,6 +168,14 @@ class ObjectStore:
         except BaseError as error:
             raise _named(error, prefix) from error
 
+    async def folders(self) -> tuple[str, ...]:
+        """Names of the folders at the top, without what is in them."""
+        try:
+            listed = await obstore.list_with_delimiter_async(self._store)
+        except BaseError as error:
+            raise _named(error, "") from error
+        return tuple(sorted(folder.rstrip("/") for folder in listed["common_prefixes"]))
+
     async def delete(self, name: str) -> None:
         """Deletes an object. It is no error if it does not exist."""
         try:

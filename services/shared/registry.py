@@ -129,6 +129,10 @@ class Registry:
         """
         return (await self.pointer(reference)).previous
 
+    async def models(self) -> tuple[str, ...]:
+        """Names of all models and adapters, sorted."""
+        return await self._store.folders()
+
     async def versions(self) -> AsyncIterator[Manifest]:
         """Every complete version of every model, sorted by name.
 

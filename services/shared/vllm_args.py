@@ -95,7 +95,7 @@ _REASONS = (
         "enable_lora max_loras max_lora_rank max_cpu_loras lora_dtype lora_target_modules fully_sharded_loras"
         " default_mm_loras enable_tower_connector_lora specialize_active_lora enable_mixed_moe_lora_format"
         " enable_moe_shared_loras max_lora_cls_labels",
-        "an adapter is a version in the registry",
+        "the key `adapters` of the pool names adapters, which come from the registry",
     ),
     ("max_logprobs logprobs_mode", "the API says what log probabilities mean, and how many there are"),
     ("structured_outputs_config", "grammars are checked for the backend that workers use"),

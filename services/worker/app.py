@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from services.shared import config, objectstore, rpc
 from services.shared.clock import Clock, SystemClock
+from services.shared.config import Adapters as AdapterConfig
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
 from services.shared.manifests import Manifest, WrongManifest
@@ -21,6 +22,9 @@ from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
+from services.worker.adapters.adapters import Adapters
+from services.worker.adapters.adapters import Limits as AdapterLimits
+from services.worker.adapters.source import AdapterSource
 from services.worker.attach import Attachment
 from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
@@ -78,14 +82,18 @@ class WorkerApp:
         self._on_loaded = on_loaded
         self._pool = config.load(settings.config).pool(settings.pool)
         reference(self._pool.model, f"pools.{self._pool.name}.model")
-        self.engine = engine or build_engine(self._pool.engine, self._clock, f"pools.{self._pool.name}.engine")
+        self.engine = engine or build_engine(
+            self._pool.engine, self._clock, f"pools.{self._pool.name}.engine", self._pool.adapters
+        )
         self.status = Status(self._identity())
         self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions)
-        self._model_source = self._build_source(store or objectstore.connect(settings))
+        store = store or objectstore.connect(settings)
+        self._model_source = self._build_source(store)
         self._metrics = self._build_metrics()
+        self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
         self._weight_updates = self._build_weight_updates()
         self._attachment = self._build_attachment()
-        self._service = WorkerService(self.engine, self.status, self._metrics, self._clock)
+        self._service = WorkerService(self.engine, self.status, self._metrics, self._clock, adapters=self._adapters)
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
         self._tasks = Tasks()
@@ -119,6 +127,8 @@ class WorkerApp:
         await self._tasks.stop()
         if self._server:
             await self._server.stop(_GRACE_S)
+        if self._adapters:
+            await self._adapters.stop()
         await self.engine.stop()
         self._model_cache.keep(())
         self._metrics.close()
@@ -147,6 +157,29 @@ class WorkerApp:
         stager = Stager(store, self._settings.cache_dir, self._clock, TrustedKeys(self._settings.trusted_keys))
         return ModelSource(Registry(store), stager, self._model_cache, clock=self._clock, random=self._random)
 
+    def _build_adapters(self, store: objectstore.ObjectStore, config: AdapterConfig) -> Adapters:
+        """Adapters have a folder of their own in the cache folder: many small ones must not push a model out."""
+        settings, folder = self._settings, self._settings.cache_dir / "adapters"
+        trusted = TrustedKeys(settings.trusted_keys)
+        source = AdapterSource(
+            config,
+            Registry(store),
+            Stager(store, folder, self._clock, trusted),
+            ModelCache(folder, config.max_cached),
+            trusted,
+            clock=self._clock,
+            random=self._random,
+        )
+        return Adapters(
+            config,
+            source,
+            self.engine,
+            self.status,
+            limits=AdapterLimits(settings.adapter_poll_s, settings.stage_limit_s, settings.swap_limit_s),
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
     def _build_metrics(self) -> Metrics:
         """Uses the global registry with vLLM, which puts its metrics there; else a registry of its own."""
         simulated = self._pool.engine.kind == "simulated"
@@ -167,6 +200,7 @@ class WorkerApp:
             limits=Limits(settings.stage_limit_s, settings.delivery_finish_s, settings.swap_limit_s),
             metrics=self._metrics,
             clock=self._clock,
+            adapters=self._adapters,
         )
 
     def _build_attachment(self) -> Attachment:
@@ -202,6 +236,8 @@ class WorkerApp:
         except (RefusedModel, WrongManifest, EngineDead, NotProven, OSError) as error:
             self._fail(str(error))
             return
+        if self._adapters:
+            await self._adapters.begin(model.manifest)
         self._on_loaded()
         self._weight_updates.begin(model)
         self.status.loaded(self.engine.info)

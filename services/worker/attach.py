@@ -165,6 +165,13 @@ class Attachment:
             heartbeat.golden_prompts_proved = self._status.golden_proved
         if report := self._status.weight_update:
             heartbeat.delivery.CopyFrom(_weight_update(report))
+        adapters = self._status.adapters
+        heartbeat.adapters.extend(adapters.names)
+        heartbeat.loaded_adapters.extend(adapters.loaded.keys())
+        heartbeat.loaded_adapter_versions.extend(adapters.loaded.values())
+        heartbeat.refused_adapters.extend(
+            pb.RefusedAdapter(name=name, reason=reason) for name, reason in adapters.refused.items()
+        )
         return pb.AttachRequest(heartbeat=heartbeat)
 
 

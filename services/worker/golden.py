@@ -8,7 +8,16 @@ import logging
 from contextlib import aclosing
 
 from services.shared.manifests import Golden, Manifest
-from services.worker.engine.contract import Delta, Engine, EngineDead, EngineError, EngineRequest, Sampling, TokenPrompt
+from services.worker.engine.contract import (
+    Adapter,
+    Delta,
+    Engine,
+    EngineDead,
+    EngineError,
+    EngineRequest,
+    Sampling,
+    TokenPrompt,
+)
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +26,16 @@ class NotProven(Exception):
     """The engine does not answer a golden prompt as the manifest says; the message says where they differ."""
 
 
-async def prove(engine: Engine, manifest: Manifest, name: str) -> int:
+async def prove(engine: Engine, manifest: Manifest, name: str, adapter: Adapter | None = None) -> int:
     """Asks all golden prompts at once and compares the answers token by token.
 
     A prompt that is longer than the engine's context cannot be asked: it is left out, and the log says so.
 
     Args:
-        engine: An engine that has loaded the version and runs nothing else.
+        engine: An engine that has loaded the version. It runs nothing else, unless the version is an adapter.
         manifest: The version that the engine should have loaded.
         name: Prefix of the ids that the engine's requests get.
+        adapter: The adapter that should answer, if the version is one.
 
     Returns:
         The number of golden prompts that were answered right; 0 when the version has none.
@@ -41,7 +51,8 @@ async def prove(engine: Engine, manifest: Manifest, name: str) -> int:
     room = engine.info.context_tokens
     asked = {index: golden for index, golden in enumerate(manifest.golden) if _tokens(golden) <= room}
     answers = await asyncio.gather(
-        *(_answer(engine, golden, f"{name}-golden-{index}") for index, golden in asked.items()), return_exceptions=True
+        *(_answer(engine, golden, f"{name}-golden-{index}", adapter) for index, golden in asked.items()),
+        return_exceptions=True,
     )
     for (index, golden), answer in zip(asked.items(), answers, strict=True):
         _compare(index, golden, answer)
@@ -65,10 +76,10 @@ def _compare(index: int, golden: Golden, answer: tuple[int, ...] | BaseException
         raise NotProven(f"golden prompt {index}: {_difference(answer, golden.expected_token_ids)}")
 
 
-async def _answer(engine: Engine, golden: Golden, name: str) -> tuple[int, ...]:
+async def _answer(engine: Engine, golden: Golden, name: str, adapter: Adapter | None) -> tuple[int, ...]:
     """The engine's greedy answer, as token ids."""
     sampling = Sampling(max_tokens=len(golden.expected_token_ids), temperature=0.0)
-    request = EngineRequest(name, TokenPrompt(golden.prompt_token_ids), sampling)
+    request = EngineRequest(name, TokenPrompt(golden.prompt_token_ids), sampling, adapter=adapter)
     async with aclosing(engine.generate(request)) as events:
         return tuple([token async for event in events if isinstance(event, Delta) for token in event.token_ids])
 

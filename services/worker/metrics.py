@@ -41,7 +41,22 @@ class Metrics:
             self.weight_updates.labels(outcome)
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
         self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")
-        counted = (self.requests, self.weight_updates, self.swaps, self.gap)
+        self.adapter_loads = Counter(
+            "tidegate_worker_adapter_loads", "Adapters that the engine was asked to load", ["outcome"], registry=None
+        )
+        for outcome in ("loaded", "refused", "failed"):
+            self.adapter_loads.labels(outcome)
+        self.adapter_evictions = Counter(
+            "tidegate_worker_adapter_evictions", "Adapters that made room for others", registry=None
+        )
+        counted = (
+            self.requests,
+            self.weight_updates,
+            self.swaps,
+            self.gap,
+            self.adapter_loads,
+            self.adapter_evictions,
+        )
         self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load, golden_proved), *more)
         for collector in self._collectors:
             registry.register(collector)

@@ -1,6 +1,5 @@
 """Brings a model from the registry to local disk, however long the object store takes to start."""
 
-import asyncio
 import logging
 from collections.abc import Collection
 from itertools import islice
@@ -11,13 +10,12 @@ from services.shared.architectures import SIMULATED
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Draft, Pool, VllmEngine
-from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
 from services.shared.staging import RefusedModel, Stager
 from services.worker.engine.contract import Model
-from services.worker.model_cache import ModelCache
+from services.worker.model_cache import ModelCache, staged
 
 log = logging.getLogger(__name__)
 
@@ -95,18 +93,7 @@ class ModelSource:
 
     async def _fetch_once(self, version: Reference) -> Model:
         manifest = await self._registry.resolve(version)
-        return Model(await self._staged(manifest), manifest)
-
-    async def _staged(self, manifest: Manifest) -> Path:
-        """Stages the version and locks its folder against removal. Raises RefusedModel, StoreError, OSError."""
-        folder = self._stager.folder_of(manifest)
-        for _ in range(_TRIES):
-            if not self._cache.hold(folder):
-                await asyncio.to_thread(self._cache.sweep)
-            await self._stager.stage(manifest)
-            if self._cache.hold(folder):
-                return folder
-        raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")
+        return Model(await staged(self._stager, self._cache, manifest), manifest)
 
     async def _fetch_when_published(self, version: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):

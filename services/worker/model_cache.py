@@ -1,5 +1,6 @@
 """Model versions on this machine's disk: versions in use are locked; of the others only the latest used ones stay."""
 
+import asyncio
 import logging
 import os
 import re
@@ -9,12 +10,16 @@ from collections.abc import Collection
 from pathlib import Path
 
 from services.shared.folder_lock import FolderLock
+from services.shared.manifests import Manifest
+from services.shared.objectstore import StoreError
+from services.shared.staging import Stager
 
 log = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
 # Folders that killed downloads and removals leave behind. Other names in the cache folder are not ours.
 _UNFINISHED = (".part-", ".gone-")
+_TRIES = 5
 
 
 class ModelCache:
@@ -46,6 +51,11 @@ class ModelCache:
         for folder in self._held.keys() - set(folders):
             self._held.pop(folder).release()
 
+    def release(self, folder: Path) -> None:
+        """Unlocks a folder; it does nothing if this worker does not hold it."""
+        if lock := self._held.pop(folder, None):
+            lock.release()
+
     def sweep(self) -> None:
         """Removes unfinished downloads, and unused versions except the `spare` latest used ones. Blocks meanwhile."""
         if not self._cache.is_dir():
@@ -72,6 +82,24 @@ class ModelCache:
             log.info("removed %s: no longer used", folder)
         finally:
             lock.release()
+
+
+async def staged(stager: Stager, cache: ModelCache, manifest: Manifest) -> Path:
+    """Stages a version into the cache's folder and locks it against removal.
+
+    Raises:
+        RefusedModel: The signature or a file is wrong.
+        StoreError: The store failed.
+        OSError: The disk failed.
+    """
+    folder = stager.folder_of(manifest)
+    for _ in range(_TRIES):
+        if not cache.hold(folder):
+            await asyncio.to_thread(cache.sweep)
+        await stager.stage(manifest)
+        if cache.hold(folder):
+            return folder
+    raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")
 
 
 def _used_at(folder: Path) -> float:

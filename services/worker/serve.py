@@ -18,9 +18,18 @@ import grpc
 from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
+from services.worker.adapters.adapters import Adapters
 from services.worker.batch import Batch
 from services.worker.credit import Credit
-from services.worker.engine.contract import Delta, Engine, EngineError, Event, InvalidPrompt, Started
+from services.worker.engine.contract import (
+    Adapter,
+    Delta,
+    Engine,
+    EngineError,
+    Event,
+    InvalidPrompt,
+    Started,
+)
 from services.worker.hold_back import HoldBack
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
@@ -51,11 +60,18 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     """The worker's gRPC service for gateways."""
 
     def __init__(
-        self, engine: Engine, status: Status, metrics: Metrics, clock: Clock, *, hello_s: float = HELLO_S
+        self,
+        engine: Engine,
+        status: Status,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        adapters: Adapters | None = None,
+        hello_s: float = HELLO_S,
     ) -> None:
-        """Serves `engine`; a gateway must send Hello within `hello_s` seconds."""
+        """Serves `engine` and, if the pool has any, `adapters`; a gateway must send Hello within `hello_s` seconds."""
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
-        self._hello_s = hello_s
+        self._adapters, self._hello_s = adapters, hello_s
         self._streams: set[GatewayStream] = set()
 
     def hand_over(self) -> None:
@@ -69,7 +85,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         """Runs the requests of one gateway until its stream ends."""
         frames: AsyncIterator[pb.ServeFrame] = rpc.frames(request_iterator)
         await self._expect_hello(frames, context)
-        stream = GatewayStream(self._engine, self._status, self._metrics, self._clock)
+        stream = GatewayStream(self._engine, self._status, self._metrics, self._clock, self._adapters)
         self._streams.add(stream)
         reading = asyncio.create_task(stream.read(frames), name="serve-read")
         reading.add_done_callback(lambda _: stream.batch.close())
@@ -154,6 +170,7 @@ class Request:
         self.hold_back = HoldBack(held.tokens, held.ms / 1000, clock) if held.tokens else None
         self.task: asyncio.Task[None] | None = None
         self.stopped: pb.Failure | None = None
+        self.adapter: Adapter | None = None
 
     def stop(self, kind: pb.FailureKind.ValueType, message: str) -> None:
         """Ends the request early; only the first reason counts."""
@@ -165,8 +182,11 @@ class Request:
 class GatewayStream:
     """The running requests of one gateway and the batch that carries their frames."""
 
-    def __init__(self, engine: Engine, status: Status, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, status: Status, metrics: Metrics, clock: Clock, adapters: Adapters | None
+    ) -> None:
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
+        self._adapters = adapters
         self._requests: dict[int, Request] = {}
         self._tasks = Tasks()
         self.batch = Batch()
@@ -218,12 +238,22 @@ class GatewayStream:
             return pb.Failure(kind=pb.FAILURE_KIND_ENGINE, message="this worker's engine is not ready")
         if start.model_version not in ("", info.model_version):
             return pb.Failure(kind=pb.FAILURE_KIND_WRONG_VERSION, message=f"this worker serves {info.model_version}")
-        if start.adapter:
-            return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message="this worker has no adapters", param="model")
+        if start.adapter and (refusal := self._adapter_refusal(start.adapter)):
+            return refusal
         if start.stream_id in self._requests:
             return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message=f"stream_id {start.stream_id} is in use")
         if self._status.requests >= _OVERLOAD_FACTOR * info.max_running:
             return pb.Failure(kind=pb.FAILURE_KIND_OVERLOADED, message="this worker has no room")
+        return None
+
+    def _adapter_refusal(self, name: str) -> pb.Failure | None:
+        if self._adapters is None:
+            return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message="this pool has no adapters", param="model")
+        if reason := self._adapters.refusal(name):
+            message = f"The adapter '{name}' cannot be served: {reason}"
+            return pb.Failure(kind=pb.FAILURE_KIND_INVALID, message=message, param="model")
+        if not self._adapters.serves(name):
+            return pb.Failure(kind=pb.FAILURE_KIND_WRONG_VERSION, message=f"this worker has no adapter {name}")
         return None
 
     def _forget(self, request: Request) -> None:
@@ -261,9 +291,18 @@ class GatewayStream:
         await self.batch.end(ended)
 
     async def _generate(self, request: Request) -> pb.Ended:
+        """Sends the events of the request, with its adapter if it names one. Raises EngineError."""
+        start = request.start
+        if not start.adapter or self._adapters is None:
+            return await self._forward(request)
+        async with self._adapters.use(start.adapter, start.adapter_version) as request.adapter:
+            return await self._forward(request)
+
+    async def _forward(self, request: Request) -> pb.Ended:
         """Sends the events that `_take` did not take, until the last one. Raises EngineError."""
         take = partial(self._take, request)
-        async with aclosing(self._engine.generate(engine_request(request.start), take)) as events:
+        asked = engine_request(request.start, request.adapter)
+        async with aclosing(self._engine.generate(asked, take)) as events:
             async for event in events:
                 if ended := await self._send(request, event):
                     return ended
@@ -313,22 +352,23 @@ class GatewayStream:
                 await self._send_delta(request, delta)
             return None
         if isinstance(event, Started):
-            await self.batch.start(self._started(request.start, event))
+            await self.batch.start(self._started(request, event))
             return None
         return pb.Ended(
             stream_id=request.start.stream_id, attempt=request.start.attempt, usage=usage_frame(event.usage)
         )
 
-    def _started(self, start: pb.Start, event: Started) -> pb.Started:
+    def _started(self, request: Request, event: Started) -> pb.Started:
         return pb.Started(
-            stream_id=start.stream_id,
-            attempt=start.attempt,
+            stream_id=request.name.stream_id,
+            attempt=request.name.attempt,
             model_version=self._status.info.model_version if self._status.info else "",
             prompt_tokens=event.prompt_tokens,
             cached_tokens=event.cached_tokens,
             resumable=event.resumable,
             prompt_token_ids=event.prompt_token_ids,
             prompt_logprobs=map(logprob_frame, event.prompt_logprobs),
+            adapter_version=request.adapter.version if request.adapter else "",
         )
 
     def _count(self, failure: pb.Failure) -> None:

@@ -38,6 +38,12 @@ class WorkerSettings(ProcessSettings, StoreSettings):
         description="Seconds that running requests get when the worker stops; then other workers continue them.",
     )
     spare_versions: int = Field(1, ge=0, description="Unused model versions that are kept in the cache folder.")
+    adapter_poll_s: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds between two looks at the registry for new adapters and new versions of them, if the pool"
+        " serves adapters. At most 20 adapters a second are looked up.",
+    )
     stage_limit_s: float = Field(
         600.0,
         gt=0,

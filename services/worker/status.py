@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from enum import IntEnum
 
+from services.worker.adapter_report import AdapterReport
 from services.worker.engine.contract import EngineInfo
 from services.worker.weight_update_report import Report
 
@@ -51,6 +52,7 @@ class Status:
         self.golden_proved: int | None = None
         self.requests = 0
         self.weight_update: Report | None = None
+        self.adapters = AdapterReport()
         self._sealed = False
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -94,6 +96,12 @@ class Status:
         """Publishes the progress of a weight update."""
         self.weight_update = report
         self._changed.set()
+
+    def report_adapters(self, report: AdapterReport) -> None:
+        """Publishes which adapters are served and loaded."""
+        if report != self.adapters:
+            self.adapters = report
+            self._changed.set()
 
     def request_began(self) -> None:
         """Counts a request that has started."""

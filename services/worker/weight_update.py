@@ -13,9 +13,10 @@ import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from services.shared.clock import Clock
-from services.shared.manifests import WrongManifest
+from services.shared.manifests import Manifest, WrongManifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
@@ -68,6 +69,18 @@ class UpdateRefused(Exception):
     """The weight update ends before the engine has changed anything."""
 
 
+class AdapterGate(Protocol):
+    """The adapters of the engine, which belong to one version of the model."""
+
+    async def pause(self) -> None:
+        """Removes all adapters from the engine and lets none in. Raises EngineDead."""
+        ...
+
+    def resume(self, base: Manifest) -> None:
+        """Lets adapters in again, those for the version that the engine runs now."""
+        ...
+
+
 class WeightUpdates:
     """Carries out the weight updates of one worker, one at a time."""
 
@@ -81,6 +94,7 @@ class WeightUpdates:
         limits: Limits,
         metrics: Metrics,
         clock: Clock,
+        adapters: AdapterGate | None = None,
     ) -> None:
         """Prepares for updates; none is accepted before `begin`.
 
@@ -92,9 +106,10 @@ class WeightUpdates:
             limits: Time limits.
             metrics: Where updates are counted.
             clock: For the durations.
+            adapters: The adapters that leave the engine before its weights change; None: the pool has none.
         """
         self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
-        self._limits, self._metrics, self._clock = limits, metrics, clock
+        self._limits, self._metrics, self._clock, self._adapters = limits, metrics, clock, adapters
         self._serving: Model | None = None
         self._previous: Model | None = None
 
@@ -140,6 +155,8 @@ class WeightUpdates:
 
     async def _change(self, order: UpdateOrder, old: Model, new: Model) -> None:
         """Loads the new weights, or the old ones again. Raises EngineDead."""
+        if self._adapters:
+            await self._adapters.pause()
         try:
             await self._load(order, new, Phase.SWAPPING)
         except (SwapFailed, NotProven) as error:
@@ -147,11 +164,11 @@ class WeightUpdates:
             log.error("weight update to %s failed: %s; going back to %s", order.version, reason, old.manifest.version)
             if not (isinstance(error, SwapFailed) and error.intact):
                 await self._restore(order, old)
-            self._reopen()
+            self._reopen(old)
             self._end(order, Phase.FAILED, "restored", reason)
         else:
             self._serving, self._previous = new, old
-            self._reopen()
+            self._reopen(new)
             self._end(order, Phase.COMMITTED, "committed")
 
     async def _stage(self, order: UpdateOrder, old: Model) -> Model:
@@ -214,8 +231,10 @@ class WeightUpdates:
         except (SwapFailed, NotProven) as error:
             raise EngineDead(f"the old weights could not be put back: {error}") from error
 
-    def _reopen(self) -> None:
+    def _reopen(self, model: Model) -> None:
         self._status.loaded(self._engine.info)
+        if self._adapters:
+            self._adapters.resume(model.manifest)
         self._status.reopen()
 
     def _end(self, order: UpdateOrder, phase: Phase, outcome: Outcome, reason: str = "") -> None:

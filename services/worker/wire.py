@@ -4,6 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from services.worker.engine.contract import (
+    Adapter,
     ChatPrompt,
     ContextTooLong,
     Delta,
@@ -39,8 +40,8 @@ class Name(NamedTuple):
     attempt: int
 
 
-def engine_request(start: pb.Start) -> EngineRequest:
-    """Converts a Start frame.
+def engine_request(start: pb.Start, adapter: Adapter | None = None) -> EngineRequest:
+    """Converts a Start frame; `adapter` is the one that it names, loaded.
 
     Raises:
         InvalidPrompt: The frame has no prompt, or a field is not JSON.
@@ -52,6 +53,7 @@ def engine_request(start: pb.Start) -> EngineRequest:
         resume={p.choice: ResumePoint(tuple(p.token_ids), p.text_offset, p.finished) for p in start.resume},
         cache_salt=start.cache_salt,
         priority=start.priority,
+        adapter=adapter,
     )
 
 

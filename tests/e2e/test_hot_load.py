@@ -1,10 +1,14 @@
-"""Weights change under live traffic: nobody notices but by the answers, and each answer is wholly of one version."""
+"""Weights and adapters change under live traffic: nobody notices but by the answers, each wholly of one version."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -12,6 +16,7 @@ import pytest
 
 from services.local import secrets
 from services.local.data_folder import DataFolder
+from services.shared.clock import SystemClock
 from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
 from services.shared.objectstore import ObjectStore, StoreSettings, connect
 from services.shared.registry import Reference, Registry, object_name
@@ -26,7 +31,11 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 CONFIG = """
 pools:
-  - {name: tide, model: simulated, workers: 2, engine: {kind: simulated, max_running: 4, step_ms: 5, swap_ms: 300}}
+  - name: tide
+    model: simulated
+    workers: 2
+    engine: {kind: simulated, max_running: 4, step_ms: 5, swap_ms: 300}
+    adapters: {names: [tone-*], max_loaded: 4}
 """
 TOKENS = 60
 STREAMS = 12
@@ -59,10 +68,10 @@ class Load:
         return [version for _, version, _ in self.said]
 
 
-async def ask(http: httpx.AsyncClient, question: str) -> tuple[str, str]:
+async def ask(http: httpx.AsyncClient, question: str, model: str = "tide") -> tuple[str, str]:
     """Version and text of a streamed answer, which must end as it should."""
     body = {
-        "model": "tide",
+        "model": model,
         "messages": [{"role": "user", "content": question}],
         "stream": True,
         "max_tokens": TOKENS,
@@ -220,3 +229,192 @@ async def publish_changed(cluster: RunningCluster, changes: dict[str, Any], *, s
 async def flip(store: ObjectStore, name: str) -> None:
     content, etag = await store.get(name)
     await store.put_if(name, bytes([*content[:-1], content[-1] ^ 1]), etag)
+
+
+# ---- adapters
+
+
+ADAPTERS = tuple(f"tone-{number}" for number in range(10))
+
+
+def write_adapter(folder: Path, word: str) -> Path:
+    """An adapter as PEFT saves it; the word makes it differ from others."""
+    from numpy import frombuffer, uint8
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(
+        {"layers.0.q_proj.lora_A.weight": frombuffer(word.encode(), dtype=uint8)}, folder / "adapter_model.safetensors"
+    )
+    return folder
+
+
+async def publish_adapter(cluster: RunningCluster, base: Manifest, folder: Path, name: str, word: str) -> Manifest:
+    from trainer.adapter_imports import AdapterFolder, import_adapter
+    from trainer.imports import Target
+
+    class Quiet:
+        def preparing(self, name: str) -> None: ...
+
+        def warning(self, text: str) -> None: ...
+
+        def fetching(self, total_bytes: int, why: str) -> Callable[[int], None]:
+            return lambda moved: None
+
+        def asking(self, memory_bytes: int) -> None: ...
+
+        def uploading(self, total_bytes: int) -> Callable[[int], None]:
+            return lambda moved: None
+
+    key = secrets.load_or_create_signing_key(DataFolder.at(cluster.folder / ".tidegate"))
+    published = await import_adapter(
+        AdapterFolder(write_adapter(folder, word)),
+        Reference("simulated", base.version),
+        Target(store_of(cluster), Reference(name), key),
+        Quiet(),
+        clock=SystemClock(),
+        random=Random(1),
+    )
+    return published.manifest
+
+
+async def ask_adapter(http: httpx.AsyncClient, adapter: Manifest, question: str) -> tuple[str, str]:
+    return await ask(http, question, f"tide:{adapter.model}")
+
+
+async def served_base(cluster: RunningCluster) -> Manifest:
+    (version,) = served(cluster)
+    return await Registry(store_of(cluster)).resolve(Reference("simulated", version))
+
+
+async def listed(http: httpx.AsyncClient, names: set[str]) -> dict[str, Any]:
+    """What GET /v1/models says once it names all of these."""
+    found: dict[str, Any] = {}
+
+    async def all_there() -> bool:
+        found.clear()
+        found.update({model["id"]: model for model in (await http.get("models")).json()["data"]})
+        return names <= found.keys()
+
+    await until(all_there, "all adapters are listed")
+    return found
+
+
+async def until(condition: Callable[[], Awaitable[bool]], description: str) -> None:
+    for _ in range(1200):
+        if await condition():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"waited in vain until {description}")
+
+
+async def test_ten_adapters_on_workers_that_hold_four_answer_as_themselves(
+    cluster: RunningCluster, tmp_path: Path
+) -> None:
+    base = await served_base(cluster)
+    adapters = [await publish_adapter(cluster, base, tmp_path / name, name, name) for name in ADAPTERS]
+    headers = {"authorization": f"Bearer {cluster.key}"}
+    async with httpx.AsyncClient(base_url=f"{cluster.rest}/", headers=headers, timeout=60) as http:
+        models = await listed(http, {f"tide:{name}" for name in ADAPTERS})
+        assert models["tide:tone-3"]["parent"] == "tide"
+        assert "parent" not in models["tide"]
+        asked = [(adapter, QUESTIONS[number % 4]) for number in range(20) for adapter in adapters]
+        Random(5).shuffle(asked)
+        at_once = asyncio.Semaphore(8)
+
+        async def one(adapter: Manifest, question: str) -> None:
+            async with at_once:
+                version, text = await ask_adapter(http, adapter, question)
+            assert version == adapter.version
+            assert text == whole_answer(base.weights_sha256 + adapter.version, question)
+
+        await asyncio.gather(*(one(adapter, question) for adapter, question in asked))
+        assert (await ask(http, QUESTIONS[0]))[1] == whole_answer(base.weights_sha256, QUESTIONS[0])
+        assert (await ask(http, QUESTIONS[0], "tone-3"))[0] == adapters[3].version
+        evicted = 0.0
+        for process in cluster.record.processes:
+            if process.name.startswith("worker"):
+                page = (await http.get(f"http://{process.http_address}/metrics")).text
+                line = next(line for line in page.splitlines() if line.startswith("tidegate_worker_adapter_evictions_"))
+                evicted += float(line.split()[-1])
+        assert evicted >= 6
+
+    async def all_charged() -> bool:
+        usage = json.loads(await command(cluster, "usage", "--by", "model,version", "--json"))
+        charged = {(line["model"], line["version"]) for line in usage["data"]}
+        return {(f"tide:{adapter.model}", adapter.version) for adapter in adapters} <= charged
+
+    await until(all_charged, "the ledger has a line for each adapter")
+
+
+async def test_a_new_adapter_version_under_streams_and_a_killed_worker(cluster: RunningCluster, tmp_path: Path) -> None:
+    base = await served_base(cluster)
+    old = await publish_adapter(cluster, base, tmp_path / "old", "tone-moving", "old")
+    headers = {"authorization": f"Bearer {cluster.key}"}
+    async with httpx.AsyncClient(base_url=f"{cluster.rest}/", headers=headers, timeout=60) as http:
+        await listed(http, {"tide:tone-moving"})
+        said: list[tuple[str, str, str]] = []
+        stop = asyncio.Event()
+
+        async def stream(number: int) -> None:
+            turn = 0
+            while not stop.is_set():
+                question = QUESTIONS[(number + turn) % len(QUESTIONS)]
+                said.append((question, *await ask_adapter(http, old, question)))
+                turn += 1
+
+        streams = [asyncio.create_task(stream(number)) for number in range(8)]
+        await wait_until(lambda: len(said) >= 16, description="streams have ended", timeout=60)
+        new = await publish_adapter(cluster, base, tmp_path / "new", "tone-moving", "new")
+        victim = next(process for process in cluster.record.processes if process.name == "worker-1")
+        assert victim.pid
+        os.kill(victim.pid, signal.SIGKILL)
+        await wait_until(
+            lambda: sum(version == new.version for _, version, _ in said) >= 24,
+            description="the new version answers",
+            timeout=100,
+        )
+        assert new.version in await command(cluster, "models", "list", "--json")
+        await command(cluster, "models", "rollback", "tone-moving")
+        count = len(said)
+        await wait_until(
+            lambda: [version for _, version, _ in said[count:]].count(old.version) >= 24,
+            description="the old version answers again",
+            timeout=100,
+        )
+        stop.set()
+        await asyncio.gather(*streams)
+    for question, version, text in said:
+        assert version in (old.version, new.version)
+        assert text == whole_answer(base.weights_sha256 + version, question)
+    await wait_until(lambda: len(cluster.status()["workers"]) == 2, description="both workers are back", timeout=60)
+
+
+async def test_adapters_that_cannot_be_served_are_clear_errors(cluster: RunningCluster, tmp_path: Path) -> None:
+    base = await served_base(cluster)
+    other = await publish(cluster, 77)
+    await publish_adapter(cluster, other, tmp_path / "elsewhere", "tone-elsewhere", "elsewhere")
+    good = await publish_adapter(cluster, base, tmp_path / "good", "tone-good", "good")
+    headers = {"authorization": f"Bearer {cluster.key}"}
+    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
+    async with httpx.AsyncClient(base_url=f"{cluster.rest}/", headers=headers, timeout=60) as http:
+        models = await listed(http, {"tide:tone-good"})
+        assert "tide:tone-elsewhere" not in models
+        for name, status, words in (
+            ("tide:tone-missing", 404, "does not exist"),
+            ("tone-missing", 404, "does not exist"),
+            ("tide:tone-elsewhere", 400, f"it is for simulated@{other.version[:12]}"),
+        ):
+            answer = await http.post("chat/completions", json=body | {"model": name})
+            assert (answer.status_code, answer.json()["error"]["param"]) == (status, "model")
+            assert words in answer.json()["error"]["message"]
+        assert (await ask_adapter(http, good, QUESTIONS[0]))[0] == good.version
+    pickle = write_adapter(tmp_path / "pickle", "pickle")
+    (pickle / "adapter_model.bin").write_bytes(b"pickle")
+    said = await asyncio.to_thread(
+        tidegate, cluster.folder, "models", "import-adapter", str(pickle), "--base", "simulated"
+    )
+    assert said.returncode == 2
+    assert "adapter_model.bin can run code" in said.stderr

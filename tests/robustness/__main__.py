@@ -41,6 +41,7 @@ SCENARIOS = (
     Scenario("ledger", 1, lambda s: {"stop": s / 4}),
     Scenario("tenants", 0.5, lambda s: {"requests": s * 20}),
     Scenario("inputs", 1, lambda s: {"cases": s * 25}),
+    Scenario("adapters", 1, lambda s: {"requests": s * 2}),
     Scenario("parallel", 1, lambda s: {"requests": s / 10}),
     Scenario("clients", 2, lambda s: {"departures": s * 8, "stalls": 200, "flood": s / 5}),
 )

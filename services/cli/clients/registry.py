@@ -85,6 +85,20 @@ def alias_reference(model: str, alias: str, options: str) -> "Reference":
     return reference
 
 
+def model_reference(text: str, option: str) -> "Reference":
+    """The reference that an option holds.
+
+    Raises:
+        CommandFailed: It is no reference.
+    """
+    from services.shared.registry import Reference
+
+    try:
+        return Reference.parse(text)
+    except ValueError as error:
+        raise CommandFailed(f"{option}: {error}", status=WRONG_USE) from None
+
+
 async def find_manifest(store: "ObjectStore", model: str, version: str) -> "Manifest":
     """The manifest of a model version. `version` may also be its first characters, or an alias.
 

@@ -1,6 +1,7 @@
 """`tidegate models`: the model registry."""
 
 import asyncio
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from services.shared.manifests import Manifest
     from services.shared.objectstore import ObjectStore
     from services.shared.registry import Reference
+    from trainer.adapter_imports import AdapterFolder
     from trainer.imports import Target
     from trainer.publish import Published
     from trainer.sources.source import RemoteSource, Source
@@ -77,6 +79,47 @@ def import_(
         out().print(f"{what} {manifest.model}@{manifest.version}\n{reference} now points to it")
 
 
+@app.command("import-adapter")
+def import_adapter(
+    folder: Annotated[Path, typer.Argument(help="a folder with adapter_config.json and adapter_model.safetensors")],
+    base: Annotated[
+        str, typer.Option(help="the model in the registry that it was trained on: model, model@alias or model@version")
+    ],
+    name: Annotated[str | None, typer.Option(help="name of the adapter; default: the name of the folder")] = None,
+    alias: Annotated[str, typer.Option(help="alias that will point to this version")] = "latest",
+    golden: Annotated[
+        bool,
+        typer.Option(
+            help="run base and adapter here to find golden prompts, which prove later that the adapter was loaded right"
+        ),
+    ] = True,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Publish a LoRA adapter for one version of a model."""
+    from services.cli.clients.registry import alias_reference, model_reference, open_store, signing_key
+    from services.cli.views.output import err, out, print_json
+    from trainer.adapter_imports import AdapterFolder
+    from trainer.imports import Target
+    from trainer.sources.source import WrongSource
+
+    try:
+        source = AdapterFolder(folder)
+    except WrongSource as error:
+        raise CommandFailed(str(error), status=WRONG_USE) from None
+    reference = alias_reference(name or source.name, alias, options="--name, --alias")
+    target = Target(open_store(data_dir), reference, signing_key(data_dir))
+    on = model_reference(base, option="--base")
+    published = asyncio.run(_import_adapter(source, on, target, golden, err()))
+    manifest = published.manifest
+    if json:
+        document = {"model": manifest.model, "version": manifest.version, "alias": alias, "base": manifest.base}
+        print_json(document | {"new": published.is_new})
+    else:
+        what = "published" if published.is_new else "had been published before:"
+        out().print(f"{what} {manifest.model}@{manifest.version}\nfor {manifest.base}\n{reference} now points to it")
+
+
 @app.command("list")
 def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
     """List every version of every model, with the aliases that point to it."""
@@ -121,6 +164,36 @@ async def _import(
             raise CommandFailed(f"{source.name} was not published: {error}") from None
         except OSError as error:
             raise CommandFailed(f"{source.name} was not imported: {error}. See TMPDIR for the disk it uses") from None
+
+
+async def _import_adapter(
+    source: "AdapterFolder", base: "Reference", target: "Target", golden: bool, console: "Console"
+) -> "Published":
+    from services.cli.views.import_progress import ImportProgress
+    from services.shared.clock import SystemClock
+    from services.shared.manifests import WrongManifest
+    from services.shared.objectstore import StoreError
+    from services.shared.registry import UnknownVersion
+    from trainer.adapter_imports import import_adapter
+    from trainer.errors import WrongCheckpoint
+
+    with ImportProgress(console) as watcher:
+        try:
+            return await import_adapter(
+                source,
+                base,
+                target,
+                watcher,
+                golden=golden,
+                clock=SystemClock(),
+                random=Random(),  # noqa: S311
+            )
+        except WrongCheckpoint as error:
+            raise CommandFailed(f"{source.name} was not imported: {error}", status=WRONG_USE) from None
+        except UnknownVersion as error:
+            raise CommandFailed(f"--base: {error}", status=WRONG_USE) from None
+        except (StoreError, WrongManifest) as error:
+            raise CommandFailed(f"{source.name} was not published: {error}") from None
 
 
 async def _list(store: "ObjectStore") -> "tuple[list[Manifest], dict[Reference, str]]":

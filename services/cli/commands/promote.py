@@ -52,11 +52,12 @@ def rollback(
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """A promotion that is done. `pools` follow the alias and serve the version now."""
+    """A promotion that is done. `pools` follow the alias and serve the version now, unless it is an adapter."""
 
     reference: "Reference"
     version: str
     pools: tuple[str, ...]
+    is_adapter: bool = False
 
 
 async def _promote(
@@ -75,7 +76,7 @@ async def _promote(
         started = await rollouts.start(routers, pool, manifest.version, finish_s)
         (await follow_rollout(routers, started, err())).check()
     await _move_alias(store, reference, manifest.version)
-    return Promotion(reference, manifest.version, tuple(following))
+    return Promotion(reference, manifest.version, tuple(following), manifest.kind == "adapter")
 
 
 async def _move_alias(store: "ObjectStore", reference: "Reference", version: str) -> None:
@@ -111,5 +112,10 @@ def _show(promotion: Promotion, *, json: bool) -> None:
     if json:
         print_json({"model": model, "version": promotion.version, "alias": alias, "pools": list(promotion.pools)})
     else:
-        served = f"served by {', '.join(promotion.pools)}" if promotion.pools else "no pool follows it"
-        out().print(f"{promotion.reference} points to {promotion.version}; {served}")
+        out().print(f"{promotion.reference} points to {promotion.version}; {_followers(promotion)}")
+
+
+def _followers(promotion: Promotion) -> str:
+    if promotion.is_adapter:
+        return "workers that serve this adapter follow within seconds"
+    return f"served by {', '.join(promotion.pools)}" if promotion.pools else "no pool follows it"

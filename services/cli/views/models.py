@@ -7,6 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from services.cli.views.output import build_table
+from services.shared.adapters import short
 from services.shared.manifests import Manifest
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def version_table(versions: list[tuple[Manifest, list[str]]]) -> Table:
 def version_document(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
     """A version as JSON."""
     facts = manifest.model_dump(
-        mode="json", include={"model", "version", "created", "architecture", "context_tokens", "source"}
+        mode="json", include={"model", "version", "kind", "base", "created", "architecture", "context_tokens", "source"}
     )
     return {**facts, "size": _size(manifest), "aliases": aliases}
 
@@ -49,7 +50,7 @@ def _version_row(manifest: Manifest, aliases: list[str]) -> tuple[object, ...]:
         manifest.model,
         manifest.version[:12],
         ", ".join(aliases) or "-",
-        manifest.architecture,
+        f"adapter for {short(manifest.base)}" if manifest.base else manifest.architecture,
         decimal(_size(manifest)),
         manifest.source,
     )

@@ -16,7 +16,7 @@ class UsedResources:
     """What one request has used so far.
 
     Args:
-        version: of the model; empty while no worker has begun.
+        version: of the model, or of the adapter that answers; empty while no worker has begun.
         service_class: the class that the request was served in.
         usage: token counts.
         queue_wait_ms: how long the router held the request before its grant.

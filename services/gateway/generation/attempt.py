@@ -176,7 +176,7 @@ class Attempt:
             self._generation,
             grant,
             self._stream_id,
-            self._progress.resume_points(),
+            self._progress,
             timeout_s=self._timeout_s,
             credit_tokens=self._window,
             hold_back=None if self._generation.stream else _hold_back(self._window),

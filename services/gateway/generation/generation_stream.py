@@ -84,7 +84,15 @@ class GenerationStream:
 
     @property
     def version(self) -> str:
-        """Version of the model that answers; empty until a worker was granted."""
+        """Version of what answers: of the adapter if the request names one, else of the model.
+
+        Empty until a worker was granted or, for an adapter, has begun.
+        """
+        return self._progress.adapter_version if self.generation.model.adapter else self.model_version
+
+    @property
+    def model_version(self) -> str:
+        """Version of the model that answers, with or without an adapter; empty until a worker was granted."""
         grant = self._attempt.grant
         return self._progress.version or (grant.model_version if grant else "")
 

@@ -1,7 +1,5 @@
 """The messages that ask the cluster for a generation: Submit and Finish for the router, Start for a worker."""
 
-from collections.abc import Iterable
-
 from services.gateway.domain.account import Caller, Limits
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.prompt import BLOCK_TOKENS
@@ -43,7 +41,7 @@ def start(
     generation: Generation,
     grant: router_pb2.Grant,
     stream_id: int,
-    resume: Iterable[worker_pb2.ResumePoint],
+    progress: Progress,
     *,
     timeout_s: float,
     credit_tokens: int,
@@ -55,7 +53,7 @@ def start(
         generation: the request.
         grant: the router's, for the current attempt.
         stream_id: names the request on the stream that this gateway shares with the worker.
-        resume: how far each choice has come on earlier workers.
+        progress: how far the answer has come on earlier workers.
         timeout_s: how long the client still waits for the whole answer.
         credit_tokens: how many tokens the worker may send before it hears more.
         hold_back: what of the answer may wait; None: nothing may.
@@ -71,9 +69,11 @@ def start(
         credit_tokens=credit_tokens,
         priority=int(generation.service_class),
         cache_salt=generation.cache_salt,
-        resume=resume,
+        resume=progress.resume_points(),
         hold_back=hold_back,
     )
+    if progress.adapter_version and progress.begun:
+        message.adapter_version = progress.adapter_version
     match generation.prompt:
         case str():
             message.text = generation.prompt

@@ -38,7 +38,8 @@ class Progress:
         choices: those that have begun, by index.
         prompt_tokens, cached_tokens: as the first worker counted them.
         version: of the model that answers; empty until a worker has begun.
-        resumable: another worker with this version could continue exactly.
+        adapter_version: of the adapter that answers; empty if none does.
+        resumable: another worker with these versions could continue exactly.
         prompt: the first worker's message, if the request asks for tokens of the prompt.
     """
 
@@ -47,6 +48,7 @@ class Progress:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     version: str = ""
+    adapter_version: str = ""
     resumable: bool = False
     prompt: worker_pb2.Started = field(default_factory=no_prompt)
 
@@ -72,6 +74,7 @@ class Progress:
             if started.prompt_token_ids or started.prompt_logprobs:
                 self.prompt = started
         self.version = started.model_version or self.version
+        self.adapter_version = started.adapter_version or self.adapter_version
         self.resumable = started.resumable
 
     def take(self, delta: worker_pb2.Delta) -> int:

@@ -16,7 +16,12 @@ class TokenStream(Protocol):
 
     @property
     def version(self) -> str:
-        """Version of the model that answers; empty until a worker was granted."""
+        """Version of what answers: of the adapter if the request names one, else of the model; empty at first."""
+        ...
+
+    @property
+    def model_version(self) -> str:
+        """Version of the model that answers, with or without an adapter; empty until a worker was granted."""
         ...
 
     @property

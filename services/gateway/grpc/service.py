@@ -93,7 +93,11 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         async with self._calls.open(context) as call:
             models = [
                 inference_pb2.Model(
-                    id=model.id, created=model.created, owned_by="tidegate", context_tokens=model.context_tokens
+                    id=model.id,
+                    created=model.created,
+                    owned_by="tidegate",
+                    context_tokens=model.context_tokens,
+                    parent=model.pool if model.adapter else "",
                 )
                 for model in self._builder.catalog().open_to(identified(call))
             ]

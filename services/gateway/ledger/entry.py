@@ -20,7 +20,7 @@ class Row:
         accepted: seconds since 1970.
         tier_asked: the service tier as the client named it.
         tier: the one that the request was served in.
-        version: of the model that served it; empty when none did.
+        version: of the model or adapter that served it; empty when none did.
         outcome: `lost` until the request has ended.
         ttft_ms: from the request to its first token; None when none came.
         duration_ms: from the request to its end.

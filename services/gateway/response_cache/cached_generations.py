@@ -155,6 +155,11 @@ class ReplayedStream:
         return self._response.version
 
     @property
+    def model_version(self) -> str:
+        """The same: answers of adapters are not cached."""
+        return self._response.version
+
+    @property
     def usage(self) -> worker_pb2.Usage:
         """The answer's own, with all tokens of the prompt cached."""
         usage = worker_pb2.Usage()

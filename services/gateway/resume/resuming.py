@@ -139,7 +139,8 @@ def _beginning(stream: TokenStream, header: GenerationHeader) -> bytes:
     record = router_pb2.StreamLog(
         answer_id=header.id,
         created=header.created,
-        model_version=stream.version,
+        model_version=stream.model_version,
+        adapter_version=stream.version if stream.generation.model.adapter else "",
         prompt_tokens=stream.usage.prompt_tokens,
         cached_tokens=stream.usage.cached_tokens,
     )

@@ -93,6 +93,7 @@ def restore(log: bytes, choices: int) -> tuple[router_pb2.StreamLog, Progress]:
         prompt_tokens=record.prompt_tokens,
         cached_tokens=record.cached_tokens,
         version=record.model_version,
+        adapter_version=record.adapter_version,
         resumable=True,
     )
     for entry in record.entries:

@@ -149,15 +149,18 @@ def _worker(fields: list[Any], held: int, now_ms: int) -> WorkerRow | None:
 
 def _pool(row: PoolRow) -> pb.Pool:
     beats = [worker.heartbeat for worker in row.workers]
+    adapters = {adapter for beat in beats for adapter in beat.adapters}
+    refused = {adapter.name: adapter for beat in beats for adapter in beat.refused_adapters}
     return pb.Pool(
         name=row.pool,
         context_tokens=min((beat.context_tokens for beat in beats), default=0),
         model_versions=sorted({beat.model_version for beat in beats if beat.model_version}),
-        adapters=sorted({adapter for beat in beats for adapter in beat.adapters}),
+        adapters=sorted(adapters),
         # An epoch is the moment, in nanoseconds, at which its worker process began.
         created=min((beat.epoch // 1_000_000_000 for beat in beats), default=0),
         ready_workers=len(row.ready),
         worker_addresses=[worker.heartbeat.address for worker in row.ready[:ADDRESSES]],
+        refused_adapters=[refused[name] for name in sorted(refused.keys() - adapters)],
     )
 
 

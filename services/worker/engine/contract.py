@@ -138,6 +138,21 @@ class ResumePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A verified version of a LoRA adapter on local disk, for the model version that the engine runs.
+
+    Attributes:
+        version: SHA-256 of its manifest.
+        number: Names it inside the engine. Each load has a number of its own, so that no version is taken for another.
+    """
+
+    name: str
+    version: str
+    folder: Path
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One request to the engine.
 
@@ -148,6 +163,7 @@ class EngineRequest:
         resume: For each choice that continues an earlier attempt, where that stopped.
         cache_salt: Requests share cached KV only if they have the same salt.
         priority: 0 goes first.
+        adapter: The adapter that answers, which the engine has; None: the model itself.
     """
 
     request_id: str
@@ -156,6 +172,7 @@ class EngineRequest:
     resume: Mapping[int, ResumePoint] = field(default_factory=dict)
     cache_salt: str = ""
     priority: int = 0
+    adapter: Adapter | None = None
 
 
 # ---- events ----
@@ -294,6 +311,10 @@ class ContextTooLong(InvalidPrompt):
 
 class EngineDead(EngineError):
     """The engine is gone, and all its running requests with it."""
+
+
+class AdapterRefused(EngineError):
+    """The engine cannot apply this adapter. It has not kept any of it."""
 
 
 class SwapFailed(EngineError):
@@ -454,10 +475,30 @@ class Engine(Protocol):
         """
         ...
 
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Loads an adapter, so that requests may name it. Other requests run on.
+
+        The engine has room for as many adapters as the pool's `max_loaded`; the caller removes one first.
+
+        Raises:
+            AdapterRefused: The adapter does not fit this engine.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        """Forgets an adapter that no request uses. It does nothing if the engine does not have it.
+
+        Raises:
+            EngineDead: The engine is gone.
+        """
+        ...
+
     async def swap(self, model: Model) -> None:
         """Replaces the weights in place; then `info` names the new version, and no KV of the old one is left.
 
-        Call it only while nothing runs, and with a model for which `unfit` returns None. The draft model stays.
+        Call it only while nothing runs, and with a model for which `unfit` returns None. The draft model stays, and all
+        adapters are forgotten.
 
         Raises:
             SwapFailed: The weights were not replaced.

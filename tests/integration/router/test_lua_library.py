@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from services.router.redis.scripts import Composition
+from services.shared.classes import ServiceClass
 from tests.integration.router.lua_harness import KEYS, LuaLibrary, library_names
 
 NOW_MS = 1_000_000
@@ -187,6 +188,19 @@ def test_a_worker_that_has_the_adapter_in_memory_is_preferred(library: LuaLibrar
     red = request(adapter="'red'")
     library.arguments = {"preempting": "1000", "preemptible": "0000"}
     assert library.run("worker_filter", f"return first_fit({red})") == ["w2"]
+
+
+def test_a_hot_adapter_spreads_to_a_worker_that_has_less_to_do(library: LuaLibrary, redis_client: redis.Redis) -> None:
+    worker(redis_client, "w1", adapters=",red,")
+    worker(redis_client, "w2", adapters=",red,", loaded=",red,")
+    redis_client.zadd(KEYS.key("free"), {"w1": 0, "w2": 0.5})
+    redis_client.hset(KEYS.key("turns"), "slots", 8)
+    held = [f"r{number}" for number in range(3)]
+    redis_client.sadd(KEYS.key("held:", "w2"), *held)
+    redis_client.zadd(KEYS.running(ServiceClass.DEFAULT), dict.fromkeys(held, 0))
+    library.arguments = {"preempting": "1000", "preemptible": "0000"}
+    red = request(adapter="'red'")
+    assert library.run("worker_filter", f"return (first_fit({red}))") == ["w1"]
 
 
 # ---- eligibility

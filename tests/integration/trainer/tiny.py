@@ -37,8 +37,8 @@ TEMPLATE = (
 )
 
 
-def model(folder: Path) -> Path:
-    """Weights in bfloat16, as most are published."""
+def model(folder: Path, *, hidden_size: int = 32, dtype: str = "bfloat16") -> Path:
+    """Weights in bfloat16, as most are published. Smaller heads than 32 are too small for vLLM on a CPU."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, set_seed
@@ -54,7 +54,7 @@ def model(folder: Path) -> Path:
     set_seed(0)
     config = LlamaConfig(
         vocab_size=len(vocabulary),
-        hidden_size=32,
+        hidden_size=hidden_size,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -64,7 +64,7 @@ def model(folder: Path) -> Path:
         bos_token_id=2,
         eos_token_id=3,
     )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
 
 

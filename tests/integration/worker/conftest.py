@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from obstore.store import MemoryStore
 
+from services.shared import config as configuration
 from services.shared.clock import SystemClock
 from services.shared.config import SimulatedEngine as SimulatedConfig
 from services.shared.objectstore import ObjectStore
@@ -67,7 +68,8 @@ async def start_worker(
             | given
         )
         clock = SystemClock()
-        engine = SimulatedEngine(SimulatedConfig.model_validate(ENGINE), clock, faults)
+        adapters = configuration.load(config).pool("tide").adapters
+        engine = SimulatedEngine(SimulatedConfig.model_validate(ENGINE), clock, faults, adapters)
         worker = WorkerApp(settings, clock=clock, random=Random(1), engine=engine, store=store)
         workers.append(worker)
         await worker.start()

@@ -19,6 +19,8 @@ class Gateway:
     def __init__(self, call: grpc.aio.StreamStreamCall[pb.ServeRequest, pb.ServeResponse]) -> None:
         self._call = call
         self.responses: list[pb.ServeResponse] = []
+        # gRPC takes one message at a time.
+        self._writing = asyncio.Lock()
 
     async def hello(self, epoch: int = 0) -> None:
         await self._say(pb.ServeFrame(hello=pb.Hello(gateway_id="test", worker_epoch=epoch)))
@@ -43,7 +45,8 @@ class Gateway:
         await self._say(pb.ServeFrame(credit=pb.Credit(stream_id=stream_id, tokens=tokens)))
 
     async def _say(self, frame: pb.ServeFrame) -> None:
-        await self._call.write(pb.ServeRequest(frames=[frame]))
+        async with self._writing:
+            await self._call.write(pb.ServeRequest(frames=[frame]))
 
     async def hang_up(self) -> None:
         await self._call.done_writing()

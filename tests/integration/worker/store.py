@@ -1,9 +1,12 @@
 """A registry with one small model in it."""
 
-from services.shared.manifests import MANIFEST, Manifest
+import json
+
+from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry, object_name
-from tests.unit.worker.models import manifest_of
+from tests.support.signing import KEY
+from tests.unit.worker.models import manifest_of, sha256
 
 FILES = {"model.safetensors": b"weights", "config.json": b'{"architectures": ["Simulated"]}'}
 
@@ -18,3 +21,38 @@ async def publish(
     await store.put_new(object_name(model, manifest.version, MANIFEST), manifest.to_json())
     await Registry(store).move_alias(Reference(model), manifest.version)
     return manifest
+
+
+def lora_files(word: str, **config: object) -> dict[str, bytes]:
+    """The files of an adapter that differs from others by its word; `config` changes its adapter_config.json."""
+    plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    return {
+        "adapter_config.json": json.dumps(plain | config).encode(),
+        "adapter_model.safetensors": word.encode(),
+    }
+
+
+async def publish_adapter(
+    store: ObjectStore,
+    base: Manifest,
+    name: str,
+    files: dict[str, bytes] | None = None,
+    golden: tuple[Golden, ...] = (),
+) -> Manifest:
+    """Puts an adapter for `base` and points `latest` at it."""
+    files = files or lora_files(name)
+    facts = {field: getattr(base, field) for field in ("architecture", "context_tokens", "vocab_size")}
+    listed = tuple(File(name=file, size=len(data), sha256=sha256(data)) for file, data in files.items())
+    manifest = make(
+        model=name,
+        kind="adapter",
+        base=f"{base.model}@{base.version}",
+        created=1,
+        files=listed,
+        weights_sha256=sha256(b"".join(files.values())),
+        tokenizer_sha256=base.tokenizer_sha256,
+        source="a test",
+        golden=golden,
+        **facts,
+    )
+    return await publish(store, files, KEY.sign(manifest), model=name)

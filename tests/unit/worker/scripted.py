@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from services.worker.engine.contract import (
+    Adapter,
+    AdapterRefused,
     Delta,
     Ended,
     EngineDead,
@@ -62,6 +64,12 @@ class ScriptedEngine:
 
     async def detokenize(self, token_ids: list[int]) -> str:
         return bytes(token_ids).decode()
+
+    async def add_adapter(self, adapter: Adapter) -> None:
+        raise AdapterRefused("the scripted engine has no room")
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        pass
 
     async def swap(self, model: Model) -> None:
         self.swaps.append(model.manifest.version)

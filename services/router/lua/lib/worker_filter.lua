@@ -1,4 +1,4 @@
--- @require clock, workers, eligibility, isolation_pool
+-- @require clock, workers, eligibility, isolation_pool, balance
 -- Whether a free worker fits a request. It fits when the router heard of it within half its lease, the request does not exclude
 -- it, it serves the requested version and adapter, its isolation pool is open to the request, and its KV cache has space.
 local CANDIDATES = 16 -- workers looked at for one request
@@ -36,8 +36,9 @@ local function fit(worker_id, request)
   return 'fits', request.adapter == '' or is_listed(w.loaded, request.adapter)
 end
 
--- Returns the first free worker that fits, if possible one that has the adapter in memory. Otherwise returns nil and a reason:
--- 'full' (wait for capacity) or 'unsuitable' (there are free workers, but none for this request).
+-- Returns the first free worker that fits, if possible one that has the adapter in memory. But when each of those is loaded above
+-- the mean, the first one that fits loads the adapter too: so a hot adapter spreads. Otherwise returns nil and a reason: 'full'
+-- (wait for capacity) or 'unsuitable' (there are free workers, but none for this request).
 local function first_fit(request)
   -- Usually the first worker fits. Then the others are not read.
   local first = eligible_workers(request, 1)[1]
@@ -48,7 +49,7 @@ local function first_fit(request)
   local reason, fallback = #candidates > 0 and 'unsuitable' or 'full', nil
   for _, worker_id in ipairs(candidates) do
     local how, loaded = fit(worker_id, request)
-    if how == 'fits' and loaded then
+    if how == 'fits' and loaded and (request.adapter == '' or is_balanced(worker_id)) then
       return worker_id
     end
     fallback = fallback or (how == 'fits' and worker_id or nil)

@@ -1,30 +1,14 @@
--- @require clock, workers, eligibility, worker_filter, isolation_pool, prefix_holders
+-- @require clock, workers, eligibility, worker_filter, isolation_pool, prefix_holders, balance
 -- Placement by cached prefix, as far as balance allows. Of the workers that hold a worthwhile prefix of the prompt, the one with
--- the longest is chosen. If none of them fits, or each is loaded above BALANCE times the mean, the least loaded worker that fits
+-- the longest is chosen. If none of them fits, or each is loaded above the mean (balance.lua), the least loaded worker that fits
 -- is chosen.
 --
 -- A worker that computes other prompts is avoided, because that is what most of the time to a first token is spent on. A worker
 -- is believed to be busy with the prompts that it was granted, for as long as its prefill speed says (`prefill`, tokens a ms).
 -- While the first choice is busy, the worker that would have computed this prompt soonest is chosen. A worker that does not
 -- report its speed is never busy.
-local BALANCE = 1.25
 local WORTHWHILE = 0.1 -- of the prompt
 local ELSEWHERE = 4 -- least loaded workers that are looked at while the holders are busy
-
-local function granted_in_all()
-  local sum = 0
-  for _, running in ipairs(KEY.running) do
-    sum = sum + redis.call('ZCARD', running)
-  end
-  return sum
-end
-
--- With one more request a worker may have BALANCE times the share of its slots, and one more.
-local function is_balanced(worker_id)
-  local slots = worker_of(worker_id).slots
-  local due = (granted_in_all() + 1) * slots / (redis.call('HGET', KEY.fair_queue, 'slots') or slots)
-  return worker_of(worker_id).held + 1 <= BALANCE * due + 1
-end
 
 -- Returns how long (ms) a worker computes other prompts first, and when it would have computed this one.
 local function prefill_of(worker_id, request, cached)

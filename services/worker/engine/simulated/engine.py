@@ -7,12 +7,16 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from services.shared.clock import Clock
+from services.shared.config import Adapters
 from services.shared.config import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
 from services.worker.engine.bounds import check_token_ids
 from services.worker.engine.contract import (
+    Adapter,
+    AdapterRefused,
     Ended,
     EngineDead,
+    EngineError,
     EngineInfo,
     EngineLoad,
     EngineRequest,
@@ -40,8 +44,10 @@ _HANG_POLL_S = 0.05
 class SimulatedEngine:
     """An engine without a model: its costs are realistic and its answers are reproducible."""
 
-    def __init__(self, config: Config, clock: Clock, faults: Faults | None = None) -> None:
-        """Builds the engine; `faults` lets a test make it fail.
+    def __init__(
+        self, config: Config, clock: Clock, faults: Faults | None = None, adapters: Adapters | None = None
+    ) -> None:
+        """Builds the engine; `faults` lets a test make it fail, `adapters` says how many of them it has room for.
 
         Raises:
             WrongSettings: The KV cache is smaller than one whole context.
@@ -53,6 +59,8 @@ class SimulatedEngine:
         self._scheduler = Scheduler(self._kv, config.max_running, config.step_tokens)
         self._runs: dict[Sequence, Run] = {}
         self._model: Model | None = None
+        self._adapter_room = adapters.max_loaded if adapters else 0
+        self._adapters: dict[int, Adapter] = {}
         self._loop: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._steps = 0
@@ -101,9 +109,11 @@ class SimulatedEngine:
         """Yields Started, the deltas of all choices, and Ended, as `Engine.generate` describes."""
         if self._death:
             raise EngineDead(self._death)
+        if request.adapter and self._adapters.get(request.adapter.number) != request.adapter:
+            raise EngineError(f"the engine does not have the adapter {request.adapter.name}")
         prompt = kept_tokens(request, self._config.context_tokens)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
-        run.begin(self._loaded.manifest.weights_sha256)
+        run.begin(self._loaded.manifest.weights_sha256 + (request.adapter.version if request.adapter else ""))
         if not run.choices:
             run.end()
         self._add(run)
@@ -143,8 +153,24 @@ class SimulatedEngine:
         check_token_ids(token_ids, VOCABULARY, "tokens")
         return text_of(TokenPrompt(tuple(token_ids)))
 
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Takes an adapter in; that takes a tenth of the time of a swap."""
+        self._check_alive()
+        if len(self._adapters) >= self._adapter_room:
+            raise AdapterRefused(f"the engine has room for {self._adapter_room} adapters")
+        await self._clock.sleep(self._config.swap_ms / 10_000 * self._faults.slowdown)
+        self._check_alive()
+        if adapter.name in self._faults.adapters:
+            raise AdapterRefused(self._faults.adapters[adapter.name])
+        self._adapters[adapter.number] = adapter
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        """Forgets an adapter."""
+        self._check_alive()
+        self._adapters.pop(adapter.number, None)
+
     async def swap(self, model: Model) -> None:
-        """Replaces the version and forgets all cached KV."""
+        """Replaces the version and forgets all cached KV and all adapters."""
         if self._death:
             raise EngineDead(self._death)
         if reason := unfit(self._loaded.manifest, model.manifest):
@@ -158,6 +184,7 @@ class SimulatedEngine:
         if self._faults.swap:
             raise SwapFailed(self._faults.swap, intact=False)
         self._kv.forget()
+        self._adapters.clear()
         self._model = model
 
     async def stop(self) -> None:

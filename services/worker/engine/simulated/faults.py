@@ -1,6 +1,7 @@
 """Faults of a simulated engine; a test or a drill sets them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -13,6 +14,7 @@ class Faults:
         crash: The next step kills the engine.
         poison: A prompt with this text kills the engine when it is computed.
         swap: "crash" kills the engine when its weights are replaced; with any other text the swap fails with that text.
+        adapters: Names of adapters that the engine refuses, and what it says then.
     """
 
     hang: bool = False
@@ -20,6 +22,7 @@ class Faults:
     crash: bool = False
     poison: str | None = None
     swap: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
     def kills(self, prompt_texts: list[str]) -> bool:
         """Whether a step that computes these prompts kills the engine."""

@@ -51,7 +51,8 @@ class Run:
             self._outbox.put(ending)
             return
         tokens = [*self.prompt, *(point.token_ids if point else ())]
-        salt = self.request.cache_salt.encode()
+        # An adapter computes other KV for the same prompt.
+        salt = (self.request.cache_salt + (self.request.adapter.version if self.request.adapter else "")).encode()
         self.choices[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = choice
 
     def started(self, cached_tokens: int) -> None:

@@ -20,9 +20,11 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.shared.clock import Clock
+from services.shared.config import Adapters
 from services.shared.config import VllmEngine as Config
 from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (
+    Adapter,
     EngineDead,
     EngineError,
     EngineInfo,
@@ -42,6 +44,7 @@ from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.executor import cpu_executor
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
+from services.worker.engine.vllm.lora import add_lora, lora_arguments
 from services.worker.engine.vllm.options import engine_arguments
 from services.worker.engine.vllm.precision import cpu_dtype
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
@@ -63,8 +66,8 @@ _KILL_WAIT_S = 0.2
 class VllmEngine:
     """The engine contract on vLLM's AsyncLLM, which runs its steps in a child process."""
 
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config, self._clock = config, clock
+    def __init__(self, config: Config, clock: Clock, adapters: Adapters | None = None) -> None:
+        self._config, self._clock, self._adapters = config, clock, adapters
         self._stats = StepStats()
         self._building: asyncio.Future[AsyncLLM] | None = None
         self._loaded: Loaded | None = None
@@ -106,7 +109,7 @@ class VllmEngine:
     def _build(self, model: Model) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
-        arguments = engine_arguments(self._config, model)
+        arguments = engine_arguments(self._config, model) | lora_arguments(self._adapters)
         if current_platform.is_cpu():
             arguments["dtype"] = cpu_dtype(self._config.dtype, model.folder, torch.cpu.get_capabilities())
             if executor := cpu_executor(self._config.ranks, os.environ):
@@ -217,8 +220,33 @@ class VllmEngine:
         tokenizer = self._alive().llm.renderer.get_tokenizer()
         return [piece or "" for piece in tokenizer.convert_ids_to_tokens(token_ids)]
 
+    async def add_adapter(self, adapter: Adapter) -> None:
+        """Loads an adapter between two steps.
+
+        Raises:
+            AdapterRefused: vLLM rejects the adapter.
+            EngineDead: vLLM's process has ended.
+        """
+        loaded = self._alive()
+        try:
+            await add_lora(loaded.llm, adapter)
+        except EngineDeadError as error:
+            raise EngineDead(self.death or "vLLM's engine process has died") from error
+
+    async def remove_adapter(self, adapter: Adapter) -> None:
+        """Removes an adapter from vLLM's memory.
+
+        Raises:
+            EngineDead: vLLM's process has ended.
+        """
+        loaded = self._alive()
+        try:
+            await loaded.llm.remove_lora(adapter.number)
+        except EngineDeadError as error:
+            raise EngineDead(self.death or "vLLM's engine process has died") from error
+
     async def swap(self, model: Model) -> None:
-        """Replaces the weights in place; no KV of the old ones is left.
+        """Replaces the weights in place; no KV of the old ones is left. vLLM forgets all adapters then.
 
         vLLM keeps its tokenizer and chat template, and it cannot recover from a load that broke off. So the manifests
         and the shapes of all tensors are compared before anything is touched.

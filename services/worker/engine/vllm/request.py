@@ -21,6 +21,7 @@ from services.worker.engine.outbox import Outbox
 from services.worker.engine.resumable import obstacle
 from services.worker.engine.vllm.choice import Choice, Position, logprob_of
 from services.worker.engine.vllm.loaded import Loaded
+from services.worker.engine.vllm.lora import lora_request
 from services.worker.engine.vllm.render import Rendered
 from services.worker.engine.vllm.sampling import only, sampling_params
 
@@ -140,6 +141,7 @@ class VllmRequest:
             name,
             tokens_input([*prompt, *done], cache_salt=request.cache_salt or None),
             sampling_params(sampling, choice.index, self._limit, len(done), rendered.structured),
+            lora_request=lora_request(request.adapter),
             priority=request.priority,
         )
 

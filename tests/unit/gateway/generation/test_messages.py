@@ -85,9 +85,12 @@ def test_an_answer_that_has_begun_needs_the_same_version() -> None:
 )
 def test_the_worker_is_told_what_to_generate(prompt: Prompt, field: str) -> None:
     grant = router_pb2.Grant(attempt=2, model_version="v1")
-    point = worker_pb2.ResumePoint(token_ids=[7])
+    point = worker_pb2.ResumePoint(token_ids=[7], text_offset=1)
+    progress = Progress(choices_expected=1)
+    progress.start(worker_pb2.Started(model_version="v1", adapter_version="a1"))
+    progress.take(worker_pb2.Delta(token_ids=[7], text_end=1))
     message = messages.start(
-        generation(prompt=prompt), grant, 9, [point], timeout_s=0.0, credit_tokens=256, hold_back=None
+        generation(prompt=prompt), grant, 9, progress, timeout_s=0.0, credit_tokens=256, hold_back=None
     )
     assert (message.stream_id, message.attempt, message.model_version) == (9, 2, "v1")
     assert (message.timeout_ms, message.credit_tokens, message.priority) == (1, 256, int(ServiceClass.FLEX))
@@ -95,6 +98,16 @@ def test_the_worker_is_told_what_to_generate(prompt: Prompt, field: str) -> None
     assert message.WhichOneof("prompt") == field
     assert getattr(message, field) == prompt
     assert list(message.resume) == [point]
+    assert message.adapter_version == "a1"
+
+
+def test_an_adapter_that_nothing_has_come_of_may_be_of_any_version() -> None:
+    progress = Progress(choices_expected=1)
+    progress.start(worker_pb2.Started(model_version="v1", adapter_version="a1"))
+    message = messages.start(
+        generation(), router_pb2.Grant(attempt=2), 9, progress, timeout_s=0.0, credit_tokens=256, hold_back=None
+    )
+    assert message.adapter_version == ""
 
 
 def test_the_router_is_told_what_an_attempt_really_cost() -> None:

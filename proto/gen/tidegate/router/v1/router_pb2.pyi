@@ -849,6 +849,7 @@ class Pool(_message.Message):
     CREATED_FIELD_NUMBER: _builtins.int
     READY_WORKERS_FIELD_NUMBER: _builtins.int
     WORKER_ADDRESSES_FIELD_NUMBER: _builtins.int
+    REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     context_tokens: _builtins.int
     created: _builtins.int
@@ -863,6 +864,10 @@ class Pool(_message.Message):
     def worker_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Where some of them are: for what needs a worker but no slot, such as counting tokens."""
 
+    @_builtins.property
+    def refused_adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedAdapter]:
+        """Adapters that every worker which knows them has refused."""
+
     def __init__(
         self,
         *,
@@ -873,14 +878,40 @@ class Pool(_message.Message):
         created: _builtins.int = ...,
         ready_workers: _builtins.int = ...,
         worker_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "worker_addresses", b"worker_addresses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "refused_adapters", b"refused_adapters", "worker_addresses", b"worker_addresses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pool: _TypeAlias = Pool  # noqa: Y015
+
+@_typing.final
+class RefusedAdapter(_message.Message):
+    """An adapter that the pool names and cannot serve."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    """For clients and operators."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedAdapter: _TypeAlias = RefusedAdapter  # noqa: Y015
 
 @_typing.final
 class JournalWrite(_message.Message):
@@ -1045,12 +1076,15 @@ class StreamLog(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     answer_id: _builtins.str
     """What the client knows the answer by."""
     created: _builtins.int
     model_version: _builtins.str
     prompt_tokens: _builtins.int
     cached_tokens: _builtins.int
+    adapter_version: _builtins.str
+    """Version of the adapter that answers. Empty: none does."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogEntry]: ...
     def __init__(
@@ -1062,10 +1096,11 @@ class StreamLog(_message.Message):
         prompt_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
         entries: _abc.Iterable[Global___LogEntry] | None = ...,
+        adapter_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_id", b"answer_id", "cached_tokens", b"cached_tokens", "created", b"created", "entries", b"entries", "model_version", b"model_version", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "answer_id", b"answer_id", "cached_tokens", b"cached_tokens", "created", b"created", "entries", b"entries", "model_version", b"model_version", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1152,6 +1187,8 @@ class Heartbeat(_message.Message):
     DELIVERY_FIELD_NUMBER: _builtins.int
     LOADED_ADAPTERS_FIELD_NUMBER: _builtins.int
     GOLDEN_PROMPTS_PROVED_FIELD_NUMBER: _builtins.int
+    REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
+    LOADED_ADAPTER_VERSIONS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -1182,6 +1219,12 @@ class Heartbeat(_message.Message):
     def loaded_adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Adapters in the engine's memory now; others of `adapters` are loaded when first asked for."""
 
+    @_builtins.property
+    def refused_adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedAdapter]: ...
+    @_builtins.property
+    def loaded_adapter_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions of loaded_adapters, in the same order."""
+
     def __init__(
         self,
         *,
@@ -1200,10 +1243,12 @@ class Heartbeat(_message.Message):
         delivery: Global___Delivery | None = ...,
         loaded_adapters: _abc.Iterable[_builtins.str] | None = ...,
         golden_prompts_proved: _builtins.int | None = ...,
+        refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
+        loaded_adapter_versions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapter_versions", b"loaded_adapter_versions", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "refused_adapters", b"refused_adapters", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__golden_prompts_proved: _TypeAlias = _typing.Literal["golden_prompts_proved"]  # noqa: Y015
     _WhichOneofArgType__golden_prompts_proved: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved"]  # noqa: Y015

@@ -377,6 +377,7 @@ class Start(_message.Message):
     CREDIT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_SALT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     HOLD_BACK_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     request_id: _builtins.str
@@ -384,6 +385,7 @@ class Start(_message.Message):
     model_version: _builtins.str
     """Empty: whatever the worker serves. Else the worker refuses to start on another version."""
     adapter: _builtins.str
+    """Name of a LoRA adapter of this pool. Empty: the model itself."""
     text: _builtins.str
     timeout_ms: _builtins.int
     """Milliseconds from now after which the client no longer wants the answer. 0: none."""
@@ -393,6 +395,8 @@ class Start(_message.Message):
     """Separates tenants in the prefix cache. Empty: shared."""
     priority: _builtins.int
     """Rank of the service class, 0 first; an engine that can order by priority uses it."""
+    adapter_version: _builtins.str
+    """Continue with this version of the adapter. Empty: the one that the worker serves now."""
     @_builtins.property
     def chat(self) -> Global___ChatPrompt: ...
     @_builtins.property
@@ -424,11 +428,12 @@ class Start(_message.Message):
         credit_tokens: _builtins.int = ...,
         cache_salt: _builtins.str = ...,
         priority: _builtins.int = ...,
+        adapter_version: _builtins.str = ...,
         hold_back: Global___HoldBack | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "hold_back", b"hold_back", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "hold_back", b"hold_back", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_version", b"adapter_version", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "hold_back", b"hold_back", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["chat", "text", "token_ids"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -873,6 +878,7 @@ class Started(_message.Message):
     RESUMABLE_FIELD_NUMBER: _builtins.int
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     PROMPT_LOGPROBS_FIELD_NUMBER: _builtins.int
+    ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     attempt: _builtins.int
     model_version: _builtins.str
@@ -880,6 +886,8 @@ class Started(_message.Message):
     cached_tokens: _builtins.int
     resumable: _builtins.bool
     """Another worker of this version would continue the answer exactly, from any token of it on."""
+    adapter_version: _builtins.str
+    """Version of the adapter that answers. Empty: none does."""
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only if the request asks for them."""
@@ -899,10 +907,11 @@ class Started(_message.Message):
         resumable: _builtins.bool = ...,
         prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         prompt_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        adapter_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cached_tokens", b"cached_tokens", "model_version", b"model_version", "prompt_logprobs", b"prompt_logprobs", "prompt_token_ids", b"prompt_token_ids", "prompt_tokens", b"prompt_tokens", "resumable", b"resumable", "stream_id", b"stream_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_version", b"adapter_version", "attempt", b"attempt", "cached_tokens", b"cached_tokens", "model_version", b"model_version", "prompt_logprobs", b"prompt_logprobs", "prompt_token_ids", b"prompt_token_ids", "prompt_tokens", b"prompt_tokens", "resumable", b"resumable", "stream_id", b"stream_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
