@@ -49,6 +49,8 @@ class Kind:
         config: The class of its configuration.
         sizes: The sizes of its parts.
         changes: What its configuration has beside or instead of the common settings.
+        spread: Standard deviation of what is added to norms and biases. They begin as ones and zeros, which would be
+            the same in all versions. Gemma's embeddings are large; with small norms it repeats its last token.
         chats: It has a chat template.
     """
 
@@ -57,6 +59,7 @@ class Kind:
     config: str
     changes: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=_SIZES.copy)
+    spread: float = _SPREAD
     chats: bool = True
 
     @property
@@ -69,8 +72,8 @@ KINDS = (
     Kind("llama", "LlamaForCausalLM", "LlamaConfig"),
     Kind("qwen2", "Qwen2ForCausalLM", "Qwen2Config", _TIED),
     Kind("qwen3", "Qwen3ForCausalLM", "Qwen3Config"),
-    Kind("gemma2", "Gemma2ForCausalLM", "Gemma2Config", {**_TIED, **_WINDOW}),
-    Kind("gemma3", "Gemma3ForCausalLM", "Gemma3TextConfig", {**_TIED, **_WINDOW}),
+    Kind("gemma2", "Gemma2ForCausalLM", "Gemma2Config", {**_TIED, **_WINDOW}, spread=3.0),
+    Kind("gemma3", "Gemma3ForCausalLM", "Gemma3TextConfig", {**_TIED, **_WINDOW}, spread=3.0),
     Kind("mistral", "MistralForCausalLM", "MistralConfig", _WINDOW),
     Kind("gpt2", "GPT2LMHeadModel", "GPT2Config", _TIED, sizes=_GPT2, chats=False),
     Kind("mixtral", "MixtralForCausalLM", "MixtralConfig", {**_EXPERTS, "num_local_experts": 4}),
@@ -97,9 +100,8 @@ def make(kind: Kind, folder: Path, seed: int) -> Path:
     model = getattr(transformers, kind.architecture)(config)
     with torch.no_grad():
         for parameter in model.parameters():
-            # Norms and biases begin as ones and zeros, which would be the same in all versions.
             if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * _SPREAD)
+                parameter.add_(torch.randn_like(parameter) * kind.spread)
     model.to(torch.float32).save_pretrained(folder)
     return folder
 
