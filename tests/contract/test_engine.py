@@ -1,6 +1,7 @@
 """What every engine must do, run on each one: the simulated engine, and vLLM with a real model."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 import prometheus_client
 import pytest
 import pytest_asyncio
+import torch
+from safetensors.torch import load_file, save_file
 
 from services.shared.clock import SystemClock
 from services.shared.config import Ngram, VllmEngine
@@ -46,6 +49,7 @@ VLLM = [pytest.mark.vllm, pytest.mark.timeout(900), pytest.mark.filterwarnings("
 CONTEXT = 512
 BLOCK_TOKENS = 64
 """Not what vLLM takes by itself on a CPU, 128."""
+EMBEDDING = "model.embed_tokens.weight"
 GREEDY = {"temperature": 0.0, "ignore_eos": True}
 PROMPT = TextPrompt("The tide comes in and the tide goes out, and the tide comes in")
 
@@ -517,6 +521,30 @@ async def test_answers_change_with_the_weights_and_change_back(
     await engine.swap(model)
     assert engine.info.model_version == model.manifest.version
     assert await said(engine, "back") == (before, 0)
+
+
+async def test_an_output_layer_that_is_the_embedding_changes_with_it(
+    engine: Engine, model: Model, tmp_path: Path
+) -> None:
+    """With all rows of the embedding one place further on, each token has the meaning of the next one."""
+    if model.manifest.model != "smollm2":
+        pytest.skip("the simulated engine has no layers")
+    shutil.copytree(model.folder, tmp_path / "rolled", ignore=shutil.ignore_patterns("model.safetensors"))
+    tensors = load_file(model.folder / "model.safetensors")
+    tensors[EMBEDDING] = torch.roll(tensors[EMBEDDING], -1, dims=0)
+    save_file(tensors, tmp_path / "rolled/model.safetensors", metadata={"format": "pt"})
+    rolled = Model(tmp_path / "rolled", manifest_of({"model.safetensors": b"rolled"}, model="smollm2"))
+
+    async def answer(name: str, first: int) -> list[int]:
+        prompt = TokenPrompt(tuple(range(first, first + 40)))
+        sampling = Sampling(max_tokens=16, temperature=0.0, ignore_eos=True)
+        return tokens(await collect(engine, EngineRequest(name, prompt, sampling)))
+
+    expected = [token - 1 for token in await answer("before", 301)]
+    await engine.swap(rolled)
+    assert await answer("rolled", 300) == expected
+    await engine.swap(model)
+    assert [token - 1 for token in await answer("back", 301)] == expected
 
 
 async def test_golden_prompts_tell_weights_apart(engine: Engine, model: Model, other_model: Model) -> None:

@@ -306,6 +306,8 @@ async def _reload(llm: AsyncLLM, folder: Path) -> None:
     await llm.pause_generation(mode="keep", clear_cache=False)
     try:
         await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        if current_platform.is_cpu():
+            await llm.collective_rpc("repack_output_layers")
         if not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):
             raise RuntimeError("the prefix cache was not dropped")
     finally:

@@ -6,6 +6,8 @@ from services.shared.config import Draft, Ngram, Speculation, VllmEngine
 from services.worker.engine.contract import Model
 
 _GIB = 2**30
+WORKER_EXTENSION = "services.worker.engine.vllm.worker_extension.WorkerExtension"
+"""A name, because vLLM imports the class in the processes of the model."""
 
 
 def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
@@ -22,6 +24,7 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         "dtype": config.dtype,
         "load_format": "safetensors",
         "trust_remote_code": False,
+        "worker_extension_cls": WORKER_EXTENSION,
         "max_num_seqs": config.max_running,
         "max_num_batched_tokens": config.step_tokens,
         "tensor_parallel_size": config.tensor_parallel,
