@@ -3,6 +3,7 @@
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
@@ -36,14 +37,16 @@ def test_an_error_leaves_the_library_as_it_was() -> None:
     assert gguf.GGUFReader is before
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may have more than 4 KiB: the writer is told what a full disk tells."""
+    """No file may have more than 4 KiB: the writer is told what a full disk tells. pytest writes files too, later."""
     limits, before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 class Converted:
@@ -51,7 +54,6 @@ class Converted:
         save_file({"weights": torch.zeros(4096)}, folder / "model.safetensors")
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_disk_without_room_for_the_converted_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(WrongSource, match="Set TMPDIR to a disk with room"):
+    with pytest.raises(WrongSource, match="Set TMPDIR to a disk with room"), small_disk():
         save(Converted(), Converted(), tmp_path)
