@@ -124,7 +124,9 @@ def _told(error: Exception, repository: str, revision: str) -> Exception:
         case errors.HFValidationError():
             return WrongSource(f"{repository!r} is no name of a repository")
         case errors.OfflineModeIsEnabled():
-            return WrongSource("HF_HUB_OFFLINE is set, so the hub is not asked: unset it to import from the hub")
+            return WrongSource(
+                "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, so the hub is not asked: unset both to import from it"
+            )
         case errors.HfHubHTTPError():
             status = error.response.status_code
             reason = "the token is wrong: see HF_TOKEN" if status == 401 else "try again later"

@@ -37,6 +37,10 @@ QWEN, DEEPSEEK = "Qwen/Qwen3-32B", "deepseek-ai/DeepSeek-V3"
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", "")
+    # A vLLM engine of an earlier test may have set these in this process.
+    for offline in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(offline, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     # The library may have been imported before, without the setting.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
     with running_hub() as running:
@@ -227,7 +231,6 @@ async def test_a_killed_import_goes_on_and_a_bucket_is_a_source_too(
         store = connect(settings)
         variables = {f"TIDEGATE_{name.upper()}": value for name, value in settings.model_dump().items()}
         environ = {**os.environ, **variables, "TIDEGATE_SIGNING_KEY_FILE": str(key), "HF_ENDPOINT": hub.url}
-        environ.pop("HF_HUB_OFFLINE", None)
 
         async def start() -> asyncio.subprocess.Process:
             return await asyncio.create_subprocess_exec(
