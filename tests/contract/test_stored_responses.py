@@ -1,17 +1,21 @@
 """Stored responses in both databases: by tenant, for a while, within bounds, encrypted if there is a key."""
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.gateway.database.engine import Database
+from services.gateway.database.engine import Database, DatabaseAway
 from services.gateway.database.tables import responses
 from services.gateway.stored_responses import store as store_module
 from services.gateway.stored_responses.bounds import Bounds
 from services.gateway.stored_responses.cipher import Cipher
 from services.gateway.stored_responses.store import LAPSE_S, StoredResponses, TooLargeToStore
-from services.gateway.stored_responses.stored_response import StoredResponse
+from services.gateway.stored_responses.stored_response import OPEN, StoredResponse
 from services.shared.errors import InvalidRequest, NotFound
 from tests.support.clock import ManualClock
 
@@ -168,6 +172,84 @@ async def test_the_oldest_go_when_a_tenant_has_too_many(database: Database, cloc
     small = StoredResponses(database, Cipher(None), Bounds(HOUR, count=100, size=300), clock)
     assert await small.sweep() >= 1
     assert await store.sweep() == 0
+
+
+class Watched:
+    """A database that notes how many bytes of responses each transaction leaves, and how many are open."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.left: list[tuple[int, int]] = []
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        async with self._database.begin() as connection:
+            yield connection
+            still_open = func.count(case((responses.c.status.in_(OPEN), 1)))
+            sums = select(func.coalesce(func.sum(responses.c.size), 0), still_open)
+            size, number = (await connection.execute(sums)).one()
+            self.left.append((int(size), int(number)))
+
+    def changes(self, what: int) -> list[int]:
+        """Returns by how much each transaction lessened bytes (0) or open responses (1), where it did."""
+        values = [each[what] for each in self.left]
+        return [before - after for before, after in pairwise(values) if before != after]
+
+
+@pytest.mark.parametrize("reason", ["expired", "too many"])
+async def test_no_transaction_of_a_sweep_deletes_many_bytes(
+    reason: str, store: StoredResponses, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        await store.add(response(number, created=1000.0 + number))
+    async with database.begin() as connection:
+        [size] = set(await connection.scalars(select(responses.c.size)))
+        await connection.execute(update(responses).where(responses.c.id == name(3)).values(size=5 * size))
+    monkeypatch.setattr(store_module, "SWEPT_BYTES", 2 * size)
+    kept = 0 if reason == "too many" else 100
+    if reason == "expired":
+        await clock.advance(2 * HOUR)
+    watched = Watched(database)
+    sweeping = StoredResponses(cast(Database, watched), Cipher(None), Bounds(HOUR, kept, 1 << 20), clock)
+    assert await sweeping.sweep() == 7
+    # In order of age: two, one that only the next would make too many, the large one by itself, two, and the last.
+    assert watched.changes(0) == [2 * size, size, 5 * size, 2 * size, size]
+
+
+async def test_what_a_sweep_has_deleted_stays_deleted_when_the_database_goes_away(
+    store: StoredResponses, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        await store.add(response(number))
+    await clock.advance(HOUR)
+    monkeypatch.setattr(store_module, "SWEPT_BYTES", 1)
+    begin, transactions = database.begin, iter(range(100))
+
+    def leaving() -> AbstractAsyncContextManager[AsyncConnection]:
+        if next(transactions) == 4:  # two have looked for what is to be done, and two have deleted a response each
+            raise DatabaseAway("TimeoutError")
+        return begin()
+
+    monkeypatch.setattr(database, "begin", leaving)
+    with pytest.raises(DatabaseAway):
+        await store.sweep()
+    assert await count(database) == 2
+    assert await store.sweep() == 2
+
+
+async def test_no_transaction_of_a_sweep_fails_many_bytes_of_responses(
+    store: StoredResponses, database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await store.add(response(number, status="in_progress"))
+    await clock.advance(LAPSE_S)
+    async with database.begin() as connection:
+        [size] = set(await connection.scalars(select(responses.c.size)))
+    monkeypatch.setattr(store_module, "SWEPT_BYTES", 2 * size)
+    watched = Watched(database)
+    await StoredResponses(cast(Database, watched), Cipher(None), BOUNDS, clock).sweep()
+    assert watched.changes(1) == [2, 2, 1]
+    assert (await store.get("acme", name(4))).status == "failed"
 
 
 async def test_with_a_key_nothing_can_be_read_without_it(database: Database, clock: ManualClock) -> None:

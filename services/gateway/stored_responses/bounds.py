@@ -1,6 +1,6 @@
 """What is kept of a tenant's responses, and of its conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,3 +32,25 @@ class Bounds:
                 return oldest[:gone]
             size -= row.size
         return oldest
+
+
+def portions(rows: Sequence[Any], size: int) -> Iterator[list[str]]:
+    """Splits rows into portions of at most so many bytes together; a larger row is a portion of its own.
+
+    Args:
+        rows: rows with their `id` and their `size` in bytes.
+        size: bytes.
+
+    Returns:
+        The ids of each portion, in order.
+    """
+    portion: list[str] = []
+    left = size
+    for row in rows:
+        if portion and row.size > left:
+            yield portion
+            portion, left = [], size
+        portion.append(row.id)
+        left -= row.size
+    if portion:
+        yield portion

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.gateway.database.engine import Database
 from services.gateway.database.tables import responses
-from services.gateway.stored_responses.bounds import Bounds
+from services.gateway.stored_responses.bounds import Bounds, portions
 from services.gateway.stored_responses.cipher import Cipher, Unreadable
 from services.gateway.stored_responses.conversations import Conversations
 from services.gateway.stored_responses.stored_response import ANSWERED, OPEN, StoredResponse, is_id
@@ -26,7 +26,9 @@ MAX_CHAIN_BYTES = 16 << 20
 LAPSE_S = 120.0
 """A response that is made, and of which no gateway has given a sign for so long, has failed."""
 ROWS = 500
-"""Most rows that one statement deletes."""
+"""Most rows that are found at once, to be deleted."""
+SWEPT_BYTES = 32 << 20
+"""Most bytes of the rows that one transaction of a sweep changes: databases read and write every page of them."""
 MAX_ROUNDS = 20
 PREVIOUS = "previous_response_id"
 
@@ -167,18 +169,11 @@ class StoredResponses:
         Returns:
             How many responses and conversations were deleted.
         """
-        lapsed = responses.c.beat <= self._clock.wall() - LAPSE_S
-        async with self._database.begin() as connection:
-            await connection.execute(
-                update(responses).where(responses.c.status.in_(OPEN), lapsed).values(status="failed")
-            )
-        deleted = 0
-        for _ in range(MAX_ROUNDS):
-            some = await self._delete_expired()
-            deleted += some
-            if some < ROWS:
-                break
-        return deleted + await self._delete_surplus() + await self.conversations.sweep()
+        await self._fail_lapsed()
+        deleted = await self._delete_expired()
+        for tenant, count, size in await self._tenants_with_too_much():
+            deleted += await self._delete_surplus(tenant, count, size)
+        return deleted + await self.conversations.sweep()
 
     def _content(self, response: StoredResponse) -> dict[str, Any]:
         document = self._cipher.write(response.document, _place(response.tenant, response.id, "document"))
@@ -243,43 +238,58 @@ class StoredResponses:
         async with self._database.begin() as connection:
             await connection.execute(_open([response_id]).values(values))
 
-    async def _delete_expired(self) -> int:
-        expired = select(responses.c.id).where(responses.c.expires <= self._clock.wall())
+    async def _fail_lapsed(self) -> None:
+        lapsed = responses.c.status.in_(OPEN) & (responses.c.beat <= self._clock.wall() - LAPSE_S)
         async with self._database.begin() as connection:
-            ids = (await connection.scalars(expired.order_by(responses.c.expires).limit(ROWS))).all()
-            return await _delete(connection, ids)
+            rows = (await connection.execute(select(responses.c.id, responses.c.size).where(lapsed).limit(ROWS))).all()
+        for ids in portions(rows, SWEPT_BYTES):
+            async with self._database.begin() as connection:
+                failed = update(responses).where(responses.c.id.in_(ids), lapsed).values(status="failed")
+                await connection.execute(failed)
 
-    async def _delete_surplus(self) -> int:
-        """Deletes the oldest responses of tenants that have more than they may, up to ROWS of each."""
+    async def _delete_expired(self) -> int:
+        deleted = 0
+        expired = select(responses.c.id, responses.c.size).where(responses.c.expires <= self._clock.wall())
+        for _ in range(MAX_ROUNDS):
+            async with self._database.begin() as connection:
+                rows = (await connection.execute(expired.order_by(responses.c.expires).limit(ROWS))).all()
+            deleted += await self._delete(rows)
+            if len(rows) < ROWS:
+                break
+        return deleted
+
+    async def _tenants_with_too_much(self) -> Sequence[Any]:
+        """Returns tenants that have more than they may, each with number and bytes of its responses."""
         count, size = func.count().label("count"), func.sum(responses.c.size).label("size")
-        too_many = (
+        found = (
             select(responses.c.tenant, count, size)
             .group_by(responses.c.tenant)
             .having(or_(count > self._bounds.count, size > self._bounds.size))
             .limit(ROWS)
         )
-        deleted = 0
         async with self._database.begin() as connection:
-            for tenant, number, total in (await connection.execute(too_many)).all():
-                oldest = (
-                    select(responses.c.id, responses.c.size)
-                    .where(responses.c.tenant == tenant, responses.c.status.not_in(OPEN))
-                    .order_by(responses.c.created)
-                    .limit(ROWS)
-                )
-                rows = (await connection.execute(oldest)).all()
-                deleted += await _delete(connection, [row.id for row in self._bounds.surplus(rows, number, int(total))])
+            return (await connection.execute(found)).all()
+
+    async def _delete_surplus(self, tenant: str, count: int, size: int) -> int:
+        """Deletes the oldest responses of a tenant that has more than it may, up to ROWS."""
+        oldest = select(responses.c.id, responses.c.size).where(
+            responses.c.tenant == tenant, responses.c.status.not_in(OPEN)
+        )
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(oldest.order_by(responses.c.created).limit(ROWS))).all()
+        return await self._delete(self._bounds.surplus(rows, count, int(size)))
+
+    async def _delete(self, rows: Sequence[Any]) -> int:
+        """Deletes responses, a few in each transaction, so that what is done stays done."""
+        deleted = 0
+        for ids in portions(rows, SWEPT_BYTES):
+            async with self._database.begin() as connection:
+                deleted += (await connection.execute(delete(responses).where(responses.c.id.in_(ids)))).rowcount
         return deleted
 
 
 def _open(response_ids: Sequence[str]) -> Update:
     return update(responses).where(responses.c.id.in_(response_ids), responses.c.status.in_(OPEN))
-
-
-async def _delete(connection: AsyncConnection, ids: Sequence[str]) -> int:
-    if ids:
-        await connection.execute(delete(responses).where(responses.c.id.in_(ids)))
-    return len(ids)
 
 
 def _whole(response_id: str, found: Sequence[StoredResponse | None]) -> list[StoredResponse]:

@@ -1,14 +1,14 @@
-"""Which rows of a tenant have to go."""
+"""Which rows of a tenant have to go, and in which portions."""
 
 from typing import NamedTuple
 
 import pytest
 
-from services.gateway.stored_responses.bounds import Bounds
+from services.gateway.stored_responses.bounds import Bounds, portions
 
 
 class Sized(NamedTuple):
-    name: str
+    id: str
     size: int
 
 
@@ -29,4 +29,13 @@ ROWS = [Sized("a", 10), Sized("b", 20), Sized("c", 30)]
     ],
 )
 def test_the_oldest_go_until_the_others_fit(bounds: Bounds, rows: list[Sized], gone: str) -> None:
-    assert "".join(row.name for row in bounds.surplus(rows, count=3, size=60)) == gone
+    assert "".join(row.id for row in bounds.surplus(rows, count=3, size=60)) == gone
+
+
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [(1, ["a", "b", "c"]), (29, ["a", "b", "c"]), (30, ["ab", "c"]), (50, ["ab", "c"]), (60, ["abc"])],
+)
+def test_portions_hold_as_many_rows_as_fit_and_one_at_least(size: int, found: list[str]) -> None:
+    assert ["".join(ids) for ids in portions(ROWS, size)] == found
+    assert list(portions([], size)) == []
