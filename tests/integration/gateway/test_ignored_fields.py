@@ -59,6 +59,29 @@ async def test_a_response_that_is_sent_again_names_them_too(cluster: Cluster) ->
     assert first.headers[HEADER] == again.headers[HEADER]
 
 
+async def test_query_parameters_that_a_path_does_not_have_are_named(cluster: Cluster) -> None:
+    made = await cluster.http.post("/v1/responses", json={"model": MODEL, "input": "a"})
+    path = f"/v1/responses/{made.json()['id']}"
+    shown = await cluster.http.get(
+        path, params={"include[]": "reasoning.encrypted_content", "a é": "", "stream": "false"}
+    )
+    assert (shown.status_code, shown.headers[HEADER]) == (200, "include[], a??")
+    assert shown.json()["id"] == made.json()["id"]
+    assert (counted(cluster, "include"), counted(cluster, "other")) == (1, 1)
+    items = await cluster.http.get(f"{path}/input_items?limit=1&include=x&include=y")
+    assert (items.status_code, items.headers[HEADER]) == (200, "include")
+    assert HEADER not in (await cluster.http.get(f"{path}/input_items?limit=1&after=")).headers
+    refused = await cluster.http.get(f"{path}?stream=true&starting_after=3")
+    assert (refused.status_code, refused.headers[HEADER]) == (400, "starting_after")
+
+
+async def test_query_parameters_come_after_fields(cluster: Cluster) -> None:
+    asked = await cluster.http.post(f"{CHAT}?api-version=2&beta=true", json=ASK)
+    assert (asked.status_code, asked.headers[HEADER]) == (200, f"{NAMED}, api-version")
+    many = await cluster.http.get("/v1/models", params={f"p{number}": "" for number in range(20)})
+    assert many.headers[HEADER] == ", ".join([*(f"p{number}" for number in range(16)), "..."])
+
+
 async def test_grpc(cluster: Cluster) -> None:
     stub = inference_pb2_grpc.InferenceServiceStub(cluster.channel)
     request = inference_pb2.ChatRequest(

@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL
-from services.gateway.openai.ignored_fields import STRICT_HEADER
+from services.gateway.openai.ignored_fields import STRICT_HEADER, IgnoredFields, also_ignored
 from services.gateway.openai.limit_headers import Headers
 from services.gateway.openai.request_builder import identified
 from services.gateway.response_cache.policy import CacheDirective
@@ -30,7 +30,8 @@ class RequestContext:
         status: the status to count. It differs from the one sent when a stream fails after its first byte.
         limits: headers that tell the state of the caller's limits.
         cache_directive: what the request asks of the response cache, and what came of it.
-        ignored: the header that names what was left out of the request.
+        ignored: the header that names what was left out of the request's body.
+        unread: query parameters that the path does not have; None: there are none.
     """
 
     request_id: str
@@ -43,6 +44,7 @@ class RequestContext:
     limits: Headers = field(default_factory=list)
     cache_directive: CacheDirective | None = None
     ignored: str = ""
+    unread: IgnoredFields | None = None
 
     @property
     def strict(self) -> bool:
@@ -53,6 +55,13 @@ class RequestContext:
         """Returns a header of the request. name: in lower case."""
         value = self.headers.get(name.encode())
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def left_out(self) -> str:
+        """The header that names all that was left out of the request; empty if nothing was."""
+        if self.unread is None:
+            return self.ignored
+        return also_ignored(self.ignored, self.unread.header().split(", "))
 
     def attach(self, scope: Scope) -> None:
         """Stores the context in the request's ASGI scope."""

@@ -97,6 +97,8 @@ class AccessMiddleware:
         return path in self._open_paths or (path in LOOPBACK_PATHS and _from_loopback(scope))
 
     def _count(self, scope: Scope, context: RequestContext) -> None:
+        if context.unread:
+            self._metrics.left_out(context.unread.labels)
         if scope["path"].startswith(GENERATING_PATHS) and scope["method"] == "POST":
             seconds = self._clock.monotonic() - context.started
             self._metrics.answered(context.model, context.status, seconds)
@@ -114,7 +116,7 @@ def _headers(context: RequestContext, scope: Scope) -> list[tuple[bytes, bytes]]
         *((name.encode(), value.encode()) for name, value in context.limits),
         *([(HEADER.encode(), context.cache_directive.outcome.encode())] if context.cache_directive else []),
         *([(REQUEST_ID.encode(), context.request_id.encode())] if is_anthropic(scope["path"]) else []),
-        *([(IGNORED.encode(), context.ignored.encode())] if context.ignored else []),
+        *([(IGNORED.encode(), left_out.encode())] if (left_out := context.left_out) else []),
     ]
 
 

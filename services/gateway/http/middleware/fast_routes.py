@@ -6,6 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.gateway.http.connection.query import note_unread
+
+QUERY = frozenset({"beta"})
+"""Anthropic's clients ask for fields in beta with it. They are understood, or left out and named, without it too."""
+
 
 class FastRoutes:
     """Finds handlers of POST requests by path, without FastAPI's routing and its parsing of parameters."""
@@ -25,5 +30,6 @@ class FastRoutes:
         if handler is None:
             await self._app(scope, receive, send)
         else:
+            note_unread(scope, QUERY)
             response = await handler(Request(scope, receive))
             await response(scope, receive, send)

@@ -1,16 +1,33 @@
 """The routes of one resource, as a route file declares them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.http.connection.query import note_unread
 from services.gateway.http.openapi import answers_of, body_of
 
 Handler = Callable[..., Awaitable[Response]]
 """Takes the request, and path parameters by name where the path has some."""
+
+
+class NamingRoute(APIRoute):
+    """A route whose answers name query parameters that it does not have."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Returns what answers a request."""
+        handler, known = super().get_route_handler(), {field.alias for field in self.dependant.query_params}
+
+        async def handle(request: Request) -> Response:
+            note_unread(request.scope, known)
+            return await handler(request)
+
+        return handle
 
 
 class RestRouter(APIRouter):
@@ -21,7 +38,7 @@ class RestRouter(APIRouter):
     """
 
     def __init__(self, prefix: str = "", **options: Any) -> None:
-        super().__init__(prefix=prefix, **options)
+        super().__init__(prefix=prefix, route_class=NamingRoute, **options)
         self.fast: dict[str, Handler] = {}
 
     def add_json_post(
