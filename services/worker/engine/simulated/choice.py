@@ -12,7 +12,7 @@ from services.worker.engine.contract import (
 )
 from services.worker.engine.simulated.script import split
 from services.worker.engine.simulated.stops import StopStrings
-from services.worker.engine.simulated.tokens import END, Oracle, token_bytes
+from services.worker.engine.simulated.tokens import END, Oracle, token_bytes, token_text
 
 Ending = tuple[FinishReason, str | int]
 
@@ -123,7 +123,7 @@ class SimulatedChoice:
     def _decode(self, token: int) -> str:
         """Returns the new text of a token. Only scripts have characters of several tokens."""
         if self._decoder is None:
-            return token_bytes(token).decode(errors="replace")
+            return token_text(token)
         return self._decoder.decode(token_bytes(token))
 
     def _ends_at(self, token: int) -> Ending | None:

@@ -71,7 +71,8 @@ class Scheduler:
     def __init__(self, kv: KvCache, max_running: int, step_tokens: int) -> None:
         self._kv, self._max_running, self._step_tokens = kv, max_running, step_tokens
         self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []
+        # In the order of their start; a dict because every token asks whether its sequence still runs.
+        self.running: dict[Sequence, None] = {}
 
     @property
     def has_work(self) -> bool:
@@ -86,7 +87,7 @@ class Scheduler:
     def remove(self, sequence: Sequence) -> None:
         """Removes a running or waiting sequence and frees its KV; ignores an unknown one."""
         if sequence in self.running:
-            self.running.remove(sequence)
+            del self.running[sequence]
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
         self._kv.release(sequence.blocks)
@@ -126,7 +127,7 @@ class Scheduler:
 
     def _preempt(self, victim: Sequence) -> None:
         """Preempts a sequence; it goes on before the waiting ones of its rank."""
-        self.running.remove(victim)
+        del self.running[victim]
         self._kv.release(victim.blocks)
         victim.computed = 0
         self.waiting.insert(sum(waiting.rank < victim.rank for waiting in self.waiting), victim)
@@ -145,12 +146,14 @@ class Scheduler:
             return None
         if sequence.cached_tokens is None:
             sequence.cached_tokens = min(sequence.computed, sequence.prompt_length)
-        self.running.append(self.waiting.popleft())
+        self.running[self.waiting.popleft()] = None
         return sequence
 
     def _store(self, sequence: Sequence, tokens: int) -> None:
         first = sequence.computed // self._kv.block_tokens
         sequence.computed += tokens
+        if sequence.computed // self._kv.block_tokens == first:
+            return
         hashes = sequence.full_hashes(sequence.computed, self._kv.block_tokens)
         for index in range(first, len(hashes)):
             self._kv.seal(sequence.blocks[index], hashes[index])

@@ -20,6 +20,8 @@ class StopStrings:
         Returns:
             The text that may go out; and the stop string that was found, or None.
         """
+        if not self._stops:
+            return piece, None
         self._pending += piece
         hits = [(at, stop) for stop in self._stops if (at := self._pending.find(stop)) >= 0] if armed else []
         if hits:

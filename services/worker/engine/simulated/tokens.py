@@ -48,6 +48,11 @@ def token_bytes(token: int) -> bytes:
     return b"" if token == END else _WORDS[token - 257].encode()
 
 
+def token_text(token: int) -> str:
+    """Returns the text of one token; a byte that is not UTF-8 alone becomes a replacement character."""
+    return _WORDS[token - 257] if token > END else token_bytes(token).decode(errors="replace")
+
+
 def token_str(token: int) -> str:
     """Returns a token as the vocabulary writes it."""
     if token < END:
@@ -107,16 +112,22 @@ class Oracle:
         ends = index >= max(self._natural_length, self.sampling.min_tokens)
         if ends and not self.sampling.ignore_eos:
             return END
-        return self._word(index)
+        if self._is_restricted:
+            return self._allowed_word(index)
+        return 257 + self._draw(b"token", index) % len(_WORDS)
 
-    def _word(self, index: int) -> int:
+    @cached_property
+    def _is_restricted(self) -> bool:
+        return bool(self.sampling.allowed_token_ids or self.sampling.bad_words)
+
+    def _allowed_word(self, index: int) -> int:
         """Returns the word at a position; words that may not come are drawn again."""
         allowed, bad = self.sampling.allowed_token_ids, self.sampling.bad_words
         token = END
         for attempt in range(_MAX_DRAWS):
             draw = self._draw(b"token%d" % attempt if attempt else b"token", index)
             token = allowed[draw % len(allowed)] if allowed else 257 + draw % len(_WORDS)
-            if not bad or token_bytes(token).decode(errors="replace").strip() not in bad:
+            if not bad or token_text(token).strip() not in bad:
                 break
         return token
 

@@ -69,7 +69,7 @@ def test_when_the_cache_is_full_the_youngest_is_preempted_and_comes_back() -> No
     scheduler.add(young)
     for _ in range(4):
         step(scheduler)
-    assert scheduler.running == [old]
+    assert list(scheduler.running) == [old]
     assert list(scheduler.waiting) == [young]
     scheduler.remove(old)
     gained = len(young.tokens)
@@ -115,7 +115,7 @@ def test_a_better_rank_begins_before_a_longer_wait() -> None:
     for waiting in (later, urgent, last):
         scheduler.add(waiting)
     step(scheduler)
-    assert scheduler.running == [running, urgent]
+    assert list(scheduler.running) == [running, urgent]
     assert list(scheduler.waiting) == [later, last]
 
 
@@ -127,5 +127,5 @@ def test_the_worst_rank_is_preempted_when_the_cache_is_full() -> None:
     scheduler.add(high)
     while low in scheduler.running:
         step(scheduler)
-    assert scheduler.running == [high]
+    assert list(scheduler.running) == [high]
     assert list(scheduler.waiting) == [low]
