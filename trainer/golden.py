@@ -74,7 +74,10 @@ class Answerer:
             WrongCheckpoint: The adapter does not fit the model.
         """
         quiet()
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        # transformers' faster attention leaves out what Gemma 2 does to attention scores: attn_logit_softcapping.
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
+        )
         if adapter:
             model = _with_adapter(model, adapter)
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True))

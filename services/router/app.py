@@ -158,7 +158,9 @@ class RouterApp:
             resume_logs=self._build_resume_logs(),
             metrics=self._metrics,
         )
-        attachments = Attachments(self.router_id, queues, settings=settings, sessions=sessions)
+        attachments = Attachments(
+            self.router_id, queues, settings=settings, sessions=sessions, start_of=self._rollouts.start_of
+        )
         control = ControlService(
             queues,
             runner=self._runner,

@@ -7,8 +7,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from services.router.core import rollout
-from services.router.core.events import DeliveryAsked, encode_event
-from services.router.core.rollout import Member, Outcome, RolloutRecord, Timeouts
+from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
+from services.router.core.rollout import Ending, Member, Order, Outcome, RolloutRecord, Timeouts
 from services.router.metrics import RouterMetrics
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
@@ -149,16 +149,19 @@ class RolloutController:
             log.error("rollout of %s: %s could not be brought to %s", queue.pool, lost, new.goal)
         return True
 
-    async def _send(self, queue: PoolQueue, order: rollout.Order) -> None:
+    async def start_of(self, queue: PoolQueue, worker_id: str, epoch: int) -> rollout.Start:
+        """What a process is to start on that has just attached."""
+        return rollout.start_of(await self.record(queue), worker_id, epoch)
+
+    async def _send(self, queue: PoolQueue, order: Order | Ending) -> None:
         """Uses the outbox of the replica that the worker is attached to."""
         client = self._runner.client(queue.keys)
         answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
         router: bytes | None = await answer
         if router is None:
             return
-        event = DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
         pipeline = client.pipeline(transaction=False)
-        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_event(event))
+        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_event(_event(order)))
         pipeline.expire(queue.keys.key("outbox:", router.decode()), OUTBOX_TTL_S)
         await pipeline.execute()
 
@@ -166,13 +169,23 @@ class RolloutController:
         return int(self._clock.wall() * 1000)
 
 
-_OUTCOMES = {pb.DELIVERY_PHASE_COMMITTED: Outcome.COMMITTED, pb.DELIVERY_PHASE_FAILED: Outcome.FAILED}
+_OUTCOMES = {
+    pb.DELIVERY_PHASE_COMMITTED: Outcome.COMMITTED,
+    pb.DELIVERY_PHASE_FAILED: Outcome.FAILED,
+    pb.DELIVERY_PHASE_NEEDS_RESTART: Outcome.NEEDS_RESTART,
+}
 _STATES = {
     rollout.State.ROLLING: pb.ROLLOUT_STATE_ROLLING,
     rollout.State.UNDOING: pb.ROLLOUT_STATE_UNDOING,
     rollout.State.DONE: pb.ROLLOUT_STATE_DONE,
     rollout.State.FAILED: pb.ROLLOUT_STATE_FAILED,
 }
+
+
+def _event(order: Order | Ending) -> DeliveryAsked | DrainAsked:
+    if isinstance(order, Ending):
+        return DrainAsked(order.worker_id, order.finish_timeout_ms)
+    return DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
 
 
 def _members(row: PoolRow) -> list[Member]:

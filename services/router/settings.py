@@ -43,7 +43,10 @@ class RouterSettings(ProcessSettings):
         30_000, ge=0, description="Milliseconds that a pool without workers still queues requests."
     )
     rollout_worker_limit_s: float = Field(
-        900.0, gt=0, description="Seconds that one worker may take to change its weights; then the rollout fails."
+        900.0,
+        gt=0,
+        description="Seconds that one worker may take to change its weights; then the rollout fails. A worker that is"
+        " replaced may take this time to end and be started again, and again to be ready.",
     )
     upkeep_ms: int = Field(
         250,

@@ -17,7 +17,7 @@ from services.shared.config import Adapters as AdapterConfig
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
 from services.shared.manifests import Manifest, WrongManifest
-from services.shared.registry import Registry
+from services.shared.registry import Registry, UnknownVersion
 from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
@@ -28,7 +28,7 @@ from services.worker.adapters.source import AdapterSource
 from services.worker.attach import Attachment
 from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
-from services.worker.engine.contract import Engine, EngineDead
+from services.worker.engine.contract import Engine, EngineDead, Model
 from services.worker.golden import NotProven, prove
 from services.worker.gpu import GpuCollector
 from services.worker.health import StepWatch
@@ -47,6 +47,8 @@ _WATCH_S = 0.5
 _HAND_OVER_S = 2.0
 _GOODBYE_S = 2.0
 _GRACE_S = 1.0
+# A rollout reads within this time why a worker could not start.
+_TELL_S = 2.0
 
 
 class WorkerApp:
@@ -228,20 +230,37 @@ class WorkerApp:
 
     async def _bring_up(self) -> None:
         """Fetches the model, starts the engine, and proves the weights."""
+        order = await self._attachment.start_order()
+        if order.update_id:
+            self._weight_updates.start_on(order)
         try:
-            model = await self._model_source.fetch(self._pool)
+            model = await self._fetch(order)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
             await self.engine.start(model)
             await self._prove(model.manifest)
-        except (RefusedModel, WrongManifest, EngineDead, NotProven, OSError) as error:
+        except (RefusedModel, WrongManifest, UnknownVersion, EngineDead, NotProven, OSError) as error:
+            if order.update_id:
+                self._weight_updates.fail_to_start(order, str(error))
+                await self._clock.sleep(_TELL_S)
             self._fail(str(error))
             return
         if self._adapters:
             await self._adapters.begin(model.manifest)
         self._on_loaded()
-        self._weight_updates.begin(model)
+        self._weight_updates.begin(model, order if order.update_id else None)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
+
+    async def _fetch(self, order: UpdateOrder) -> Model:
+        """Fetches what the router says to start on. Raises UnknownVersion, RefusedModel, WrongManifest."""
+        try:
+            return await self._model_source.fetch(self._pool, order.version)
+        except UnknownVersion as error:
+            if order.update_id or not order.version:
+                raise
+            # The pool serves another model than at its last rollout, or the version was removed.
+            log.warning("the version of the last rollout is not there: %s; starting on %s", error, self._pool.model)
+            return await self._model_source.fetch(self._pool)
 
     async def _prove(self, manifest: Manifest) -> None:
         """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""
@@ -259,7 +278,7 @@ class WorkerApp:
         watch = StepWatch(self._clock.monotonic())
         while self.failure is None:
             await self._clock.sleep(_WATCH_S)
-            if self.engine.death:
+            if self.engine.death and self.status.state is not State.LOADING:
                 self._fail(self.engine.death)
             else:
                 self._check_progress(watch.still_s(self.engine.load(), self._clock.monotonic()))
@@ -293,7 +312,8 @@ class WorkerApp:
             self._tasks.start(self._weight_updates.run(order), "weight-update")
 
     def _drain_on_request(self, limit_s: float | None) -> None:
-        self._tasks.start(self._drain_and_end(self._settings.drain_s if limit_s is None else limit_s), "drain")
+        if self.status.state is not State.DRAINING:
+            self._tasks.start(self._drain_and_end(self._settings.drain_s if limit_s is None else limit_s), "drain")
 
     async def _drain_and_end(self, limit_s: float) -> None:
         await self._drain(limit_s)

@@ -60,6 +60,8 @@ class Attachment:
         self._on_drain, self._on_update = on_drain, on_update
         self._clock, self._random, self._tls = clock, random, tls
         self._rate = _TokenRate()
+        self._welcomed = asyncio.Event()
+        self._start_order = UpdateOrder("", "")
         self._leaving = asyncio.Event()
         self.left = asyncio.Event()
         self.address = ""
@@ -80,6 +82,16 @@ class Attachment:
                 delays = backoff(self._random)
                 self.router_id = None
             await self._clock.sleep(next(delays))
+
+    async def start_order(self) -> UpdateOrder:
+        """Waits for the first welcome of a router, which says what this process is to start on.
+
+        Returns:
+            The version, or "" for the one that the configuration names. The id is "" unless the start is part of a
+            rollout, which reads then in the heartbeats how it goes.
+        """
+        await self._welcomed.wait()
+        return self._start_order
 
     def leave(self) -> None:
         """Says goodbye on the open stream; then `run` returns."""
@@ -114,6 +126,9 @@ class Attachment:
         if not isinstance(frame, pb.AttachResponse) or frame.WhichOneof("frame") != "welcome":
             raise TimeoutError("the router did not welcome this worker")
         self.router_id = frame.welcome.router_id
+        if not self._welcomed.is_set():
+            self._start_order = UpdateOrder(frame.welcome.delivery_id, frame.welcome.model_version)
+            self._welcomed.set()
         log.info("attached to router %s at %s", self.router_id, router)
         return frame.welcome.heartbeat_interval_ms / 1000 or _DEFAULT_INTERVAL_S
 

@@ -10,6 +10,7 @@ from services.shared.architectures import SIMULATED
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Draft, Pool, VllmEngine
+from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
@@ -45,20 +46,26 @@ class ModelSource:
         self._registry, self._stager, self._cache = registry, stager, cache
         self._clock, self._random = clock, random
 
-    async def fetch(self, pool: Pool) -> Model:
+    async def fetch(self, pool: Pool, version: str = "") -> Model:
         """Downloads the pool's model, and its draft model if it has one.
 
-        Waits while the object store does not answer or the model is not published yet; the log says so.
+        Waits while the object store does not answer, or the pool's model is not published yet; the log says so.
+
+        Args:
+            pool: The pool.
+            version: SHA-256 of the manifest; "" for the version that the pool's configuration names.
 
         Raises:
             RefusedModel: This pool cannot serve the model.
             WrongManifest: The manifest is damaged or not signed by a trusted key.
+            UnknownVersion: The registry does not have this version.
         """
-        model = await self._fetch_when_published(reference(pool.model, f"pools.{pool.name}.model"))
-        if model.manifest.kind != "model":
-            raise RefusedModel(f"{pool.model} is an adapter for {model.manifest.base}; a pool serves whole models")
-        if isinstance(pool.engine, VllmEngine) and model.manifest.architecture == SIMULATED:
-            raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
+        named = reference(pool.model, f"pools.{pool.name}.model")
+        if version:
+            model = await self._fetch_when_possible(Reference(named.model, version))
+        else:
+            model = await self._fetch_when_published(named)
+        _check(pool, model.manifest)
         speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
         if isinstance(speculation, Draft):
             draft = await self._fetch_when_published(
@@ -85,11 +92,15 @@ class ModelSource:
         version = Reference(reference(pool.model, f"pools.{pool.name}.model").model, digest)
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
-                return await self._fetch_once(version)
+                model = await self._fetch_once(version)
+                break
             except StoreError as error:
                 log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
-        return await self._fetch_once(version)
+        else:
+            model = await self._fetch_once(version)
+        _check(pool, model.manifest)
+        return model
 
     async def _fetch_once(self, version: Reference) -> Model:
         manifest = await self._registry.resolve(version)
@@ -98,10 +109,26 @@ class ModelSource:
     async def _fetch_when_published(self, version: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):
             try:
-                return await self._fetch_once(version)
+                return await self._fetch_when_possible(version)
             except UnknownVersion as error:
                 log.warning("model %s: %s; looking again in %.1f s", version, error, delay)
+            await self._clock.sleep(delay)
+        raise AssertionError("backoff never ends")
+
+    async def _fetch_when_possible(self, version: Reference) -> Model:
+        """Waits while the object store does not answer. Raises UnknownVersion."""
+        for delay in backoff(self._random, first_s=0.2, cap_s=3.0):
+            try:
+                return await self._fetch_once(version)
             except StoreError as error:
                 log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
         raise AssertionError("backoff never ends")
+
+
+def _check(pool: Pool, manifest: Manifest) -> None:
+    """Raises RefusedModel when no worker of the pool could serve the version."""
+    if manifest.kind != "model":
+        raise RefusedModel(f"{pool.model} is an adapter for {manifest.base}; a pool serves whole models")
+    if isinstance(pool.engine, VllmEngine) and manifest.architecture == SIMULATED:
+        raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")

@@ -6,6 +6,9 @@ swap   The engine replaces its weights; nothing runs.
 prove  The engine must answer the golden prompts exactly.
 
 Then the worker commits. If a step fails, it puts the old weights back, proves them, and goes on serving.
+
+Some versions cannot come in place: the worker stages such a version and says that it needs a restart. The router then
+drains it, and its next process starts on the version.
 """
 
 import asyncio
@@ -69,6 +72,10 @@ class UpdateRefused(Exception):
     """The weight update ends before the engine has changed anything."""
 
 
+class NeedsRestart(Exception):
+    """The version is on local disk, but the engine cannot change to it in place; it has changed nothing."""
+
+
 class AdapterGate(Protocol):
     """The adapters of the engine, which belong to one version of the model."""
 
@@ -113,9 +120,24 @@ class WeightUpdates:
         self._serving: Model | None = None
         self._previous: Model | None = None
 
-    def begin(self, model: Model) -> None:
-        """Says that the engine runs `model`; from now on orders can be accepted."""
+    def start_on(self, order: UpdateOrder) -> None:
+        """Reports that this process starts on the version that its predecessor could not change to in place."""
+        self._report(order, Phase.STAGING)
+
+    def fail_to_start(self, order: UpdateOrder, reason: str) -> None:
+        """Reports that this process could not start on the version, and ends."""
+        self._end(order, Phase.FAILED, "lost", reason)
+
+    def begin(self, model: Model, order: UpdateOrder | None = None) -> None:
+        """Says that the engine runs `model`; from now on orders can be accepted.
+
+        Args:
+            model: The model.
+            order: The order that this start has carried out, if there was one.
+        """
         self._serving = model
+        if order:
+            self._end(order, Phase.COMMITTED, "committed")
 
     def accept(self, order: UpdateOrder) -> bool:
         """Returns whether the caller should carry out the order now.
@@ -140,6 +162,9 @@ class WeightUpdates:
         try:
             model = await self._stage(order, old)
             await self._hold(order)
+        except NeedsRestart as error:
+            self._end(order, Phase.NEEDS_RESTART, "restart", str(error))
+            return
         except Exception as error:  # noqa: BLE001 -- nothing has changed yet, and the router gets the reason
             self._status.reopen()
             self._end(order, Phase.FAILED, "refused", _describe(error))
@@ -161,9 +186,12 @@ class WeightUpdates:
             await self._load(order, new, Phase.SWAPPING)
         except (SwapFailed, NotProven) as error:
             reason = str(error)
+            if isinstance(error, SwapFailed) and error.intact:
+                self._reopen(old)
+                self._end(order, Phase.NEEDS_RESTART, "restart", reason)
+                return
             log.error("weight update to %s failed: %s; going back to %s", order.version, reason, old.manifest.version)
-            if not (isinstance(error, SwapFailed) and error.intact):
-                await self._restore(order, old)
+            await self._restore(order, old)
             self._reopen(old)
             self._end(order, Phase.FAILED, "restored", reason)
         else:
@@ -172,9 +200,7 @@ class WeightUpdates:
             self._end(order, Phase.COMMITTED, "committed")
 
     async def _stage(self, order: UpdateOrder, old: Model) -> Model:
-        """Brings the version to local disk and checks that it fits. Raises UpdateRefused."""
-        if reason := self._engine.info.no_swap:
-            raise UpdateRefused(reason)
+        """Brings the version to local disk and checks that it fits. Raises UpdateRefused, NeedsRestart."""
         try:
             async with asyncio.timeout(self._limits.stage_s):
                 model = await self._fetch(order.version, self._in_use())
@@ -184,8 +210,8 @@ class WeightUpdates:
             raise UpdateRefused(f"it was not staged within {self._limits.stage_s:g} s") from None
         except OSError as error:
             raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
-        if reason := unfit(old.manifest, model.manifest):
-            raise UpdateRefused(reason)
+        if reason := self._engine.info.no_swap or unfit(old.manifest, model.manifest):
+            raise NeedsRestart(reason)
         # An update does not change the draft model.
         return Model(model.folder, model.manifest, old.draft)
 

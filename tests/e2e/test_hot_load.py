@@ -212,6 +212,39 @@ async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_v
     assert set(made.versions()) == {old}
 
 
+def another_tokenizer(good: Manifest) -> dict[str, Any]:
+    """Workers must start on it."""
+    return {"tokenizer_sha256": ("2" if good.tokenizer_sha256[0] == "1" else "1") * 64}
+
+
+async def test_a_version_that_cannot_come_in_place_replaces_the_workers_there_and_back(
+    cluster: RunningCluster,
+) -> None:
+    old = await served_base(cluster)
+    before = await processes(cluster)
+    version = await publish_changed(cluster, another_tokenizer(old), signed=True)
+    new = await Registry(store_of(cluster)).resolve(Reference("simulated", version))
+    broken = await publish_changed(cluster, another_tokenizer(new) | unproven(new), signed=True)
+    async with load(cluster) as (made, _):
+        await command(cluster, "rollout", "start", "simulated", version)
+        assert served(cluster) == {version}
+        assert not before & await processes(cluster)
+        said = await command(cluster, "rollout", "start", "simulated", broken, fails=True)
+        assert "does not run as it was published: golden prompt 0: token 0 is" in " ".join(said.split())
+        await wait_until(
+            lambda: [worker["version"] for worker in cluster.status()["workers"]] == [version] * 2,
+            description="both workers serve the version before",
+            timeout=60,
+        )
+        await command(cluster, "rollout", "start", "simulated", old.version)
+        assert served(cluster) == {old.version}
+    check(made, old, new)
+
+
+async def processes(cluster: RunningCluster) -> set[int]:
+    return {worker["pid"] for worker in json.loads(await command(cluster, "workers", "list", "--json"))}
+
+
 async def publish_changed(cluster: RunningCluster, changes: dict[str, Any], *, signed: bool) -> str:
     """A version like the one that `latest` names, but for the changes; with the same files in its folder."""
     registry = store_of(cluster)

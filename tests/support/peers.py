@@ -106,6 +106,7 @@ class Worker:
         self._stream = stream
         self._writing = asyncio.Lock()  # a stream takes one write at a time
         self.heartbeat = heartbeat
+        self.welcome = pb.AttachWelcome()
         self._beats = asyncio.create_task(self._beat(interval_s))
 
     async def _beat(self, interval_s: float) -> None:
@@ -138,10 +139,21 @@ class Worker:
                 if frame.WhichOneof("frame") == "deliver" and frame.deliver.delivery_id != delivery_id:
                     return frame.deliver  # type: ignore[no-any-return]
 
+    async def drained(self) -> pb.Drain:
+        """The next order to drain. The worker reports that it does."""
+        async with asyncio.timeout(20):
+            while True:
+                frame = await self._stream.read()  # type: ignore[attr-defined]
+                if frame.WhichOneof("frame") == "drain":
+                    self.heartbeat.state = pb.WORKER_STATE_DRAINING
+                    await self.beat()
+                    return frame.drain  # type: ignore[no-any-return]
+
     async def goodbye(self) -> None:
         """Tells the router that the worker leaves."""
-        self._beats.cancel()
         async with self._writing:
+            # A heartbeat that is cancelled while it is written would cancel the whole stream.
+            self._beats.cancel()
             await self._stream.write(pb.AttachRequest(goodbye=pb.AttachGoodbye(reason="test")))  # type: ignore[attr-defined]
 
     async def read(self) -> pb.AttachResponse:
@@ -164,12 +176,13 @@ async def worker(
     version: str = "v1",
     prefill_tokens_per_s: int = 0,
 ) -> AsyncIterator[Worker]:
+    """A worker that serves `version`; without one it is still loading."""
     heartbeat = pb.Heartbeat(
         worker_id=worker_id,
         epoch=epoch,
         pool="tide",
         address=f"{worker_id}:1",
-        state=pb.WORKER_STATE_READY,
+        state=pb.WORKER_STATE_READY if version else pb.WORKER_STATE_LOADING,
         model_version=version,
         context_tokens=4096,
         capacity=pb.Capacity(slots=slots, kv_tokens=kv_tokens, prefill_tokens_per_s=prefill_tokens_per_s),
@@ -177,6 +190,8 @@ async def worker(
     async with channel(address) as connection:
         peer = Worker(RouterServiceStub(connection).Attach(), heartbeat, 0.1)
         await peer.beat()
-        assert (await peer.read()).HasField("welcome")
+        first = await peer.read()
+        assert first.HasField("welcome")
+        peer.welcome = first.welcome
         yield peer
         peer.stop()

@@ -3,6 +3,8 @@
     rolling -> done                       every worker serves the version
     rolling -> undoing -> failed          one worker could not: those that had changed go back
 
+A worker changes in place, or is replaced where it cannot: it drains and ends, and its next process starts on the goal.
+
 The record says whose turn it is. Any replica may carry a rollout on: `advance` derives the next record from the record
 and the workers, `order` says what to send to which worker, and both may be repeated without harm. The goal of a rollout
 that has ended stays: a worker that attaches with another version is asked to change too, once in the life of its
@@ -35,6 +37,7 @@ class Outcome(StrEnum):
     """How a worker's weight update went."""
 
     UNDER_WAY = "under way"
+    NEEDS_RESTART = "needs restart"
     COMMITTED = "committed"
     FAILED = "failed"
 
@@ -64,6 +67,8 @@ class RolloutRecord:
     Attributes:
         previous: The version that the pool served before, or "".
         turn: The process whose turn it is, or "".
+        replaced: The process that ends in this turn, so that the worker starts on the goal; or "". Once the worker is
+            back, the turn is that of its new process.
         absent_since_ms: When that process was first missing among the pool's workers, or 0.
         stranded: Processes that could not be brought to the goal. They are left as they are.
         revision: Grows with every change.
@@ -82,6 +87,7 @@ class RolloutRecord:
     stranded: tuple[str, ...] = ()
     ended_ms: int = 0
     revision: int = 1
+    replaced: str = ""
 
     @property
     def goal(self) -> str:
@@ -99,8 +105,8 @@ class RolloutRecord:
 
     @classmethod
     def of_hash(cls, stored: dict[str, str]) -> "RolloutRecord":
-        """Reads the fields of a Redis hash."""
-        values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls)}
+        """Reads the fields of a Redis hash. A replica of an earlier release leaves out those that it does not know."""
+        values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
         numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "absent_since_ms", "ended_ms", "revision")
         values.update({name: int(stored[name]) for name in numbers})
         values.update(state=State(stored["state"]), stranded=tuple(stored["stranded"].split()))
@@ -109,7 +115,12 @@ class RolloutRecord:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """`turn_ms`: for one worker to change. `absence_ms`: for it to come back if its lease lapsed while it changes."""
+    """Time limits of a turn.
+
+    Attributes:
+        turn_ms: For one worker to change. If it is replaced: for it to end and come back, and again to be ready.
+        absence_ms: For it to come back if its lease lapsed while it changes.
+    """
 
     turn_ms: int
     absence_ms: int
@@ -117,12 +128,33 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a worker is asked for."""
+    """A worker is asked to change to a version."""
 
     worker_id: str
     delivery_id: str
     version: str
     finish_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A worker is asked to drain and end. Whoever started it starts it again."""
+
+    worker_id: str
+    finish_timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a worker is to start on.
+
+    Attributes:
+        version: The version; "" for what the pool's configuration names.
+        delivery_id: The weight update that this start is part of, which the worker reports; or "".
+    """
+
+    version: str = ""
+    delivery_id: str = ""
 
 
 def begin(
@@ -158,12 +190,37 @@ def advance(record: RolloutRecord, members: Sequence[Member], *, now_ms: int, ti
     return record if advanced == record else replace(advanced, revision=record.revision + 1)
 
 
-def order(record: RolloutRecord, members: Sequence[Member]) -> Order | None:
-    """What to send to the worker whose turn it is; None when it was asked already."""
-    for member in members:
-        if member.process == record.turn and member.delivery_id != record.delivery_id:
-            return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
-    return None
+def order(record: RolloutRecord, members: Sequence[Member]) -> Order | Ending | None:
+    """What to send to the worker whose turn it is; None when it has heard of it already."""
+    member = next((member for member in members if member.process == record.turn), None)
+    if member is None:
+        return None
+    if record.replaced == record.turn:
+        ending = Ending(member.worker_id, record.finish_timeout_ms)
+        return ending if member.state != "draining" else None
+    if record.replaced or member.delivery_id == record.delivery_id:
+        return None
+    return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
+
+
+def start_of(record: RolloutRecord | None, worker_id: str, epoch: int) -> Start:
+    """What a process is to start on. During a rollout that is the former version, until the worker has its turn.
+
+    Args:
+        record: The record of the pool's last rollout; None if there was none.
+        worker_id: The worker.
+        epoch: The epoch of its new process.
+    """
+    if record is None:
+        return Start()
+    process = f"{worker_id}/{epoch}"
+    if (
+        record.replaced != process
+        and record.turn in (record.replaced, process)
+        and _worker(record.replaced) == worker_id
+    ):
+        return Start(record.goal, record.delivery_id)
+    return Start(record.previous if record.state is State.ROLLING else record.goal)
 
 
 def stop(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
@@ -194,17 +251,34 @@ def _needs_goal(record: RolloutRecord, member: Member) -> bool:
 
 
 def _end_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
+    if record.turn == record.replaced:
+        return _end_process(record, members, now_ms, timeouts)
     member = next((member for member in members if member.process == record.turn), None)
     if member is None:
         return _absence(record, members, now_ms, timeouts)
-    if member.delivery_id == record.delivery_id and member.outcome is Outcome.FAILED:
+    outcome = member.outcome if member.delivery_id == record.delivery_id else None
+    if outcome is Outcome.FAILED:
         return _turn_failed(record, members, f"{member.worker_id}: {member.reason}", now_ms)
-    if (member.delivery_id, member.outcome) == (record.delivery_id, Outcome.COMMITTED) or member.state == "draining":
-        return replace(record, turn="", absent_since_ms=0)
+    if outcome is Outcome.NEEDS_RESTART and member.state == "ready":
+        return replace(record, replaced=record.turn, turn_began_ms=now_ms, absent_since_ms=0)
+    if outcome is Outcome.COMMITTED or member.state == "draining":
+        return _without_turn(record)
     if now_ms - record.turn_began_ms >= timeouts.turn_ms:
         reason = f"{member.worker_id} did not change within {timeouts.turn_ms / 1000:g} s"
         return _turn_failed(record, members, reason, now_ms)
     return replace(record, absent_since_ms=0)
+
+
+def _end_process(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
+    """Waits until the worker has ended and its next process is there, which takes over the turn."""
+    worker_id = _worker(record.turn)
+    for member in members:
+        if member.worker_id == worker_id and member.process != record.turn:
+            return replace(record, turn=member.process, turn_began_ms=now_ms)
+    if now_ms - record.turn_began_ms < timeouts.turn_ms:
+        return record
+    reason = f"{worker_id} was not started again within {timeouts.turn_ms / 1000:g} s"
+    return _turn_failed(record, members, reason, now_ms)
 
 
 def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
@@ -214,7 +288,8 @@ def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, time
         return replace(record, absent_since_ms=now_ms)
     if not restarted and now_ms - record.absent_since_ms < timeouts.absence_ms:
         return record
-    return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it changed its weights", now_ms)
+    doing = f"started on {record.goal}" if record.replaced else "changed its weights"
+    return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it {doing}", now_ms)
 
 
 def _turn_failed(record: RolloutRecord, members: Sequence[Member], reason: str, now_ms: int) -> RolloutRecord:
@@ -224,14 +299,18 @@ def _turn_failed(record: RolloutRecord, members: Sequence[Member], reason: str, 
     said = record.reason if record.state is State.DONE else f"{record.reason}; {reason}"[:MAX_REASON]
     present = {member.process for member in members}
     stranded = [process for process in (*record.stranded, record.turn) if process in present]
-    return replace(record, reason=said, turn="", absent_since_ms=0, stranded=tuple(stranded))
+    return replace(_without_turn(record), reason=said, stranded=tuple(stranded))
 
 
 def _undo(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
-    over = replace(record, reason=reason[:MAX_REASON], turn="", absent_since_ms=0)
+    over = replace(_without_turn(record), reason=reason[:MAX_REASON])
     if not record.previous:
         return replace(over, state=State.FAILED, ended_ms=now_ms)
     return replace(over, state=State.UNDOING, stranded=())
+
+
+def _without_turn(record: RolloutRecord) -> RolloutRecord:
+    return replace(record, turn="", replaced="", absent_since_ms=0)
 
 
 def _worker(process: str) -> str:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import grpc
+from redis.exceptions import RedisError
 
+from services.router.core.rollout import Start
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.sessions import AttachedWorker, Sessions
 from services.router.redis.script_runner import RedisUnavailable
@@ -16,6 +18,9 @@ from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+StartOf = Callable[[PoolQueue, str, int], Awaitable[Start]]
+"""What a process of a worker is to start on: takes its pool, its id and its epoch."""
 
 # Scripts store these names in lists with commas between, and cache ids as name@number.
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -32,10 +37,17 @@ class Attachments:
     """Serves the streams of workers that attach to this replica."""
 
     def __init__(
-        self, router_id: str, queues: dict[str, PoolQueue], *, settings: RouterSettings, sessions: Sessions
+        self,
+        router_id: str,
+        queues: dict[str, PoolQueue],
+        *,
+        settings: RouterSettings,
+        sessions: Sessions,
+        start_of: StartOf,
     ) -> None:
         self._router_id = router_id
         self._queues = queues
+        self._start_of = start_of
         self._settings = settings
         self._sessions = sessions
 
@@ -46,13 +58,14 @@ class Attachments:
         first = await anext(aiter(requests), None)
         if first is None or (queue := await self._admit(first.heartbeat, context)) is None:
             return
+        start = await self._start(queue, first.heartbeat, context)
         worker = AttachedWorker(first.heartbeat.worker_id, first.heartbeat.epoch, first.heartbeat.pool)
         self._sessions.attach(worker)
         log.info("worker attached", extra={"worker": worker.worker_id, "pool": worker.pool})
         listener = asyncio.create_task(self._listen(worker, queue, requests, context))
         listener.add_done_callback(lambda _: worker.end())
         try:
-            yield self._welcome()
+            yield self._welcome(start)
             while frame := await worker.outgoing.get():
                 yield frame
         finally:
@@ -78,12 +91,26 @@ class Attachments:
         await self._report(queue, heartbeat, context)
         return queue
 
-    def _welcome(self) -> pb.AttachResponse:
+    async def _start(self, queue: PoolQueue, heartbeat: pb.Heartbeat, context: Context) -> Start:
+        """A worker that serves already does not ask. One that does must not be told a guess: it tries again later."""
+        if heartbeat.model_version:
+            return Start()
+        try:
+            return await self._start_of(queue, heartbeat.worker_id, heartbeat.epoch)
+        except (RedisUnavailable, RedisError, OSError) as error:
+            log.warning("worker sent away", extra={"worker": heartbeat.worker_id, "why": str(error)})
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "Redis does not answer, so the version to start on is not known"
+            )
+
+    def _welcome(self, start: Start) -> pb.AttachResponse:
         return pb.AttachResponse(
             welcome=pb.AttachWelcome(
                 router_id=self._router_id,
                 heartbeat_interval_ms=self._settings.heartbeat_ms,
                 lease_ms=self._settings.worker_lease_ms,
+                model_version=start.version,
+                delivery_id=start.delivery_id,
             )
         )
 

@@ -10,7 +10,7 @@ import redis
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
 from services.shared.rpc import channel
-from tests.support.peers import gateway, worker
+from tests.support.peers import Worker, gateway, worker
 from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
@@ -88,6 +88,80 @@ async def test_a_failure_puts_those_that_changed_back_and_says_why(routers: Rout
         failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
         assert failed.reason == "w2: model.safetensors is corrupt"
         assert {w.model_version for w in failed.workers} == {OLD}
+
+
+def told_to_start_on(welcome: pb.AttachWelcome) -> tuple[str, bool]:
+    """The version, and whether the start is part of a weight update."""
+    return welcome.model_version, bool(welcome.delivery_id)
+
+
+async def replaced(peer: Worker, address: str) -> None:
+    """The worker says that it needs a restart, drains as it is told, and leaves."""
+    await peer.delivered(await peer.asked(), "needs_restart", "another tokenizer")
+    assert (await peer.drained()).timeout_ms == 1234
+    async with worker(address, "newcomer", version="") as newcomer:
+        assert told_to_start_on(newcomer.welcome) == (OLD, False)
+        await newcomer.goodbye()
+    await peer.goodbye()
+
+
+async def started(peer: Worker, phase: str = "committed", reason: str = "") -> None:
+    """The next process reports how its start went."""
+    start = pb.Deliver(delivery_id=peer.welcome.delivery_id, model_version=peer.welcome.model_version)
+    if phase == "committed":
+        peer.heartbeat.state = pb.WORKER_STATE_READY
+    await peer.delivered(start, phase, reason)
+
+
+async def test_workers_that_cannot_change_in_place_are_replaced_one_at_a_time(routers: Routers) -> None:
+    one, two = (router.address for router in routers)
+    async with worker(one, "w1", version=OLD) as w1, worker(two, "w2", version=OLD) as w2, operator(two) as ops:
+        await ops.start()
+        await replaced(w1, two)
+        async with worker(two, "w1", version="", epoch=2) as next1:
+            assert told_to_start_on(next1.welcome) == (NEW, True)
+            await started(next1)
+            await replaced(w2, one)
+            async with worker(one, "w2", version="", epoch=2) as next2:
+                await started(next2)
+                done = await ops.until(pb.ROLLOUT_STATE_DONE)
+                assert {w.model_version for w in done.workers} == {NEW}
+                async with worker(two, "w3", version="") as late:
+                    assert told_to_start_on(late.welcome) == (NEW, False)
+
+
+async def test_a_replaced_worker_that_cannot_start_goes_back_to_the_old_version(routers: Routers) -> None:
+    one, two = (router.address for router in routers)
+    async with worker(one, "w1", version=OLD) as w1, worker(two, "w2", version=OLD) as w2, operator(one) as ops:
+        await ops.start()
+        await replaced(w1, two)
+        async with worker(one, "w1", version="", epoch=2) as next1:
+            await started(next1, "failed", "golden prompt 0: token 0 is 1")
+            failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
+            assert failed.reason == "w1: golden prompt 0: token 0 is 1"
+            await next1.goodbye()
+        async with worker(two, "w1", version="", epoch=3) as again:
+            assert told_to_start_on(again.welcome) == (OLD, False)
+        assert w2.heartbeat.model_version == OLD
+
+
+async def test_a_worker_that_was_replaced_is_replaced_back(routers: Routers) -> None:
+    one, two = (router.address for router in routers)
+    async with worker(one, "w1", version=OLD) as w1, worker(two, "w2", version=OLD) as w2, operator(one) as ops:
+        await ops.start()
+        await replaced(w1, two)
+        async with worker(one, "w1", version="", epoch=2) as next1:
+            await started(next1)
+            await w2.delivered(await w2.asked(), "failed", "the disk is full")
+            await next1.delivered(await next1.asked(), "needs_restart", "another tokenizer")
+            await next1.drained()
+            await next1.goodbye()
+        async with worker(two, "w1", version="", epoch=3) as again:
+            assert told_to_start_on(again.welcome) == (OLD, True)
+            await started(again)
+            failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
+            assert failed.reason == "w2: the disk is full"
+            assert {w.model_version for w in failed.workers} == {OLD}
 
 
 async def test_a_replica_that_dies_leaves_the_rollout_to_the_others(routers: Routers, settings: RouterSettings) -> None:

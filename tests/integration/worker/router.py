@@ -12,12 +12,17 @@ Frames = AsyncIterator[pb.AttachRequest]
 
 
 class Router(router_pb2_grpc.RouterServiceServicer):
-    """Welcomes every worker, keeps its frames, and can send orders to the last one."""
+    """Welcomes every worker, keeps its frames, and can send orders to the last one.
+
+    Attributes:
+        start: What it tells the next worker to start on.
+    """
 
     def __init__(self) -> None:
         self.address = ""
         self.heartbeats: list[pb.Heartbeat] = []
         self.goodbyes: list[pb.AttachGoodbye] = []
+        self.start = pb.AttachWelcome()
         self._outgoing: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
 
     @property
@@ -39,9 +44,9 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         outgoing: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
         self._outgoing = outgoing
         self._keep(await anext(request_iterator))
-        yield pb.AttachResponse(
-            welcome=pb.AttachWelcome(router_id="test", heartbeat_interval_ms=60_000, lease_ms=10_000)
-        )
+        welcome = pb.AttachWelcome(router_id="test", heartbeat_interval_ms=60_000, lease_ms=10_000)
+        welcome.MergeFrom(self.start)
+        yield pb.AttachResponse(welcome=welcome)
         reading = asyncio.create_task(self._read(request_iterator))
         reading.add_done_callback(lambda _: outgoing.put_nowait(None))
         try:

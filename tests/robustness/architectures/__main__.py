@@ -1,6 +1,7 @@
 """`python -m tests.robustness.architectures`: models of each kind on vLLM; runs on a CPU too.
 
-Each is imported and served; the answers must be those of vLLM alone. Then the weights change under load, and back.
+Each is imported and served; the answers must be those of vLLM alone. Then a second version comes under load, in place
+or with a new process, and the first comes back.
 """
 
 import sys
@@ -28,7 +29,7 @@ def main() -> None:
             seen.append(verdict.seen)
             wrong += [f"{case.kind.name}: {each}" for each in verdict.wrong]
             if verdict.refused:
-                refused.append(f"{case.kind.name}: not swapped: {verdict.refused}")
+                refused.append(f"{case.kind.name}: not changed: {verdict.refused}")
             print_line(table([verdict.seen], vllm))
             if options.record and not verdict.wrong:
                 record(verdict.seen, names, vllm)

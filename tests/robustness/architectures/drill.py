@@ -1,4 +1,4 @@
-"""One drill: a model of one kind is imported, served, swapped to a second version under load, and rolled back."""
+"""One drill: a model of one kind is imported, served, brought to a second version under load, and rolled back."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ import httpx
 
 from tests.robustness.architectures.answer import CACHE_GIB, RUNNING, TOKENS, Answer, Question, difference, questions
 from tests.robustness.architectures.kinds import CONTEXT, Kind, make
-from tests.robustness.architectures.seen import Seen
+from tests.robustness.architectures.seen import Seen, Way
 from tests.support.cluster import REPOSITORY, UP_S, RunningCluster, running_cluster, tidegate
 from tests.support.wait import wait_until
 
@@ -35,12 +35,22 @@ _MAX_SHOWN = 5
 class Verdict:
     """What was seen of one kind, and what was wrong; nothing, if all is well.
 
-    `refused` is why the worker kept its first version, where it did. That is no wrong answer, but no success either.
+    `refused` is what `promote` said, where the worker kept its first version. That is no wrong answer, but no success
+    either.
     """
 
     seen: Seen
     wrong: list[str]
     refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The only worker: the version that it serves, how many golden prompts have proved it, and its process id."""
+
+    version: str
+    proved: int
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,33 +134,33 @@ class _Drill:
     async def run(self, second: Path) -> Verdict:
         async with self._client() as http:
             same = await self._compare(http)
-            old, proved = self._worker()
+            old = await self._worker()
             await self._command("models", "import", str(second), "--name", self._kind.name, "--alias", NEXT)
             async with self._load(http) as load:
                 await self._more(load)
                 reason = await self._command("models", "promote", self._kind.name, NEXT, may_fail=True)
-                new, proved_next = self._worker()
-                swapped = new != old
+                new = await self._worker()
+                changed = new.version != old.version
                 await self._more(load)
-                if swapped:
+                if changed:
                     await self._command("models", "rollback", self._kind.name)
                     await self._more(load)
-            rolled_back = swapped and self._worker()[0] == old
-        if swapped and not rolled_back:
+            last = await self._worker()
+        if last.version != old.version:
             self._wrong.append("not rolled back")
-        self._check(load, [old, new])
+        self._check(load, [old.version, new.version])
         counts = Counter(version for _, version, _ in load.said)
         seen = Seen(
             kind=self._kind.name,
             architecture=self._kind.architecture,
             asked=len(self._asked),
             same=same,
-            golden=min(proved, proved_next),
-            in_place=swapped and rolled_back,
+            golden=min(old.proved, new.proved),
+            way=_way(old, new, last),
             streams=len(load.said),
-            of_second=counts[new] if swapped else 0,
+            of_second=counts[new.version] if changed else 0,
         )
-        return Verdict(seen, self._wrong, "" if swapped else reason)
+        return Verdict(seen, self._wrong, "" if changed else reason)
 
     async def _compare(self, http: httpx.AsyncClient) -> int:
         """Asks all questions at once, not streamed. Returns how many answers are vLLM's own."""
@@ -199,11 +209,9 @@ class _Drill:
             lambda: len(load.said) >= enough or load.failures, description="more streams have ended", timeout=UP_S
         )
 
-    def _worker(self) -> tuple[str, int]:
-        """The version that the only worker serves, and how many golden prompts have proved it."""
-        listed = tidegate(self._cluster.folder, "workers", "list", "--json")
-        (worker,) = json.loads(listed.stdout)
-        return worker["version"], worker["golden_prompts_proved"]
+    async def _worker(self) -> Worker:
+        (worker,) = json.loads(await self._command("workers", "list", "--json"))
+        return Worker(worker["version"], worker["golden_prompts_proved"], worker["pid"])
 
     async def _command(self, *arguments: str, may_fail: bool = False) -> str:
         """Runs a `tidegate` command beside the load, and returns what it says."""
@@ -218,6 +226,13 @@ class _Drill:
         headers = {"authorization": f"Bearer {self._cluster.key}"}
         async with httpx.AsyncClient(base_url=f"{self._cluster.rest}/", headers=headers, timeout=UP_S) as http:
             yield http
+
+
+def _way(old: Worker, new: Worker, last: Worker) -> Way:
+    """How the second version came and went."""
+    if new.version == old.version:
+        return Way.NONE
+    return Way.IN_PLACE if old.pid == new.pid == last.pid else Way.REPLACED
 
 
 def _request(model: str, question: Question, *, stream: bool) -> tuple[str, dict[str, Any]]:

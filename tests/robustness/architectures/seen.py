@@ -3,12 +3,21 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 DATA = Path(__file__).parent / "seen.json"
 PAGE = Path(__file__).parents[3] / "docs/models.md"
 BEGIN = "<!-- Written by `python -m tests.robustness.architectures --record` from here. -->\n"
 END = "<!-- Written by hand from here. -->\n"
+
+
+class Way(StrEnum):
+    """How the worker came to the second version, and back."""
+
+    IN_PLACE = "in place"
+    REPLACED = "replaced"
+    NONE = "no"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +30,7 @@ class Seen:
         asked: Requests that were compared with vLLM alone.
         same: Of them, those with the same token ids and the same text.
         golden: Golden prompts that each version proved.
-        in_place: The second version came in place, and the first came back.
+        way: How the worker came to the second version, and back.
         streams: Streams that ended while this went on, all with the right answer of their version.
         of_second: Of them, those of the second version.
     """
@@ -31,14 +40,14 @@ class Seen:
     asked: int
     same: int
     golden: int
-    in_place: bool
+    way: Way
     streams: int
     of_second: int
 
 
 def read() -> dict[str, Seen]:
     """What was seen, by kind."""
-    rows = [Seen(**row) for row in json.loads(DATA.read_text())["kinds"]] if DATA.exists() else []
+    rows = [Seen(**{**row, "way": Way(row["way"])}) for row in json.loads(DATA.read_text())["kinds"]]
     return {row.kind: row for row in rows}
 
 
@@ -55,15 +64,16 @@ def table(rows: Iterable[Seen], vllm: str) -> str:
     head = [
         f"With vLLM {vllm} on a CPU, float32:",
         "",
-        "| kind | architecture | answers equal to vLLM's | golden prompts | swapped in place and rolled back |",
+        "| kind | architecture | answers equal to vLLM's | golden prompts | changed under load, and back |",
         "|---|---|---|---|---|",
     ]
     return "\n".join([*head, *map(_row, rows)]) + "\n"
 
 
 def _row(row: Seen) -> str:
-    swapped = f"yes: {row.streams} streams, {row.of_second} of the second version" if row.in_place else "**no**"
-    return f"| {row.kind} | `{row.architecture}` | {row.same} of {row.asked} | {row.golden} | {swapped} |"
+    changed = f"{row.way}: {row.streams} streams, {row.of_second} of the second version"
+    said = "**no**" if row.way is Way.NONE else changed
+    return f"| {row.kind} | `{row.architecture}` | {row.same} of {row.asked} | {row.golden} | {said} |"
 
 
 def written(page: str) -> str:

@@ -13,7 +13,7 @@ from tests.robustness.architectures.drill import config
 from tests.robustness.architectures.kinds import KINDS, Kind
 
 GIVEN = Answer([1, 2], [3, 4], "tide")
-ROW = seen.Seen("llama", "LlamaForCausalLM", 16, 15, 8, in_place=True, streams=60, of_second=20)
+ROW = seen.Seen("llama", "LlamaForCausalLM", 16, 15, 8, way=seen.Way.IN_PLACE, streams=60, of_second=20)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -50,9 +50,9 @@ def test_questions_are_different_and_the_same_for_a_seed() -> None:
 
 def test_a_row_of_the_table_says_what_was_seen() -> None:
     assert seen.table([ROW], "1.2").splitlines()[-1] == (
-        "| llama | `LlamaForCausalLM` | 15 of 16 | 8 | yes: 60 streams, 20 of the second version |"
+        "| llama | `LlamaForCausalLM` | 15 of 16 | 8 | in place: 60 streams, 20 of the second version |"
     )
-    assert seen.table([replace(ROW, in_place=False)], "1.2").splitlines()[-1].endswith("| **no** |")
+    assert seen.table([replace(ROW, way=seen.Way.NONE)], "1.2").splitlines()[-1].endswith("| **no** |")
 
 
 def test_the_page_shows_the_data() -> None:

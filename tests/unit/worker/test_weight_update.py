@@ -131,40 +131,68 @@ async def test_a_version_that_cannot_be_staged_changes_nothing(refusal: Exceptio
     assert bench.serves == (State.READY, OLD.manifest.version)
 
 
-async def test_an_engine_that_cannot_swap_refuses_before_anything_is_fetched_or_held() -> None:
+async def test_an_engine_that_cannot_swap_says_so_before_anything_is_held() -> None:
     bench = Bench(ScriptedEngine(OLD))
     bench.engine.no_swap = "its weights are quantized"
     report = await bench.update()
-    assert (report.phase, report.reason) == (Phase.FAILED, "its weights are quantized")
-    assert (bench.phases, bench.in_use) == ([Phase.STAGING, Phase.FAILED], [])
-    assert bench.serves == (State.READY, OLD.manifest.version)
-    assert bench.count("refused") == 1
+    assert (report.phase, report.reason) == (Phase.NEEDS_RESTART, "its weights are quantized")
+    assert bench.phases == [Phase.STAGING, Phase.NEEDS_RESTART]
+    assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
+    assert bench.count("restart") == 1
 
 
-async def test_another_tokenizer_is_refused() -> None:
+async def test_an_engine_that_cannot_swap_refuses_a_version_that_cannot_be_staged() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.engine.no_swap, bench.refusal = "its weights are quantized", RefusedModel("is corrupt")
+    report = await bench.update()
+    assert (report.phase, report.reason) == (Phase.FAILED, "is corrupt")
+
+
+async def test_another_tokenizer_needs_a_restart() -> None:
     bench = Bench(ScriptedEngine(OLD))
     report = await bench.update(OTHER.manifest.version)
+    assert report.phase is Phase.NEEDS_RESTART
     assert "tokenizer_sha256 is 1111" in report.reason
     assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
 
 
+async def test_a_swap_that_did_not_begin_needs_a_restart() -> None:
+    bench = Bench(ScriptedEngine(OLD, SwapFailed("tensor a is missing", intact=True)))
+    report = await bench.update()
+    assert (report.phase, report.reason) == (Phase.NEEDS_RESTART, "tensor a is missing")
+    assert (bench.engine.swaps, bench.serves) == ([NEW_VERSION], (State.READY, OLD.manifest.version))
+    assert (Phase.RESTORING in bench.phases, bench.given_up) == (False, [])
+
+
+async def test_a_start_that_is_part_of_a_rollout_is_reported() -> None:
+    bench = Bench(ScriptedEngine(NEW))
+    bench.updates.start_on(UpdateOrder("d1", NEW_VERSION))
+    bench.updates.begin(NEW, UpdateOrder("d1", NEW_VERSION))
+    assert bench.phases == [Phase.STAGING, Phase.COMMITTED]
+    assert not bench.updates.accept(UpdateOrder("d1", NEW_VERSION))
+    assert (await bench.update(OLD.manifest.version, "d2")).phase is Phase.COMMITTED
+
+
+async def test_a_start_that_fails_is_reported() -> None:
+    bench = Bench(ScriptedEngine(NEW))
+    bench.updates.fail_to_start(UpdateOrder("d1", NEW_VERSION), "no memory")
+    assert bench.status.weight_update == Report("d1", NEW_VERSION, Phase.FAILED, "no memory")
+
+
 @pytest.mark.parametrize(
-    ("failures", "wrong", "swaps", "reason"),
+    ("failures", "wrong", "reason"),
     [
-        ([SwapFailed("a tensor is missing", intact=False)], (), 2, "a tensor is missing"),
-        ([SwapFailed("requests are running", intact=True)], (), 1, "requests are running"),
-        ([], (NEW_VERSION,), 2, "golden prompt 0: token 0 is"),
+        ([SwapFailed("a tensor is missing", intact=False)], (), "a tensor is missing"),
+        ([], (NEW_VERSION,), "golden prompt 0: token 0 is"),
     ],
-    ids=["the swap failed half-way", "the swap did not begin", "the golden prompt is answered wrongly"],
+    ids=["the swap failed half-way", "the golden prompt is answered wrongly"],
 )
-async def test_the_old_weights_are_put_back(
-    failures: list[Exception], wrong: tuple[str, ...], swaps: int, reason: str
-) -> None:
+async def test_the_old_weights_are_put_back(failures: list[Exception], wrong: tuple[str, ...], reason: str) -> None:
     bench = Bench(ScriptedEngine(OLD, *failures, wrong=wrong))
     report = await bench.update()
     assert (report.phase, reason in report.reason) == (Phase.FAILED, True), report
-    assert bench.engine.swaps == [NEW_VERSION, OLD.manifest.version][:swaps]
-    assert (Phase.RESTORING in bench.phases) == (swaps == 2)
+    assert bench.engine.swaps == [NEW_VERSION, OLD.manifest.version]
+    assert Phase.RESTORING in bench.phases
     assert bench.serves == (State.READY, OLD.manifest.version)
     assert bench.count("restored") == 1
     assert not bench.given_up

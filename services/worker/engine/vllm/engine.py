@@ -347,7 +347,7 @@ def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
         max_running=config.max_running,
         kv_tokens=kv_tokens,
         vocab_size=model_config.get_vocab_size(),
-        no_swap=no_swap(model_config.quantization, current_platform.device_type),
+        no_swap=no_swap(model_config.architecture, model_config.quantization, current_platform.device_type),
     )
 
 

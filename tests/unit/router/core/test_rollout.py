@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from services.router.core.rollout import (
+    Ending,
     Member,
     Order,
     Outcome,
     RolloutRecord,
+    Start,
     State,
     Timeouts,
     advance,
     begin,
     order,
+    start_of,
     stop,
 )
 
@@ -26,6 +29,8 @@ UNDOING_TURN = replace(UNDOING, turn="a/1", turn_began_ms=1_000)
 DONE = replace(ROLLING, state=State.DONE, ended_ms=5)
 FAILED = replace(UNDOING, state=State.FAILED, ended_ms=5)
 ABSENT = replace(TURN, absent_since_ms=500)
+ENDING = replace(TURN, replaced="a/1")
+STARTING = replace(TURN, replaced="a/1", turn="a/2")
 PATIENCE = Timeouts(turn_ms=9_000, absence_ms=500)
 
 
@@ -41,6 +46,7 @@ def told(outcome: Outcome, delivery: str = FORTH, reason: str = "") -> dict[str,
     return {"delivery_id": delivery, "outcome": outcome, "reason": reason}
 
 
+RESTART = told(Outcome.NEEDS_RESTART)
 UNDER_WAY, COMMITTED, BAD = told(Outcome.UNDER_WAY), told(Outcome.COMMITTED), told(Outcome.FAILED, reason="bad")
 
 STEPS = {
@@ -129,6 +135,30 @@ STEPS = {
         [a("new")],
         replace(FAILED, turn="a/1", turn_began_ms=1_000),
     ),
+    "one that cannot change in place is replaced": (TURN, [a(**RESTART), b()], ENDING),
+    "unless it leaves by itself": (TURN, [a(state="draining", **RESTART)], ROLLING),
+    "it drains": (ENDING, [a(state="draining", **RESTART), b()], ENDING),
+    "it has ended": (ENDING, [b()], ENDING),
+    "its next process takes over the turn": (ENDING, [a("", "loading", epoch=2), b()], STARTING),
+    "which loads": (STARTING, [a("", "loading", epoch=2, **UNDER_WAY), b()], STARTING),
+    "and serves the version": (STARTING, [a("new", epoch=2, **COMMITTED), b()], ROLLING),
+    "it cannot start": (STARTING, [a("", "loading", epoch=2, **BAD), b()], UNDOING),
+    "it died as it started": (
+        STARTING,
+        [a("", "loading", epoch=3), b()],
+        replace(UNDOING, reason="a was lost while it started on new"),
+    ),
+    "it is gone, but its lease may have lapsed": (STARTING, [b()], replace(STARTING, absent_since_ms=1_000)),
+    "replaced on the way back": (
+        UNDOING_TURN,
+        [a("new", **told(Outcome.NEEDS_RESTART, BACK))],
+        replace(UNDOING_TURN, replaced="a/1"),
+    ),
+    "a late worker is replaced too": (
+        replace(DONE, turn="a/1"),
+        [a(**RESTART)],
+        replace(DONE, turn="a/1", turn_began_ms=1_000, replaced="a/1"),
+    ),
     "all is well": (DONE, [a("new"), b("new")], DONE),
 }
 
@@ -146,6 +176,36 @@ def test_what_follows(record: RolloutRecord, members: list[Member], following: R
 def test_a_turn_has_a_limit() -> None:
     for now_ms, state in ((9_999, State.ROLLING), (10_000, State.UNDOING)):
         assert advance(TURN, [a(**UNDER_WAY)], now_ms=now_ms, timeouts=PATIENCE).state is state
+
+
+def test_a_worker_that_is_replaced_has_the_limit_to_come_back_and_again_to_be_ready() -> None:
+    assert advance(ENDING, [b()], now_ms=9_999, timeouts=PATIENCE) is ENDING
+    undone = advance(ENDING, [b()], now_ms=10_000, timeouts=PATIENCE)
+    assert (undone.state, undone.turn, undone.replaced) == (State.UNDOING, "", "")
+    assert undone.reason == "a was not started again within 9 s"
+    late = advance(ENDING, [a("", "loading", epoch=2)], now_ms=10_000, timeouts=PATIENCE)
+    assert (late.turn, late.turn_began_ms) == ("a/2", 10_000)
+
+
+@pytest.mark.parametrize(
+    ("record", "epoch", "start"),
+    [
+        (None, 1, Start()),
+        (ROLLING, 1, Start("old")),
+        (TURN, 2, Start("old")),
+        (ENDING, 2, Start("new", FORTH)),
+        (STARTING, 2, Start("new", FORTH)),
+        (STARTING, 3, Start("old")),
+        (replace(STARTING, replaced="b/1", turn="b/1"), 2, Start("old")),
+        (DONE, 1, Start("new")),
+        (UNDOING, 1, Start("old")),
+        (replace(UNDOING_TURN, replaced="a/1"), 2, Start("old", BACK)),
+        (FAILED, 1, Start("old")),
+        (replace(ROLLING, previous=""), 1, Start()),
+    ],
+)
+def test_what_a_process_starts_on(record: RolloutRecord | None, epoch: int, start: Start) -> None:
+    assert start_of(record, "a", epoch) == start
 
 
 def test_a_rollout_ends_whatever_its_workers_do() -> None:
@@ -171,10 +231,14 @@ def test_a_rollout_ends_whatever_its_workers_do() -> None:
         (TURN, a(epoch=2), None),
         (ROLLING, a(), None),
         (UNDOING_TURN, a("new", **COMMITTED), Order("a", BACK, "old", 0)),
+        (ENDING, a(**RESTART), Ending("a", 0)),
+        (ENDING, a(state="draining", **RESTART), None),
+        (ENDING, a("", "loading", epoch=2), None),
+        (STARTING, a("", "loading", epoch=2), None),
     ],
 )
 def test_what_is_said_to_the_worker_that_has_its_turn(
-    record: RolloutRecord, member: Member, said: Order | None
+    record: RolloutRecord, member: Member, said: Order | Ending | None
 ) -> None:
     assert order(record, [member]) == said
 
@@ -201,3 +265,6 @@ def test_a_record_survives_redis() -> None:
     record = replace(UNDOING_TURN, stranded=("b/1", "c/18000000000000000000"), finish_timeout_ms=5, reason="")
     assert RolloutRecord.of_hash(record.to_hash()) == record
     assert RolloutRecord.of_hash(ROLLING.to_hash()) == ROLLING
+    assert RolloutRecord.of_hash(STARTING.to_hash()) == STARTING
+    earlier = {name: value for name, value in ROLLING.to_hash().items() if name != "replaced"}
+    assert RolloutRecord.of_hash(earlier) == ROLLING

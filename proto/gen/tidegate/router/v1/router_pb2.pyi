@@ -174,6 +174,8 @@ class _DeliveryPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     DELIVERY_PHASE_COMMITTED: _DeliveryPhase.ValueType  # 6
     DELIVERY_PHASE_FAILED: _DeliveryPhase.ValueType  # 7
     """The old version goes on."""
+    DELIVERY_PHASE_NEEDS_RESTART: _DeliveryPhase.ValueType  # 8
+    """The old version goes on. The version is on local disk, but only a worker that starts on it can serve it."""
 
 class DeliveryPhase(_DeliveryPhase, metaclass=_DeliveryPhaseEnumTypeWrapper): ...
 
@@ -190,6 +192,8 @@ DELIVERY_PHASE_RESTORING: DeliveryPhase.ValueType  # 5
 DELIVERY_PHASE_COMMITTED: DeliveryPhase.ValueType  # 6
 DELIVERY_PHASE_FAILED: DeliveryPhase.ValueType  # 7
 """The old version goes on."""
+DELIVERY_PHASE_NEEDS_RESTART: DeliveryPhase.ValueType  # 8
+"""The old version goes on. The version is on local disk, but only a worker that starts on it can serve it."""
 Global___DeliveryPhase: _TypeAlias = DeliveryPhase  # noqa: Y015
 
 class _RolloutState:
@@ -1268,7 +1272,7 @@ class Delivery(_message.Message):
     model_version: _builtins.str
     phase: Global___DeliveryPhase.ValueType
     reason: _builtins.str
-    """Why it failed, for operators."""
+    """Why it failed or needs a restart, for operators."""
     def __init__(
         self,
         *,
@@ -1402,19 +1406,29 @@ class AttachWelcome(_message.Message):
     ROUTER_ID_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
     router_id: _builtins.str
     heartbeat_interval_ms: _builtins.int
     lease_ms: _builtins.int
+    model_version: _builtins.str
+    """The version of the pool's model that a worker which has not loaded one yet starts on. Empty: the one that the
+    configuration names.
+    """
+    delivery_id: _builtins.str
+    """Not empty: this start is part of a delivery, and heartbeats report it under this id."""
     def __init__(
         self,
         *,
         router_id: _builtins.str = ...,
         heartbeat_interval_ms: _builtins.int = ...,
         lease_ms: _builtins.int = ...,
+        model_version: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "router_id", b"router_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "model_version", b"model_version", "router_id", b"router_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,31 +1,40 @@
-"""Quantized weights change in place only where that was tried and was exact."""
+"""Weights change in place only where that was tried and was exact."""
 
 from services.worker.engine.vllm.reload import TRIALS, Trial, no_swap
+from tests.robustness.architectures import seen
 
 
-def trial(method: str, device: str, *, exact: bool) -> Trial:
-    return Trial(method, device, exact, "a test")
-
-
-def test_weights_that_are_not_quantized_may_change() -> None:
-    assert no_swap(None, "cpu") is None
+def trial(method: str | None, device: str, *, exact: bool) -> Trial:
+    return Trial("Llama", method, device, exact, "a test")
 
 
 def test_what_was_exact_may_change_on_that_device_only() -> None:
     trials = [trial("fp8", "cuda", exact=True)]
-    assert no_swap("fp8", "cuda", trials) is None
-    assert "not proved" in (no_swap("fp8", "cpu", trials) or "")
-    assert "not proved" in (no_swap("awq", "cuda", trials) or "")
+    assert no_swap("Llama", "fp8", "cuda", trials) is None
+    assert "is not proved" in (no_swap("Llama", "fp8", "cpu", trials) or "")
+    assert "is not proved" in (no_swap("Llama", "awq", "cuda", trials) or "")
+    assert "is not proved" in (no_swap("Llama", None, "cuda", trials) or "")
+    assert "is not proved" in (no_swap("Mixtral", "fp8", "cuda", trials) or "")
 
 
 def test_one_trial_that_was_not_exact_forbids_it() -> None:
-    trials = [trial("fp8", "cuda", exact=True), trial("fp8", "cuda", exact=False)]
-    assert "does not answer" in (no_swap("fp8", "cuda", trials) or "")
+    trials = [trial(None, "cuda", exact=True), trial(None, "cuda", exact=False)]
+    assert "does not answer" in (no_swap("Llama", None, "cuda", trials) or "")
 
 
-def test_int8_on_a_cpu_does_not_change_in_place() -> None:
-    said = no_swap("compressed-tensors", "cpu")
-    assert said is not None
-    assert "(compressed-tensors)" in said
-    assert "only workers that start on the version" in said
+def test_a_llama_changes_in_place_on_a_cpu_unless_it_is_quantized() -> None:
+    assert no_swap("LlamaForCausalLM", None, "cpu") is None
+    assert no_swap("LlamaForCausalLM", "compressed-tensors", "cpu") == (
+        "LlamaForCausalLM, quantized (compressed-tensors), on this device (cpu) does not answer as a fresh start does "
+        "after its weights change in place: only workers that start on the version can serve it"
+    )
+
+
+def test_the_list_says_what_the_drill_saw() -> None:
+    """Of each kind without quantization on a CPU: `python -m tests.robustness.architectures` tries it."""
+    listed = {each.architecture: each.exact for each in TRIALS if (each.method, each.device) == (None, "cpu")}
+    assert listed == {row.architecture: row.way is seen.Way.IN_PLACE for row in seen.read().values()}
+
+
+def test_each_entry_says_what_was_tried() -> None:
     assert all(each.seen for each in TRIALS)
