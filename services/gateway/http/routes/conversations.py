@@ -1,15 +1,14 @@
 """/v1/conversations: lists of items that responses continue and add to."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from services.gateway.http.connection.body import BodyReader
 from services.gateway.http.connection.request_context import RequestContext, caller_of
-from services.gateway.http.routes.item_page import MAX_PAGE, page_of
+from services.gateway.http.routes.item_page import Page, page_of
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai.conversation_requests import (
@@ -98,18 +97,15 @@ class ConversationRoutes:
             await self._kept().conversations.add(tenant, conversation_id, documents)
         return JSONResponse(page_of(documents, more=False))
 
-    async def list_items(
-        self,
-        conversation_id: str,
-        request: Request,
-        after: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-        order: Literal["asc", "desc"] = "desc",
-    ) -> Response:
+    async def list_items(self, conversation_id: str, request: Request, page: Page) -> Response:
         """Lists the items of a conversation, the last one first."""
         async with database_errors():
             items, more = await self._kept().conversations.page(
-                caller_of(request).tenant, conversation_id, after=after, limit=limit, newest_first=order == "desc"
+                caller_of(request).tenant,
+                conversation_id,
+                after=page.after,
+                limit=page.limit,
+                newest_first=page.newest_first,
             )
         return JSONResponse(page_of(items, more=more))
 

@@ -1,9 +1,8 @@
 """/v1/responses: made, read again, continued and deleted."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -14,7 +13,7 @@ from services.gateway.http.connection.generation_response import ResponseFormat
 from services.gateway.http.connection.request_context import RequestContext, caller_of
 from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.kept_response import KeptResponse
-from services.gateway.http.routes.item_page import MAX_PAGE, page_of
+from services.gateway.http.routes.item_page import Page
 from services.gateway.http.routes.rest_router import RestRouter
 from services.gateway.http.routes.storage import database_errors
 from services.gateway.openai.request_builder import RequestBuilder
@@ -24,7 +23,7 @@ from services.gateway.openai.responses_request import ResponsesRequest
 from services.gateway.stored_responses.conversations import IN_REQUEST
 from services.gateway.stored_responses.store import PREVIOUS, StoredResponses, TooLargeToStore
 from services.gateway.stored_responses.stored_response import Document, StoredResponse
-from services.shared.errors import InvalidRequest, NotConfigured, NotFound, TooLarge, UnknownRoute
+from services.shared.errors import InvalidRequest, NotConfigured, TooLarge, UnknownRoute
 
 EXAMPLE: dict[str, Any] = {"model": "chat", "instructions": "Be brief.", "input": "What is a neap tide?"}
 
@@ -120,25 +119,11 @@ class ResponseRoutes:
             self._stop(response_id)
         return JSONResponse(stored.shown())
 
-    async def list_input(
-        self,
-        response_id: str,
-        request: Request,
-        after: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
-        order: Literal["asc", "desc"] = "desc",
-    ) -> Response:
+    async def list_input(self, response_id: str, request: Request, page: Page) -> Response:
         """Lists the items that were sent for a response, the last one first."""
         async with database_errors():
             items = (await self._kept().get(caller_of(request).tenant, response_id)).input
-        if order == "desc":
-            items = items[::-1]
-        if after is not None:
-            ids = [item["id"] for item in items]
-            if after not in ids:
-                raise NotFound(f"There is no item with the id '{after[:64]}'.", param="after")
-            items = items[ids.index(after) + 1 :]
-        return JSONResponse(page_of(items[:limit], more=len(items) > limit))
+        return JSONResponse(page.chosen(items))
 
     async def _looked_up(self, request: ResponsesRequest, context: RequestContext) -> Asked:
         """Returns a request together with what it needs of stored responses and of its conversation."""

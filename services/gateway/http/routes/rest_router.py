@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -21,13 +22,19 @@ class NamingRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Returns what answers a request."""
-        handler, known = super().get_route_handler(), {field.alias for field in self.dependant.query_params}
+        handler, known = super().get_route_handler(), _query_of(self.dependant)
 
         async def handle(request: Request) -> Response:
             note_unread(request.scope, known)
             return await handler(request)
 
         return handle
+
+
+def _query_of(dependant: Dependant) -> set[str]:
+    """Returns the names of the query parameters of a handler and of what it depends on."""
+    own = {field.alias for field in dependant.query_params}
+    return own.union(*map(_query_of, dependant.dependencies))
 
 
 class RestRouter(APIRouter):
