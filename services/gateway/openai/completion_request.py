@@ -60,6 +60,11 @@ class CompletionRequest(SamplingRequest):
         return max(self.default_tokens, self.min_tokens or 0)
 
     @property
+    def limit_is_default(self) -> bool:
+        """Whether the limit is one that the client did not ask for."""
+        return self.max_tokens is None
+
+    @property
     def choices(self) -> int:
         """How many answers to each prompt are generated: more than are shown, if the best of them are."""
         return max(self.n or 1, self.best_of or 1)
@@ -121,9 +126,6 @@ class CompletionRequest(SamplingRequest):
         """Returns how the engine is to sample; a field that is absent stays absent."""
         sampling = super().sampling()
         sampling.echo = bool(self.echo)
-        if self.max_tokens is None and self.default_tokens is not None:
-            # Nobody asked for so many, so what the context leaves is enough.
-            sampling.max_tokens_may_shrink = True
         if self.logprobs is not None:
             sampling.top_logprobs = self.logprobs
             if self.echo and self.prompt_logprobs is None:

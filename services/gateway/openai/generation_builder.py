@@ -44,7 +44,7 @@ def chat_generation(
     prefix: str = "chatcmpl-",
     *,
     fields: FieldNames | None = None,
-    limit_may_shrink: bool = False,
+    any_limit: bool = False,
 ) -> Generation:
     """Builds the generation of a chat completion, or of a request that stands for one.
 
@@ -54,18 +54,17 @@ def chat_generation(
         origin: where it comes from.
         prefix: of the answer's id; each API has its own.
         fields: what the API calls them; None: what chat completions do.
-        limit_may_shrink: the token limit is a bound that clients must name, so what the context leaves is enough.
+        any_limit: clients must name a token limit, so one above the context is no error.
 
     Raises:
         UnknownModel: no such model is open to the caller.
         PermissionDenied: the caller may not use this service tier.
-        ContextLengthExceeded: the answer alone would not fit.
+        ContextLengthExceeded: the token limit is above the model's context.
     """
-    sampling = request.sampling()
-    if limit_may_shrink:
-        sampling.max_tokens_may_shrink = True
     named = fields or FieldNames("messages", "max_completion_tokens" if request.max_completion_tokens else "max_tokens")
-    return _build(request, f"{prefix}{origin.request_id}", request.worker_prompt(), sampling, catalog, origin, named)
+    prompt, sampling = request.worker_prompt(), request.sampling()
+    generation_id = f"{prefix}{origin.request_id}"
+    return _build(request, generation_id, prompt, sampling, catalog, origin, named, any_limit=any_limit)
 
 
 def completion_generations(
@@ -99,10 +98,12 @@ def _build(
     catalog: Catalog,
     origin: RequestOrigin,
     fields: FieldNames,
+    *,
+    any_limit: bool = False,
 ) -> Generation:
     model = catalog.model(request.model, origin.caller)
     tier = request.service_tier or "auto"
-    _check_length(request, prompt, sampling, model, fields)
+    _check_length(request, prompt, sampling, model, fields, any_limit=any_limit or request.limit_is_default)
     text, size = _hashed_text(prompt)
     return Generation(
         id=generation_id,
@@ -130,31 +131,38 @@ def _check_length(
     sampling: worker_pb2.Sampling,
     model: Model,
     fields: FieldNames,
+    *,
+    any_limit: bool,
 ) -> None:
     """Refuses what certainly does not fit, before it waits in a queue. Only a worker knows the length of a text."""
     context = model.context_tokens
     if not context:
         return
-    limit = None if sampling.max_tokens_may_shrink else request.token_limit
+    limit, least = request.token_limit, request.min_tokens or 0
     if isinstance(prompt, worker_pb2.TokenIds) and not sampling.truncate_prompt_tokens:
         _check_token_prompt(len(prompt.ids), limit, model, fields)
-    for name, tokens in ((fields.limit, limit), ("min_tokens", request.min_tokens)):
-        if tokens and tokens >= context:
-            raise ContextLengthExceeded(
-                f"{name} is too large: {tokens}. The maximum context length of '{model.id}' is {context} tokens, "
-                "prompt and answer together.",
-                param=name,
-            )
+    if limit and limit > context and not any_limit:
+        raise _too_large(fields.limit, limit, model)
+    if least >= context:
+        raise _too_large("min_tokens", least, model)
 
 
 def _check_token_prompt(length: int, limit: int | None, model: Model, fields: FieldNames) -> None:
-    if length + (1 if limit is None else limit) > model.context_tokens:
-        answer = f" and {limit} of answer" if limit else ""
+    """Refuses a prompt that leaves no room for a token. With a limit of 0, it may fill the context."""
+    if length + (0 if limit == 0 else 1) > model.context_tokens:
         raise ContextLengthExceeded(
             f"The maximum context length of '{model.id}' is {model.context_tokens} tokens; the request has "
-            f"{length} tokens of prompt{answer}.",
+            f"{length} tokens of prompt.",
             param=fields.prompt,
         )
+
+
+def _too_large(name: str, tokens: int, model: Model) -> ContextLengthExceeded:
+    return ContextLengthExceeded(
+        f"{name} is too large: {tokens}. The maximum context length of '{model.id}' is {model.context_tokens} tokens, "
+        "prompt and answer together.",
+        param=name,
+    )
 
 
 def _hashed_text(prompt: Prompt) -> tuple[bytes, int]:

@@ -110,7 +110,7 @@ class RequestBuilder:
         return self._reader.read(kind, document, requester)
 
     def of_chat(
-        self, request: ChatCompletionRequest, prefix: str, requester: Requester, *, limit_may_shrink: bool = False
+        self, request: ChatCompletionRequest, prefix: str, requester: Requester, *, any_limit: bool = False
     ) -> Generation:
         """Builds the generation of a request that stands for a chat completion. Its errors are those of `chat`.
 
@@ -118,10 +118,10 @@ class RequestBuilder:
             request: the chat completion.
             prefix: of the answer's id.
             requester: whose request it is.
-            limit_may_shrink: see `chat_generation`.
+            any_limit: see `chat_generation`.
         """
         origin = self._origin(requester, None)
-        return chat_generation(request, self.catalog(), origin, prefix, limit_may_shrink=limit_may_shrink)
+        return chat_generation(request, self.catalog(), origin, prefix, any_limit=any_limit)
 
     async def count_tokens(self, request: ChatCompletionRequest, requester: Requester) -> int:
         """Returns how many tokens the model would read. Its errors are those of `tokenize`."""

@@ -87,6 +87,11 @@ class SamplingRequest(SamplingFields):
         return self.max_tokens
 
     @property
+    def limit_is_default(self) -> bool:
+        """Whether the limit is one that the client did not ask for."""
+        return False
+
+    @property
     def choices(self) -> int:
         """How many choices the client asks for."""
         return self.n or 1
@@ -125,6 +130,8 @@ class SamplingRequest(SamplingFields):
         """Returns how the engine is to sample. An absent field stays absent, so that the model's own defaults hold."""
         sampling = worker_pb2.Sampling(
             max_tokens=self.token_limit,
+            # A limit is a bound: what the context leaves below it is enough.
+            max_tokens_may_shrink=self.token_limit is not None,
             min_tokens=self.min_tokens or 0,
             temperature=self.temperature,
             top_p=self.top_p,

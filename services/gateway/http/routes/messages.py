@@ -51,7 +51,7 @@ class MessageRoutes:
     def _build(self, body: dict[str, Any], context: RequestContext) -> tuple[Generation, ResponseFormat]:
         threads.check_complete(body)
         asked = self._builder.read(MessagesRequest, body, context)
-        generation = self._builder.of_chat(asked.chat, "msg_", context, limit_may_shrink=True)
+        generation = self._builder.of_chat(asked.chat, "msg_", context, any_limit=True)
         response_format = ResponseFormat(
             stream=lambda header, _choices, _usage: MessageStream(header, context.request_id, asked.stops),
             document=lambda _choices: MessageDocument(generation.id, asked.stops),

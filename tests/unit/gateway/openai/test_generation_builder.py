@@ -55,16 +55,22 @@ def test_tenants_share_neither_models_nor_cached_prompts() -> None:
 
 def test_what_cannot_fit_is_refused_at_once() -> None:
     with pytest.raises(ContextLengthExceeded, match="maximum context length") as refused:
-        generation(max_completion_tokens=100)
+        generation(max_completion_tokens=101)
     assert refused.value.param == "max_completion_tokens"
-    assert generation(max_tokens=99).cost.completion_tokens == 99
+    assert generation(max_tokens=100).cost.completion_tokens == 100
+    with pytest.raises(ContextLengthExceeded, match="min_tokens is too large") as refused:
+        generation(min_tokens=100)
+    assert refused.value.param == "min_tokens"
     with pytest.raises(UnknownModel):
         generation(model="m:other")
 
 
 @pytest.mark.parametrize(
     ("length", "limit", "fits"),
-    [(90, 10, True), (90, 11, False), (99, None, True), (100, None, False), (100, 0, True), (101, 0, False)],
+    [
+        *((90, 10, True), (90, 100, True), (99, 2, True), (100, 1, False)),
+        *((99, None, True), (100, None, False), (100, 0, True), (101, 0, False)),
+    ],
 )
 def test_a_prompt_of_token_ids_is_measured_before_it_waits(length: int, limit: int | None, fits: bool) -> None:
     document = {"model": "m", "prompt": [1] * length, "max_tokens": limit, "echo": True}
@@ -94,7 +100,7 @@ def test_the_cost_of_a_completion_is_that_of_its_default_limit(
 def test_a_limit_that_clients_must_name_may_be_larger_than_the_context() -> None:
     document = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 32_000}
     request, origin = validation.check(ChatCompletionRequest, document), RequestOrigin("ab", 5.0, ANYBODY, "", 60.0)
-    made = chat_generation(request, CATALOG, origin, "msg_", limit_may_shrink=True)
+    made = chat_generation(request, CATALOG, origin, "msg_", any_limit=True)
     assert made.sampling.max_tokens_may_shrink
     assert made.cost.completion_tokens == 100
     with pytest.raises(ContextLengthExceeded):
@@ -102,7 +108,7 @@ def test_a_limit_that_clients_must_name_may_be_larger_than_the_context() -> None
 
 
 def test_an_answer_that_alone_would_not_fit_is_refused_by_the_name_that_its_api_has_for_the_limit() -> None:
-    response = validation.check(ResponsesRequest, {"model": "m", "input": "hi", "max_output_tokens": 100})
+    response = validation.check(ResponsesRequest, {"model": "m", "input": "hi", "max_output_tokens": 101})
     with pytest.raises(ContextLengthExceeded, match="max_output_tokens is too large") as refused:
         response_generation(response, CATALOG, RequestOrigin("ab", 5.0, ANYBODY, "", 60.0))
     assert refused.value.param == "max_output_tokens"

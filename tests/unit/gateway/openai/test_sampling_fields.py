@@ -81,7 +81,9 @@ def response(**fields: Any) -> worker_pb2.Sampling:
 def message(**fields: Any) -> worker_pb2.Sampling:
     document = {"model": "m", "max_tokens": 9, "messages": [USER], **fields}
     sampling = validation.check(MessagesRequest, document).chat.sampling()
+    # A message must name it.
     sampling.ClearField("max_tokens")
+    sampling.ClearField("max_tokens_may_shrink")
     return sampling
 
 
