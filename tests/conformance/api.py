@@ -73,6 +73,12 @@ class Api:
         """Returns the JSON of a GET that succeeds."""
         return self._document(await self.send("GET", path))
 
+    async def context(self) -> int:
+        """Returns how many tokens prompt and answer of the model may have together."""
+        models = (await self.get("/v1/models"))["data"]
+        [length] = [model["max_model_len"] for model in models if model["id"] == self.target.model]
+        return int(length)
+
     async def post(self, path: str, **fields: Any) -> Any:
         """Returns the JSON of a POST that succeeds. The model is set, unless it is None."""
         body = {"model": self.target.model, **fields}

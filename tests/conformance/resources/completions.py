@@ -36,6 +36,25 @@ async def stream_usage(api: Api) -> None:
     same((last["choices"], last["usage"]["completion_tokens"]), ([], 8), "choices and completion_tokens")
 
 
+async def default_limit(api: Api) -> None:
+    """Without `max_tokens`, or with null, an answer has at most 16 tokens."""
+    for limit in ({}, {"max_tokens": None}):
+        answer = await api.post("/v1/completions", prompt="The tide", temperature=0, ignore_eos=True, **limit)
+        found = answer["usage"]["completion_tokens"], answer["choices"][0]["finish_reason"]
+        same(found, (16, "length"), "completion_tokens and finish_reason")
+
+
+async def min_tokens_beyond_the_default(api: Api) -> None:
+    """Without `max_tokens`, `min_tokens` above 16 is no contradiction."""
+    answer = await api.complete(max_tokens=None, min_tokens=20)
+    same(answer["usage"]["completion_tokens"], 20, "completion_tokens")
+
+
+async def a_limit_beyond_the_context(api: Api) -> None:
+    """`max_tokens` above the whole context is refused."""
+    await api.refused("/v1/completions", prompt=[300, 301], max_tokens=await api.context() + 1)
+
+
 async def prompts_of_tokens(api: Api) -> None:
     """A prompt may be a list of token ids."""
     answer = await api.complete([300, 301, 302])
