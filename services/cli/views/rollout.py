@@ -17,7 +17,7 @@ _PHASES = ("staging", "holding", "swapping", "proving", "committed")
 def rollout_table(rollout: Rollout) -> Table:
     """A row for each worker, with a bar for the phase of its weight update."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.title = f"{rollout.pool}: {rollout.state}, {rollout.workers_at_goal} of {len(rollout.workers)} workers"
+    table.title = f"{rollout.pool}: {_state(rollout)}, {rollout.workers_at_goal} of {len(rollout.workers)} workers"
     for column in ("worker", "state", "version", "delivery", ""):
         table.add_column(column, no_wrap=True)
     for worker in rollout.workers:
@@ -59,7 +59,14 @@ def _progress(console: Console, rollout: Rollout) -> Iterator[Callable[[Rollout]
 
 def _lines(rollout: Rollout) -> list[str]:
     phases = [f"{worker.id}: {worker.phase} {worker.reason}".rstrip() for worker in rollout.workers if worker.phase]
-    return [*phases, f"{rollout.pool}: {rollout.state}"]
+    return [*phases, f"{rollout.pool}: {_state(rollout)}"]
+
+
+def _state(rollout: Rollout) -> str:
+    """A worker that refuses a version has changed nothing: then there is nothing to undo."""
+    if rollout.state == "undoing" and rollout.workers_at_goal == len(rollout.workers):
+        return "refused, no worker has changed"
+    return rollout.state
 
 
 def _completed(rollout: Rollout, worker: RolloutWorker) -> int:

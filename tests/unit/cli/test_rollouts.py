@@ -8,9 +8,10 @@ from rich.console import Console
 
 from services.cli.clients import rollouts
 from services.cli.clients.control import NoRouter
-from services.cli.clients.rollouts import Rollout, follow
+from services.cli.clients.rollouts import Rollout, RolloutWorker, follow
 from services.cli.errors import CommandFailed
-from services.cli.views.rollout import follow_rollout
+from services.cli.views.rollout import follow_rollout, rollout_table
+from tests.unit.cli.terminal import shown
 
 ROLLING = Rollout(
     id="r1",
@@ -24,6 +25,14 @@ ROLLING = Rollout(
     workers=(),
 )
 DONE = ROLLING.model_copy(update={"state": "done", "ended": 2.0})
+
+
+def undoing(*versions: str) -> Rollout:
+    workers = tuple(
+        RolloutWorker(id=f"w{n}", state="ready", version=version, phase="", reason="")
+        for n, version in enumerate(versions)
+    )
+    return ROLLING.model_copy(update={"state": "undoing", "reason": "w0: no", "workers": workers})
 
 
 @pytest.fixture
@@ -61,3 +70,26 @@ async def test_without_a_terminal_each_change_is_printed_once(answers: list[Roll
     output = StringIO()
     assert await follow_rollout(("a:1",), ROLLING, Console(file=output)) == DONE
     assert output.getvalue() == "tide: done\n"
+
+
+async def test_a_version_that_the_first_worker_refuses_leaves_nothing_to_undo(
+    answers: list[Rollout | NoRouter],
+) -> None:
+    refusing = undoing(ROLLING.previous, ROLLING.previous)
+    refused = RolloutWorker(id="w0", state="ready", version=ROLLING.previous, phase="failed", reason="not in place")
+    refusing = refusing.model_copy(update={"workers": (refused, *refusing.workers[1:])})
+    answers += [refusing, refusing.model_copy(update={"state": "failed", "ended": 2.0})]
+    output = StringIO()
+    ended = await follow_rollout(("a:1",), ROLLING, Console(file=output, width=200))
+    assert output.getvalue().splitlines() == [
+        "w0: failed not in place",
+        "tide: refused, no worker has changed",
+        "tide: failed",
+    ]
+    with pytest.raises(CommandFailed, match="w0: no\n2 of 2 workers serve 0000"):
+        ended.check()
+
+
+def test_a_rollout_is_undone_as_long_as_a_worker_has_the_new_version() -> None:
+    assert "tide: undoing, 1 of 2 workers" in shown(rollout_table(undoing(ROLLING.previous, ROLLING.version)))[0]
+    assert "tide: refused, no worker has changed, 1 of 1 workers" in shown(rollout_table(undoing(ROLLING.previous)))[0]
