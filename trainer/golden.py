@@ -3,6 +3,8 @@
 Engines compute in other precisions than float32 and add up in another order; that moved the leads of SmolLM2's tokens
 by up to 0.25. So only tokens are kept that each lead the second choice by MARGIN_LOGITS, in float32 and in bfloat16
 alike: the longest run of them in an answer. What comes before the run becomes part of the prompt.
+
+Where activations are quantized, the answer is made without that, and the leads are measured with it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,6 +43,10 @@ COMMON_QUESTIONS: tuple[Chat, ...] = tuple(
 """Prompts that any chat model answers, one way or another."""
 
 
+class CannotAnswer(Exception):
+    """Transformers cannot run the model here; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class GoldenReply:
     """One greedy token of an answer.
@@ -71,16 +77,31 @@ class Answerer:
             adapter: Folder of a LoRA that is applied to the model.
 
         Raises:
+            CannotAnswer: A library that its kind of quantization needs is not installed.
             WrongCheckpoint: The adapter does not fit the model.
         """
         quiet()
-        # transformers' faster attention leaves out what Gemma 2 does to attention scores: attn_logit_softcapping.
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
-        )
+        try:
+            # transformers' faster attention leaves out what Gemma 2 does to attention scores: attn_logit_softcapping.
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, attn_implementation="eager"
+            )
+        except ImportError as error:
+            raise CannotAnswer(" ".join(str(error).split())) from None
         if adapter:
             model = _with_adapter(model, adapter)
         return cls(model.eval(), AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+    def without_rounding(self) -> "Answerer":
+        """Leaves activations as they are, where a quantized model has them rounded.
+
+        Returns:
+            This answerer. compressed-tensors rounds in Python, before every layer: three quarters of an answer's time.
+        """
+        for module in self.model.modules():
+            if getattr(module, "quantization_scheme", None) is not None:
+                module.quantization_enabled = False
+        return self
 
     def render(self, chat: Chat) -> tuple[int, ...]:
         """The chat as token ids, by the chat template; a model without one is given the last message's text."""
@@ -115,6 +136,13 @@ class Answerer:
         own = logits.gather(-1, tokens[len(prompt) :, None]).squeeze(-1)
         best_other = logits.scatter(-1, tokens[len(prompt) :, None], float("-inf")).max(-1).values
         return [GoldenReply(*reply) for reply in zip(answer, (own - best_other).tolist(), strict=True)]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    def losses(self, text: str) -> list[float]:
+        """The loss of each token of `text` but the first, in nats."""
+        ids = torch.tensor(self.tokenizer(text)["input_ids"])
+        logits = self.model(ids[None, :-1]).logits[0].float()
+        return torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def agrees(self, golden: Golden) -> bool:
@@ -153,9 +181,10 @@ def golden_of_folder(
         adapter: Folder of a LoRA that is applied to the model.
 
     Raises:
+        CannotAnswer: A library that its kind of quantization needs is not installed.
         WrongCheckpoint: The adapter does not fit the model.
     """
-    answered = _ask_all(Answerer.load(folder, adapter=adapter), chats)
+    answered = _ask_all(Answerer.load(folder, adapter=adapter).without_rounding(), chats)
     rough = Answerer.load(folder, torch.bfloat16, adapter)
     found = [golden for prompt, replies in answered if (golden := _golden(prompt, _lower(rough, prompt, replies)))]
     if parent is None:

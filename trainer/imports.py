@@ -19,7 +19,7 @@ from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
 from trainer.publish import Provenance, Published, describe, describe_files, point, publish
-from trainer.quiet import share_cores
+from trainer.quiet import quiet, share_cores
 from trainer.sources.source import RemoteSource, Source, WrongSource
 from trainer.streamed import Streamed, find
 
@@ -142,9 +142,14 @@ class Import:
         if architecture == SIMULATED or known_architectures().task(architecture) is Task.DRAFT:
             return ()
         self._watcher.asking(2 * checkpoint.weights_size)  # float32, of weights in bfloat16
-        from trainer.golden import COMMON_QUESTIONS, golden_of_folder
+        quiet()
+        from trainer.golden import COMMON_QUESTIONS, CannotAnswer, golden_of_folder
 
-        return golden_of_folder(checkpoint.folder, COMMON_QUESTIONS)
+        try:
+            return golden_of_folder(checkpoint.folder, COMMON_QUESTIONS)
+        except CannotAnswer as error:
+            self._watcher.warning(f"there are no golden prompts, so workers will not prove this version: {error}")
+            return ()
 
 
 def _quiet(_: int) -> None:

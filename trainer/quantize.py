@@ -6,18 +6,22 @@ quantized. Embeddings, norms and biases, and the output layer, stay as they are.
 
 import argparse
 import json
+import math
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.shared.held_out import passages
 from services.shared.scratch import scratch
 from trainer.checkpoint import read
 from trainer.errors import WrongCheckpoint
+from trainer.quiet import quiet, share_cores
+from trainer.selection import CONFIG, index_name
 from trainer.sources.pick import pick_local
 from trainer.sources.source import WrongSource
 
@@ -26,9 +30,12 @@ if TYPE_CHECKING:
 
 GROUP = 64
 """Input channels of INT4 that share one scale. The size of SmolLM2's layers is a multiple of 64, and not of 128."""
-_CONFIG = "config.json"
+_QUANTIZED = {"quantization_config", "compression_config"}
+"""Keys of config.json, each of which says that the weights are quantized."""
 _MATRIX = re.compile(r"(.+\.layers\.\d+\.[a-z_.]+_proj)\.weight")
 """A matrix of a layer, as models of Llama's kind name it. Experts have a number in their name, and do not match."""
+_LEFT = ("model.embed_tokens.weight", "lm_head.weight")
+"""Matrices that stay as they are."""
 _INT4_A_WORD = 8
 """Numbers of four bits in an int32, the first one in the lowest bits."""
 _FP8_MAX = 448.0
@@ -85,7 +92,7 @@ _FORMATS = {
 }
 
 
-def quantize(folder: Path, target: Path, precision: Precision) -> Path:
+def quantize(folder: Path, target: Path, precision: Precision) -> None:
     """Writes the quantized model into `target`, one file of weights after another.
 
     Args:
@@ -93,54 +100,71 @@ def quantize(folder: Path, target: Path, precision: Precision) -> Path:
         target: A new or empty folder.
         precision: Of the matrices.
 
-    Returns:
-        `target`.
-
     Raises:
-        CannotQuantize: The model is quantized already, or a matrix does not divide into groups.
+        CannotQuantize: The model is quantized already, or has layers that cannot be quantized here. Nothing is written.
         WrongCheckpoint: `folder` is no complete model.
         OSError: A file cannot be read or written.
     """
     from safetensors.torch import load_file, save_file
 
     checkpoint = read(folder)
-    config = json.loads((folder / _CONFIG).read_bytes())
-    if "quantization_config" in config:
+    config, selection = checkpoint.config.document, checkpoint.selection
+    if config.keys() & _QUANTIZED:
         raise CannotQuantize(f"{folder} is quantized already: quantize the model that it was made from")
+    _check([folder / name for name in selection.weights], precision)
     target.mkdir(parents=True, exist_ok=True)
-    for name in checkpoint.selection.names:
+    places: dict[str, str] = {}
+    for name in selection.weights:
+        made = dict(_quantized(load_file(folder / name), precision))
+        save_file(made, target / name, metadata={"format": "pt"})
+        places |= dict.fromkeys(made, name)
+    written = {CONFIG: config | {"quantization_config": _description(precision)}}
+    if index := index_name(selection.names):
+        written[index] = {"metadata": {}, "weight_map": places}
+    for name in (*selection.tokenizer, *selection.other):
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".safetensors"):
-            made = dict(_quantized(load_file(folder / name), precision))
-            save_file(made, place, metadata={"format": "pt"})
-        elif name != _CONFIG:
+        if name in written:
+            place.write_text(json.dumps(written[name], indent=2))
+        else:
             shutil.copyfile(folder / name, place)
-    (target / _CONFIG).write_text(json.dumps(config | {"quantization_config": _description(precision)}, indent=2))
-    return target
+
+
+def _check(files: Iterable[Path], precision: Precision) -> None:
+    """Reads only names and shapes. Raises CannotQuantize for a model that is not one of Llama's kind."""
+    from safetensors import safe_open
+
+    found = False
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 -- it is no dict
+                found |= _is_quantized(name, opened.get_slice(name).get_shape(), precision)
+    if not found:
+        raise CannotQuantize(
+            "no layer has a matrix named as Llama's kind has them: it cannot be quantized here"
+        )
+
+
+def _is_quantized(name: str, shape: Sequence[int], precision: Precision) -> bool:
+    """Whether a tensor will be quantized. Raises CannotQuantize for one that can neither be quantized nor left."""
+    if ".experts." in name:
+        raise CannotQuantize(f"{name}: models with experts cannot be quantized here")
+    if _MATRIX.fullmatch(name) and len(shape) == 2:
+        if precision is Precision.INT4 and shape[1] % GROUP:
+            raise CannotQuantize(f"{name} has {shape[1]} input channels: INT4 needs a multiple of {GROUP}")
+        return True
+    if len(shape) > 1 and name not in _LEFT:
+        raise CannotQuantize(f"{name} is not named as a matrix of Llama's kind: this model cannot be quantized here")
+    return False
 
 
 def _quantized(tensors: "dict[str, torch.Tensor]", precision: Precision) -> "Iterator[tuple[str, torch.Tensor]]":
     for name, tensor in tensors.items():
         if matrix := _MATRIX.fullmatch(name):
-            for part, made in _rounded(matrix[1], tensor.float(), precision).items():
+            for part, made in _ROUNDED[precision](tensor.float()).items():
                 yield f"{matrix[1]}.{part}", made
-        elif ".experts." in name:
-            raise CannotQuantize(f"{name}: models with experts cannot be quantized here")
         else:
             yield name, tensor
-
-
-def _rounded(name: str, matrix: "torch.Tensor", precision: Precision) -> "dict[str, torch.Tensor]":
-    match precision:
-        case Precision.INT8:
-            return _int8(matrix)
-        case Precision.FP8:
-            return _fp8(matrix)
-        case Precision.INT4:
-            if matrix.shape[1] % GROUP:
-                raise CannotQuantize(f"{name} has {matrix.shape[1]} input channels: INT4 needs a multiple of {GROUP}")
-            return _int4(matrix)
 
 
 def _int8(matrix: "torch.Tensor") -> "dict[str, torch.Tensor]":
@@ -181,6 +205,9 @@ def _scale(numbers: "torch.Tensor", most: float) -> "torch.Tensor":
     return numbers.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / most
 
 
+_ROUNDED = {Precision.INT8: _int8, Precision.INT4: _int4, Precision.FP8: _fp8}
+
+
 def _description(precision: Precision) -> dict[str, Any]:
     """`quantization_config` of config.json."""
     form = _FORMATS[precision]
@@ -201,18 +228,41 @@ def main() -> None:
     parser.add_argument("source", help="folder of a model, a .gguf file, or smollm2-135m-instruct")
     parser.add_argument("target", type=Path, help="folder for the quantized model; new or empty")
     parser.add_argument("--precision", type=Precision, choices=list(Precision), default=Precision.INT8)
+    parser.add_argument(
+        "--no-loss",
+        action="store_true",
+        help="do not measure the loss before and after, which takes four bytes of memory for each parameter",
+    )
     options = parser.parse_args()
     try:
-        _quantize_source(options.source, options.target, options.precision)
+        _run(options.source, options.target, options.precision, measure=not options.no_loss)
     except (CannotQuantize, WrongCheckpoint, WrongSource, OSError) as error:
         sys.exit(f"trainer.quantize: {error}")
 
 
-def _quantize_source(source: str, target: Path, precision: Precision) -> None:
+def _run(source: str, target: Path, precision: Precision, *, measure: bool) -> None:
     if target.exists() and any(target.iterdir()):
         raise CannotQuantize(f"{target} is not empty: name a new folder")
+    share_cores()
+    quiet()
     with scratch("quantize") as empty:
-        quantize(pick_local(source).prepare(empty), target, precision)
+        folder = pick_local(source).prepare(empty)
+        quantize(folder, target, precision)
+        if measure:
+            before, after = held_out_loss(folder), held_out_loss(target)
+            sys.stdout.write(f"held-out loss in nats a token: {before:.4f} before, {after:.4f} after ({precision})\n")
+
+
+def held_out_loss(folder: Path) -> float:
+    """The model's mean loss on a text that it was not trained on, in nats a token, computed in float32.
+
+    Activations are rounded as the format says.
+    """
+    from trainer.golden import Answerer
+
+    answerer = Answerer.load(folder)
+    losses = [loss for passage in passages() for loss in answerer.losses(passage)]
+    return math.fsum(losses) / len(losses)
 
 
 if __name__ == "__main__":

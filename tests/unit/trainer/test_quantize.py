@@ -7,12 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from trainer.checkpoint import read
 from trainer.errors import WrongCheckpoint
 from trainer.quantize import GROUP, CannotQuantize, Precision, quantize
 
 MATRIX = "model.layers.0.mlp.down_proj"
 NORM = "model.layers.0.input_layernorm.weight"
 EMBEDDINGS = "model.embed_tokens.weight"
+PARTS_OF_INT4 = ("weight_packed", "weight_scale", "weight_shape")
 
 
 @pytest.fixture
@@ -25,6 +27,11 @@ def folder(tmp_path: Path) -> Path:
     (made / "tokenizer.json").write_text("{}")
     save(made, {f"{MATRIX}.weight": matrix(), NORM: torch.ones(2 * GROUP), EMBEDDINGS: torch.ones(8, 2 * GROUP)})
     return made
+
+
+def quantized(folder: Path, target: Path, precision: Precision) -> Path:
+    quantize(folder, target, precision)
+    return target
 
 
 def matrix() -> torch.Tensor:
@@ -43,7 +50,7 @@ def save(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
 def test_the_numbers_times_their_scales_are_nearly_the_matrix(
     folder: Path, tmp_path: Path, precision: Precision, error: float
 ) -> None:
-    target = quantize(folder, tmp_path / "quantized", precision)
+    target = quantized(folder, tmp_path / "quantized", precision)
     made = load_file(target / "model.safetensors")
     parts = {name.rpartition(".")[2]: tensor for name, tensor in made.items() if name.startswith(MATRIX)}
     read = unpacked(parts) if precision is Precision.INT4 else parts["weight"].float() * parts["weight_scale"]
@@ -73,14 +80,14 @@ def unpacked(parts: dict[str, torch.Tensor]) -> torch.Tensor:
 def test_the_configuration_names_the_format(
     folder: Path, tmp_path: Path, precision: Precision, name: str, strategy: str
 ) -> None:
-    target = quantize(folder, tmp_path / "quantized", precision)
+    target = quantized(folder, tmp_path / "quantized", precision)
     said = json.loads((target / "config.json").read_bytes())["quantization_config"]
     assert (said["quant_method"], said["format"]) == ("compressed-tensors", name)
     assert said["config_groups"]["group_0"]["weights"]["strategy"] == strategy
 
 
 def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
-    target = quantize(folder, tmp_path / "quantized", Precision.INT8)
+    target = quantized(folder, tmp_path / "quantized", Precision.INT8)
     made = load_file(target / "model.safetensors")
     assert {name for name in made if not name.startswith(MATRIX)} == {NORM, EMBEDDINGS}
     assert torch.equal(made[NORM], torch.ones(2 * GROUP))
@@ -90,21 +97,48 @@ def test_everything_else_stays_as_it_was(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_quantized_model_is_not_quantized_again(folder: Path, tmp_path: Path) -> None:
-    once = quantize(folder, tmp_path / "once", Precision.INT8)
+    once = quantized(folder, tmp_path / "once", Precision.INT8)
     with pytest.raises(CannotQuantize, match="quantized already"):
         quantize(once, tmp_path / "twice", Precision.INT8)
 
 
 def test_int4_needs_whole_groups(folder: Path, tmp_path: Path) -> None:
     save(folder, {f"{MATRIX}.weight": torch.ones(8, GROUP + 8)})
-    with pytest.raises(CannotQuantize, match=rf"down_proj has {GROUP + 8} input channels.*multiple of {GROUP}"):
+    with pytest.raises(CannotQuantize, match=rf"down_proj.weight has {GROUP + 8} input channels.*multiple of {GROUP}"):
         quantize(folder, tmp_path / "quantized", Precision.INT4)
 
 
-def test_models_with_experts_are_refused(folder: Path, tmp_path: Path) -> None:
-    save(folder, {"model.layers.0.mlp.experts.0.down_proj.weight": torch.ones(8, GROUP)})
-    with pytest.raises(CannotQuantize, match="experts"):
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("model.layers.0.mlp.experts.0.down_proj.weight", (8, GROUP), "experts"),
+        ("transformer.h.0.attn.c_attn.weight", (8, GROUP), "c_attn.weight is not named as a matrix of Llama's kind"),
+        ("model.layers.0.mlp.experts.gate_up_proj", (2, 8, GROUP), "experts"),
+        ("model.norm.weight", (8,), "no layer has a matrix"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused_before_anything_is_written(
+    folder: Path, tmp_path: Path, name: str, shape: tuple[int, ...], message: str
+) -> None:
+    save(folder, {name: torch.ones(shape)})
+    with pytest.raises(CannotQuantize, match=message):
         quantize(folder, tmp_path / "quantized", Precision.INT8)
+    assert not (tmp_path / "quantized").exists()
+
+
+def test_the_index_of_several_files_names_the_new_tensors(folder: Path, tmp_path: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    files = {"model-00001-of-00002.safetensors": f"{MATRIX}.weight", "model-00002-of-00002.safetensors": NORM}
+    for file, name in files.items():
+        save_file({name: matrix()} if name != NORM else {name: torch.ones(2)}, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": {name: file for file, name in files.items()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    target = quantized(folder, tmp_path / "quantized", Precision.INT4)
+    assert json.loads((target / "model.safetensors.index.json").read_bytes())["weight_map"] == {
+        **{f"{MATRIX}.{part}": "model-00001-of-00002.safetensors" for part in PARTS_OF_INT4},
+        NORM: "model-00002-of-00002.safetensors",
+    }
+    read(target)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
