@@ -1,6 +1,7 @@
 """Quantized models as the trainer reads them: their loss, their golden prompts, and those that it cannot read."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -47,9 +48,7 @@ def read_back(int8: Path, folder: Path) -> Path:
     plain |= {name: plain[name].float() * scale for name, scale in scales.items()}
     config = json.loads((int8 / "config.json").read_bytes())
     del config["quantization_config"]
-    folder.mkdir()
-    for file in int8.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(int8, folder)
     (folder / "config.json").write_text(json.dumps(config))
     save_file(plain, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
@@ -106,10 +105,7 @@ async def imported(folder: Path, told: Told) -> Published:
 async def test_a_model_that_transformers_cannot_read_is_imported_without_golden_prompts(
     model: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "awq"
-    folder.mkdir()
-    for file in model.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = shutil.copytree(model, tmp_path / "awq")
     config = json.loads((model / "config.json").read_bytes())
     config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True}
     (folder / "config.json").write_text(json.dumps(config))
