@@ -1,4 +1,4 @@
-"""`python -m loadtests`: run a profile against a server, or compare two runs."""
+"""`python -m loadtests`: run a profile against a server, compare two runs, or compare precisions of a model."""
 
 import asyncio
 import gc
@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,8 +22,13 @@ from services.shared import lifecycle
 from services.shared.clock import Clock, SystemClock
 from services.shared.settings import WrongSettings, stop
 
+if TYPE_CHECKING:
+    from loadtests.precisions.choice import Choice
+    from loadtests.precisions.study import Study
+
 LOCAL_ENV = Path(".tidegate/local.env")
 REPORTS = Path("build/loadtests")
+PRECISIONS = Path("loadtests/profiles/precisions.yaml")
 PIPED_WIDTH = 200
 """Columns for output that is not a terminal, so that nothing is cut off."""
 
@@ -104,6 +110,43 @@ def compare_command(
     _out().print(_table(compare.COLUMNS, compare.rows(first, second)))
 
 
+@app.command("precisions")
+def precisions_command(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME=MODEL[,KEY=VALUE]...",
+            help="what to measure, in turn: a name for the row, what `tidegate models import` takes, and keys of the "
+            "pool's engine",
+        ),
+    ],
+    profile_file: Annotated[Path, typer.Option("--profile", help="the load")] = PRECISIONS,
+    report: Annotated[
+        Path | None, typer.Option(help="folder of the report; default: a new one in build/loadtests")
+    ] = None,
+    write: Annotated[Path | None, typer.Option(help="page whose table and plot are replaced")] = None,
+) -> None:
+    """Serve models of several precisions on clusters of their own, in turn, and compare speed, memory and loss.
+
+    A model that cannot run on this machine has a row with the reason.
+    """
+    from loadtests.precisions import page, plots
+    from loadtests.precisions.choice import choices
+
+    chosen, load_profile = choices(models), profile.load(profile_file)
+    if write:
+        page.check(write)
+    clock = SystemClock()
+    done = _study(chosen, load_profile, clock)
+    folder = report or REPORTS / f"precisions-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%d-%H%M%S}"
+    folder.mkdir(parents=True, exist_ok=True)
+    said = page.text(done)
+    (folder / "precisions.json").write_text(done.model_dump_json(indent=2))
+    (folder / "precisions.md").write_text(f"{said}\n")
+    (folder / "precisions.png").write_bytes(plots.plot(done))
+    _out().print(said, *(page.write(write, done) if write else []), folder, sep="\n", markup=False)
+
+
 def failures(report: Report, required: float | None, *, strict: bool) -> list[str]:
     """The reasons why this run is not good enough; empty if it is."""
     share = report.total.goodput.share
@@ -123,6 +166,21 @@ def _run(profile: Profile, target: Target, model: str | None, clock: Clock, data
 
     # The present objects stay until the end, so the garbage collector need not scan them during the measurement.
     gc.freeze()
+    lifecycle.run(work)
+    return done[0]
+
+
+def _study(chosen: "Sequence[Choice]", load_profile: Profile, clock: Clock) -> "Study":
+    from loadtests.precisions.cluster import LocalCluster
+    from loadtests.precisions.study import study
+
+    done: list[Study] = []
+
+    async def work(stopped: asyncio.Event) -> None:
+        console = Console(stderr=True, highlight=False)
+        with TemporaryDirectory(prefix="precisions-") as folder:
+            done.append(await study(chosen, load_profile, LocalCluster(Path(folder)), clock, console, stopped))
+
     lifecycle.run(work)
     return done[0]
 

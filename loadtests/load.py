@@ -11,8 +11,8 @@ import orjson
 from rich.console import Console
 
 from loadtests import events, progress
+from loadtests.ask import ask
 from loadtests.client import Client
-from loadtests.connection import Connection
 from loadtests.plan import Plan
 from loadtests.profile import Profile
 from loadtests.report import ClientCost, Report, report
@@ -113,45 +113,13 @@ async def served_models(target: Target) -> list[str]:
     Raises:
         CannotRun: The server cannot be reached, or did not answer with a list.
     """
-    reader = _BodyReader()
     try:
-        async with asyncio.timeout(ASK_TIMEOUT_S):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(time.monotonic), target.host, target.port, ssl=target.ssl()
-            )
-            try:
-                connection.send(target.get(MODELS), reader)
-                await reader.ended
-            finally:
-                connection.abort()
+        status, content = await ask(target, target.get(MODELS), ASK_TIMEOUT_S)
     except (OSError, TimeoutError) as error:
         raise CannotRun(f"{target.base_url} cannot be reached ({str(error) or 'no answer in time'})") from None
-    if reader.status != 200:
-        raise CannotRun(f"{target.base_url}{MODELS} answered {reader.status}: {bytes(reader.content[:300])!r}")
+    if status != 200:
+        raise CannotRun(f"{target.base_url}{MODELS} answered {status}: {content[:300]!r}")
     try:
-        return [str(entry["id"]) for entry in orjson.loads(reader.content)["data"]]
+        return [str(entry["id"]) for entry in orjson.loads(content)["data"]]
     except (orjson.JSONDecodeError, LookupError, TypeError):
-        raise CannotRun(f"{target.base_url}{MODELS} is not OpenAI's list: {bytes(reader.content[:300])!r}") from None
-
-
-class _BodyReader:
-    """Collects a short response."""
-
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self.content = bytearray()
-
-    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
-        self.status = status
-
-    def body(self, data: bytes, now_s: float) -> None:
-        self.content += data
-
-    def end(self, now_s: float) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def lost(self, now_s: float, reason: str) -> None:
-        if not self.ended.done():
-            self.ended.set_exception(ConnectionError(reason))
+        raise CannotRun(f"{target.base_url}{MODELS} is not OpenAI's list: {content[:300]!r}") from None

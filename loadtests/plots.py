@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
@@ -38,6 +38,18 @@ STYLE: dict[Any, Any] = {
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
     ),
 }
+
+
+PRINTED: dict[Any, Any] = {key: "#22262b" if key.endswith("color") else value for key, value in STYLE.items()}
+"""The style of pictures with a background of their own."""
+DPI = 110
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG. The same figure gives the same bytes."""
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
 
 
 def plots(report: Report, samples: Sequence[Sample]) -> dict[str, str]:

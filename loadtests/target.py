@@ -10,6 +10,7 @@ import orjson
 from services.shared.settings import WrongSettings
 
 CHAT = "/chat/completions"
+COMPLETIONS = "/completions"
 MODELS = "/models"
 
 

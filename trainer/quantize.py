@@ -140,9 +140,7 @@ def _check(files: Iterable[Path], precision: Precision) -> None:
             for name in opened.keys():  # noqa: SIM118 -- it is no dict
                 found |= _is_quantized(name, opened.get_slice(name).get_shape(), precision)
     if not found:
-        raise CannotQuantize(
-            "no layer has a matrix named as Llama's kind has them: it cannot be quantized here"
-        )
+        raise CannotQuantize("no layer has a matrix named as Llama's kind has them: it cannot be quantized here")
 
 
 def _is_quantized(name: str, shape: Sequence[int], precision: Precision) -> bool:

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtests.plots import STYLE
+from loadtests.plots import PRINTED, png
 from loadtests.simulator.loads import BALANCE
 from loadtests.simulator.measures import Measures
 from loadtests.simulator.study import Study
@@ -22,26 +21,17 @@ COLOURS = {
     "radix_ranked": "#c9a227",
     "oracle": "#7a7f87",
 }
-DPI = 110
-INK = "#22262b"
 
 
 def plots(study: Study) -> dict[str, bytes]:
     """The pictures by name. The same study gives the same bytes."""
-    ink = {key: INK if key.endswith("color") else value for key, value in STYLE.items()}
-    with mpl.rc_context(ink):
+    with mpl.rc_context(PRINTED):
         return {
-            "ttft": _png(_ttft(study)),
-            "goodput": _png(_goodput(study)),
-            "balance": _png(_balance(study)),
-            "flood": _png(_flood(study)),
+            "ttft": png(_ttft(study)),
+            "goodput": png(_goodput(study)),
+            "balance": png(_balance(study)),
+            "flood": png(_flood(study)),
         }
-
-
-def _png(figure: Figure) -> bytes:
-    out = BytesIO()
-    figure.savefig(out, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
-    return out.getvalue()
 
 
 def _ttft(study: Study) -> Figure:
@@ -51,7 +41,7 @@ def _ttft(study: Study) -> Figure:
         _bars(study, axes, partial(ttft_p99, label=label))
         axes.set_yscale("log")
         axes.set_title(label)
-        axes.axhline(ttft_p99(study.unloaded, label), color=INK, linewidth=1, linestyle=":")
+        axes.axhline(ttft_p99(study.unloaded, label), color=PRINTED["text.color"], linewidth=1, linestyle=":")
     first = figure.axes[0]
     first.set_ylabel("TTFT p99, ms (dotted: unloaded)")
     _legend(figure, first)
@@ -75,7 +65,7 @@ def _balance(study: Study) -> Figure:
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     axes, beside = figure.subplots(1, 2)
     _bars(study, axes, lambda measures: measures.balance.ratio_p99 or 0.0)
-    axes.axhline(BALANCE, color=INK, linewidth=1, linestyle=":")
+    axes.axhline(BALANCE, color=PRINTED["text.color"], linewidth=1, linestyle=":")
     axes.set_title("Fullest worker against the mean, p99")
     _bars(study, beside, lambda measures: measures.balance.longest_s)
     beside.set_title("Longest stretch of one worker above 1.25x")
@@ -106,7 +96,7 @@ def _flood(study: Study) -> Figure:
     for at, policy in enumerate(study.calm):
         moved = tenants_moved(study, policy)
         axes.scatter([at] * len(moved), moved, color=COLOURS[policy], alpha=0.6, s=26, linewidths=0)
-    axes.axhline(1.2, color=INK, linewidth=1, linestyle=":")
+    axes.axhline(1.2, color=PRINTED["text.color"], linewidth=1, linestyle=":")
     axes.set_yscale("log")
     axes.set_xticks(range(len(study.calm)), list(study.calm))
     axes.set_title("One tenant floods: TTFT p99 of every other tenant's default requests, against no flood")
