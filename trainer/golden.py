@@ -142,7 +142,8 @@ class Answerer:
         """The loss of each token of `text` but the first, in nats."""
         ids = torch.tensor(self.tokenizer(text)["input_ids"])
         logits = self.model(ids[None, :-1]).logits[0].float()
-        return torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
+        losses: list[float] = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none").tolist()
+        return losses
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def agrees(self, golden: Golden) -> bool:
