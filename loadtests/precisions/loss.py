@@ -44,4 +44,4 @@ async def _logprobs(target: Target, model: str, passage: str) -> list[float]:
         raise CannotRun(f"{COMPLETIONS} was not answered: {str(error) or 'no answer in time'}") from None
     except (ValueError, LookupError, TypeError) as error:
         raise CannotRun(f"{COMPLETIONS} has no log probabilities of the prompt: {error}") from None
-    return others
+    return list(map(float, others))
