@@ -38,7 +38,7 @@ async def _logprobs(target: Target, model: str, passage: str) -> list[float]:
         if status != 200:
             raise CannotRun(f"{COMPLETIONS} with echo and logprobs answered {status}: {content[:300]!r}")
         first, *others = orjson.loads(content)["choices"][0]["logprobs"]["token_logprobs"]
-        if first is not None or not all(isinstance(number, float) for number in others):
+        if first is not None or not all(isinstance(number, int | float) for number in others):
             raise ValueError("a token has no log probability")
     except (OSError, TimeoutError) as error:
         raise CannotRun(f"{COMPLETIONS} was not answered: {str(error) or 'no answer in time'}") from None
