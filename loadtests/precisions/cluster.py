@@ -22,6 +22,8 @@ LIMIT_S = 3600.0
 WRONG_USE = 2
 """Exit status of a wrong option or configuration."""
 REASON_CHARACTERS = 400
+_ENGINE_ERROR = re.compile(r"^\(EngineCore[^)]*\) ERROR [^\]]*\] ([\w.]+(?:Error|Exception): .+)$", re.MULTILINE)
+"""A line as vLLM prints it, with the time and the place in its code."""
 ENGINE = "VLLM::"
 """How the names of vLLM's processes begin."""
 
@@ -61,12 +63,14 @@ class LocalCluster:
         """
         file = self.folder / "tidegate.yaml"
         file.write_text(config)
+        for log in self._worker_logs():
+            log.unlink()
         try:
             status, said = await self._run("up", "--detach", "--config", str(file))
             if status == WRONG_USE:
                 raise WrongSettings(said)
             if status:
-                raise DoesNotRun(reason(said))
+                raise DoesNotRun(engine_error(_text(self._worker_logs())) or reason(said))
             yield access(None, None, self.data_dir / "local.env")
         finally:
             await self._run("down")
@@ -86,6 +90,9 @@ class LocalCluster:
         if not engines:
             raise CannotRun(f"no process of a worker is called {ENGINE}*: its memory cannot be measured")
         return sum(peak_rss(_proc_status(pid)) for pid in engines)
+
+    def _worker_logs(self) -> list[Path]:
+        return sorted((self.data_dir / "logs").glob("worker*.log"))
 
     async def _checked(self, *arguments: str) -> str:
         status, said = await self._run(*arguments)
@@ -107,6 +114,16 @@ class LocalCluster:
             return 1, f"`tidegate {arguments[0]}` did not end within {LIMIT_S:g} s"
         status = process.returncode or 0
         return status, (errors if status else output).decode(errors="replace")
+
+
+def engine_error(log: str) -> str | None:
+    """The last exception that ended vLLM's engine process, as a worker's log has it; None when there is none."""
+    found = _ENGINE_ERROR.findall(log)
+    return found[-1][:REASON_CHARACTERS] if found else None
+
+
+def _text(logs: Iterable[Path]) -> str:
+    return "".join(log.read_text(errors="replace") for log in logs)
 
 
 def _proc_status(pid: int) -> str:

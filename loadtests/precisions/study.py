@@ -134,5 +134,5 @@ async def _row(
         async with cluster.running(choice.config()) as target:
             return Row(name=choice.name, engine=choice.engine, measured=await measured(target, choice.name))
     except DoesNotRun as error:
-        console.print(f"{choice.name}: does not run: {error}", markup=False)
+        console.print(f"{choice.name}: does not run: {error}", markup=False, soft_wrap=True)
         return Row(name=choice.name, engine=choice.engine, reason=str(error))

@@ -10,7 +10,7 @@ from loadtests.figures import figures
 from loadtests.load import CannotRun
 from loadtests.precisions import page
 from loadtests.precisions.choice import Choice, choices
-from loadtests.precisions.cluster import peak_rss, reason
+from loadtests.precisions.cluster import engine_error, peak_rss, reason
 from loadtests.precisions.plots import plot
 from loadtests.precisions.study import Measured, Row, Study
 from loadtests.profile import Objectives
@@ -78,8 +78,8 @@ def test_the_page_keeps_what_was_written_by_hand_and_the_plot_lies_beside_it(tmp
     file = tmp_path / "page.md"
     file.write_text(f"above\n{page.BEGIN}old\n{page.END}below\n")
     page.check(file)
-    for _ in range(2):
-        _, picture = page.write(file, STUDY)
+    page.write(file, STUDY)
+    _, picture = page.write(file, STUDY)
     text = file.read_text()
     assert text.startswith(f"above\n{page.BEGIN}2026-11-29, 2 cores, 24 GiB; load `precisions`, seed 1, for 8 s;")
     assert text.endswith(f"](images/precisions.png)\n{page.END}below\n")
@@ -108,6 +108,13 @@ def test_the_reason_is_the_end_of_what_was_said() -> None:
     assert reason("a\n b\n") == "a b"
     assert reason("") == "it said nothing"
     assert reason("x" * 900) == "x" * 400
+
+
+def test_the_reason_of_an_engine_that_died_is_its_last_exception() -> None:
+    at = "(EngineCore pid=7) ERROR 11-29 12:18:03 [core.py:1512]"
+    log = f"{at} Traceback\n{at} ValueError: first\n{at}     raise AttributeError(\n{at} a.BError: no kernel\n{{}}\n"
+    assert engine_error(log) == "a.BError: no kernel"
+    assert engine_error('{"level": "ERROR", "message": "ValueError: no"}\n') is None
 
 
 def test_the_held_out_text_has_passages() -> None:
