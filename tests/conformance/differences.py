@@ -182,6 +182,13 @@ DIFFERENCES: tuple[Difference, ...] = (
         ("chat.several_choices_at_temperature_zero",),
     ),
     Difference(
+        "stop strings",
+        "4",
+        "16",
+        "editors send more than 4",
+        ("chat.sixteen_stops",),
+    ),
+    Difference(
         "arguments of a forced call",
         "any JSON value",
         "an object that is valid under the schema",

@@ -77,6 +77,11 @@ async def stops(api: Api) -> None:
     same(choice["message"]["content"], whole[: whole.index(stop)], "the text")
 
 
+async def sixteen_stops(api: Api) -> None:
+    """There may be 16 stop strings."""
+    await api.chat(stop=[f"<{number}>" for number in range(16)])
+
+
 async def names_what_stopped(api: Api) -> None:
     """`stop_reason` is the stop string, and `include_stop_str_in_output` shows it in the text."""
     whole = (await api.chat(**LONG))["choices"][0]["message"]["content"]

@@ -50,6 +50,13 @@ async def min_tokens_beyond_the_default(api: Api) -> None:
     same(answer["usage"]["completion_tokens"], 20, "completion_tokens")
 
 
+async def a_limit_beyond_what_is_left(api: Api) -> None:
+    """`max_tokens` is a bound: what the prompt leaves of the context is enough."""
+    limit = await api.context()
+    answer = await api.complete([300, 301], max_tokens=limit, stop=["a", "e", "t", " "])
+    same((answer["usage"]["prompt_tokens"], answer["choices"][0]["finish_reason"]), (2, "stop"), "tokens and reason")
+
+
 async def a_limit_beyond_the_context(api: Api) -> None:
     """`max_tokens` above the whole context is refused."""
     await api.refused("/v1/completions", prompt=[300, 301], max_tokens=await api.context() + 1)
