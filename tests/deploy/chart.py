@@ -1,5 +1,6 @@
 """The Helm chart, rendered without the helm program and without a cluster."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -33,10 +34,10 @@ def everything(example: Path) -> Object:
     return given
 
 
-def render(given: Object) -> list[Object]:
+def render(given: Object, release: str = RELEASE) -> list[Object]:
     with helm.Chart.load(CHART) as chart:
         chart.validate_schema(given)
-        files = chart.render(given, name=RELEASE, namespace="sea")
+        files = chart.render(given, name=release, namespace="sea")
     texts = (text for name, text in files.items() if name.endswith(".yaml"))
     return [document for text in texts for document in yaml.safe_load_all(text) if document]
 
@@ -44,6 +45,15 @@ def render(given: Object) -> list[Object]:
 @cache
 def rendered(example: Path, with_everything: bool = False) -> tuple[Object, ...]:
     return tuple(render(everything(example) if with_everything else values(example)))
+
+
+def secrets_plan(objects: tuple[Object, ...]) -> dict[str, dict[str, str]]:
+    """The Secrets that the chart's Job makes, with a template for each key."""
+    for component, pod in pods(objects):
+        if component == "secrets":
+            variables = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+            return dict(json.loads(variables["PLAN"]))
+    return {}
 
 
 def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:

@@ -1,5 +1,6 @@
 """The chart: what it renders is what Kubernetes takes, and what is wrong never gets that far."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from services.shared import config
-from tests.deploy.chart import CHART, EXAMPLES, everything, pods, render, rendered, values
+from tests.deploy.chart import CHART, EXAMPLES, everything, pods, render, rendered, secrets_plan, values
 
 OTHERS_KINDS = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
 """Kinds that other projects define; Kubernetes itself has no schema for them."""
@@ -80,7 +81,7 @@ def test_pods_keep_to_the_restricted_profile(example: Path, all_on: bool) -> Non
     for component, pod in pods(rendered(example, all_on)):
         assert pod["securityContext"]["runAsNonRoot"], component
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, component
-        assert pod["automountServiceAccountToken"] is False, component
+        assert pod.get("automountServiceAccountToken") is (None if component == "secrets" else False), component
         for container in pod["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -95,7 +96,7 @@ def test_a_pool_can_differ_from_the_others() -> None:
     given["config"]["pools"] = [small, {**small, "name": "big.model", "workers": 3}]
     given["workers"]["pools"] = {"big.model": {"device": "cuda", "gpus": 4, "nodeSelector": {"gpu": "h200"}}}
     deployments = {item["metadata"]["name"]: item["spec"] for item in render(given) if item["kind"] == "Deployment"}
-    big = deployments["shore-tidegate-worker-big-model"]
+    (big,) = [spec for name, spec in deployments.items() if name.startswith("shore-tidegate-worker-big-model")]
     assert big["replicas"] == 3
     assert big["template"]["spec"]["nodeSelector"] == {"gpu": "h200"}
     assert big["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 4
@@ -128,6 +129,185 @@ def _gpus(pool: dict[str, Any], **workers: Any) -> int | None:
             gpus: int | None = pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu")
             return gpus
     raise AssertionError("no worker")
+
+
+def test_the_job_that_makes_secrets_may_read_and_complete_only_those_of_the_release() -> None:
+    objects = rendered(EXAMPLES[0])
+    (role,) = [item for item in objects if item["kind"] == "Role"]
+    create, own = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["secrets"], ["create"])
+    assert own["resourceNames"] == sorted(secrets_plan(objects))
+
+
+def test_an_installation_whose_secrets_exist_needs_no_job_and_no_role() -> None:
+    given = values(EXAMPLES[0])
+    given |= {name: {"existingSecret": "mine"} for name in ("auth", "redis", "database")}
+    given["objectStore"] = {"existingSecret": "mine", "endpoint": "https://s3.test"}
+    given["secrets"] = {"create": False}
+    assert not {item["kind"] for item in render(given)} & {"Job", "Role", "RoleBinding", "Secret"}
+    with pytest.raises(helm.HelmError, match=r"secrets\.create = false.*shore-tidegate-auth"):
+        render({**given, "auth": {"existingSecret": ""}})
+
+
+CHANGES: list[tuple[str, Any, set[str]]] = [
+    ("workers", 4, {"Deployment worker-tide"}),
+    ("placement", "least_load", {"ConfigMap config", "Deployment gateway", "Deployment router"}),
+    (
+        "engine",
+        {"kind": "vllm", "max_running": 7},
+        {"ConfigMap config", "Deployment gateway", "Deployment router", "Deployment worker-tide"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "changed"), CHANGES, ids=lambda value: str(value)[:20])
+def test_a_change_of_a_pool_touches_only_what_reads_it(key: str, value: Any, changed: set[str]) -> None:
+    assert _changed({"pools": [{"name": "tide", "model": "m", key: value}, {"name": "moon", "model": "m"}]}) == changed
+
+
+def test_a_price_restarts_gateways_and_a_class_restarts_routers() -> None:
+    prices = {"models": {"tide": {"prompt": 1.0, "completion": 2.0}}}
+    assert _changed({"prices": prices}) == {"ConfigMap config", "Deployment gateway"}
+    assert _changed({"classes": {"flex": {"max_queued": 7}}}) == {"ConfigMap config", "Deployment router"}
+
+
+def _changed(config: dict[str, Any]) -> set[str]:
+    """The objects that differ when the config is changed."""
+    given = values(EXAMPLES[0])
+    given["config"] = {"pools": [{"name": "tide", "model": "m"}, {"name": "moon", "model": "m"}]}
+    before = {_id(item): item for item in render(given)}
+    after = {_id(item): item for item in render({**given, "config": {**given["config"], **config}})}
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def _id(item: dict[str, Any]) -> str:
+    return f"{item['kind']} {item['metadata']['name'].removeprefix('shore-tidegate-')}"
+
+
+def test_two_renders_agree_and_pods_do_not_carry_the_version_of_the_chart() -> None:
+    given = everything(EXAMPLES[0])
+    assert render(given) == render(given)
+    for item in render(given):
+        if template := item.get("spec", {}).get("template"):
+            assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys()
+
+
+@pytest.mark.parametrize("release", ["shore", "7", "7b.test", "r" * 53, "tidegate"])
+def test_names_are_valid_and_differ_whatever_release_and_pools_are_called(release: str) -> None:
+    pools = ("qwen2.5-7b", "qwen2-5-7b", "qwen2_5-7b", "1e3", "7", "p" * 63, "a.")
+    given = everything(EXAMPLES[0])
+    given["config"]["pools"] = [{"name": pool, "model": "m"} for pool in pools]
+    objects = render(given, release)
+    names = [(item["kind"], item["metadata"]["name"]) for item in objects]
+    assert len(set(names)) == len(names)
+    assert not [name for _, name in names if not re.fullmatch(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", name)]
+    assert not [name for kind, name in names if kind == "StatefulSet" and len(name) > 52]
+    selectors = [
+        tuple(item["spec"]["selector"]["matchLabels"].values()) for item in objects if item["kind"] == "Deployment"
+    ]
+    assert len(set(selectors)) == len(selectors)
+    for item in objects:
+        if item["kind"] == "Deployment":
+            kubernetes_validate.validate(item, "1.37", strict=True)
+
+
+def test_the_bucket_is_made_by_a_job_that_nothing_waits_for_and_no_upgrade_changes() -> None:
+    def job(**changed: Any) -> dict[str, Any]:
+        (found,) = [
+            item
+            for item in render({**values(EXAMPLES[0]), **changed})
+            if item["kind"] == "Job" and "bucket" in _id(item)
+        ]
+        return found
+
+    assert "annotations" not in job()["metadata"]
+    other = job(image={"pullSecrets": [{"name": "registry"}]})
+    assert other["spec"] != job()["spec"]
+    assert other["metadata"]["name"] != job()["metadata"]["name"]
+
+
+BROUGHT: dict[str, Any] = {
+    "podLabels": {"team": "sea"},
+    "podAnnotations": {"sidecar.istio.io/inject": "false"},
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+    "priorityClassName": "high",
+    "runtimeClassName": "nvidia",
+    "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
+}
+
+
+def test_what_operators_bring_is_in_every_pod_of_the_component() -> None:
+    given = values(EXAMPLES[0])
+    for component in ("gateway", "router", "workers", "trainer"):
+        # There is one trainer, so it has nothing to spread.
+        brought = {key: BROUGHT[key] for key in BROUGHT if component != "trainer" or key != "topologySpreadConstraints"}
+        given[component] = {**given[component], **brought}
+    given["workers"] |= {"hostIPC": True, "readOnlyRootFilesystem": False}
+    given["image"] = {"pullSecrets": [{"name": "registry"}], "digests": {"gateway": "sha256:" + "a" * 64}}
+    given["storageClass"] = "fast"
+    given["serviceAccount"] = {"annotations": {"eks.amazonaws.com/role-arn": "arn"}}
+    objects = render(given)
+    for item in objects:
+        kubernetes_validate.validate(item, "1.37", strict=True)
+        for claim in (
+            [item]
+            if item["kind"] == "PersistentVolumeClaim"
+            else item["spec"].get("volumeClaimTemplates", [])
+            if "spec" in item
+            else []
+        ):
+            assert claim["spec"]["storageClassName"] == "fast"
+        if not (template := item.get("spec", {}).get("template")):
+            continue
+        pod = template["spec"]
+        assert pod["imagePullSecrets"] == [{"name": "registry"}], _id(item)
+        if item["kind"] != "Deployment":
+            continue
+        assert template["metadata"]["labels"]["team"] == "sea"
+        assert template["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+        container = pod["containers"][0]
+        assert BROUGHT["extraEnv"][0] in container["env"]
+        assert BROUGHT["extraVolumes"][0] in pod["volumes"]
+        assert BROUGHT["extraVolumeMounts"][0] in container["volumeMounts"]
+        assert (pod["priorityClassName"], pod["runtimeClassName"]) == ("high", "nvidia")
+        spread = None if "trainer" in _id(item) else BROUGHT["topologySpreadConstraints"]
+        assert pod.get("topologySpreadConstraints") == spread
+        is_worker = "worker" in _id(item)
+        assert pod.get("hostIPC", False) is is_worker
+        assert container["securityContext"]["readOnlyRootFilesystem"] is not is_worker
+        if "gateway" in _id(item):
+            assert container["image"] == "tidegate/gateway@sha256:" + "a" * 64
+
+
+def test_an_account_that_exists_is_used() -> None:
+    objects = render({**values(EXAMPLES[0]), "serviceAccount": {"name": "mine"}})
+    assert not [item for item in objects if item["kind"] == "ServiceAccount" and "secrets" not in _id(item)]
+    accounts = {spec["serviceAccountName"] for component, spec in pods(tuple(objects)) if component in PROCESSES}
+    assert accounts == {"mine"}
+
+
+PROCESSES = {"gateway", "router", "worker", "trainer"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (
+            "config.pools",
+            [{"name": "tide", "model": "Qwen/Qwen3-32B"}],
+            "pool tide: model Qwen/Qwen3-32B is no registry",
+        ),
+        ("gateway.autoscaling", {"enabled": True, "minReplicas": 5, "maxReplicas": 2}, "minReplicas = 5 is more than"),
+        ("workers.pools", {"tide": {"gpus": 1}}, r"workers\.pools\.tide: config\.pools has no pool of this name"),
+    ],
+)
+def test_what_only_several_values_together_show_is_told(path: str, value: Any, told: str) -> None:
+    given = values(EXAMPLES[0])
+    _set(given, path, value)
+    with pytest.raises(helm.HelmError, match=told):
+        render(given)
 
 
 WRONG: list[tuple[str, Any]] = [
@@ -172,6 +352,20 @@ def test_network_policies_let_through_who_must_talk() -> None:
     assert _callers(policies["redis"]) == {(6379, "router")}
     assert _callers(policies["worker"]) == {(8081, "gateway"), (8080, None)}
     assert _callers(policies["router"]) == {(8081, "gateway"), (8081, "worker"), (8081, "trainer"), (8080, None)}
+
+
+def test_no_pod_reaches_the_metadata_service_and_bundled_servers_reach_nobody() -> None:
+    egress = {
+        item["metadata"]["name"].removeprefix("shore-tidegate-"): item["spec"]["egress"]
+        for item in rendered(EXAMPLES[0])
+        if item["kind"] == "NetworkPolicy"
+    }
+    components = {component for component, _ in pods(rendered(EXAMPLES[0]))}
+    assert egress.keys() == components
+    assert {name for name, rules in egress.items() if not rules} == {"redis", "minio", "postgres"}
+    for (rule,) in filter(None, egress.values()):
+        blocks = {place["ipBlock"]["cidr"]: place["ipBlock"]["except"] for place in rule["to"] if "ipBlock" in place}
+        assert blocks == {"0.0.0.0/0": ["169.254.169.254/32"], "::/0": ["fd00:ec2::254/128"]}
 
 
 def test_prometheus_asks_every_process_where_metrics_need_no_key() -> None:

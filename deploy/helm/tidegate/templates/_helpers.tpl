@@ -1,5 +1,39 @@
+{{/* A text as a DNS label: (list text 52). What is changed or cut gets a hash, so that two texts stay two labels. */}}
+{{- define "tidegate.dnsLabel" -}}
+{{- $text := index . 0 }}{{ $limit := index . 1 -}}
+{{- $label := $text | replace "." "-" | replace "_" "-" | trimSuffix "-" -}}
+{{- if and (eq $label $text) (le (len $label) $limit) -}}
+{{ $label }}
+{{- else -}}
+{{ printf "%s-%s" ($label | trunc (int (sub $limit 9)) | trimSuffix "-") (sha256sum $text | trunc 8) }}
+{{- end }}
+{{- end }}
+
+{{/* The beginning of all names. A Service's name begins with a letter. */}}
 {{- define "tidegate.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name }}{{ end }}
+{{- $release := include "tidegate.dnsLabel" (list .Release.Name 53) -}}
+{{- if not (regexMatch "^[a-z]" $release) -}}
+{{ printf "%s-%s" .Chart.Name $release }}
+{{- else if contains .Chart.Name $release -}}
+{{ $release }}
+{{- else -}}
+{{ printf "%s-%s" $release .Chart.Name }}
+{{- end }}
+{{- end }}
+
+{{/* The name of an object: (list $ "gateway"). At most 52 characters: a StatefulSet's pods carry it with a hash. */}}
+{{- define "tidegate.object" -}}
+{{- include "tidegate.dnsLabel" (list (printf "%s-%s" (include "tidegate.name" (index . 0)) (index . 1)) 52) }}
+{{- end }}
+
+{{/* The name of a pool's objects: (list $ pool) */}}
+{{- define "tidegate.poolObject" -}}
+{{- include "tidegate.object" (list (index . 0) (printf "worker-%s" (include "tidegate.dnsLabel" (list (index . 1).name 40)))) }}
+{{- end }}
+
+{{/* A pool's name as the value of a label, which ends with a letter or digit. */}}
+{{- define "tidegate.poolLabel" -}}
+{{- if regexMatch "[a-z0-9]$" . }}{{ . }}{{ else }}{{ include "tidegate.dnsLabel" (list . 63) }}{{ end }}
 {{- end }}
 
 {{/* Labels of an object of one component: (list $ "gateway") */}}
@@ -15,46 +49,50 @@ app.kubernetes.io/part-of: tidegate
 {{- define "tidegate.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of a pod: (list $ "gateway"). Versions are not among them: a new chart must not restart a pod that it does not
+     change. */}}
+{{- define "tidegate.podLabels" -}}
+app.kubernetes.io/part-of: tidegate
+{{ include "tidegate.selector" . }}
 {{- end }}
 
 {{/* Metadata of an object that is named after its component: (list $ "gateway") */}}
 {{- define "tidegate.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ include "tidegate.name" $root }}-{{ index . 1 }}
+name: {{ include "tidegate.object" (list $root (index . 1)) }}
 labels:
   {{- include "tidegate.labels" . | nindent 2 }}
 {{- end }}
 
-{{/* An image of Tidegate: (list $ "worker-cpu") */}}
+{{/* An image of Tidegate, by tag or by digest: (list $ "worker-cpu") */}}
 {{- define "tidegate.image" -}}
-{{- $root := index . 0 -}}
-image: {{ printf "%s/%s:%s" $root.Values.image.prefix (index . 1) ($root.Values.image.tag | default $root.Chart.AppVersion) }}
-imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+{{- $root := index . 0 }}{{ $image := $root.Values.image }}{{ $digest := dig (index . 1) "" $image.digests -}}
+{{- $version := ternary (printf ":%s" ($image.tag | default $root.Chart.AppVersion)) (printf "@%s" $digest) (empty $digest) -}}
+image: {{ printf "%s/%s%s" $image.prefix (index . 1) $version | quote }}
+imagePullPolicy: {{ $image.pullPolicy }}
 {{- end }}
 
 {{/* The name of a Secret: the existing one, else the chart's own: (list $ existing "auth") */}}
 {{- define "tidegate.secret" -}}
-{{- index . 1 | default (printf "%s-%s" (include "tidegate.name" (index . 0)) (index . 2)) }}
-{{- end }}
-
-{{/* The value that the chart's Secret has already, else a new random one: (list $ "auth" "api-key") */}}
-{{- define "tidegate.keep" -}}
-{{- $root := index . 0 -}}
-{{- $name := printf "%s-%s" (include "tidegate.name" $root) (index . 1) -}}
-{{- $known := lookup "v1" "Secret" $root.Release.Namespace $name -}}
-{{- if and $known (hasKey $known.data (index . 2)) }}{{ index $known.data (index . 2) | b64dec }}{{ else }}{{ randAlphaNum 40 }}{{ end }}
+{{- index . 1 | default (include "tidegate.object" (list (index . 0) (index . 2))) }}
 {{- end }}
 
 {{/* An environment variable from a Secret: (list "TIDEGATE_API_KEY" secret key) */}}
 {{- define "tidegate.fromSecret" -}}
 - name: {{ index . 0 }}
-  valueFrom: {secretKeyRef: {name: {{ index . 1 }}, key: {{ index . 2 }}}}
+  valueFrom: {secretKeyRef: {name: {{ index . 1 | quote }}, key: {{ index . 2 }}}}
 {{- end }}
 
 {{/* The restricted profile, for a user of any image: (list $ 10001) */}}
 {{- define "tidegate.podSecurity" -}}
+{{- with (index . 0).Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+enableServiceLinks: false
 automountServiceAccountToken: false
 securityContext:
   runAsNonRoot: true
@@ -72,19 +110,38 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* The service account of Tidegate's pods: the chart's, or one that exists. */}}
+{{- define "tidegate.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "tidegate.name" .) }}
+{{- end }}
+
 {{/* The common part of all pods with Tidegate's images: (list $ "gateway") */}}
 {{- define "tidegate.pod" -}}
 {{- $root := index . 0 -}}
-serviceAccountName: {{ include "tidegate.name" $root }}
+serviceAccountName: {{ include "tidegate.serviceAccount" $root }}
 {{ include "tidegate.podSecurity" (list $root 10001) }}
-enableServiceLinks: false
-{{- with $root.Values.image.pullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+
+{{/* Metadata of a component's pods: (list $ "gateway" values checksum) */}}
+{{- define "tidegate.podMetadata" -}}
+{{- $values := index . 2 -}}
+labels:
+  {{- include "tidegate.podLabels" (list (index . 0) (index . 1)) | nindent 2 }}
+  {{- with $values.podLabels }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- $annotations := merge (index . 3 | fromYaml) $values.podAnnotations }}
+{{- if $annotations }}
+annotations: {{- toYaml $annotations | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Where the pods of a component may run. */}}
+{{/* Where and how the pods of a component run. */}}
 {{- define "tidegate.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
 {{- with .nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -96,14 +153,18 @@ affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Spreads replicas over different nodes where possible: (list $ "gateway") */}}
+{{/* Spreads replicas over different nodes where possible, or as the values say: (list $ "gateway" values) */}}
 {{- define "tidegate.spread" -}}
+{{- with (index . 2).topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- else }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels: {{- include "tidegate.selector" . | nindent 8 }}
+{{- end }}
 {{- end }}
 
 {{- define "tidegate.ports" -}}
@@ -149,11 +210,20 @@ readinessProbe:
 {{- end }}
 
 {{- define "tidegate.routers" -}}
-- {name: TIDEGATE_ROUTERS, value: "{{ include "tidegate.name" . }}-router:8081"}
+- {name: TIDEGATE_ROUTERS, value: "{{ include "tidegate.object" (list . "router") }}:8081"}
+{{- end }}
+
+{{/* A claim's storage: its size and, if the values name one, its class: (list $ "50Gi") */}}
+{{- define "tidegate.storage" -}}
+accessModes: [ReadWriteOnce]
+{{- with (index . 0).Values.storageClass }}
+storageClassName: {{ . | quote }}
+{{- end }}
+resources: {requests: {storage: {{ index . 1 }}}}
 {{- end }}
 
 {{- define "tidegate.storeEndpoint" -}}
-{{- if .Values.objectStore.bundled.enabled }}http://{{ include "tidegate.name" . }}-minio:9000{{ else }}{{ .Values.objectStore.endpoint }}{{ end }}
+{{- if .Values.objectStore.bundled.enabled }}http://{{ include "tidegate.object" (list . "minio") }}:9000{{ else }}{{ .Values.objectStore.endpoint }}{{ end }}
 {{- end }}
 
 {{- define "tidegate.store" -}}
@@ -170,7 +240,7 @@ readinessProbe:
 {{- end }}
 
 {{- define "tidegate.configVolume" -}}
-- {name: config, configMap: {name: {{ include "tidegate.name" . }}-config}}
+- {name: config, configMap: {name: {{ include "tidegate.object" (list . "config") }}}}
 {{- end }}
 
 {{- define "tidegate.mounts" -}}
@@ -183,13 +253,28 @@ readinessProbe:
 {{- define "tidegate.volumes" -}}
 - {name: tmp, emptyDir: {}}
 {{- if .Values.tls.existingSecret }}
-- {name: tls, secret: {secretName: {{ .Values.tls.existingSecret }}, defaultMode: 0440}}
+- {name: tls, secret: {secretName: {{ .Values.tls.existingSecret | quote }}, defaultMode: 0440}}
 {{- end }}
 {{- end }}
 
-{{/* Restarts pods when their configuration changes. */}}
+{{/* tidegate.yaml without the numbers of workers: they are the Deployments' replicas, and no process reads them. */}}
+{{- define "tidegate.config" -}}
+{{- $pools := list }}
+{{- range .Values.config.pools }}{{ $pools = append $pools (omit . "workers") }}{{ end }}
+{{- toYaml (merge (dict "pools" $pools) (omit .Values.config "pools")) }}
+{{- end }}
+
+{{/* Restarts a component's pods when something changes that it reads: (list "gateway" config). */}}
 {{- define "tidegate.checksum" -}}
-checksum/config: {{ toYaml .Values.config | sha256sum }}
+{{- $unread := dict "gateway" (list "classes") "router" (list "prices" "strict_requests" "prefix_cache" "cors_origins") }}
+{{- $config := index . 1 }}
+{{- range index $unread (index . 0) }}{{ $config = omit $config . }}{{ end }}
+checksum/config: {{ toYaml $config | sha256sum }}
+{{- end }}
+
+{{/* Restarts the workers of a pool when something changes that they read. */}}
+{{- define "tidegate.poolChecksum" -}}
+checksum/config: {{ pick . "name" "model" "engine" "adapters" | toYaml | sha256sum }}
 {{- end }}
 
 {{/* Values of a pool: `workers`, overridden by `workers.pools.<name>`: (list $ pool) */}}
@@ -209,7 +294,33 @@ checksum/config: {{ toYaml .Values.config | sha256sum }}
 {{- max $given $needed }}
 {{- end }}
 
-{{/* A pool's name as part of object names. */}}
-{{- define "tidegate.poolName" -}}
-{{- . | replace "." "-" | replace "_" "-" | trunc 40 | trimSuffix "-" }}
+{{/* A block of addresses without some of them: (list "0.0.0.0/0" addresses) */}}
+{{- define "tidegate.allBut" -}}
+cidr: {{ index . 0 | quote }}
+{{- with index . 1 }}
+except: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What the schema of the values cannot say, refused with key and value. */}}
+{{- define "tidegate.check" -}}
+{{- $pods := dict "gateway.autoscaling" .Values.gateway.autoscaling "workers.autoscaling" .Values.workers.autoscaling }}
+{{- range $pool := .Values.config.pools }}
+{{- if regexMatch "://|/" $pool.model }}
+{{- fail (printf "config.pools: pool %s: model %s is no registry reference (model, model@alias or model@version): import it with `tidegate models import`, then name it as the registry does" $pool.name $pool.model) }}
+{{- end }}
+{{- $_ := set $pods (printf "workers.pools.%s.autoscaling" $pool.name) (include "tidegate.workers" (list $ $pool) | fromYaml).autoscaling }}
+{{- end }}
+{{- range $key, $scaling := $pods }}
+{{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- fail (printf "%s: minReplicas = %d is more than maxReplicas = %d" $key (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.config.pools }}{{ $names = append $names .name }}{{ end }}
+{{- range $name, $_ := .Values.workers.pools }}
+{{- if not (has $name $names) }}
+{{- fail (printf "workers.pools.%s: config.pools has no pool of this name, but %s" $name (join ", " $names)) }}
+{{- end }}
+{{- end }}
 {{- end }}
