@@ -36,6 +36,7 @@ TRIALS = (
     Trial("Qwen2ForCausalLM", None, "cpu", exact=True, seen=_DRILL),
     Trial("Qwen3ForCausalLM", None, "cpu", exact=True, seen=_DRILL),
     Trial("Gemma2ForCausalLM", None, "cpu", exact=True, seen=_DRILL),
+    Trial("Gemma3ForCausalLM", None, "cpu", exact=True, seen=_DRILL),
     Trial("MistralForCausalLM", None, "cpu", exact=True, seen=_DRILL),
     Trial(
         "LlamaForCausalLM",
