@@ -23,7 +23,7 @@ from services.gateway.settings import GatewaySettings
 from services.router.settings import RouterSettings
 from services.shared import config
 from services.shared.settings import PREFIX, Settings
-from services.worker.settings import WorkerSettings
+from services.worker.settings import FollowerSettings, WorkerSettings
 from trainer.settings import PublisherSettings, TrainerSettings
 
 PAGE = Path("docs/configuration.md")
@@ -88,6 +88,11 @@ PROCESSES: tuple[tuple[str, type[Settings], str], ...] = (
     ("Gateway", GatewaySettings, ""),
     ("Router", RouterSettings, ""),
     ("Worker", WorkerSettings, ""),
+    (
+        "Follower",
+        FollowerSettings,
+        "`python -m services.worker --follow` ([models.md](models.md#workers-on-several-nodes)).\n\n",
+    ),
     ("Trainer", TrainerSettings, ""),
     (
         "Command line",

@@ -68,7 +68,8 @@ def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPl
     machine = Machine.detect()
     served_pools.check_device(cluster, on_cpu=machine.vllm_on_cpu)
     workers = sum(pool.workers for pool in cluster.pools)
-    chosen = PortPlan.choose(ports, options, workers)
+    followers = sum(pool.workers * (pool.engine.nodes - 1) for pool in cluster.pools)
+    chosen = PortPlan.choose(ports, options, workers, followers)
     public_key = secrets.load_or_create_signing_key(folder).public
     return ProcessPlan(
         folder,
@@ -106,7 +107,7 @@ class LocalCluster:
         providing = asyncio.create_task(self._provide_models())
         try:
             others = (plan.gateway_process(), plan.trainer_process())
-            serving_all = self._stage(*plan.worker_processes(), *others)
+            serving_all = self._stage(*plan.worker_processes(), *plan.follower_processes(), *others)
             await asyncio.gather(providing, serving_all)
         finally:
             providing.cancel()

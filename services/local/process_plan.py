@@ -1,7 +1,7 @@
 """The processes of a cluster, derived from the options and the machine. Pure: nothing here starts or reads anything."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from services.local import redis, s3
@@ -42,15 +42,17 @@ class PortPlan:
     workers: tuple[PortPair, ...]
     gateway: PortPair
     trainer: int
+    followers: tuple[int, ...] = ()
 
     @classmethod
-    def choose(cls, ports: Ports, options: UpOptions, workers: int) -> "PortPlan":
+    def choose(cls, ports: Ports, options: UpOptions, workers: int, followers: int = 0) -> "PortPlan":
         """Reserves the ports.
 
         Args:
             ports: Where ports are reserved.
             options: May name the ports of the gateway.
             workers: Number of workers of all pools.
+            followers: Number of their followers.
 
         Raises:
             WrongSettings: A port that the options name is taken.
@@ -64,6 +66,7 @@ class PortPlan:
             routers=tuple(PortPair(ports.free(), ports.free()) for _ in range(options.routers)),
             workers=tuple(PortPair(ports.free(), ports.free()) for _ in range(workers)),
             trainer=ports.free(),
+            followers=tuple(ports.free() for _ in range(followers)),
         )
 
 
@@ -116,9 +119,23 @@ class ProcessPlan:
 
     def worker_processes(self) -> tuple[ProcessSpec, ...]:
         """The workers of all pools, numbered through."""
+        return tuple(self._worker(name, pool, pair) for name, pool, pair in self._workers())
+
+    def follower_processes(self) -> tuple[ProcessSpec, ...]:
+        """The followers of workers with several nodes: this machine stands for all of them."""
+        places = [
+            (name, pool, pair, rank) for name, pool, pair in self._workers() for rank in range(1, pool.engine.nodes)
+        ]
+        return tuple(
+            self._follower(f"{name}-node-{rank}", pool, leader, rank, port)
+            for (name, pool, leader, rank), port in zip(places, self.ports.followers, strict=True)
+        )
+
+    def _workers(self) -> Iterator[tuple[str, Pool, PortPair]]:
+        """Name, pool and ports of each worker."""
         pool_of_each = [pool for pool in self.cluster.pools for _ in range(pool.workers)]
-        pairs = zip(pool_of_each, self.ports.workers, strict=True)
-        return tuple(self._worker(f"worker-{number}", pool, pair) for number, (pool, pair) in enumerate(pairs, start=1))
+        for number, (pool, pair) in enumerate(zip(pool_of_each, self.ports.workers, strict=True), start=1):
+            yield f"worker-{number}", pool, pair
 
     def gateway_process(self) -> ProcessSpec:
         """The gateway."""
@@ -160,18 +177,40 @@ class ProcessPlan:
         return _python("services.cli", "models", "import", source, "--name", name, "--json")
 
     def _worker(self, name: str, pool: Pool, pair: PortPair) -> ProcessSpec:
-        own = {
-            "WORKER_ID": name,
-            "POOL": pool.name,
-            "ROUTERS": self._routers,
-            "CACHE_DIR": str(self.folder.model_cache(name)),
-            "TRUSTED_KEYS": self.public_key,
-            **store_variables(self.store),
-        }
+        own = {"WORKER_ID": name, "ROUTERS": self._routers, **self._node_variables(name, pool)}
         engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
         return self._service(
             "worker", name, pair, own, engine, start_limit_s=WORKER_START_LIMIT_S, stop_limit_s=DRAIN_LIMIT_S
         )
+
+    def _follower(self, name: str, pool: Pool, leader: PortPair, rank: int, port: int) -> ProcessSpec:
+        own = {
+            "CONFIG": str(self.folder.config),
+            "HTTP_LISTEN": _at(port),
+            "GROUP_ADDRESS": _at(leader.grpc),
+            "NODE_RANK": str(rank),
+            **self._node_variables(name, pool),
+        }
+        engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
+        return ProcessSpec(
+            name=name,
+            argv=_python("services.worker", "--follow"),
+            address="",
+            http_address=_at(port),
+            ready=HttpProbe(f"http://{_at(port)}/readyz"),
+            env=prefixed(own) | engine,
+            start_limit_s=WORKER_START_LIMIT_S,
+            stop_limit_s=DRAIN_LIMIT_S,
+        )
+
+    def _node_variables(self, name: str, pool: Pool) -> dict[str, str]:
+        """Variables of every process that runs a model or a part of one, without the prefix TIDEGATE_."""
+        return {
+            "POOL": pool.name,
+            "CACHE_DIR": str(self.folder.model_cache(name)),
+            "TRUSTED_KEYS": self.public_key,
+            **store_variables(self.store),
+        }
 
     def _vllm_variables(self) -> dict[str, str]:
         offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}

@@ -137,14 +137,15 @@ class VllmEngine(Strict):
     nodes: int = Field(
         1,
         ge=1,
-        json_schema_extra={"maximum": 1},
-        description="Nodes that one worker uses. Only 1 is possible: workers do not span nodes yet.",
+        le=64,
+        description="Machines of one worker; vLLM's nnodes. Each has the same number of its GPUs. On each but the first"
+        " runs a follower (docs/models.md). Not together with `adapters` of the pool.",
     )
     executor: Literal["mp", "ray"] = Field(
         "mp",
         json_schema_extra={"enum": ["mp"]},
-        description="What starts the processes of a worker; vLLM's distributed_executor_backend. Only `mp` is possible:"
-        " `ray` is for workers on several nodes.",
+        description="What starts the processes of a worker; vLLM's distributed_executor_backend. Only `mp` is possible,"
+        " also on several nodes.",
     )
     quantization: str | None = Field(
         None,
@@ -190,6 +191,11 @@ class VllmEngine(Strict):
         """GPUs of one worker, or processes that run the model on a CPU."""
         return self.tensor_parallel * self.pipeline_parallel
 
+    @property
+    def ranks_per_node(self) -> int:
+        """GPUs of one worker on each of its nodes."""
+        return self.ranks // self.nodes
+
     @field_validator("data_parallel")
     @classmethod
     def _copies_are_workers(cls, given: int) -> int:
@@ -199,18 +205,11 @@ class VllmEngine(Strict):
             )
         return given
 
-    @field_validator("nodes")
-    @classmethod
-    def _a_worker_has_one_node(cls, given: int) -> int:
-        if given > 1:
-            raise ValueError("a worker cannot span nodes yet. Use the GPUs of one (tensor_parallel, pipeline_parallel)")
-        return given
-
     @field_validator("executor")
     @classmethod
-    def _processes_are_local(cls, given: str) -> str:
+    def _processes_start_without_ray(cls, given: str) -> str:
         if given == "ray":
-            raise ValueError("Ray is for workers on several nodes, which are not possible yet. Leave the key out")
+            raise ValueError("workers run without Ray. For several nodes set `nodes`, and leave this key out")
         return given
 
     @field_validator("args")
@@ -230,6 +229,12 @@ class VllmEngine(Strict):
         if self.expert_parallel and self.tensor_parallel == 1:
             raise ValueError(
                 "expert_parallel = true does nothing with tensor_parallel = 1: raise that, or leave this out"
+            )
+        if self.ranks % self.nodes:
+            raise ValueError(
+                f"nodes = {self.nodes}: each node has the same number of GPUs, and tensor_parallel ="
+                f" {self.tensor_parallel} x pipeline_parallel = {self.pipeline_parallel} are {self.ranks}."
+                f" Choose nodes that divide {self.ranks}"
             )
         return self
 
@@ -254,6 +259,12 @@ class SimulatedEngine(Strict):
         0.02, ge=0, description="Milliseconds that each prompt token outside the prefix cache adds to a step."
     )
     swap_ms: float = Field(500.0, ge=0, description="Milliseconds that it takes to replace the weights in place.")
+    nodes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Machines of one worker, as with vLLM. The followers stage every version, and run nothing.",
+    )
 
     @property
     def prefill_tokens_per_s(self) -> int:
@@ -369,6 +380,15 @@ class Pool(Strict):
         None,
         description="Answers deterministic requests from memory when the request allows it. Default: no cache.",
     )
+
+    @model_validator(mode="after")
+    def _adapters_need_one_node(self) -> "Pool":
+        if self.adapters and self.engine.nodes > 1:
+            raise ValueError(
+                f"adapters and engine.nodes = {self.engine.nodes}: workers on several nodes serve no adapters yet."
+                " Leave the adapters out, or put them into a pool whose workers have one node"
+            )
+        return self
 
 
 class ClassPolicy(Strict):

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
 from random import Random, SystemRandom
 
 import grpc
@@ -17,7 +18,7 @@ from services.shared.config import Adapters as AdapterConfig
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
 from services.shared.manifests import Manifest, WrongManifest
-from services.shared.registry import Registry, UnknownVersion
+from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
@@ -29,8 +30,11 @@ from services.worker.attach import Attachment
 from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import Engine, EngineDead, Model
+from services.worker.engine.node import Node, address_of, free_port
 from services.worker.golden import NotProven, prove
 from services.worker.gpu import GpuCollector
+from services.worker.group.leader import Leader
+from services.worker.group.membership import Membership
 from services.worker.health import StepWatch
 from services.worker.metrics import Metrics
 from services.worker.model import ModelSource, reference
@@ -39,7 +43,7 @@ from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
 from services.worker.status import Identity, State, Status
 from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
-from tidegate.worker.v1 import worker_pb2_grpc
+from tidegate.worker.v1 import group_pb2_grpc, worker_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +97,7 @@ class WorkerApp:
         self._model_source = self._build_source(store)
         self._metrics = self._build_metrics()
         self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
+        self._leader = self._build_leader() if self._pool.engine.nodes > 1 else None
         self._weight_updates = self._build_weight_updates()
         self._attachment = self._build_attachment()
         self._service = WorkerService(self.engine, self.status, self._metrics, self._clock, adapters=self._adapters)
@@ -125,6 +130,8 @@ class WorkerApp:
         if self._stopped:
             return
         self._stopped = True
+        if self._leader:
+            self._leader.end("it was told to stop")
         await self._drain(self._settings.drain_s)
         await self._tasks.stop()
         if self._server:
@@ -182,6 +189,26 @@ class WorkerApp:
             clock=self._clock,
         )
 
+    def _build_leader(self) -> Leader:
+        """Raises WrongSettings: followers could not reach this worker."""
+        if split(self._public_address)[0] in ("0.0.0.0", "::"):
+            raise WrongSettings(
+                f"TIDEGATE_ADVERTISE is not set, and TIDEGATE_LISTEN = {self._settings.listen!r} names no host: the"
+                f" other nodes (pools.{self._pool.name}.engine.nodes = {self._pool.engine.nodes}) need one"
+            )
+        return Leader(
+            Membership.of(self._pool, 0),
+            self._pool.engine.nodes,
+            self.status.identity.worker_id,
+            on_lost=self._fail,
+            on_leaving=lambda: self._drain_on_request(None),
+            clock=self._clock,
+        )
+
+    @property
+    def _public_address(self) -> str:
+        return self._settings.advertise or self._settings.listen
+
     def _build_metrics(self) -> Metrics:
         """Uses the global registry with vLLM, which puts its metrics there; else a registry of its own."""
         simulated = self._pool.engine.kind == "simulated"
@@ -197,7 +224,7 @@ class WorkerApp:
         return WeightUpdates(
             self.engine,
             self.status,
-            lambda version, in_use: self._model_source.fetch_version(self._pool, version, in_use),
+            self._fetch_version,
             self._fail,
             limits=Limits(settings.stage_limit_s, settings.delivery_finish_s, settings.swap_limit_s),
             metrics=self._metrics,
@@ -221,6 +248,8 @@ class WorkerApp:
         tls = self._settings.tls()
         self._server = rpc.server(tls)
         worker_pb2_grpc.add_WorkerServiceServicer_to_server(self._service, self._server)
+        if self._leader:
+            group_pb2_grpc.add_GroupServiceServicer_to_server(self._leader, self._server)
         port = rpc.bind(self._server, self._settings.listen, tls)
         await self._server.start()
         self.address = f"{self._settings.listen.rpartition(':')[0]}:{port}"
@@ -236,7 +265,8 @@ class WorkerApp:
         try:
             model = await self._fetch(order)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
-            await self.engine.start(model)
+            node = await self._gather(self._leader, model) if self._leader else None
+            await self.engine.start(model, node)
             await self._prove(model.manifest)
         except (RefusedModel, WrongManifest, UnknownVersion, EngineDead, NotProven, OSError) as error:
             if order.update_id:
@@ -261,6 +291,44 @@ class WorkerApp:
             # The pool serves another model than at its last rollout, or the version was removed.
             log.warning("the version of the last rollout is not there: %s; starting on %s", error, self._pool.model)
             return await self._model_source.fetch(self._pool)
+
+    async def _gather(self, leader: Leader, model: Model) -> Node:
+        """Waits for the followers, has the model staged on their nodes, and tells them to start.
+
+        Raises:
+            RefusedModel: A node cannot have the model, or a follower has gone.
+            OSError: The host that is advertised is not this machine's.
+        """
+        await leader.complete()
+        versions = self._references(model)
+        await leader.stage([str(version) for version in versions], ())
+        host = split(self._public_address)[0]
+        address = address_of(host)
+        port = free_port(address)
+        leader.run(model.manifest.version, model.draft.name if model.draft else "", port)
+        return Node(0, self._pool.engine.nodes, host, port, address)
+
+    def _references(self, model: Model) -> list[Reference]:
+        """The version of the model, and that of its draft model: what its folder is called."""
+        versions = [Reference(model.manifest.model, model.manifest.version)]
+        draft = getattr(getattr(self._pool.engine, "speculation", None), "model", None)
+        if model.draft and draft:
+            versions.append(Reference(Reference.parse(draft).model, model.draft.name))
+        return versions
+
+    async def _fetch_version(self, version: str, in_use: Collection[Path]) -> Model:
+        """Brings a version to the disk of every node."""
+        fetching = self._model_source.fetch_version(self._pool, version, in_use)
+        if self._leader is None:
+            return await fetching
+        name = reference(self._pool.model, f"pools.{self._pool.name}.model").model
+        staging = self._leader.stage([str(Reference(name, version))], {folder.name for folder in in_use})
+        model, failure = await asyncio.gather(fetching, staging, return_exceptions=True)
+        if isinstance(model, BaseException):
+            raise model
+        if failure is not None:
+            raise failure
+        return model
 
     async def _prove(self, manifest: Manifest) -> None:
         """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""
@@ -298,7 +366,7 @@ class WorkerApp:
 
     def _fail(self, reason: str) -> None:
         log.error("this worker cannot go on: %s", reason)
-        self.failure = reason
+        self.failure = self.failure or reason
         self.status.enter(State.STUCK)
         self.ended.set()
 

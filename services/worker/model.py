@@ -89,18 +89,27 @@ class ModelSource:
             StoreError: The object store failed several times.
         """
         self._cache.keep(in_use)
-        version = Reference(reference(pool.model, f"pools.{pool.name}.model").model, digest)
+        named = reference(pool.model, f"pools.{pool.name}.model")
+        model = await self.fetch_exact(Reference(named.model, digest))
+        _check(pool, model.manifest)
+        return model
+
+    async def fetch_exact(self, version: Reference) -> Model:
+        """Downloads a version, with a few tries.
+
+        Raises:
+            RefusedModel: The signature or a file is wrong.
+            WrongManifest: The manifest is damaged or not signed by a trusted key.
+            UnknownVersion: The registry does not have the version.
+            StoreError: The object store failed several times.
+        """
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
-                model = await self._fetch_once(version)
-                break
+                return await self._fetch_once(version)
             except StoreError as error:
                 log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
-        else:
-            model = await self._fetch_once(version)
-        _check(pool, model.manifest)
-        return model
+        return await self._fetch_once(version)
 
     async def _fetch_once(self, version: Reference) -> Model:
         manifest = await self._registry.resolve(version)

@@ -5,21 +5,45 @@ from pathlib import Path
 from pydantic import Field
 
 from services.shared.objectstore import StoreSettings
-from services.shared.settings import Address, Addresses, ProcessSettings
+from services.shared.settings import Address, Addresses, LogSettings, ProcessSettings, Settings, TlsSettings
 from services.shared.signing import PublicKeys
 
 
-class WorkerSettings(ProcessSettings, StoreSettings):
-    """Settings of the worker."""
+class NodeSettings(Settings):
+    """Settings of every process that runs a model, or a part of one."""
 
     pool: str = Field(description="Name of the pool in tidegate.yaml that this worker belongs to.")
-    routers: Addresses = Field(description="host:port of each router, with commas between.")
     cache_dir: Path = Field(description="Folder for verified model files.")
     trusted_keys: PublicKeys = Field(
         description="Public keys (Ed25519, base64, with commas between). Only models signed by one of them are loaded."
     )
+    spare_versions: int = Field(1, ge=0, description="Unused model versions that are kept in the cache folder.")
+    drain_s: float = Field(
+        25.0,
+        ge=0,
+        description="Seconds that running requests get when the worker stops; then other workers continue them.",
+    )
+
+
+class FollowerSettings(TlsSettings, LogSettings, NodeSettings, StoreSettings):
+    """Settings of a follower: `python -m services.worker --follow`."""
+
+    config: Path = Field(description="Path of tidegate.yaml; the pool must have the same settings as on rank 0.")
+    http_listen: Address = Field(description="host:port on which the process listens for HTTP: probes and metrics.")
+    group_address: Address = Field(
+        description="host:port of rank 0, the worker that this follower belongs to: its `listen`, or its `advertise`."
+    )
+    node_rank: int = Field(ge=1, le=63, description="Which of the worker's nodes this is; followers count from 1.")
+
+
+class WorkerSettings(ProcessSettings, NodeSettings, StoreSettings):
+    """Settings of the worker."""
+
+    routers: Addresses = Field(description="host:port of each router, with commas between.")
     advertise: Address | None = Field(
-        None, description="host:port at which gateways reach this worker. Default: `listen`."
+        None,
+        description="host:port at which gateways, and the followers of several nodes, reach this worker. Default:"
+        " `listen`.",
     )
     worker_id: str | None = Field(
         None,
@@ -32,12 +56,6 @@ class WorkerSettings(ProcessSettings, StoreSettings):
         description="Seconds without an engine step, although there is work, after which the worker counts as stuck."
         " After twice that time it is replaced.",
     )
-    drain_s: float = Field(
-        25.0,
-        ge=0,
-        description="Seconds that running requests get when the worker stops; then other workers continue them.",
-    )
-    spare_versions: int = Field(1, ge=0, description="Unused model versions that are kept in the cache folder.")
     adapter_poll_s: float = Field(
         5.0,
         gt=0,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from services.shared.manifests import Manifest
+from services.worker.engine.node import Node
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -396,8 +397,12 @@ def unfit(old: Manifest, new: Manifest) -> str | None:
 class Engine(Protocol):
     """Runs many requests in steps. Call all methods from one event loop; `load` and `info` never block."""
 
-    async def start(self, model: Model) -> None:
+    async def start(self, model: Model, node: Node | None = None) -> None:
         """Loads the model. This may take minutes, but does not block the event loop.
+
+        Args:
+            model: The staged model.
+            node: The first of the worker's nodes, if it has several. The others start their parts (part.py) meanwhile.
 
         Raises:
             EngineDead: The engine could not start.

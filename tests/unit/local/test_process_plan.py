@@ -21,7 +21,8 @@ SECRETS = Secrets(
 def plan_for(*pools: Pool, machine: Machine = MACHINE, **given: Any) -> ProcessPlan:
     options = UpOptions(data_dir=Path("/data"), working_dir=Path("/here"), **given)
     with Ports(Random(1)) as free:
-        ports = PortPlan.choose(free, options, sum(pool.workers for pool in pools))
+        followers = sum(pool.workers * (pool.engine.nodes - 1) for pool in pools)
+        ports = PortPlan.choose(free, options, sum(pool.workers for pool in pools), followers)
     return ProcessPlan(DataFolder(Path("/data")), Cluster(pools=pools), SECRETS, "public", ports, machine)
 
 
@@ -38,6 +39,28 @@ def test_each_worker_has_its_pool_ports_and_cache() -> None:
     ]
     for key in ("TIDEGATE_WORKER_ID", "TIDEGATE_LISTEN", "TIDEGATE_HTTP_LISTEN", "TIDEGATE_CACHE_DIR"):
         assert len({worker.env[key] for worker in workers}) == 3
+
+
+def test_a_worker_of_several_nodes_has_followers_that_know_it() -> None:
+    split = REAL.model_copy(update={"engine": VllmEngine(tensor_parallel=3, nodes=3)})
+    plan = plan_for(MADE_UP, split)
+    leaders, followers = plan.worker_processes()[1:], plan.follower_processes()
+    assert [follower.name for follower in followers] == [
+        f"worker-{worker}-node-{rank}" for worker in (2, 3) for rank in (1, 2)
+    ]
+    assert all(follower.argv[-2:] == ("services.worker", "--follow") for follower in followers)
+    assert [follower.env["TIDEGATE_NODE_RANK"] for follower in followers] == ["1", "2", "1", "2"]
+    assert [follower.env["TIDEGATE_GROUP_ADDRESS"] for follower in followers] == [
+        leader.address for leader in leaders for _ in range(2)
+    ]
+    assert len({each.env["TIDEGATE_CACHE_DIR"] for each in (*leaders, *followers)}) == 6
+    assert {each.env["OMP_NUM_THREADS"] for each in (*leaders, *followers)} == {"1"}
+    assert all(follower.http_address.startswith("127.0.0.1:") for follower in followers)
+    assert not {"k1", "k2", "k3"} & {value for follower in followers for value in follower.env.values()}
+
+
+def test_a_worker_of_one_node_has_no_follower() -> None:
+    assert plan_for(REAL, MADE_UP).follower_processes() == ()
 
 
 def test_everyone_is_told_of_every_router_and_listens_on_loopback() -> None:

@@ -73,11 +73,33 @@ def test_a_message_says_what_a_missing_key_is_for(tmp_path: Path, text: str, sai
 
 
 @pytest.mark.parametrize(
+    ("split", "each"),
+    [("tensor_parallel: 4", 4), ("tensor_parallel: 4, nodes: 2", 2), ("pipeline_parallel: 2, nodes: 2", 1)],
+)
+def test_each_node_has_its_part_of_the_gpus(tmp_path: Path, split: str, each: int) -> None:
+    cluster = load(written(tmp_path, f"pools: [{{name: a, model: a, engine: {{kind: vllm, {split}}}}}]"))
+    engine = cluster.pools[0].engine
+    assert isinstance(engine, VllmEngine)
+    assert engine.ranks_per_node == each
+
+
+def test_workers_on_several_nodes_have_no_adapters(tmp_path: Path) -> None:
+    engine = "{kind: simulated, nodes: 2}"
+    with pytest.raises(WrongSettings, match=r"adapters and engine.nodes = 2: workers on several nodes serve no"):
+        load(written(tmp_path, f"pools: [{{name: a, model: a, adapters: {{names: [b]}}, engine: {engine}}}]"))
+
+
+@pytest.mark.parametrize(
     ("engine", "said"),
     [
         ("data_parallel: 2", "data_parallel = 2: the router cannot see the queue"),
-        ("nodes: 2", "nodes = 2: a worker cannot span nodes yet"),
-        ("executor: ray", "executor = 'ray': Ray is for workers on several nodes"),
+        ("nodes: 2", "nodes = 2: each node has the same number of GPUs"),
+        (
+            "nodes: 3, tensor_parallel: 4",
+            "pipeline_parallel = 1 are 4. Choose nodes that divide 4",
+        ),
+        ("nodes: 65", "nodes = 65: Input should be less than or equal to 64"),
+        ("executor: ray", "executor = 'ray': workers run without Ray. For several nodes set `nodes`"),
         ("kv_memory_gib: 1, gpu_memory_utilization: 0.5", "both decide the size of the KV cache. Set one of them"),
         ("expert_parallel: true", "expert_parallel = true does nothing with tensor_parallel = 1"),
         ("gpu_memory_utilization: 1.5", "gpu_memory_utilization = 1.5: Input should be less than or equal to 1"),

@@ -20,6 +20,7 @@ from services.worker.engine.contract import (
     Usage,
     leave,
 )
+from services.worker.engine.node import Node
 
 
 def says(model: Model) -> int:
@@ -37,7 +38,7 @@ class ScriptedEngine:
         self.death: str | None = None
         self.no_swap: str | None = None
 
-    async def start(self, model: Model) -> None:
+    async def start(self, model: Model, node: Node | None = None) -> None:
         self._model = model
 
     @property

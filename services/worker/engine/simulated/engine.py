@@ -29,6 +29,7 @@ from services.worker.engine.contract import (
     leave,
     unfit,
 )
+from services.worker.engine.node import Node
 from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.kv import KvCache
 from services.worker.engine.simulated.prompt import kept_tokens, limit_of, text_of, tokens_of
@@ -67,8 +68,8 @@ class SimulatedEngine:
         self._generated = 0
         self._death: str | None = None
 
-    async def start(self, model: Model) -> None:
-        """Starts the loop of engine steps."""
+    async def start(self, model: Model, node: Node | None = None) -> None:
+        """Starts the loop of engine steps. Other nodes have nothing to do."""
         self._model = model
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
         self._loop.add_done_callback(self._ended)

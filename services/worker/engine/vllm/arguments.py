@@ -57,10 +57,12 @@ def _unknown_methods(config: VllmEngine) -> Iterator[str]:
 
 
 def _missing_gpus(config: VllmEngine, gpus: int | None) -> Iterator[str]:
-    if gpus is not None and config.ranks > gpus:
+    if gpus is not None and config.ranks_per_node > gpus:
+        nodes = f" on {config.nodes} nodes" if config.nodes > 1 else ""
+        each = " on each" if config.nodes > 1 else ""
         yield (
-            f"tensor_parallel = {config.tensor_parallel} x pipeline_parallel = {config.pipeline_parallel}:"
-            f" a worker would need {config.ranks} GPUs, and this one sees {gpus}"
+            f"tensor_parallel = {config.tensor_parallel} x pipeline_parallel = {config.pipeline_parallel}{nodes}:"
+            f" a worker would need {config.ranks_per_node} GPUs{each}, and this one sees {gpus}"
         )
 
 

@@ -3,14 +3,12 @@
 import asyncio
 import logging
 import multiprocessing
-import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.envs import enable_envs_cache
 from vllm.exceptions import VLLMClientError
@@ -39,14 +37,15 @@ from services.worker.engine.contract import (
     unfit,
 )
 from services.worker.engine.grammar.check import GrammarCheck
+from services.worker.engine.node import Node
 from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import parent_watch
-from services.worker.engine.vllm.executor import cpu_executor
+from services.worker.engine.vllm.cpu_options import cpu_arguments
+from services.worker.engine.vllm.environment import name_node
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.lora import add_lora, lora_arguments
 from services.worker.engine.vllm.options import engine_arguments
-from services.worker.engine.vllm.precision import cpu_dtype
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.reload import no_swap
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
@@ -73,8 +72,12 @@ class VllmEngine:
         self._loaded: Loaded | None = None
         self._death: str | None = None
 
-    async def start(self, model: Model) -> None:
+    async def start(self, model: Model, node: Node | None = None) -> None:
         """Starts vLLM with the model, warms it and measures its prefill speed.
+
+        Args:
+            model: The staged model.
+            node: The first of several nodes; the others start their parts at the same time.
 
         Raises:
             EngineDead: vLLM did not start.
@@ -83,7 +86,7 @@ class VllmEngine:
             log.warning(
                 "vLLM's plugin %s is not installed: the engine of a killed worker would go on", parent_watch.NAME
             )
-        self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model))
+        self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model, node))
         try:
             llm = await asyncio.shield(self._building)
             steps = install(llm)
@@ -106,14 +109,13 @@ class VllmEngine:
         speed = await prefill_tokens_per_s(self, self._clock)
         self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=speed))
 
-    def _build(self, model: Model) -> AsyncLLM:
+    def _build(self, model: Model, node: Node | None) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
-        arguments = engine_arguments(self._config, model) | lora_arguments(self._adapters)
-        if current_platform.is_cpu():
-            arguments["dtype"] = cpu_dtype(self._config.dtype, model.folder, torch.cpu.get_capabilities())
-            if executor := cpu_executor(self._config.ranks, os.environ):
-                arguments["distributed_executor_backend"] = executor
+        if node is not None:
+            name_node(node.address)
+        arguments = engine_arguments(self._config, model, node) | lora_arguments(self._adapters)
+        arguments |= cpu_arguments(self._config, model)
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
@@ -262,7 +264,7 @@ class VllmEngine:
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
         try:
-            await _reload(loaded.llm, model.folder)
+            await _reload(loaded.llm, model.folder, nodes=self._config.nodes)
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except Exception as error:
@@ -298,14 +300,19 @@ async def _tensor_mismatch(old: Model, new: Model) -> str | None:
     return difference(old_shapes, new_shapes)
 
 
-async def _reload(llm: AsyncLLM, folder: Path) -> None:
+async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
     """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache.
+
+    Several nodes have the version in a folder of the same name, each in its own place.
 
     That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing.
     """
     await llm.pause_generation(mode="keep", clear_cache=False)
     try:
-        await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        if nodes > 1:
+            await llm.collective_rpc("reload_beside", args=(folder.name,))
+        else:
+            await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
         if current_platform.is_cpu():
             await llm.collective_rpc("repack_output_layers")
         if not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):

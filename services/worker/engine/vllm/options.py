@@ -4,18 +4,20 @@ from typing import Any
 
 from services.shared.config import Draft, Ngram, Speculation, VllmEngine
 from services.worker.engine.contract import Model
+from services.worker.engine.node import Node
 
 _GIB = 2**30
 WORKER_EXTENSION = "services.worker.engine.vllm.worker_extension.WorkerExtension"
 """A name, because vLLM imports the class in the processes of the model."""
 
 
-def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
-    """Returns the keyword arguments of AsyncEngineArgs. On a CPU, precision.py and executor.py may choose two of them.
+def engine_arguments(config: VllmEngine, model: Model, node: Node | None = None) -> dict[str, Any]:
+    """Returns the keyword arguments of AsyncEngineArgs. On a CPU, cpu_options.py chooses two of them.
 
     Args:
         config: Settings of the pool, with the defaults of the device (vllm_device.py).
         model: The staged model.
+        node: Which of the worker's nodes this is; None: the only one.
     """
     arguments: dict[str, Any] = {
         "model": str(model.folder),
@@ -52,6 +54,13 @@ def engine_arguments(config: VllmEngine, model: Model) -> dict[str, Any]:
         "limit_mm_per_prompt": config.media or None,
     }
     arguments |= {name: value for name, value in chosen.items() if value is not None}
+    if node is not None:
+        arguments |= {
+            "nnodes": node.nodes,
+            "node_rank": node.rank,
+            "master_addr": node.master,
+            "master_port": node.port,
+        }
     if config.speculation is not None:
         arguments["speculative_config"] = speculative_config(config.speculation, model)
     # `args` has no name that stands above: config.py refuses those.

@@ -1,5 +1,6 @@
 """What Tidegate adds to vLLM's own worker, which holds the model: methods that collective_rpc calls by their names."""
 
+from pathlib import Path
 from typing import Any
 
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
@@ -10,6 +11,18 @@ class WorkerExtension:
 
     model_runner: Any
     """vLLM's."""
+    model_config: Any
+    """vLLM's, of this node: each has its own folder for models."""
+    reload_weights: Any
+    """vLLM's method."""
+
+    def reload_beside(self, name: str) -> None:
+        """Loads the weights of another version, whose folder is beside that of the version that this node runs.
+
+        Args:
+            name: Name of the folder.
+        """
+        self.reload_weights(weights_path=str(Path(self.model_config.model).parent / name))
 
     def repack_output_layers(self) -> None:
         """Prepares output layers for the device's kernels again, as at the start. Called after their weights changed.

@@ -1,6 +1,7 @@
 import pytest
 
-from services.worker.engine.vllm.environment import prepare
+from services.worker.engine.node import interface_of
+from services.worker.engine.vllm.environment import name_node, prepare
 from services.worker.engine.vllm.executor import PINNED_THREADS
 
 
@@ -42,3 +43,22 @@ def test_whoever_sets_the_threads_of_numba_has_them() -> None:
     environ = {"OMP_NUM_THREADS": "4", "NUMBA_NUM_THREADS": "2"}
     prepare(compiles=False, environ=environ)
     assert environ["NUMBA_NUM_THREADS"] == "2"
+
+
+def test_a_node_is_named_by_its_address_and_interface() -> None:
+    environ: dict[str, str] = {}
+    name_node("127.0.0.1", environ)
+    assert environ["VLLM_HOST_IP"] == "127.0.0.1"
+    assert environ["GLOO_SOCKET_IFNAME"] == environ["NCCL_SOCKET_IFNAME"] == interface_of("127.0.0.1")
+
+
+def test_whoever_names_a_node_has_it_named() -> None:
+    environ = {"VLLM_HOST_IP": "10.0.0.7", "GLOO_SOCKET_IFNAME": "ib0"}
+    name_node("127.0.0.1", environ)
+    assert (environ["VLLM_HOST_IP"], environ["GLOO_SOCKET_IFNAME"]) == ("10.0.0.7", "ib0")
+
+
+def test_an_address_without_an_interface_names_none() -> None:
+    environ: dict[str, str] = {}
+    name_node("192.0.2.1", environ)
+    assert environ == {"VLLM_HOST_IP": "192.0.2.1"}

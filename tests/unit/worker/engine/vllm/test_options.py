@@ -7,6 +7,7 @@ import pytest
 
 from services.shared.config import Draft, Mtp, Ngram, Suffix, VllmEngine
 from services.shared.vllm_args import refusal
+from services.worker.engine.node import Node
 from services.worker.engine.vllm.options import engine_arguments, speculative_config
 from tests.unit.worker.models import simulated_model
 
@@ -35,6 +36,16 @@ def test_a_model_can_be_in_several_parts() -> None:
     assert (arguments["tensor_parallel_size"], arguments["pipeline_parallel_size"]) == (2, 3)
     assert arguments["enable_expert_parallel"] is True
     assert arguments["distributed_executor_backend"] == "mp"
+
+
+def test_a_node_says_which_it_is_and_where_the_nodes_meet() -> None:
+    node = Node(rank=1, nodes=2, master="rank-0", port=4711, address="10.0.0.2")
+    arguments = engine_arguments(VllmEngine(pipeline_parallel=2, nodes=2), MODEL, node)
+    assert (arguments["nnodes"], arguments["node_rank"]) == (2, 1)
+    assert (arguments["master_addr"], arguments["master_port"]) == ("rank-0", 4711)
+    assert arguments["distributed_executor_backend"] == "mp"
+    alone = engine_arguments(VllmEngine(pipeline_parallel=2), MODEL)
+    assert alone.keys().isdisjoint(("nnodes", "node_rank", "master_addr", "master_port"))
 
 
 def test_what_is_not_set_is_vllms_choice() -> None:
@@ -71,7 +82,8 @@ def test_no_argument_that_is_set_here_can_be_set_in_args() -> None:
         speculation=speculation,
     )
     sized = VllmEngine(gpu_memory_utilization=0.5)
-    names = engine_arguments(full, MODEL).keys() | engine_arguments(sized, MODEL).keys()
+    node = Node(rank=0, nodes=2, master="rank-0", port=4711, address="10.0.0.1")
+    names = engine_arguments(full, MODEL, node).keys() | engine_arguments(sized, MODEL).keys()
     assert [name for name in names if refusal(name) is None] == []
 
 

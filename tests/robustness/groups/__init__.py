@@ -1,0 +1,1 @@
+"""Workers on several nodes: this machine stands for all of them."""
