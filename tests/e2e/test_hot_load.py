@@ -217,6 +217,7 @@ def another_tokenizer(good: Manifest) -> dict[str, Any]:
     return {"tokenizer_sha256": ("2" if good.tokenizer_sha256[0] == "1" else "1") * 64}
 
 
+@pytest.mark.timeout(600)  # seven starts of a worker
 async def test_a_version_that_cannot_come_in_place_replaces_the_workers_there_and_back(
     cluster: RunningCluster,
 ) -> None:
@@ -234,7 +235,7 @@ async def test_a_version_that_cannot_come_in_place_replaces_the_workers_there_an
         await wait_until(
             lambda: [worker["version"] for worker in cluster.status()["workers"]] == [version] * 2,
             description="both workers serve the version before",
-            timeout=60,
+            timeout=200,
         )
         await command(cluster, "rollout", "start", "simulated", old.version)
         assert served(cluster) == {old.version}
