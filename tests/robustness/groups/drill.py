@@ -178,7 +178,7 @@ class _Drill:
 
     async def _proved(self) -> int:
         """Golden prompts that every worker of the group answered right after its weights changed."""
-        counts = [each["golden_prompts_proved"] for each in await self._workers() if each["pool"] == GROUP]
+        counts: list[int] = [each["golden_prompts_proved"] for each in await self._workers() if each["pool"] == GROUP]
         if self._setup.golden and not min(counts):
             self._wrong.append("the second version was not proved")
         return min(counts)
