@@ -111,7 +111,7 @@ async def start_follower(
 
     yield start
     # Together: a follower lets its worker drain, and ends after it.
-    await asyncio.gather(*(process.stop() for process in (*leaders, *followers)))
+    await asyncio.gather(*(leader.stop() for leader in leaders), *(follower.stop() for follower in followers))
 
 
 async def group(

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_the_number_of_workers_is_free() -> None:
         ({"engine": "vLLM 0.1"}, "the follower runs vLLM 0.1, and rank 0 the simulated engine"),
     ],
 )
-def test_a_misfit_is_told_by_key_and_value(changed: dict[str, object], said: str) -> None:
+def test_a_misfit_is_told_by_key_and_value(changed: dict[str, Any], said: str) -> None:
     reason = LEADER.misfit(replace(Membership.of(POOL, 1), **changed), 3)
     assert reason is not None
     assert reason.startswith(said)
