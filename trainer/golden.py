@@ -9,6 +9,7 @@ Where activations are quantized, the answer is made without that, and the leads 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -111,22 +112,29 @@ class Answerer:
         return tuple(rendered["input_ids"])
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def answer(self, prompt: Sequence[int]) -> list[GoldenReply]:
-        """The greedy answer, at most MAX_ANSWER_TOKENS, without the token that ends the turn."""
-        ids = torch.tensor([prompt])
+    def answers(self, prompts: Sequence[Sequence[int]]) -> list[list[GoldenReply]]:
+        """The greedy answer to each prompt, at most MAX_ANSWER_TOKENS, without the token that ends the turn.
+
+        The prompts are computed together, so that a step reads the weights once for all of them. A model that minds the
+        padding may say other tokens than it says alone; they do not lead where `measure` reads them without padding.
+        """
         ends = self._ends()
-        plan = GenerationConfig(
-            do_sample=False, max_new_tokens=MAX_ANSWER_TOKENS, eos_token_id=ends, pad_token_id=ends[0] if ends else 0
-        )
+        pad = ends[0] if ends else 0
+        width = max(map(len, prompts))
         made = self.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            generation_config=plan,
-            output_logits=True,
-            return_dict_in_generate=True,
+            torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts]),
+            attention_mask=torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]),
+            generation_config=GenerationConfig(
+                do_sample=False,
+                max_new_tokens=MAX_ANSWER_TOKENS,
+                eos_token_id=ends,
+                pad_token_id=pad,
+                output_logits=True,
+                return_dict_in_generate=True,
+            ),
         )
-        replies = [_reply(logits[0]) for logits in made.logits]
-        return replies[:-1] if replies and replies[-1].token in ends else replies
+        rows = ([_reply(logits[row]) for logits in made.logits] for row in range(len(prompts)))
+        return [list(takewhile(lambda reply: reply.token not in ends, row)) for row in rows]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def measure(self, prompt: Sequence[int], answer: Sequence[int]) -> list[GoldenReply]:
@@ -226,8 +234,24 @@ def _with_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 
 def _ask_all(answerer: Answerer, chats: Iterable[Chat]) -> list[tuple[tuple[int, ...], list[GoldenReply]]]:
     """Each prompt that is not too long, and its answer."""
-    prompts = [answerer.render(chat) for chat in chats]
-    return [(prompt, answerer.answer(prompt)) for prompt in prompts if 0 < len(prompt) <= MAX_PROMPT_TOKENS]
+    prompts = [prompt for chat in chats if 0 < len(prompt := answerer.render(chat)) <= MAX_PROMPT_TOKENS]
+    answers = {
+        prompt: answer
+        for batch in batches(prompts)
+        for prompt, answer in zip(batch, answerer.answers(batch), strict=True)
+    }
+    return [(prompt, answers[prompt]) for prompt in prompts]
+
+
+def batches(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """The prompts by length, in batches that take no more memory than the longest prompt that is allowed."""
+    made: list[list[tuple[int, ...]]] = []
+    for prompt in sorted(set(prompts), key=len):
+        if made and len(prompt) * (len(made[-1]) + 1) <= MAX_PROMPT_TOKENS:
+            made[-1].append(prompt)
+        else:
+            made.append([prompt])
+    return made
 
 
 def _lower(rough: Answerer, prompt: Sequence[int], replies: Sequence[GoldenReply]) -> list[GoldenReply]:

@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.golden import MARGIN_LOGITS, GoldenReply, surest
+from trainer.golden import MARGIN_LOGITS, MAX_PROMPT_TOKENS, GoldenReply, batches, surest
 
 SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
 
@@ -19,3 +19,9 @@ SURE, NEAR, NAN = MARGIN_LOGITS, MARGIN_LOGITS / 2, float("nan")
 )
 def test_the_longest_run_of_sure_tokens(leads: list[float], run: slice) -> None:
     assert surest([GoldenReply(token=1, lead=lead) for lead in leads]) == run
+
+
+def test_prompts_that_fit_together_are_asked_together() -> None:
+    long, half, short = (1,) * MAX_PROMPT_TOKENS, (2,) * (MAX_PROMPT_TOKENS // 2), (3,) * 5
+    assert batches([long, half, (4, *half[1:]), short, short]) == [[short, half], [(4, *half[1:])], [long]]
+    assert batches([]) == []
