@@ -51,6 +51,9 @@ BLOCK_TOKENS = 64
 """Not what vLLM takes by itself on a CPU, 128."""
 EMBEDDING = "model.embed_tokens.weight"
 GREEDY = {"temperature": 0.0, "ignore_eos": True}
+LENGTH = 24
+"""Tokens of the plain answer. It is the beginning of longer ones, and shorter ones are its beginning."""
+PAIR_LENGTH = 40
 PROMPT = TextPrompt("The tide comes in and the tide goes out, and the tide comes in")
 
 
@@ -103,6 +106,18 @@ async def collect(engine: Engine, request: EngineRequest) -> list[Event]:
         return [event async for event in events]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plain(engine: Engine) -> list[Event]:
+    """What the engine says without further parameters: LENGTH tokens."""
+    return await collect(engine, request("plain", max_tokens=LENGTH))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pair(engine: Engine) -> list[Event]:
+    """Two choices of PAIR_LENGTH tokens each."""
+    return await collect(engine, request("pair", max_tokens=PAIR_LENGTH, n=2))
+
+
 def request(name: str, prompt: object = PROMPT, **sampling: object) -> EngineRequest:
     return EngineRequest(name, prompt, Sampling(**(GREEDY | sampling)))  # type: ignore[arg-type]
 
@@ -115,11 +130,10 @@ def text(events: list[Event], choice: int = 0) -> str:
     return "".join(event.text for event in deltas(events, choice))
 
 
-async def test_greedy_answers_are_the_same_each_time(engine: Engine) -> None:
-    first = await collect(engine, request("one", max_tokens=24))
-    second = await collect(engine, request("two", max_tokens=24))
-    assert tokens(first) == tokens(second)
-    assert text(first) == text(second) != ""
+async def test_greedy_answers_are_the_same_each_time(engine: Engine, plain: list[Event]) -> None:
+    again = await collect(engine, request("again", max_tokens=LENGTH))
+    assert tokens(again) == tokens(plain)
+    assert text(again) == text(plain) != ""
 
 
 async def test_an_answer_starts_once_and_ends_once_with_its_usage(engine: Engine) -> None:
@@ -132,20 +146,19 @@ async def test_an_answer_starts_once_and_ends_once_with_its_usage(engine: Engine
     assert deltas(events)[-1].finish_reason == "length"
 
 
-async def test_a_stop_string_ends_the_answer_and_is_left_out(engine: Engine) -> None:
-    plain = text(await collect(engine, request("plain", max_tokens=24)))
-    stop = plain.split()[5]
-    stopped = await collect(engine, request("stopped", max_tokens=24, stop=(stop,)))
-    assert text(stopped) == plain[: plain.index(stop)]
+async def test_a_stop_string_ends_the_answer_and_is_left_out(engine: Engine, plain: list[Event]) -> None:
+    said = text(plain)
+    stop = said.split()[5]
+    stopped = await collect(engine, request("stopped", max_tokens=LENGTH, stop=(stop,)))
+    assert text(stopped) == said[: said.index(stop)]
     assert (deltas(stopped)[-1].finish_reason, deltas(stopped)[-1].stop_reason) == ("stop", stop)
 
 
-async def test_a_stop_string_or_token_may_be_shown(engine: Engine) -> None:
-    plain = await collect(engine, request("plain", max_tokens=24))
+async def test_a_stop_string_or_token_may_be_shown(engine: Engine, plain: list[Event]) -> None:
     stop, token = text(plain).split()[5], tokens(plain)[9]
-    shown = await collect(engine, request("string", max_tokens=24, stop=(stop,), include_stop=True))
+    shown = await collect(engine, request("string", max_tokens=LENGTH, stop=(stop,), include_stop=True))
     assert text(shown) == text(plain)[: text(plain).index(stop) + len(stop)]
-    shown = await collect(engine, request("token", max_tokens=24, stop_token_ids=(token,), include_stop=True))
+    shown = await collect(engine, request("token", max_tokens=LENGTH, stop_token_ids=(token,), include_stop=True))
     assert text(plain).startswith(text(shown))
     assert (deltas(shown)[-1].finish_reason, deltas(shown)[-1].stop_reason) == ("stop", token)
 
@@ -158,8 +171,8 @@ async def test_only_allowed_tokens_are_generated(engine: Engine) -> None:
     assert refused.value.param == "allowed_token_ids"
 
 
-async def test_bad_words_are_not_generated(engine: Engine) -> None:
-    words = text(await collect(engine, request("plain", max_tokens=12))).split()
+async def test_bad_words_are_not_generated(engine: Engine, plain: list[Event]) -> None:
+    words = text(plain).split()
     events = await collect(engine, request("bad words", max_tokens=12, bad_words=(words[1], words[2])))
     assert words[1] not in text(events).split()
 
@@ -304,7 +317,6 @@ def is_simulated(engine: Engine) -> bool:
 
 
 Parameters = dict[str, Any]
-LENGTH = 24
 
 # Parameters whose answers are resumed, given what the model says without them.
 RESUMABLE: dict[str, Callable[[str], Parameters]] = {
@@ -320,9 +332,8 @@ RESUMABLE: dict[str, Callable[[str], Parameters]] = {
 
 
 @pytest.mark.parametrize("name", RESUMABLE)
-async def test_an_answer_resumes_wherever_it_was_cut(engine: Engine, name: str) -> None:
-    said = text(await collect(engine, request("plain", max_tokens=LENGTH)))
-    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH} | RESUMABLE[name](said))
+async def test_an_answer_resumes_wherever_it_was_cut(engine: Engine, plain: list[Event], name: str) -> None:
+    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH} | RESUMABLE[name](text(plain)))
 
 
 async def test_a_logit_bias_is_resumed(engine: Engine) -> None:
@@ -346,8 +357,8 @@ async def test_a_chat_is_resumed_up_to_its_own_end(engine: Engine) -> None:
     await resumes_everywhere(engine, chat, {"max_tokens": 300, "ignore_eos": False})
 
 
-async def test_a_stop_token_ends_a_resumed_answer(engine: Engine) -> None:
-    token = tokens(await collect(engine, request("plain", max_tokens=LENGTH)))[LENGTH // 2]
+async def test_a_stop_token_ends_a_resumed_answer(engine: Engine, plain: list[Event]) -> None:
+    token = tokens(plain)[LENGTH // 2]
     await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "stop_token_ids": (token,)})
 
 
@@ -412,16 +423,17 @@ async def test_closing_early_frees_the_engine(engine: Engine) -> None:
     await wait_until(lambda: engine.load().kv_tokens_used == 0, description="the KV cache is free")
 
 
-async def test_an_answer_that_its_text_ends_leaves_the_engine(engine: Engine) -> None:
-    plain = text(await collect(engine, request("to be stopped", max_tokens=24)))
-    await collect(engine, request("stopped by text", max_tokens=400, stop=(plain.split()[5],)))
+async def test_an_answer_that_its_text_ends_leaves_the_engine(engine: Engine, plain: list[Event]) -> None:
+    await collect(engine, request("stopped by text", max_tokens=400, stop=(text(plain).split()[5],)))
     assert engine.load().running + engine.load().waiting == 0
     await collect(engine, request("after the stop", max_tokens=1))
     await wait_until(lambda: engine.load().kv_tokens_used == 0, description="the KV cache is free")
 
 
 @pytest.mark.parametrize("refused", [0, 3])
-async def test_what_is_taken_and_what_is_yielded_make_one_answer(engine: Engine, refused: int) -> None:
+async def test_what_is_taken_and_what_is_yielded_make_one_answer(
+    engine: Engine, pair: list[Event], refused: int
+) -> None:
     """refused: every so many offers one is."""
     heard: list[Event] = []
     taken = 0
@@ -434,14 +446,13 @@ async def test_what_is_taken_and_what_is_yielded_make_one_answer(engine: Engine,
         taken += 1
         return True
 
-    async with aclosing(engine.generate(request("taken", max_tokens=40, n=2), take)) as events:
+    async with aclosing(engine.generate(request("taken", max_tokens=PAIR_LENGTH, n=2), take)) as events:
         async for event in events:
             heard.append(event)  # noqa: PERF401 -- `take` reads it meanwhile
-    plain = await collect(engine, request("yielded", max_tokens=40, n=2))
-    assert [whole(deltas(heard, choice)) for choice in (0, 1)] == [whole(deltas(plain, choice)) for choice in (0, 1)]
+    assert [whole(deltas(heard, choice)) for choice in (0, 1)] == [whole(deltas(pair, choice)) for choice in (0, 1)]
     assert [type(event) for event in heard if not isinstance(event, Delta)] == [Started, Ended]
     assert isinstance(heard[-1], Ended)
-    assert heard[-1].usage.completion_tokens == 80
+    assert heard[-1].usage.completion_tokens == 2 * PAIR_LENGTH
     assert 10 < taken < len(heard)
 
 
