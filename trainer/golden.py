@@ -246,7 +246,7 @@ def _ask_all(answerer: Answerer, chats: Iterable[Chat]) -> list[tuple[tuple[int,
 def batches(prompts: Iterable[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
     """The prompts by length, in batches that take no more memory than the longest prompt that is allowed."""
     made: list[list[tuple[int, ...]]] = []
-    for prompt in sorted(set(prompts), key=len):
+    for prompt in sorted(dict.fromkeys(prompts), key=len):
         if made and len(prompt) * (len(made[-1]) + 1) <= MAX_PROMPT_TOKENS:
             made[-1].append(prompt)
         else:

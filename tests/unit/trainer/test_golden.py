@@ -23,5 +23,7 @@ def test_the_longest_run_of_sure_tokens(leads: list[float], run: slice) -> None:
 
 def test_prompts_that_fit_together_are_asked_together() -> None:
     long, half, short = (1,) * MAX_PROMPT_TOKENS, (2,) * (MAX_PROMPT_TOKENS // 2), (3,) * 5
-    assert batches([long, half, (4, *half[1:]), short, short]) == [[short, half], [(4, *half[1:])], [long]]
+    other = (4, *half[1:])
+    assert batches([long, half, other, short, short]) == [[short, half], [other], [long]]
+    assert batches([half, other]) == [[half, other]]
     assert batches([]) == []
