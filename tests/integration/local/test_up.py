@@ -86,7 +86,7 @@ def test_the_life_of_a_detached_cluster(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_keys_and_models_outlive_a_killed_supervisor(tmp_path: Path) -> None:
+def test_keys_and_models_outlive_a_killed_supervisor_and_ctrl_c_stops_the_next_one(tmp_path: Path) -> None:
     status = started(tmp_path)
     keys = (tmp_path / ".tidegate" / "secrets.json").read_text()
     os.kill(status["supervisor"]["pid"], signal.SIGKILL)
@@ -94,23 +94,14 @@ def test_keys_and_models_outlive_a_killed_supervisor(tmp_path: Path) -> None:
     assert tidegate(tmp_path, "down").returncode == 0
     assert living(groups(status)) == []
 
-    again = started(tmp_path)
-    try:
+    with in_foreground(tmp_path) as up:
+        again = json.loads(tidegate(tmp_path, "status", "--json").stdout)
         assert (tmp_path / ".tidegate" / "secrets.json").read_text() == keys
         assert again["workers"][0]["version"] == status["workers"][0]["version"]
-    finally:
-        assert tidegate(tmp_path, "down").returncode == 0
-
-
-@pytest.mark.cluster
-@pytest.mark.timeout(600)
-def test_ctrl_c_stops_a_cluster_in_the_foreground(tmp_path: Path) -> None:
-    with in_foreground(tmp_path) as up:
-        status = json.loads(tidegate(tmp_path, "status", "--json").stdout)
-        assert httpx.get(f"http://{status['addresses']['rest']}/readyz").status_code == 200
+        assert httpx.get(f"http://{again['addresses']['rest']}/readyz").status_code == 200
         up.send_signal(signal.SIGINT)
         assert up.wait(LIMIT_S) == 0
-    assert living(groups(status)) == []
+    assert living(groups(again)) == []
     assert not (tmp_path / ".tidegate" / "cluster.json").exists()
 
 
