@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from services.shared.manifests import FILE_NAMES, is_file_name
 from trainer.errors import WrongCheckpoint
 
 INDEX = "model.safetensors.index.json"
@@ -99,16 +100,20 @@ def select(names: Collection[str], index: tuple[str, Collection[str]] | None) ->
         index: The index and the files that it names, if there is one.
 
     Raises:
-        WrongCheckpoint: The weights are missing, not complete, or there in no format that holds only data.
+        WrongCheckpoint: The weights are missing, not complete, or there in no format that holds only data; or a file
+            has a name that a version's files cannot have.
     """
     if "adapter_config.json" in names and CONFIG not in names:
         raise WrongCheckpoint("it is an adapter (adapter_config.json) and no whole model")
     weights = _of_index(names, *index) if index else _without_index(names)
-    return Selection(
+    selection = Selection(
         weights=tuple(sorted(weights)),
         tokenizer=tuple(sorted(filter(is_tokenizer_file, names))),
         other=tuple(sorted({name for name in names if _OTHER.fullmatch(name)} | ({index[0]} if index else set()))),
     )
+    if strange := sorted(name for name in selection.names if not is_file_name(name)):
+        raise WrongCheckpoint(f"no file of a version can be called {strange[0]!r}: a name is {FILE_NAMES}")
+    return selection
 
 
 def _is_ours(name: str, ending: str) -> bool:
@@ -151,8 +156,8 @@ def _why_none(names: Collection[str]) -> str:
         return (
             "its weights are only in Mistral's own format (consolidated); a version in Hugging Face's format is needed"
         )
-    if any(name.endswith(".gguf") for name in names):
-        return "it has no .safetensors file, only .gguf: download one of them, and import that file"
+    if quantized := sorted(name for name in names if name.endswith(".gguf")):
+        return f"it has no .safetensors file, only {_listed(quantized)}: download one .gguf file, and import that file"
     if pickles := sorted(name for name in names if _PICKLES.search(name)):
         return (
             f"it has no .safetensors file. {pickles[0]} can run code when it is loaded, so only safetensors are "

@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _FILE_NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
+FILE_NAMES = "letters, digits, '.', '_' and '-', below at most three folders"
 
 
 class Stored(BaseModel):
@@ -40,8 +41,8 @@ class File(Stored):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        if not _FILE_NAME.fullmatch(name):
-            raise ValueError("a file name is letters, digits, '.', '_' and '-', below at most three folders")
+        if not is_file_name(name):
+            raise ValueError(f"a file name is {FILE_NAMES}")
         return name
 
 
@@ -125,6 +126,11 @@ def parse(document: bytes, *, expected_version: str) -> Manifest:
 def digest_of(document: Any) -> str:
     """SHA-256 in hex of the canonical JSON of a document."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of a version may be called so. Such a name never leads out of the version's folder."""
+    return bool(_FILE_NAME.fullmatch(name))
 
 
 def digest_of_files(files: tuple[File, ...]) -> str:

@@ -37,7 +37,10 @@ def test_a_pool_can_serve_each_of_them(repository: Repository) -> None:
     ("names", "said"),
     [
         ({"config.json", "pytorch_model.bin"}, r"pytorch_model\.bin can run code .* save_pretrained"),
-        ({"config.json", "model.Q4_K_M.gguf"}, "download one of them, and import that file"),
+        (
+            {"config.json", "model.Q4_K_M.gguf"},
+            r"only model\.Q4_K_M\.gguf: download one \.gguf file, and import that file",
+        ),
         ({"params.json", "consolidated.safetensors", "tekken.json"}, "Mistral's own format"),
         ({"adapter_config.json", "adapter_model.safetensors"}, "an adapter"),
         ({"config.json"}, r"no \.safetensors file"),
@@ -73,6 +76,14 @@ def test_of_two_indexes_none_is_guessed() -> None:
 def test_an_index_may_only_name_safetensors() -> None:
     with pytest.raises(WrongCheckpoint, match=r"names model\.bin"):
         select({"config.json", "model.bin"}, (INDEX, ["model.bin"]))
+
+
+@pytest.mark.parametrize(
+    "name", ["../model.safetensors", "/model.safetensors", "a/../../model.safetensors", "a b.safetensors"]
+)
+def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
+    with pytest.raises(WrongCheckpoint, match="no file of a version can be called"):
+        select({"config.json", name}, (INDEX, [name]))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"weight_map": {}}', b'{"weight_map": {"a": 1}}', b"[" * 999])
