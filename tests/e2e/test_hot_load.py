@@ -252,17 +252,17 @@ async def test_a_version_that_cannot_come_in_place_replaces_the_workers_there_an
     broken = await publish_changed(cluster, another_tokenizer(new) | unproven(new), signed=True)
     async with load(cluster) as (made, _):
         await command(cluster, "rollout", "start", "simulated", version)
-        assert served(cluster) == {version}
+        assert await served(cluster) == {version}
         assert not before & await processes(cluster)
         said = await command(cluster, "rollout", "start", "simulated", broken, fails=True)
         assert "does not run as it was published: golden prompt 0: token 0 is" in " ".join(said.split())
-        await wait_until(
-            lambda: [worker["version"] for worker in cluster.status()["workers"]] == [version] * 2,
-            description="both workers serve the version before",
-            timeout=200,
-        )
+
+        async def as_before() -> bool:
+            return [worker.version for worker in await list_workers(cluster.record.addresses.routers)] == [version] * 2
+
+        await until(as_before, "both workers serve the version before")
         await command(cluster, "rollout", "start", "simulated", old.version)
-        assert served(cluster) == {old.version}
+        assert await served(cluster) == {old.version}
     check(made, old, new)
 
 
@@ -361,7 +361,7 @@ async def listed(http: httpx.AsyncClient, names: set[str]) -> dict[str, Any]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], description: str) -> None:
-    for _ in range(1200):
+    for _ in range(4000):
         if await condition():
             return
         await asyncio.sleep(0.05)
