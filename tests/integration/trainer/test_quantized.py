@@ -57,7 +57,7 @@ def read_back(int8: Path, folder: Path) -> Path:
 def test_without_rounding_it_computes_with_the_quantized_weights_alone(int8: Path, tmp_path: Path) -> None:
     exact, rounded = Answerer.load(read_back(int8, tmp_path / "plain")), Answerer.load(int8)
     prompt = rounded.render(CHAT)
-    answer = [reply.token for reply in exact.answer(prompt)]
+    answer = [reply.token for reply in exact.answers([prompt])[0]]
     wanted = torch.tensor([reply.lead for reply in exact.measure(prompt, answer)])
     leads = torch.tensor([reply.lead for reply in rounded.measure(prompt, answer)])
     assert not torch.allclose(leads, wanted, atol=1e-4)
