@@ -52,6 +52,8 @@ async def test_a_slow_worker_keeps_the_stream_alive(cluster: Cluster) -> None:
     body = {"model": MODEL, "stream": True, "messages": ASK}
     async with cluster.http.stream("POST", "/v1/chat/completions", json=body) as answer:
         assert await anext(answer.aiter_lines()) == ": keep-alive"
+        # Until the first token another worker, of another version, may take the request over.
+        assert answer.headers["x-tidegate-model-version"] == "none"
 
 
 async def test_openai_reads_past_the_comments(cluster: Cluster) -> None:

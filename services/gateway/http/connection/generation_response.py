@@ -134,7 +134,8 @@ class GenerationResponse(Response):
                 async with asyncio.timeout(QUEUE_NEWS_INTERVAL_S):
                     return await stream.begin()
             except TimeoutError:
-                note_headers(stream, client)
+                # The version is left open: until the first token a worker of another one may take the request over.
+                client.context.limits = limit_headers(stream.limits)
                 await client.start(STREAM_HEADERS)
                 await client.send(comment(queue_news(stream.queued)))
             finally:
