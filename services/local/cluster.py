@@ -71,7 +71,7 @@ def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPl
     followers = sum(pool.workers * (pool.engine.nodes - 1) for pool in cluster.pools)
     chosen = PortPlan.choose(ports, options, workers, followers)
     public_key = secrets.load_or_create_signing_key(folder).public
-    return ProcessPlan(
+    plan = ProcessPlan(
         folder,
         cluster,
         secrets.load_or_create(folder),
@@ -80,6 +80,8 @@ def make_plan(options: UpOptions, folder: DataFolder, ports: Ports) -> ProcessPl
         machine,
         database_url=options.database_url,
     )
+    plan.gpus()  # Too few of them stop the start here, before anything runs.
+    return plan
 
 
 class LocalCluster:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from services.local import redis, s3
 from services.local.cluster_record import Addresses
 from services.local.data_folder import DataFolder
+from services.local.gpus import GpuNeed, hand_out
 from services.local.machine import Machine
 from services.local.options import UpOptions
 from services.local.ports import HOST, Ports
 from services.local.process_spec import START_LIMIT_S, HttpProbe, ProcessSpec
 from services.local.s3 import StorePorts
 from services.local.secrets import Secrets
-from services.shared.config import Cluster, Pool
+from services.shared.config import Cluster, Pool, VllmEngine
 from services.shared.objectstore import StoreSettings
 from services.shared.settings import PREFIX
 
@@ -127,9 +128,23 @@ class ProcessPlan:
             (name, pool, pair, rank) for name, pool, pair in self._workers() for rank in range(1, pool.engine.nodes)
         ]
         return tuple(
-            self._follower(f"{name}-node-{rank}", pool, leader, rank, port)
+            self._follower(_follower_name(name, rank), pool, leader, rank, port)
             for (name, pool, leader, rank), port in zip(places, self.ports.followers, strict=True)
         )
+
+    def gpus(self) -> dict[str, tuple[str, ...]]:
+        """The GPUs of each worker and follower, by name. Empty where the machine's GPUs are not known.
+
+        Raises:
+            WrongSettings: The machine has too few GPUs, or too little memory on them.
+        """
+        needs = [
+            GpuNeed.of(process, pool.name, pool.engine)
+            for name, pool, _ in self._workers()
+            if isinstance(pool.engine, VllmEngine)
+            for process in (name, *(_follower_name(name, rank) for rank in range(1, pool.engine.nodes)))
+        ]
+        return hand_out(needs, self.machine.gpus)
 
     def _workers(self) -> Iterator[tuple[str, Pool, PortPair]]:
         """Name, pool and ports of each worker."""
@@ -161,7 +176,14 @@ class ProcessPlan:
             **self.signer_variables(),
         }
         ready = HttpProbe(f"http://{at}/readyz")
-        return ProcessSpec("trainer", _python("trainer"), at, ready, prefixed(own), http_address=at)
+        env = prefixed(own) | self._spare_gpus()
+        return ProcessSpec("trainer", _python("trainer"), at, ready, env, http_address=at)
+
+    def _spare_gpus(self) -> dict[str, str]:
+        """The GPUs that no worker has. If there are none, the trainer shares those of the workers."""
+        used = {gpu for gpus in self.gpus().values() for gpu in gpus}
+        spare = [gpu for gpu in self.machine.gpus if gpu not in used]
+        return {"CUDA_VISIBLE_DEVICES": ",".join(spare)} if spare else {}
 
     @property
     def jobs_url(self) -> str:
@@ -178,7 +200,7 @@ class ProcessPlan:
 
     def _worker(self, name: str, pool: Pool, pair: PortPair) -> ProcessSpec:
         own = {"WORKER_ID": name, "ROUTERS": self._routers, **self._node_variables(name, pool)}
-        engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
+        engine = self._vllm_variables(name) if pool.engine.kind == "vllm" else {}
         return self._service(
             "worker", name, pair, own, engine, start_limit_s=WORKER_START_LIMIT_S, stop_limit_s=DRAIN_LIMIT_S
         )
@@ -191,7 +213,7 @@ class ProcessPlan:
             "NODE_RANK": str(rank),
             **self._node_variables(name, pool),
         }
-        engine = self._vllm_variables() if pool.engine.kind == "vllm" else {}
+        engine = self._vllm_variables(name) if pool.engine.kind == "vllm" else {}
         return ProcessSpec(
             name=name,
             argv=_python("services.worker", "--follow"),
@@ -212,10 +234,11 @@ class ProcessPlan:
             **store_variables(self.store),
         }
 
-    def _vllm_variables(self) -> dict[str, str]:
+    def _vllm_variables(self, name: str) -> dict[str, str]:
         offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if not self.machine.vllm_on_cpu:
-            return offline
+            gpus = self.gpus().get(name)
+            return {**offline, "CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else offline
         preload = {"LD_PRELOAD": ":".join(self.machine.preload)} if self.machine.preload else {}
         return {**offline, **preload, **self._threads()}
 
@@ -257,6 +280,10 @@ class ProcessPlan:
             start_limit_s=start_limit_s,
             stop_limit_s=stop_limit_s,
         )
+
+
+def _follower_name(worker: str, rank: int) -> str:
+    return f"{worker}-node-{rank}"
 
 
 def store_variables(settings: StoreSettings) -> dict[str, str]:

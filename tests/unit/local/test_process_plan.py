@@ -130,6 +130,17 @@ def test_only_vllm_on_a_cpu_is_given_its_libraries() -> None:
     assert on_gpu.env["HF_HUB_OFFLINE"] == "1"
 
 
+def test_workers_have_gpus_of_their_own_and_the_trainer_those_that_are_left() -> None:
+    machine = replace(MACHINE, vllm_on_cpu=False, gpus=("0", "1", "2", "3"))
+    split = Pool(name="split", model="m", workers=1, engine=VllmEngine(tensor_parallel=2, nodes=2))
+    plan = plan_for(MADE_UP, Pool(name="one", model="m", workers=1), split, machine=machine)
+    made_up, *others = (*plan.worker_processes(), *plan.follower_processes(), plan.trainer_process())
+    assert "CUDA_VISIBLE_DEVICES" not in made_up.env
+    assert [process.env["CUDA_VISIBLE_DEVICES"] for process in others] == ["0", "1", "2", "3"]
+    full = plan_for(Pool(name="all", model="m", engine=VllmEngine(tensor_parallel=4)), machine=machine)
+    assert "CUDA_VISIBLE_DEVICES" not in full.trainer_process().env
+
+
 def test_named_ports_are_the_gateways() -> None:
     with Ports(Random(7)) as free:
         rest, grpc = free.free(), free.free()
