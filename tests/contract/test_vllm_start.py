@@ -51,7 +51,7 @@ async def test_the_renderer_is_warm_before_the_first_chat_and_not_in_the_loop(
     for name, fake in fakes.items():
         monkeypatch.setattr(module, name, fake)
     engine = module.VllmEngine(Config(), SystemClock())
-    monkeypatch.setattr(engine, "_build", lambda _: vllm)
+    monkeypatch.setattr(engine, "_build", lambda *_: vllm)
     await engine.start(Model(tmp_path, manifest_of({"model.safetensors": b""})))
     assert engine.info.prefill_tokens_per_s == 7
     assert len(warmed_in) == 1
