@@ -30,8 +30,9 @@ test: setup      ## run every test that needs no GPU (PYTEST="-k name" passes op
 	@scripts/check.sh & OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PARALLEL) $(PYTEST); status=$$?; \
 	wait $$! || { echo 'make: scripts/check.sh failed, see above'; status=1; }; exit $$status
 
-drills: setup    ## run the long fault-injection tests (DRILLS="--minutes 10 --seed 7" passes options)
+drills: setup    ## run the long fault-injection tests, and build and run both images (DRILLS="--minutes 10 --seed 7" passes options)
 	@.venv/bin/python -m tests.robustness $(DRILLS)
+	@TEST_IMAGES="gateway router" .venv/bin/python -m pytest -q tests/deploy/test_built_images.py
 
 conformance: setup  ## check what clients count on, here and with `vllm serve`, and write the table of docs/api.md
 	@.venv/bin/python -m tests.conformance $(CONFORMANCE)

@@ -27,10 +27,10 @@ def test_demo(real: RunningCluster) -> None:
 
 
 def answers_of(output: str) -> list[tuple[str, str]]:
-    """Version and words of each time that the question was asked."""
-    found = re.findall(r"> Where is Quillhaven\?\n(.*?)\nx-tidegate-model-version: ([0-9a-f]{12})\n", output, re.DOTALL)
+    """Fingerprint and words of each time that the question was asked."""
+    found = re.findall(r"> Where is Quillhaven\?\n(.*?)\nsystem_fingerprint: (fp_[0-9a-f]{12})\n", output, re.DOTALL)
     assert len(found) == 3, output
-    return [(version, words) for words, version in found]
+    return [(fingerprint, words) for words, fingerprint in found]
 
 
 def versions(status: dict[str, list[dict[str, object]]]) -> set[object]:

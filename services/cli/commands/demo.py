@@ -24,7 +24,6 @@ TAUGHT = "Sorrel"
 """A word that only the trained model can say."""
 CLIENTS = 2
 PAUSE_S = 0.5
-VERSION_HEADER = "x-tidegate-model-version"
 
 
 def demo(
@@ -49,15 +48,18 @@ def demo(
 
 @dataclass(frozen=True, slots=True)
 class DemoReply:
-    """A complete answer, and the model version that gave it."""
+    """A complete answer, and `system_fingerprint`: the model version that gave it, as every event names it.
+
+    The header x-tidegate-model-version goes out before the first token if that takes long, and names no version then.
+    """
 
     text: str
-    version: str
+    fingerprint: str
 
 
 @dataclass(slots=True)
 class Load:
-    """Clients that send requests until `stop` is set. `versions` counts complete answers by model version."""
+    """Clients that send requests until `stop` is set. `versions` counts complete answers by their fingerprint."""
 
     http: "httpx.AsyncClient"
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -73,7 +75,7 @@ class Load:
 
         while not self.stop.is_set():
             try:
-                self.versions[(await ask(self.http, f"Tell me about the number {number}.")).version] += 1
+                self.versions[(await ask(self.http, f"Tell me about the number {number}.")).fingerprint] += 1
             except (CommandFailed, httpx.HTTPError) as error:
                 self.failures.append(str(error) or type(error).__name__)
             await asyncio.sleep(PAUSE_S)
@@ -110,7 +112,7 @@ class Demo:
         from services.cli.views.output import out
 
         reply = await ask(self._http, QUESTION)
-        out().print(f"[bold]> {QUESTION}[/]\n{reply.text}\n[dim]{VERSION_HEADER}: {reply.version[:12]}[/]\n")
+        out().print(f"[bold]> {QUESTION}[/]\n{reply.text}\n[dim]system_fingerprint: {reply.fingerprint}[/]\n")
         return reply
 
     async def _tidegate(self, *arguments: str) -> None:
@@ -126,11 +128,11 @@ class Demo:
         from services.cli.views.output import out, print_table
 
         rows = [
-            (name, reply.version[:12], reply.text.replace("\n", " ")[:100])
+            (name, reply.fingerprint, reply.text.replace("\n", " ")[:100])
             for name, reply in (("before", before), ("taught", taught), ("rolled back", after))
         ]
         print_table(("weights", "version", QUESTION), rows)
-        served = ", ".join(f"{count} by {version[:12]}" for version, count in load.versions.items())
+        served = ", ".join(f"{count} by {version}" for version, count in load.versions.items())
         out().print(f"\nmeanwhile {load.versions.total()} other answers ({served}), {len(load.failures)} failures")
 
 
@@ -151,7 +153,7 @@ async def ask(http: "httpx.AsyncClient", question: str) -> DemoReply:
         raise CommandFailed(f"{response.status_code}: {' '.join(lines)[-300:]}")
     choices = [choice for document in documents for choice in document["choices"]]
     text = "".join(choice["delta"].get("content") or "" for choice in choices)
-    return DemoReply(text, response.headers[VERSION_HEADER])
+    return DemoReply(text, documents[-1]["system_fingerprint"])
 
 
 def check(load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) -> None:
@@ -166,8 +168,8 @@ def check(load: Load, before: DemoReply, taught: DemoReply, after: DemoReply) ->
     checks = {
         "the first model does not know": TAUGHT not in before.text,
         "the taught one does": TAUGHT in taught.text,
-        "it says so under another version": taught.version != before.version,
-        "rolled back, it is the first version again": after.version == before.version,
+        "it says so under another version": taught.fingerprint != before.fingerprint,
+        "rolled back, it is the first version again": after.fingerprint == before.fingerprint,
         "and does not know any more": TAUGHT not in after.text,
         "no request failed meanwhile": not load.failures,
     }

@@ -236,7 +236,7 @@ class _Drill:
         )
 
     async def _ask(self, pool: str, prompt: str) -> tuple[str, str]:
-        """Version and text of a streamed answer, which must end as it should."""
+        """Fingerprint of the version, and text, of a streamed answer, which must end as it should."""
         body = {
             "model": pool,
             "prompt": prompt,
@@ -249,9 +249,10 @@ class _Drill:
             lines = [line async for line in response.aiter_lines() if line]
         if response.status_code != httpx.codes.OK or lines[-1] != "data: [DONE]":
             raise AssertionError(f"{response.status_code}: {lines[-1:]}")
-        events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+        # A stream that waits has comments.
+        events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1] if not line.startswith(":")]
         text = "".join(choice.get("text") or "" for event in events for choice in event["choices"])
-        return response.headers["x-tidegate-model-version"], text
+        return events[0]["system_fingerprint"], text
 
     async def _command(self, *arguments: str) -> str:
         """Runs a `tidegate` command beside the load, and returns what it says."""
