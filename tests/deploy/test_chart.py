@@ -281,6 +281,26 @@ def test_what_operators_bring_is_in_every_pod_of_the_component() -> None:
             assert container["image"] == "tidegate/gateway@sha256:" + "a" * 64
 
 
+def test_a_model_of_the_values_is_imported_by_a_job_of_its_own() -> None:
+    given = values(EXAMPLES[0])
+    given["models"] = [
+        {"name": "qwen3-32b", "source": "hf://Qwen/Qwen3-32B@main"},
+        {"name": "tiny", "source": "smollm2-135m-instruct", "golden": True, "alias": "stable"},
+    ]
+    given["imports"] = {"hubTokenSecret": "hub"}
+    jobs = {_id(item): item for item in render(given) if "import-" in _id(item)}
+    assert [name.rpartition("-")[0] for name in jobs] == ["Job import-qwen3-32b", "Job import-tiny"]
+    for item in jobs.values():
+        kubernetes_validate.validate(item, "1.37", strict=True)
+    large, tiny = (item["spec"]["template"]["spec"]["containers"][0] for item in jobs.values())
+    assert large["command"][2:] == ["import", "hf://Qwen/Qwen3-32B@main", "--name=qwen3-32b", "--no-golden"]
+    assert tiny["command"][3:] == ["smollm2-135m-instruct", "--name=tiny", "--alias=stable", "--golden"]
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}}
+    assert token in large["env"]
+    given["models"][0]["source"] = "hf://Qwen/Qwen3-32B@v2"
+    assert jobs.keys() & {_id(item) for item in render(given)} == {list(jobs)[1]}
+
+
 def test_an_account_that_exists_is_used() -> None:
     objects = render({**values(EXAMPLES[0]), "serviceAccount": {"name": "mine"}})
     assert not [item for item in objects if item["kind"] == "ServiceAccount" and "secrets" not in _id(item)]
@@ -323,6 +343,8 @@ WRONG: list[tuple[str, Any]] = [
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "executor": "ray"}}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "args": {"trust_remote_code": True}}}]),
     ("config.classes", {"urgent": {}}),
+    ("models", [{"name": "qwen", "source": "Qwen/Qwen3-32B"}]),
+    ("models", [{"name": "Qwen", "source": "hf://Qwen/Qwen3-32B"}]),
     ("signing.existingSecret", ""),
     ("redis.bundled.enabled", False),
     ("objectStore.bundled.enabled", False),
@@ -361,7 +383,7 @@ def test_no_pod_reaches_the_metadata_service_and_bundled_servers_reach_nobody() 
         if item["kind"] == "NetworkPolicy"
     }
     components = {component for component, _ in pods(rendered(EXAMPLES[0]))}
-    assert egress.keys() == components
+    assert egress.keys() == components | {"import"}
     assert {name for name, rules in egress.items() if not rules} == {"redis", "minio", "postgres"}
     for (rule,) in filter(None, egress.values()):
         blocks = {place["ipBlock"]["cidr"]: place["ipBlock"]["except"] for place in rule["to"] if "ipBlock" in place}

@@ -145,7 +145,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
 async def _import(
     source: "Source | RemoteSource", target: "Target", golden: bool | None, console: "Console"
 ) -> "Published":
-    from services.cli.views.import_progress import ImportProgress
+    from services.cli.views.import_progress import import_progress
     from services.shared.clock import SystemClock
     from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
@@ -154,7 +154,7 @@ async def _import(
     from trainer.publish import Changed
     from trainer.sources.source import WrongSource
 
-    with ImportProgress(console) as watcher:
+    with import_progress(console) as watcher:
         work = Import(target, watcher, golden=golden, clock=SystemClock(), random=Random())  # noqa: S311
         try:
             return await work.run(source)
@@ -169,7 +169,7 @@ async def _import(
 async def _import_adapter(
     source: "AdapterFolder", base: "Reference", target: "Target", golden: bool, console: "Console"
 ) -> "Published":
-    from services.cli.views.import_progress import ImportProgress
+    from services.cli.views.import_progress import import_progress
     from services.shared.clock import SystemClock
     from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
@@ -177,7 +177,7 @@ async def _import_adapter(
     from trainer.adapter_imports import import_adapter
     from trainer.errors import WrongCheckpoint
 
-    with ImportProgress(console) as watcher:
+    with import_progress(console) as watcher:
         try:
             return await import_adapter(
                 source,
