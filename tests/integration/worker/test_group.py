@@ -232,6 +232,7 @@ async def test_a_follower_that_is_told_to_stop_lets_the_whole_worker_drain(
     leader, follower = await group(start_leader, start_follower, store)
     async with connected(leader.address) as gateway:
         await gateway.start(1, sampling=SHORT)
+        await wait_until(lambda: gateway.deltas(1), description="the request runs")
         stopping = asyncio.create_task(follower.stop())
         assert not (await gateway.end_of(1)).HasField("failure")
         await wait_until(leader.ended.is_set, description="the worker has drained")
