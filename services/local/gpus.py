@@ -38,7 +38,7 @@ def hand_out(needs: Sequence[GpuNeed], gpus: Sequence[str]) -> dict[str, tuple[s
 
     Args:
         needs: The processes, in the order in which they choose.
-        gpus: The machine's GPUs. None: the machine could not tell, and nothing is handed out.
+        gpus: The machine's GPUs. Empty: they could not be found out, and nothing is handed out.
 
     Returns:
         The GPUs by the names of the processes.

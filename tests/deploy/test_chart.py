@@ -371,6 +371,7 @@ def test_network_policies_let_through_who_must_talk() -> None:
     clients, *scrapers = policies["gateway"]
     assert clients == {"ports": [{"port": 8080}, {"port": 8081}]}
     assert _callers(scrapers) == {(9090, None)}
+    assert policies["bucket"] == policies["import"] == policies["secrets"] == []
     assert _callers(policies["redis"]) == {(6379, "router")}
     assert _callers(policies["worker"]) == {(8081, "gateway"), (8080, None)}
     assert _callers(policies["router"]) == {(8081, "gateway"), (8081, "worker"), (8081, "trainer"), (8080, None)}

@@ -3,37 +3,21 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
+if TYPE_CHECKING:
+    from trainer.imports import Watcher
+
 LINE_EVERY_S = 10.0
 
 
-class ImportDisplay(Protocol):
-    """Is told how an import goes."""
-
-    def preparing(self, name: str) -> None:
-        """The source is being read and converted."""
-
-    def warning(self, text: str) -> None:
-        """Something that people should know; the import goes on."""
-
-    def asking(self, memory_bytes: int) -> None:
-        """The model is loaded to find golden prompts, which takes this much memory."""
-
-    def fetching(self, total_bytes: int, why: str) -> Callable[[int], None]:
-        """Files are read before the upload. Returns a function that takes the bytes read since its last call."""
-
-    def uploading(self, total_bytes: int) -> Callable[[int], None]:
-        """The upload begins. Returns a function that takes the number of bytes uploaded since its last call."""
-
-
 @contextmanager
-def import_progress(console: Console) -> Iterator[ImportDisplay]:
+def import_progress(console: Console) -> "Iterator[Watcher]":
     """Shows progress while the `with` block runs, as it fits the console."""
     if not console.is_terminal:
         yield ImportLines(console)

@@ -303,9 +303,8 @@ async def _tensor_mismatch(old: Model, new: Model) -> str | None:
 async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
     """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache.
 
-    Several nodes have the version in a folder of the same name, each in its own place.
-
-    That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing.
+    That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing. Several nodes have
+    the version in a folder of the same name, each in its own place.
     """
     await llm.pause_generation(mode="keep", clear_cache=False)
     try:

@@ -46,8 +46,6 @@ class VllmPart:
         self._building = asyncio.ensure_future(asyncio.to_thread(self._build, model, node))
         try:
             self._executor = await asyncio.shield(self._building)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             self._death = f"vLLM did not start on this node: {error}"
             raise EngineDead(self._death) from error
