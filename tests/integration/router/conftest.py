@@ -13,7 +13,7 @@ CONFIG = """
 pools:
   - {name: tide, model: simulated, overtaking: 3, burst_tokens: 0, isolation: 0.01, engine: {kind: simulated}}
 classes:
-  flex: {max_queued: 3, max_wait_s: 0.3}
+  flex: {max_queued: 3}
   batch: {max_queued: 3}
 """
 
