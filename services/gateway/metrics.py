@@ -6,11 +6,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.shared.counting import Children
 
-LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30)
-TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
+TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+TPOT_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
 QUEUE_WAIT_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
 
 UNKNOWN_MODEL = "unknown"
+_OF_AN_ANSWER = ("model", "pool", "service_class")
 
 
 class Metrics:
@@ -29,12 +31,25 @@ class Metrics:
             "tidegate_gateway_open_requests", "Requests accepted and not yet answered", registry=registry
         )
         self.ttft = Histogram(
-            "tidegate_gateway_ttft_seconds", "Time to first token", ["model"], buckets=TTFT_S, registry=registry
+            "tidegate_gateway_ttft_seconds", "Time to first token", _OF_AN_ANSWER, buckets=TTFT_S, registry=registry
+        )
+        self.ttft_late = Counter(
+            "tidegate_gateway_ttft_late_total",
+            "First tokens that came later than the objective of their class",
+            _OF_AN_ANSWER,
+            registry=registry,
+        )
+        self.tpot = Histogram(
+            "tidegate_gateway_tpot_seconds",
+            "Mean time per token of a choice after the first, in answers that are complete",
+            _OF_AN_ANSWER,
+            buckets=TPOT_S,
+            registry=registry,
         )
         self.queue_wait = Histogram(
             "tidegate_gateway_queue_wait_seconds",
             "Time that the router held a request before its grant",
-            ["service_class"],
+            ["pool", "service_class"],
             buckets=QUEUE_WAIT_S,
             registry=registry,
         )
@@ -56,6 +71,7 @@ class Metrics:
 
         self._requests, self._latency = Children(self.requests), Children(self.latency)
         self._tokens, self._ttft = Children(self.tokens), Children(self.ttft)
+        self._ttft_late, self._tpot = Children(self.ttft_late), Children(self.tpot)
         self._queue_wait, self._ignored_fields = Children(self.queue_wait), Children(self.ignored_fields)
 
     def answered(self, model: str, status: int, seconds: float) -> None:
@@ -74,13 +90,27 @@ class Metrics:
         for name in fields:
             self._ignored_fields[name].inc()
 
-    def waited(self, tier: str, seconds: float) -> None:
+    def waited(self, pool: str, service_class: str, seconds: float) -> None:
         """Notes how long the router held a request before its grant."""
-        self._queue_wait[tier].observe(seconds)
+        self._queue_wait[pool, service_class].observe(seconds)
 
-    def began(self, model: str, seconds: float) -> None:
-        """Notes the time to a request's first token."""
-        self._ttft[model].observe(seconds)
+    def began(self, of: tuple[str, str, str], seconds: float, objective_s: float) -> None:
+        """Notes the time to a request's first token.
+
+        Args:
+            of: model, pool and class.
+            seconds: from the request to the token.
+            objective_s: of the class.
+        """
+        self._ttft[of].observe(seconds)
+        # An alert can see a counter grow, but not a counter that appears: each one exists from the first answer on.
+        late = self._ttft_late[of]
+        if seconds > objective_s:
+            late.inc()
+
+    def paced(self, of: tuple[str, str, str], seconds_a_token: float) -> None:
+        """Notes the mean time per token after the first. `of`: model, pool and class."""
+        self._tpot[of].observe(seconds_a_token)
 
     def generated(self, model: str, tokens: int) -> None:
         """Counts the tokens of a request that has ended."""

@@ -143,7 +143,7 @@ class Maintenance:
             RedisError: Redis did not answer.
         """
         rows = [await read_pool(self._runner.client(queue.keys), queue.keys) for queue in self._queues.values()]
-        if self._snapshot.update(rows):
+        if self._snapshot.update(rows, {queue.pool: queue.rules for queue in self._queues.values()}):
             self._sessions.broadcast(pb.RouterFrame(catalog=self._snapshot.catalog))
         for row in rows:
             self._measure(row)
@@ -182,7 +182,7 @@ class Maintenance:
                 return changed
 
     def _measure(self, row: PoolRow) -> None:
-        queues, workers = self._metrics.queues, self._metrics.workers
+        queues, workers, rules = self._metrics.queues, self._metrics.workers, self._queues[row.pool].rules
         queues.granted.labels(row.pool).set(row.granted)
         queues.pace.labels(row.pool).set(row.pace_ms / 1000)
         for service_class, counts in row.classes.items():
@@ -191,6 +191,7 @@ class Maintenance:
             queues.queued_tokens.labels(*labels).set(counts.queued_tokens)
             queues.running.labels(*labels).set(counts.running)
             queues.expected_wait.labels(*labels).set(row.expected_wait_ms(service_class) / 1000)
+            queues.objective.labels(*labels).set(rules.of(service_class).ttft_objective_ms / 1000)
         workers.desired.labels(row.pool).set(row.desired_workers)
         workers.count_versions(row.pool, Counter(w.heartbeat.model_version[:VERSION_DIGITS] for w in row.workers))
         for state in WORKER_STATES:

@@ -86,6 +86,12 @@ class QueueMetrics:
             _OF_A_CLASS,
             registry=registry,
         )
+        self.objective = Gauge(
+            "tidegate_router_ttft_objective_seconds",
+            "Objective for the time to first token",
+            _OF_A_CLASS,
+            registry=registry,
+        )
         self.granted = Gauge("tidegate_router_granted", "Requests granted and not ended", ["pool"], registry=registry)
         self.pace = Gauge(
             "tidegate_router_pace_seconds", "Time between grants while requests wait", ["pool"], registry=registry

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from services.router.core import rollout
 from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
-from services.router.core.rollout import Ending, Member, Order, Outcome, RolloutRecord, Timeouts
+from services.router.core.rollout import Ending, Member, Order, Outcome, RolloutRecord, State, Timeouts
 from services.router.metrics import RouterMetrics
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
@@ -49,6 +49,10 @@ class RolloutController:
     ) -> None:
         self._queues, self._runner, self._snapshot = queues, runner, snapshot
         self._metrics, self._clock, self._timeouts = metrics, clock, timeouts
+        # An alert can see a counter grow, but not a counter that appears.
+        for pool in queues:
+            for state in State:
+                metrics.workers.rollouts.labels(pool, state)
 
     async def carry_on(self) -> None:
         """Moves every pool's rollout on, until cancelled."""

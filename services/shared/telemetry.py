@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 from pythonjsonlogger.json import JsonFormatter
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -31,7 +32,7 @@ def configure_logging(process: str, level: str = "INFO") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def admin_app(live: Check, ready: Check, registry: CollectorRegistry) -> Starlette:
+def admin_app(live: Check, ready: Check, registry: Collector) -> Starlette:
     """The HTTP application of a process that serves gRPC: only probes and metrics."""
 
     def probe(check: Check) -> Callable[[Request], Response]:

@@ -16,6 +16,7 @@ from services.shared import config, objectstore, rpc
 from services.shared.clock import Clock, SystemClock
 from services.shared.config import Adapters as AdapterConfig
 from services.shared.http import HttpServer
+from services.shared.labelled import Labelled
 from services.shared.lifecycle import Tasks
 from services.shared.manifests import Manifest, WrongManifest
 from services.shared.registry import Reference, Registry, UnknownVersion
@@ -217,6 +218,7 @@ class WorkerApp:
             self.engine.load,
             *(() if simulated else (GpuCollector(),)),
             golden_proved=lambda: self.status.golden_proved,
+            info=lambda: self.status.info,
         )
 
     def _build_weight_updates(self) -> WeightUpdates:
@@ -253,7 +255,9 @@ class WorkerApp:
         port = rpc.bind(self._server, self._settings.listen, tls)
         await self._server.start()
         self.address = f"{self._settings.listen.rpartition(':')[0]}:{port}"
-        admin = admin_app(self.live, self.ready, self._metrics.registry)
+        # vLLM's own metrics know no pool either.
+        metrics = Labelled(self._metrics.registry, {"pool": self._pool.name})
+        admin = admin_app(self.live, self.ready, metrics)
         self._http = HttpServer(admin, *split(self._settings.http_listen))
         self.http_address = await self._http.start()
 

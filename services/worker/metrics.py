@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.worker.engine.contract import EngineLoad
+from services.worker.engine.contract import EngineInfo, EngineLoad
 from services.worker.weight_update_report import Outcome
 
+# As the router's metrics show versions.
+_VERSION_DIGITS = 12
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
 
@@ -22,6 +24,7 @@ class Metrics:
         load: Callable[[], EngineLoad],
         *more: Collector,
         golden_proved: Callable[[], int | None] = lambda: None,
+        info: Callable[[], EngineInfo | None] = lambda: None,
     ) -> None:
         """Registers all metrics.
 
@@ -30,6 +33,7 @@ class Metrics:
             load: Returns what the engine does now.
             *more: Further collectors.
             golden_proved: Returns how many golden prompts the weights have answered right; None before the proof.
+            info: Returns what the engine is; None before its start.
         """
         self.registry = registry
         self.requests = Counter("tidegate_worker_requests", "Requests that ended", ["outcome"], registry=None)
@@ -57,7 +61,7 @@ class Metrics:
             self.adapter_loads,
             self.adapter_evictions,
         )
-        self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load, golden_proved), *more)
+        self._collectors: tuple[Collector, ...] = (*counted, _EngineCollector(load, golden_proved, info), *more)
         for collector in self._collectors:
             registry.register(collector)
 
@@ -72,8 +76,13 @@ def _seconds(name: str, text: str) -> Histogram:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, load: Callable[[], EngineLoad], golden_proved: Callable[[], int | None]) -> None:
-        self._load, self._golden_proved = load, golden_proved
+    def __init__(
+        self,
+        load: Callable[[], EngineLoad],
+        golden_proved: Callable[[], int | None],
+        info: Callable[[], EngineInfo | None],
+    ) -> None:
+        self._load, self._golden_proved, self._info = load, golden_proved, info
 
     def collect(self) -> Iterator[Metric]:
         load = self._load()
@@ -82,6 +91,11 @@ class _EngineCollector(Collector):
         yield GaugeMetricFamily("tidegate_worker_kv_tokens_used", "Tokens in the KV cache", load.kv_tokens_used)
         yield CounterMetricFamily("tidegate_worker_steps", "Steps of the engine", load.steps)
         yield CounterMetricFamily("tidegate_worker_tokens_generated", "Tokens generated", load.generated_tokens)
+        if info := self._info():
+            yield GaugeMetricFamily("tidegate_worker_kv_tokens", "Tokens that fit into the KV cache", info.kv_tokens)
+            # A label of its own series: a counter that changed its label in a rollout would seem to begin again.
+            names = {"version": info.model_version[:_VERSION_DIGITS], "architecture": info.architecture}
+            yield InfoMetricFamily("tidegate_worker", "The model version that the engine serves", names)
         if (proved := self._golden_proved()) is not None:
             text = "Golden prompts that the loaded weights have answered right"
             yield GaugeMetricFamily("tidegate_worker_golden_prompts_proved", text, proved)

@@ -13,9 +13,9 @@ DASHBOARD = FOLDER / "dashboards/tidegate.json"
 RULES = sorted(FOLDER.glob("rules/*.yaml"))
 
 # Strings, selectors, ranges and groupings hold no metric names.
-_NO_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring)\s*\([^)]*\)')
+_NO_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\boffset \w+|\b(?:by|without|on|ignoring|group_left)\s*\([^)]*\)')
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*(?!\w|\s*\()")
-_WORDS = {"and", "or", "unless", "bool", "offset"}
+_WORDS = {"and", "or", "unless", "bool"}
 
 
 def dashboard_queries() -> dict[str, str]:

@@ -4,13 +4,20 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from services.gateway import metrics as gateway
+from services.gateway.ledger.ledger import LedgerMetrics
 from services.router import metrics as router
 from services.worker import metrics as worker
-from services.worker.engine.contract import EngineLoad
+from services.worker.engine.contract import EngineInfo, EngineLoad
 from services.worker.gpu import GpuCollector
 from tests.deploy.observability import dashboard_queries, metrics_in, rules
+from trainer import metrics as trainer
 
-SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "gauge": ("",),
+    "info": ("_info",),
+}
 PASSED_THROUGH = "vllm:"
 PROMETHEUS_OWN = {"up"}
 
@@ -24,7 +31,7 @@ def test_every_metric_that_is_asked_for_is_exported() -> None:
 
 
 def test_names_are_found_in_queries() -> None:
-    query = 'sum by (le) (rate(a_total{b="c"}[5m])) / on (d) e:f > 0.5 and max(g) unless h'
+    query = 'sum by (le) (rate(a_total{b="c"}[5m])) / on (d) group_left (i) e:f > 0.5 and max(g) unless h offset 1h'
     assert metrics_in(query) == {"a_total", "e:f", "g", "h"}
 
 
@@ -35,8 +42,10 @@ def exported() -> set[str]:
     router.RouterMetrics(registry)
     gpus = GpuCollector.__new__(GpuCollector)
     gpus._gpus = []
-    worker.Metrics(registry, lambda: EngineLoad(0, 0, 0, 0, 0), gpus)
-    return {name for metric in registry.collect() for name in _series(metric)}
+    worker.Metrics(registry, EngineLoad, gpus, golden_proved=lambda: 0, info=lambda: EngineInfo("", "", 0, 0, 0, 0))
+    LedgerMetrics(registry)
+    metrics = [*registry.collect(), *trainer.Metrics().registry.collect()]
+    return {name for metric in metrics for name in _series(metric)}
 
 
 def _series(metric: Metric) -> set[str]:

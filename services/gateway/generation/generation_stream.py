@@ -11,6 +11,7 @@ Leaving the block in any way frees the worker's slot and tells the router, once.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -75,6 +76,7 @@ class GenerationStream:
         self._progress = progress or Progress(choices_expected=generation.sampling.n or 1)
         self._tokens_before = self._progress.completion_tokens
         self._broken_at: float | None = None
+        self._began_at: float | None = None
         self._mailbox = Mailbox(MAX_UNREAD_ITEMS)
         self._attempt = self._new_attempt()
         self._limits: list[router_pb2.LimitState] = []
@@ -267,7 +269,10 @@ class GenerationStream:
         self._ended = True
         used = self._used()
         self._entry.end(outcome, used)
-        self._metrics.generated(self.generation.model.id, used.usage.completion_tokens)
+        tokens = used.usage.completion_tokens
+        self._metrics.generated(self.generation.model.id, tokens)
+        if outcome == "completed" and self._began_at is not None:
+            self._observe_pace(tokens / self._progress.choices_expected, self._began_at)
 
     def _used(self) -> UsedResources:
         """What was generated here: tokens that the client had from another gateway are not charged again."""
@@ -280,9 +285,20 @@ class GenerationStream:
 
     def _observe_first_token(self) -> None:
         self._entry.first_token()
-        self._metrics.began(self.generation.model.id, self._clock.monotonic() - self._opened_at)
+        model, service_class = self.generation.model, self.service_class
+        self._began_at = self._clock.monotonic()
+        objectives_s = model.ttft_objectives_s
+        objective_s = objectives_s[service_class] if objectives_s else math.inf
+        self._metrics.began((model.id, model.pool, service_class.label), self._began_at - self._opened_at, objective_s)
         if grant := self._attempt.grant:
-            self._metrics.waited(self.service_class.label, grant.queue_wait_ms / 1000)
+            self._metrics.waited(model.pool, service_class.label, grant.queue_wait_ms / 1000)
+
+    def _observe_pace(self, tokens: float, began_at: float) -> None:
+        """`tokens`: of each choice."""
+        if tokens > 1:
+            model = self.generation.model
+            seconds = (self._clock.monotonic() - began_at) / (tokens - 1)
+            self._metrics.paced((model.id, model.pool, self.service_class.label), seconds)
 
 
 class Generations:

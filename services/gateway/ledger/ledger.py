@@ -37,6 +37,14 @@ class LedgerMetrics:
             "Rows on disk that the database does not have yet",
             registry=registry,
         )
+        self.spool_bytes = Gauge(
+            "tidegate_gateway_ledger_spool_bytes", "Size of the ledger's files on disk", registry=registry
+        )
+        self.spool_limit = Gauge(
+            "tidegate_gateway_ledger_spool_limit_bytes",
+            "Size of the ledger's files at which the gateway refuses requests",
+            registry=registry,
+        )
         self.dropped = Counter(
             "tidegate_gateway_ledger_rows_dropped_total", "Rows that neither disk nor database took", registry=registry
         )
@@ -57,6 +65,7 @@ class Ledger:
         self._log = WriteAheadLog(root, max_bytes, random)
         self._root, self._store, self._metrics = root, store, metrics
         self._clock, self._random = clock, random
+        metrics.spool_limit.set(max_bytes)
         self._disk_works = True
         # Rows that the disk did not take. Never more than open requests, since no further requests are let in.
         self._held: list[Row] = []
@@ -112,6 +121,7 @@ class Ledger:
                 delays = delays or self._database_went_away(error)
                 await asyncio.to_thread(sync, self._log.unsynced())
             self._metrics.spooled.set(self._log.unwritten_rows + len(self._held))
+            self._metrics.spool_bytes.set(self._log.size)
 
     async def write(self) -> None:
         """Writes until the database has all rows that were there.

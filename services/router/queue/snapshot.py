@@ -1,11 +1,13 @@
 """The state of a pool as Redis has it, read for catalog, metrics and operators. It never decides order."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
 
+from services.router.core.class_rules import Rules
 from services.router.core.keys import PoolKeys
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
@@ -84,10 +86,15 @@ class Snapshot:
     rows: dict[str, PoolRow] = field(default_factory=dict)
     catalog: pb.Catalog = field(default_factory=pb.Catalog)
 
-    def update(self, rows: list[PoolRow]) -> bool:
-        """Takes over new rows. Returns True when the catalog changed."""
+    def update(self, rows: list[PoolRow], rules: Mapping[str, Rules]) -> bool:
+        """Takes over new rows, and the rules of each pool. Returns True when the catalog changed."""
         self.rows = {row.pool: row for row in rows}
         fresh = pb.Catalog(pools=[_pool(row) for row in rows])
+        for pool in fresh.pools:
+            of_pool = rules[pool.name]
+            pool.ttft_objectives_ms.extend(
+                of_pool.of(service_class).ttft_objective_ms for service_class in ServiceClass
+            )
         changed = fresh != self.catalog
         self.catalog = fresh
         return changed

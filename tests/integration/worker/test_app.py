@@ -26,8 +26,11 @@ async def test_probes_and_metrics(worker: WorkerApp) -> None:
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 200
         metrics = (await http.get("/metrics")).text
-        assert "tidegate_worker_tokens_generated_total 7.0" in metrics
-        assert 'tidegate_worker_requests_total{outcome="completed"} 1.0' in metrics
+        assert 'tidegate_worker_tokens_generated_total{pool="tide"} 7.0' in metrics
+        assert 'tidegate_worker_requests_total{outcome="completed",pool="tide"} 1.0' in metrics
+        info = worker.engine.info
+        named = f'architecture="{info.architecture}",pool="tide",version="{info.model_version[:12]}"'
+        assert f"tidegate_worker_info{{{named}}} 1.0" in metrics
         worker.status.enter(State.DRAINING)
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 503

@@ -58,7 +58,7 @@ async def test_right_answers_make_it_ready_and_are_told_in_log_heartbeat_and_met
     assert router.heartbeats[-1].golden_prompts_proved == len(PROMPTS)
     assert not router.heartbeats[0].HasField("golden_prompts_proved")
     assert f"golden prompts proved: 3 of 3 for tide@{manifest.version}" in caplog.messages
-    assert "tidegate_worker_golden_prompts_proved 3.0" in await shown(worker)
+    assert 'tidegate_worker_golden_prompts_proved{pool="tide"} 3.0' in await shown(worker)
 
 
 async def test_a_version_without_golden_prompts_makes_it_ready_and_tells_none(
@@ -67,7 +67,7 @@ async def test_a_version_without_golden_prompts_makes_it_ready_and_tells_none(
     await wait_until(lambda: router.states[-1] == State.READY, description="its router knows")
     assert router.heartbeats[-1].HasField("golden_prompts_proved")
     assert router.heartbeats[-1].golden_prompts_proved == 0
-    assert "tidegate_worker_golden_prompts_proved 0.0" in await shown(worker)
+    assert 'tidegate_worker_golden_prompts_proved{pool="tide"} 0.0' in await shown(worker)
 
 
 async def test_a_wrong_answer_ends_it_before_it_is_ready_and_is_told(

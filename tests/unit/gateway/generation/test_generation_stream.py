@@ -84,11 +84,21 @@ def ledger() -> FakeLedger:
 
 
 @pytest.fixture
-def generations(cluster: FakeCluster, ledger: FakeLedger) -> Generations:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def generations(
+    cluster: FakeCluster, ledger: FakeLedger, clock: ManualClock, registry: CollectorRegistry
+) -> Generations:
     fake: Any = cluster
-    return Generations(
-        fake, fake, clock=ManualClock(), metrics=Metrics(CollectorRegistry()), ledger=ledger, max_open=10
-    )
+    return Generations(fake, fake, clock=clock, metrics=Metrics(registry), ledger=ledger, max_open=10)
 
 
 @pytest.fixture
@@ -188,3 +198,50 @@ async def test_an_answer_in_one_piece_may_be_held_back(
         await begin(stream, cluster)
     assert cluster.started[0].hold_back.tokens == tokens
     assert 2 * tokens <= cluster.started[0].credit_tokens
+
+
+@pytest.mark.parametrize(("objectives_s", "late"), [((1, 1, 2.5, 1), 0), ((9, 9, 1.5, 9), 1), ((), 0)])
+async def test_times_are_counted_by_model_pool_and_class(
+    generations: Generations,
+    cluster: FakeCluster,
+    clock: ManualClock,
+    registry: CollectorRegistry,
+    objectives_s: tuple[float, ...],
+    late: int,
+) -> None:
+    """The first token comes after 2 s, and four more follow within 8 s."""
+    with generations.open(generation(objectives_s=objectives_s)) as stream:
+        await clock.advance(2.0)
+        await begin(stream, cluster)
+        await stream.read()
+        await clock.advance(8.0)
+        cluster.mailbox.put_deltas([delta(2, tokens=4)])
+        cluster.mailbox.put(worker_pb2.Ended(attempt=1))
+        while await stream.read():
+            pass
+
+    def value(name: str) -> float | None:
+        labels = {"model": "m:fr", "pool": "m", "service_class": "flex"}
+        return registry.get_sample_value(f"tidegate_gateway_{name}", labels)
+
+    assert value("ttft_seconds_sum") == 2.0
+    assert value("ttft_late_total") == late
+    assert value("tpot_seconds_sum") == 2.0
+    of_pool = {"pool": "m", "service_class": "flex"}
+    assert registry.get_sample_value("tidegate_gateway_queue_wait_seconds_count", of_pool) == 1
+
+
+async def test_an_answer_of_one_token_or_one_that_was_left_has_no_pace(
+    generations: Generations, cluster: FakeCluster, registry: CollectorRegistry
+) -> None:
+    with generations.open(generation()) as stream:
+        await begin(stream, cluster)
+        cluster.mailbox.put(worker_pb2.Ended(attempt=1))
+        while await stream.read():
+            pass
+    with generations.open(generation()) as stream:
+        await begin(stream, cluster)
+        cluster.mailbox.put_deltas([delta(2, tokens=4)])
+    assert "tidegate_gateway_tpot_seconds_count" not in {
+        sample.name for metric in registry.collect() for sample in metric.samples
+    }

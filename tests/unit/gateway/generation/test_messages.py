@@ -23,11 +23,12 @@ def generation(
     *,
     sampling: worker_pb2.Sampling | None = None,
     stream: bool = False,
+    objectives_s: tuple[float, ...] = (),
 ) -> Generation:
     return Generation(
         id="cmpl-ab",
         created=5,
-        model=Model("m:fr", "m", "fr", 100, 0),
+        model=Model("m:fr", "m", "fr", 100, 0, objectives_s),
         prompt=prompt,
         sampling=sampling or worker_pb2.Sampling(max_tokens=10),
         tier_asked="flex",

@@ -854,6 +854,7 @@ class Pool(_message.Message):
     READY_WORKERS_FIELD_NUMBER: _builtins.int
     WORKER_ADDRESSES_FIELD_NUMBER: _builtins.int
     REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
+    TTFT_OBJECTIVES_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     context_tokens: _builtins.int
     created: _builtins.int
@@ -872,6 +873,10 @@ class Pool(_message.Message):
     def refused_adapters(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedAdapter]:
         """Adapters that every worker which knows them has refused."""
 
+    @_builtins.property
+    def ttft_objectives_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Objectives for the time to first token, by the rank of the class. Empty: not known."""
+
     def __init__(
         self,
         *,
@@ -883,10 +888,11 @@ class Pool(_message.Message):
         ready_workers: _builtins.int = ...,
         worker_addresses: _abc.Iterable[_builtins.str] | None = ...,
         refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
+        ttft_objectives_ms: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "refused_adapters", b"refused_adapters", "worker_addresses", b"worker_addresses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "refused_adapters", b"refused_adapters", "ttft_objectives_ms", b"ttft_objectives_ms", "worker_addresses", b"worker_addresses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
