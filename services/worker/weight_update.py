@@ -24,7 +24,7 @@ from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
 from services.worker.engine.bounded import bounded
-from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed, unfit
+from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed
 from services.worker.golden import NotProven, prove
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
@@ -210,10 +210,13 @@ class WeightUpdates:
             raise UpdateRefused(f"it was not staged within {self._limits.stage_s:g} s") from None
         except OSError as error:
             raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
-        if reason := self._engine.info.no_swap or unfit(old.manifest, model.manifest):
-            raise NeedsRestart(reason)
         # An update does not change the draft model.
-        return Model(model.folder, model.manifest, old.draft)
+        model = Model(model.folder, model.manifest, old.draft)
+        try:
+            await self._engine.check_swap(model)
+        except SwapFailed as error:
+            raise NeedsRestart(str(error)) from None
+        return model
 
     def _in_use(self) -> set[Path]:
         """Folders of the served and of the previous version: an operator may want to go back."""

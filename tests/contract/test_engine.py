@@ -1,6 +1,8 @@
 """What every engine must do, run on each one: the simulated engine, and vLLM with a real model."""
 
 import asyncio
+import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -620,6 +622,23 @@ async def test_tensors_of_another_shape_are_refused_before_anything_is_touched(
         await engine.swap(Model(folder, manifest_of({"model.safetensors": b"broken"}, model="smollm2")))
     assert failed.value.intact
     assert (await said(engine, "whole again"))[0] == before
+
+
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [("config.json", {"rms_norm_eps": 0.5}), ("generation_config.json", {"eos_token_id": [2, 28]})],
+)
+async def test_settings_that_are_read_at_the_start_are_refused(
+    engine: Engine, model: Model, tmp_path: Path, file: str, setting: dict[str, object]
+) -> None:
+    """vLLM only: it would serve the new version with the settings of the old one."""
+    if model.manifest.model != "smollm2":
+        pytest.skip("the simulated engine has no settings of a model")
+    shutil.copytree(model.folder, tmp_path / "set", ignore=shutil.ignore_patterns(file), copy_function=os.symlink)
+    (tmp_path / "set" / file).write_text(json.dumps(json.loads((model.folder / file).read_text()) | setting))
+    with pytest.raises(SwapFailed, match=f"{file}: {next(iter(setting))} is") as failed:
+        await engine.check_swap(Model(tmp_path / "set", manifest_of({"model.safetensors": b"set"}, model="smollm2")))
+    assert failed.value.intact
 
 
 async def test_steps_and_tokens_only_grow(engine: Engine) -> None:

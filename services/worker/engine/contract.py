@@ -344,7 +344,6 @@ class EngineInfo:
         kv_tokens: Tokens that fit into the KV cache.
         vocab_size: Number of token ids.
         prefill_tokens_per_s: Prompt tokens per second when the engine does nothing else; 0 means not known.
-        no_swap: Why this engine cannot change its weights in place; None when it can.
     """
 
     architecture: str
@@ -354,7 +353,6 @@ class EngineInfo:
     kv_tokens: int
     vocab_size: int
     prefill_tokens_per_s: int = 0
-    no_swap: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,11 +497,20 @@ class Engine(Protocol):
         """
         ...
 
+    async def check_swap(self, model: Model) -> None:
+        """Checks that the weights can be replaced in place by those of `model`. It changes nothing; requests may run.
+
+        Raises:
+            SwapFailed: They cannot; the message says why, and `intact` is true.
+            EngineDead: The engine is gone.
+        """
+        ...
+
     async def swap(self, model: Model) -> None:
         """Replaces the weights in place; then `info` names the new version, and no KV of the old one is left.
 
-        Call it only while nothing runs, and with a model for which `unfit` returns None. The draft model stays, and all
-        adapters are forgotten.
+        Call it only while nothing runs. It does `check_swap` first. The draft model stays, and all adapters are
+        forgotten.
 
         Raises:
             SwapFailed: The weights were not replaced.

@@ -16,9 +16,11 @@ from services.worker.engine.contract import (
     Event,
     Model,
     Prompt,
+    SwapFailed,
     Take,
     Usage,
     leave,
+    unfit,
 )
 from services.worker.engine.node import Node
 
@@ -43,7 +45,7 @@ class ScriptedEngine:
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("Simulated", self._model.manifest.version, 256, 8, 4096, 4353, no_swap=self.no_swap)
+        return EngineInfo("Simulated", self._model.manifest.version, 256, 8, 4096, 4353)
 
     def load(self) -> EngineLoad:
         return EngineLoad()
@@ -71,6 +73,10 @@ class ScriptedEngine:
 
     async def remove_adapter(self, adapter: Adapter) -> None:
         pass
+
+    async def check_swap(self, model: Model) -> None:
+        if reason := self.no_swap or unfit(self._model.manifest, model.manifest):
+            raise SwapFailed(reason, intact=True)
 
     async def swap(self, model: Model) -> None:
         self.swaps.append(model.manifest.version)

@@ -170,12 +170,15 @@ class SimulatedEngine:
         self._check_alive()
         self._adapters.pop(adapter.number, None)
 
-    async def swap(self, model: Model) -> None:
-        """Replaces the version and forgets all cached KV and all adapters."""
-        if self._death:
-            raise EngineDead(self._death)
+    async def check_swap(self, model: Model) -> None:
+        """Checks that it is another version of the same model."""
+        self._check_alive()
         if reason := unfit(self._loaded.manifest, model.manifest):
             raise SwapFailed(reason, intact=True)
+
+    async def swap(self, model: Model) -> None:
+        """Replaces the version and forgets all cached KV and all adapters."""
+        await self.check_swap(model)
         if self._scheduler.has_work:
             raise SwapFailed("requests are running", intact=True)
         await self._clock.sleep(self._config.swap_ms / 1000 * self._faults.slowdown)

@@ -50,6 +50,7 @@ from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.reload import no_swap
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
+from services.worker.engine.vllm.start_settings import changed_setting
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
 from services.worker.engine.vllm.token_bytes import TokenBytes
@@ -247,20 +248,31 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
 
+    async def check_swap(self, model: Model) -> None:
+        """Compares the manifests, the settings and the shapes of all tensors; nothing is touched.
+
+        vLLM keeps its tokenizer, chat template and settings, and it cannot recover from a load that broke off.
+
+        Raises:
+            SwapFailed: the weights cannot be replaced in place.
+            EngineDead: vLLM's process has ended.
+        """
+        loaded = self._alive()
+        runs = loaded.llm.vllm_config.model_config
+        reason = no_swap(runs.architecture, runs.quantization, current_platform.device_type)
+        reason = reason or unfit(loaded.model.manifest, model.manifest)
+        if reason := reason or await asyncio.to_thread(_difference, loaded.model.folder, model.folder):
+            raise SwapFailed(reason, intact=True)
+
     async def swap(self, model: Model) -> None:
         """Replaces the weights in place; no KV of the old ones is left. vLLM forgets all adapters then.
-
-        vLLM keeps its tokenizer and chat template, and it cannot recover from a load that broke off. So the manifests
-        and the shapes of all tensors are compared before anything is touched.
 
         Raises:
             SwapFailed: the weights were not replaced.
             EngineDead: vLLM's process has ended.
         """
+        await self.check_swap(model)
         loaded = self._alive()
-        reason = loaded.info.no_swap or unfit(loaded.model.manifest, model.manifest)
-        if reason := reason or await _tensor_mismatch(loaded.model, model):
-            raise SwapFailed(reason, intact=True)
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
         try:
@@ -289,15 +301,12 @@ class VllmEngine:
         return self._loaded
 
 
-async def _tensor_mismatch(old: Model, new: Model) -> str | None:
-    """Returns why the tensors of `new` cannot replace those of `old`, or None if they can."""
+def _difference(old: Path, new: Path) -> str | None:
+    """Returns why weights of the folder `new` cannot replace those of `old` in place, or None if they can."""
     try:
-        old_shapes, new_shapes = await asyncio.gather(
-            *(asyncio.to_thread(shapes, model.folder) for model in (old, new))
-        )
-    except UnreadableTensors as error:
+        return changed_setting(old, new) or difference(shapes(old), shapes(new))
+    except (UnreadableTensors, OSError, ValueError) as error:
         return str(error)
-    return difference(old_shapes, new_shapes)
 
 
 async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
@@ -353,7 +362,6 @@ def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
         max_running=config.max_running,
         kv_tokens=kv_tokens,
         vocab_size=model_config.get_vocab_size(),
-        no_swap=no_swap(model_config.architecture, model_config.quantization, current_platform.device_type),
     )
 
 
