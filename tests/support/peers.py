@@ -81,8 +81,8 @@ class Gateway:
         return grant.request_id
 
     async def closed(self) -> None:
-        """Asserts that the router closes the stream within 5 seconds."""
-        await asyncio.wait([self._reader], timeout=5)
+        """Asserts that the router closes the stream within 20 seconds."""
+        await asyncio.wait([self._reader], timeout=20)
         assert self._reader.done()
         self._reader.exception()
 

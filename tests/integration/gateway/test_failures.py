@@ -245,7 +245,7 @@ async def test_stalled_reader_is_bounded_and_dropped(cluster: Cluster, start: St
         delta.text = "x" * 8000
 
     cluster.worker.behaviour = Behaviour(tokens=100_000, delta=pad)
-    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, stall_timeout_s=1.5)))
+    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, stall_timeout_s=3.0)))
     await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
     reader, writer = await _stall(gateway)
     try:

@@ -100,7 +100,7 @@ async def test_every_outcome_has_a_row_and_refused_requests_have_none(cluster: C
                 break
     cluster.router.holding = True
     with pytest.raises(httpx.ReadTimeout):
-        await cluster.http.post("/v1/chat/completions", json=ASK, timeout=0.3)
+        await cluster.http.post("/v1/chat/completions", json=ASK, timeout=2)
     found = await written(url, 3)
     assert [row["outcome"] for row in found] == ["failed", "cancelled", "cancelled"]
     assert found[1]["completion_tokens"] == 2

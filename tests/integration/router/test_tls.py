@@ -15,7 +15,7 @@ from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
 async def pools(address: str, tls: Tls | None) -> pb.ListPoolsResponse:
     async with channel(address, tls) as connection:
-        return await ControlServiceStub(connection).ListPools(pb.ListPoolsRequest(), timeout=2)
+        return await ControlServiceStub(connection).ListPools(pb.ListPoolsRequest(), timeout=20)
 
 
 async def test_only_peers_of_the_same_authority_are_served(settings: RouterSettings, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def test_a_compiling_child_ends_with_its_helper(tokenizer: Path) -> None:
     slow.cancel()
     await checker.stop()
     assert is_gone(helper)
-    await wait_until(lambda: is_gone(compiling), description="what compiled has ended", timeout=2)
+    await wait_until(lambda: is_gone(compiling), description="what compiled has ended")
 
 
 @pytest.mark.parametrize("seen", ["python", "torch"], ids=["at once", "while it imports"])

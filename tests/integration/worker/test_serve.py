@@ -25,7 +25,6 @@ async def frees(worker: WorkerApp) -> None:
     await wait_until(
         lambda: worker.status.requests == 0 and worker.engine.load().kv_tokens_used == 0,
         description="the worker is free",
-        timeout=1.0,
     )
 
 
