@@ -14,8 +14,18 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
 _NO_EFFECT = frozenset(
-    "transformers_version use_cache output_attentions output_hidden_states initializer_range attention_dropout"
-    " hidden_dropout resid_pdrop embd_pdrop attn_pdrop".split()
+    {
+        "transformers_version",
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "initializer_range",
+        "attention_dropout",
+        "hidden_dropout",
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+    }
 )
 """Keys that say who wrote the file, or that only training reads. So are those that begin with `_`."""
 
