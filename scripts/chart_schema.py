@@ -32,9 +32,6 @@ def embed(document: dict[str, Any]) -> dict[str, Any]:
     The names of the models begin with a capital letter, those of the chart's own definitions with a small one.
     """
     models = Cluster.model_json_schema(ref_template="#/$defs/{model}")
-    for engine in ("VllmEngine", "SimulatedEngine"):
-        # The chart starts no followers.
-        models["$defs"][engine]["properties"]["nodes"]["maximum"] = 1
     own = {name: schema for name, schema in document["$defs"].items() if name[0].islower()}
     return {**document, "$defs": {**own, **models.pop("$defs"), "Cluster": models}}
 

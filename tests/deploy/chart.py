@@ -59,5 +59,13 @@ def secrets_plan(objects: tuple[Object, ...]) -> dict[str, dict[str, str]]:
 def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
     """Component and spec of every pod that the objects make."""
     for item in objects:
-        if template := item.get("spec", {}).get("template"):
+        for template in templates(item):
             yield template["metadata"]["labels"]["app.kubernetes.io/component"], template["spec"]
+
+
+def templates(item: Object) -> list[Object]:
+    """The templates of the pods that an object makes."""
+    spec = item.get("spec", {})
+    group = spec.get("leaderWorkerTemplate", {})
+    found = [spec.get("template"), group.get("leaderTemplate"), group.get("workerTemplate")]
+    return [template for template in found if template]

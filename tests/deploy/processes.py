@@ -3,13 +3,14 @@
 from services.gateway.settings import GatewaySettings
 from services.router.settings import RouterSettings
 from services.shared.settings import Settings, read
-from services.worker.settings import WorkerSettings
+from services.worker.settings import FollowerSettings, WorkerSettings
 from trainer.settings import TrainerSettings
 
 SETTINGS: dict[str, type[Settings]] = {
     "services.gateway": GatewaySettings,
     "services.router": RouterSettings,
     "services.worker": WorkerSettings,
+    "services.worker --follow": FollowerSettings,
     "trainer": TrainerSettings,
 }
 

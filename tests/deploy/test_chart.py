@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import helm_python as helm
-import kubernetes_validate
 import pytest
 import yaml
 
 from services.shared import config
-from tests.deploy.chart import CHART, EXAMPLES, everything, pods, render, rendered, secrets_plan, values
+from tests.deploy import kinds
+from tests.deploy.chart import CHART, EXAMPLES, everything, pods, render, rendered, secrets_plan, templates, values
 
 OTHERS_KINDS = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
-"""Kinds that other projects define; Kubernetes itself has no schema for them."""
+"""Kinds that other projects define."""
 
 example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 all_on = pytest.mark.parametrize("all_on", [False, True], ids=["as it is", "all switched on"])
@@ -30,11 +30,10 @@ def test_it_lints(example: Path) -> None:
 
 @example
 @all_on
-@pytest.mark.parametrize("version", ["1.27", "1.37"])
+@pytest.mark.parametrize("version", kinds.VERSIONS)
 def test_objects_are_valid(example: Path, all_on: bool, version: str) -> None:
     for item in rendered(example, all_on):
-        if item["kind"] not in OTHERS_KINDS:
-            kubernetes_validate.validate(item, version, strict=True)
+        kinds.check(item, version)
 
 
 def test_all_that_can_be_switched_on_is_there() -> None:
@@ -188,7 +187,7 @@ def test_two_renders_agree_and_pods_do_not_carry_the_version_of_the_chart() -> N
     given = everything(EXAMPLES[0])
     assert render(given) == render(given)
     for item in render(given):
-        if template := item.get("spec", {}).get("template"):
+        for template in templates(item):
             assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys()
 
 
@@ -208,7 +207,7 @@ def test_names_are_valid_and_differ_whatever_release_and_pools_are_called(releas
     assert len(set(selectors)) == len(selectors)
     for item in objects:
         if item["kind"] == "Deployment":
-            kubernetes_validate.validate(item, "1.37", strict=True)
+            kinds.check(item, "1.37")
 
 
 def test_the_bucket_is_made_by_a_job_that_nothing_waits_for_and_no_upgrade_changes() -> None:
@@ -250,7 +249,7 @@ def test_what_operators_bring_is_in_every_pod_of_the_component() -> None:
     given["serviceAccount"] = {"annotations": {"eks.amazonaws.com/role-arn": "arn"}}
     objects = render(given)
     for item in objects:
-        kubernetes_validate.validate(item, "1.37", strict=True)
+        kinds.check(item, "1.37")
         for claim in (
             [item]
             if item["kind"] == "PersistentVolumeClaim"
@@ -291,7 +290,7 @@ def test_a_model_of_the_values_is_imported_by_a_job_of_its_own() -> None:
     jobs = {_id(item): item for item in render(given) if "import-" in _id(item)}
     assert [name.rpartition("-")[0] for name in jobs] == ["Job import-qwen3-32b", "Job import-tiny"]
     for item in jobs.values():
-        kubernetes_validate.validate(item, "1.37", strict=True)
+        kinds.check(item, "1.37")
     large, tiny = (item["spec"]["template"]["spec"]["containers"][0] for item in jobs.values())
     assert large["command"][2:] == ["import", "hf://Qwen/Qwen3-32B@main", "--name=qwen3-32b", "--no-golden"]
     assert tiny["command"][3:] == ["smollm2-135m-instruct", "--name=tiny", "--alias=stable", "--golden"]
@@ -319,6 +318,23 @@ PROCESSES = {"gateway", "router", "worker", "trainer"}
             [{"name": "tide", "model": "Qwen/Qwen3-32B"}],
             "pool tide: model Qwen/Qwen3-32B is no registry",
         ),
+        (
+            "config.pools",
+            [{"name": "tide", "model": "m", "engine": {"kind": "vllm", "tensor_parallel": 8, "nodes": 3}}],
+            "pool tide: engine.nodes = 3: each node has the same number of GPUs.* = 8",
+        ),
+        (
+            "config.pools",
+            [
+                {
+                    "name": "tide",
+                    "model": "m",
+                    "engine": {"kind": "vllm", "tensor_parallel": 2, "nodes": 2},
+                    "adapters": {"names": ["a"]},
+                }
+            ],
+            "pool tide: adapters and engine.nodes = 2",
+        ),
         ("gateway.autoscaling", {"enabled": True, "minReplicas": 5, "maxReplicas": 2}, "minReplicas = 5 is more than"),
         ("workers.pools", {"tide": {"gpus": 1}}, r"workers\.pools\.tide: config\.pools has no pool of this name"),
     ],
@@ -338,7 +354,7 @@ WRONG: list[tuple[str, Any]] = [
     ("config.pools", []),
     ("config.pools", [{"name": "a b", "model": "m"}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "max_runing": 3}}]),
-    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "nodes": 2}}]),
+    ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "nodes": 65}}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "data_parallel": 2}}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "executor": "ray"}}]),
     ("config.pools", [{"name": "a", "model": "m", "engine": {"kind": "vllm", "args": {"trust_remote_code": True}}}]),
@@ -384,7 +400,7 @@ def test_no_pod_reaches_the_metadata_service_and_bundled_servers_reach_nobody() 
         if item["kind"] == "NetworkPolicy"
     }
     components = {component for component, _ in pods(rendered(EXAMPLES[0]))}
-    assert egress.keys() == components | {"import"}
+    assert egress.keys() == components | {"import", "follower"}
     assert {name for name, rules in egress.items() if not rules} == {"redis", "minio", "postgres"}
     for (rule,) in filter(None, egress.values()):
         blocks = {place["ipBlock"]["cidr"]: place["ipBlock"]["except"] for place in rule["to"] if "ipBlock" in place}

@@ -8,7 +8,7 @@ import pytest
 
 from services.shared.signing import SigningKey
 from tests.deploy import images
-from tests.deploy.chart import EXAMPLES, pods, rendered, secrets_plan
+from tests.deploy.chart import EXAMPLES, RELEASE, pods, rendered, secrets_plan
 from tests.deploy.processes import check
 
 SECRETS = {
@@ -20,6 +20,8 @@ SECRETS = {
     "secret-key": "d" * 40,
     "trusted-keys": SigningKey.parse(b"A" * 43 + b"=").public,
 }
+# What the controller of LeaderWorkerSet puts before a container's own variables.
+GROUP = {"LWS_LEADER_ADDRESS": "shore-tidegate-worker-deep-0.shore-tidegate-worker-deep.sea", "LWS_WORKER_INDEX": "1"}
 FIELDS = {"status.podIP": "10.1.2.3", "metadata.name": "shore-tidegate-worker-7d9f-x2k"}
 
 
@@ -29,11 +31,17 @@ def test_every_process_would_start(example: Path, all_on: bool) -> None:
     seen = set()
     for component, pod in pods(rendered(example, all_on)):
         container = pod["containers"][0]
-        if container["image"].startswith("tidegate/") and component != "secrets":
+        if container["image"].startswith("tidegate/") and component not in ("secrets", "import"):
             image = container["image"].split("/")[1].split(":")[0]
-            check(images.command(image), {**images.variables(image), **environment(container)})
+            module = " ".join(container["command"][2:]) if component == "follower" else images.command(image)
+            set_by_image = images.variables(image)
+            if component == "follower":
+                # The image is that of the worker, which listens for orders too.
+                set_by_image.pop("TIDEGATE_LISTEN")
+            check(module, {**set_by_image, **environment(container)})
             seen.add(component)
-    assert seen == {"gateway", "router", "worker", "trainer"}
+    assert {"gateway", "router", "worker", "trainer"} == seen - {"follower"}
+    assert ("follower" in seen) is (example.stem == "deepseek-v3")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -42,7 +50,7 @@ def test_secrets_that_the_chart_makes_hold_what_pods_ask_for(example: Path) -> N
     for _, pod in pods(rendered(example)):
         for variable in pod["containers"][0].get("env", []):
             if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
-                if reference["name"] == "tidegate-signing":
+                if not reference["name"].startswith(RELEASE):
                     continue
                 assert reference["key"] in made[reference["name"]], variable["name"]
 
@@ -63,7 +71,7 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for variable in container.get("env", []):
         value = variable.get("value") or _from(variable["valueFrom"])
-        found[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], value)
+        found[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda match: {**GROUP, **found}[match[1]], value)
     return found
 
 

@@ -26,9 +26,11 @@
 {{- include "tidegate.dnsLabel" (list (printf "%s-%s" (include "tidegate.name" (index . 0)) (index . 1)) 52) }}
 {{- end }}
 
-{{/* The name of a pool's objects: (list $ pool) */}}
+{{/* The name of a pool's objects: (list $ pool). A group's number becomes part of a StatefulSet's name, which has at most
+     52 characters. */}}
 {{- define "tidegate.poolObject" -}}
-{{- include "tidegate.object" (list (index . 0) (printf "worker-%s" (include "tidegate.dnsLabel" (list (index . 1).name 40)))) }}
+{{- $name := printf "%s-worker-%s" (include "tidegate.name" (index . 0)) (include "tidegate.dnsLabel" (list (index . 1).name 40)) -}}
+{{- include "tidegate.dnsLabel" (list $name (ternary 46 52 (gt (include "tidegate.nodes" (index . 1) | int) 1))) }}
 {{- end }}
 
 {{/* A pool's name as the value of a label, which ends with a letter or digit. */}}
@@ -128,7 +130,7 @@ serviceAccountName: {{ include "tidegate.serviceAccount" $root }}
 labels:
   {{- include "tidegate.podLabels" (list (index . 0) (index . 1)) | nindent 2 }}
   {{- with $values.podLabels }}{{ toYaml . | nindent 2 }}{{ end }}
-{{- $annotations := merge (index . 3 | fromYaml) $values.podAnnotations }}
+{{- $annotations := merge (index . 3 | fromYaml) ($values.podAnnotations | default dict) }}
 {{- if $annotations }}
 annotations: {{- toYaml $annotations | nindent 2 }}
 {{- end }}
@@ -277,19 +279,13 @@ checksum/config: {{ toYaml $config | sha256sum }}
 checksum/config: {{ pick . "name" "model" "engine" "adapters" | toYaml | sha256sum }}
 {{- end }}
 
-{{/* Values of a pool: `workers`, overridden by `workers.pools.<name>`: (list $ pool) */}}
-{{- define "tidegate.workers" -}}
-{{- $values := (index . 0).Values.workers -}}
-{{- toYaml (mergeOverwrite (deepCopy (omit $values "pools")) (dig (index . 1).name dict $values.pools)) }}
-{{- end }}
-
-{{/* GPUs of each pod of a pool: as many as its engine needs, or more if the values say so. */}}
+{{/* GPUs of each pod of a pool: as many as its engine needs on each of its nodes, or more if the values say so. */}}
 {{- define "tidegate.gpus" -}}
 {{- $pool := index . 0 }}{{ $values := index . 1 }}{{ $engine := dig "engine" dict $pool }}
-{{- $needed := int (mul (dig "tensor_parallel" 1 $engine) (dig "pipeline_parallel" 1 $engine)) }}
+{{- $needed := int (div (mul (dig "tensor_parallel" 1 $engine) (dig "pipeline_parallel" 1 $engine)) (include "tidegate.nodes" $pool)) }}
 {{- $given := int $values.gpus }}
 {{- if and $given (lt $given $needed) }}
-{{- fail (printf "workers.gpus = %d: pool %s needs %d (tensor_parallel x pipeline_parallel)" $given $pool.name $needed) }}
+{{- fail (printf "workers.gpus = %d: pool %s needs %d on each node (tensor_parallel x pipeline_parallel / nodes)" $given $pool.name $needed) }}
 {{- end }}
 {{- max $given $needed }}
 {{- end }}
@@ -308,6 +304,14 @@ except: {{- toYaml . | nindent 2 }}
 {{- range $pool := .Values.config.pools }}
 {{- if regexMatch "://|/" $pool.model }}
 {{- fail (printf "config.pools: pool %s: model %s is no registry reference (model, model@alias or model@version): import it with `tidegate models import`, then name it as the registry does" $pool.name $pool.model) }}
+{{- end }}
+{{- $nodes := include "tidegate.nodes" $pool | int }}{{ $engine := dig "engine" dict $pool }}
+{{- $ranks := int (mul (dig "tensor_parallel" 1 $engine) (dig "pipeline_parallel" 1 $engine)) }}
+{{- if and (ne (dig "kind" "" $engine) "simulated") (mod $ranks $nodes) }}
+{{- fail (printf "config.pools: pool %s: engine.nodes = %d: each node has the same number of GPUs, and tensor_parallel x pipeline_parallel = %d" $pool.name $nodes $ranks) }}
+{{- end }}
+{{- if and (gt $nodes 1) $pool.adapters }}
+{{- fail (printf "config.pools: pool %s: adapters and engine.nodes = %d: workers of several nodes serve no adapters" $pool.name $nodes) }}
 {{- end }}
 {{- $_ := set $pods (printf "workers.pools.%s.autoscaling" $pool.name) (include "tidegate.workers" (list $ $pool) | fromYaml).autoscaling }}
 {{- end }}
