@@ -6,12 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import yaml
-from referencing import Registry, Resource
 
-VERSIONS = ("1.29", "1.37")
-"""The oldest and the newest Kubernetes that the chart is for."""
+VERSIONS = tuple(f"1.{minor}" for minor in range(29, 38))
+"""The versions of Kubernetes that the chart is for."""
 
 _CRDS = Path("tests/deploy/crds")
 
@@ -27,17 +26,18 @@ def check(item: dict[str, Any], version: str) -> None:
 
 
 @cache
-def _validator(kind: str, api: str, version: str) -> jsonschema.Draft202012Validator:
+def _validator(kind: str, api: str, version: str) -> jsonschema_rs.Draft202012Validator:
     own = _CRDS / f"{kind}.yaml"
     group, _, name = api.rpartition("/")
     file = f"{kind.lower()}-{group.partition('.')[0] + '-' if group else ''}{name}.json"
     schema = yaml.safe_load(own.read_text()) if own.exists() else _kubernetes(version, file)
-    return jsonschema.Draft202012Validator(schema, registry=_definitions(version))
+    return jsonschema_rs.Draft202012Validator(schema, registry=_definitions(version))
 
 
 @cache
-def _definitions(version: str) -> Registry[Any]:
-    return Resource.from_contents(_kubernetes(version, "_definitions.json")) @ Registry()
+def _definitions(version: str) -> jsonschema_rs.Registry:
+    definitions = _kubernetes(version, "_definitions.json")
+    return jsonschema_rs.Registry([(definitions["$id"], definitions)])
 
 
 def _kubernetes(version: str, file: str) -> Any:
