@@ -22,8 +22,6 @@ NAME = "tidegate_parent_watch"
 def register() -> None:
     """Kills this process (SIGKILL) once its parent has ended for any reason. Does nothing without a parent."""
     if parent := multiprocessing.parent_process():
-        import atexit, gc
-        atexit.register(gc.freeze)
         threading.Thread(target=_watch, args=(parent.sentinel,), name="parent watch", daemon=True).start()
 
 
