@@ -46,7 +46,8 @@ engine whose key `kind` is vllm.
 """
 ENVIRONMENT = """## Environment variables
 
-Lists have commas between their items. A variable whose default is *required* must be set.
+Lists have commas between their items. A variable whose default is *required* must be set. `<variable>_FILE` may name a
+file that holds the value, which keeps secrets out of the environment.
 """
 CLASS_DEFAULTS = """### Defaults of each class
 """

@@ -2,14 +2,14 @@
 # Builds the container images: scripts/images.sh [TARGET...] [-- OPTIONS OF THE BUILDER]
 # Targets are the final stages of docker/Dockerfile; default: those without a GPU.
 #
-#   IMAGES=tidegate       prefix of the images' names: tidegate/gateway, tidegate/router, ...
-#   TAG=0.1.0             default: the version in pyproject.toml
-#   BUILDER=docker        docker, podman or buildah; default: the first one that works on this machine
-#   BASE_IMAGE=...        default: what docker/Dockerfile says; `scripts/base_image.sh` makes one without a registry
+#   IMAGES=localhost/tidegate   prefix of the images' names; nobody else can put images there
+#   TAG=0.1.0                   default: the version in pyproject.toml
+#   BUILDER=docker              docker, podman or buildah; default: the first one that works on this machine
+#   BASE_IMAGE=...              default: what docker/Dockerfile says; `scripts/base_image.sh` makes one without a registry
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-images=${IMAGES:-tidegate}
+images=${IMAGES:-localhost/tidegate}
 tag=${TAG:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
 
 say() { printf '\033[1mtidegate\033[0m %s\n' "$*" >&2; }

@@ -12,6 +12,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from services.shared.rpc import Tls
 
 PREFIX = "TIDEGATE_"
+FILE = "_FILE"
+MAX_FILE_CHARACTERS = 65_536
+"""Most that a file with a setting may hold."""
 TOP_LEVEL = "(top level)"
 _URL_SECRET = re.compile(r"(?<=://)[^/\s]*@")
 
@@ -25,7 +28,10 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 class Settings(BaseModel):
-    """Base of every process's settings. The field `api_key` is read from the variable TIDEGATE_API_KEY."""
+    """Base of every process's settings.
+
+    The field `api_key` is read from the variable TIDEGATE_API_KEY, or from the file that TIDEGATE_API_KEY_FILE names.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
 
@@ -80,13 +86,34 @@ class WrongSettings(Exception):
 
 
 def read(kind: type[S], environ: Mapping[str, str] = os.environ) -> S:
-    """Reads the variables that the fields of `kind` name.
+    """Reads the variables that the fields of `kind` name, and the files that `..._FILE` names.
 
     Raises:
-        WrongSettings: A variable is missing or wrong.
+        WrongSettings: A variable is missing or wrong, or a file cannot be read.
     """
-    given = {name: environ[PREFIX + name.upper()] for name in kind.model_fields if PREFIX + name.upper() in environ}
+    found = {name: _value(PREFIX + name.upper(), environ) for name in kind.model_fields}
+    given = {name: value for name, value in found.items() if value is not None}
     return check(kind, given, lambda path: "settings" if path == TOP_LEVEL else PREFIX + path.upper())
+
+
+def _value(variable: str, environ: Mapping[str, str]) -> str | None:
+    """What a variable says, or the file that its sibling names. A newline at the end of a file is left out."""
+    if (file := environ.get(variable + FILE)) is None:
+        return environ.get(variable)
+    if variable in environ:
+        raise WrongSettings(f"{variable} and {variable}{FILE} are both set: leave one out")
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            value = opened.read(MAX_FILE_CHARACTERS + 1)
+    except (OSError, ValueError) as error:
+        raise WrongSettings(f"{variable}{FILE} = {file}: {_why(error)}") from None
+    if len(value) > MAX_FILE_CHARACTERS:
+        raise WrongSettings(f"{variable}{FILE} = {file}: it has more than {MAX_FILE_CHARACTERS} characters")
+    return value.removesuffix("\n")
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "it is no text in UTF-8"
 
 
 def check(kind: type[M], given: Any, name_of: Callable[[str], str] = str) -> M:

@@ -19,7 +19,6 @@ def check(module: str, environment: dict[str, str]) -> None:
     """The process would start with these variables, and reads every one of them. Raises WrongSettings."""
     kind = SETTINGS[module]
     read(kind, environment)
-    unread = {name for name in environment if name.startswith("TIDEGATE_")} - {
-        f"TIDEGATE_{field.upper()}" for field in kind.model_fields
-    }
+    known = {f"TIDEGATE_{field.upper()}" for field in kind.model_fields}
+    unread = {name for name in environment if name.startswith("TIDEGATE_")} - known - {f"{name}_FILE" for name in known}
     assert not unread, f"{module} does not read {sorted(unread)}"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 
@@ -15,6 +17,33 @@ class Example(Settings):
     routers: Addresses = Field(description="host:port of the routers")
     api_key: str = Field("k" * 8, min_length=8)
     limit: int = 3
+
+
+def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("k" * 20 + "\n")
+    settings = read(Example, {"TIDEGATE_ROUTERS": "a:1", "TIDEGATE_API_KEY_FILE": str(file)})
+    assert settings.api_key == "k" * 20
+
+
+def test_a_wrong_file_is_named_and_its_content_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    environ = {"TIDEGATE_ROUTERS": "a:1", "TIDEGATE_API_KEY_FILE": str(file)}
+
+    def said(**variables: str) -> str:
+        with pytest.raises(WrongSettings) as wrong:
+            read(Example, environ | variables)
+        return str(wrong.value)
+
+    assert said() == f"TIDEGATE_API_KEY_FILE = {file}: No such file or directory"
+    file.write_bytes(b"\xff\xfe")
+    assert said() == f"TIDEGATE_API_KEY_FILE = {file}: it is no text in UTF-8"
+    file.write_text("x" * 70_000)
+    assert "it has more than 65536 characters" in said()
+    file.write_text("short")
+    assert said() == "TIDEGATE_API_KEY = (hidden): String should have at least 8 characters"
+    both = said(TIDEGATE_API_KEY="k" * 8)
+    assert both == "TIDEGATE_API_KEY and TIDEGATE_API_KEY_FILE are both set: leave one out"
 
 
 def test_fields_are_read_from_their_variables() -> None:
