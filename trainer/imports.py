@@ -1,6 +1,7 @@
 """Importing a model: find and check its files, publish them, move the alias.
 
-A local source is brought into its final form in a scratch folder. A remote one is published from where it is.
+A local source is brought into its final form in a scratch folder, and so is one GGUF file from elsewhere. Any other
+remote source is published from where it is.
 """
 
 import shutil
@@ -20,6 +21,8 @@ from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
 from trainer.publish import Provenance, Published, describe, describe_files, point, publish
 from trainer.quiet import quiet, share_cores
+from trainer.sources.gguf import convert
+from trainer.sources.remote_gguf import RemoteGguf
 from trainer.sources.source import RemoteSource, Source, WrongSource
 from trainer.streamed import Streamed, find
 
@@ -72,15 +75,18 @@ class Import:
         self._target, self._watcher, self._golden = target, watcher, golden
         self._clock, self._random = clock, random
 
-    async def run(self, source: Source | RemoteSource) -> Published:
+    async def run(self, source: Source | RemoteSource | RemoteGguf) -> Published:
         """Raises WrongCheckpoint, WrongSource, WrongManifest, Changed, StoreError, OSError."""
         share_cores()
         self._watcher.preparing(source.name)
-        if isinstance(source, RemoteSource):
-            published = await self._remote(await find(source.place))
-        else:
-            with scratch("import") as empty:
-                published = await self._local(source.prepare(empty), source.origin, golden=self._golden is not False)
+        match source:
+            case RemoteSource():
+                published = await self._remote(await find(source.place))
+            case RemoteGguf():
+                published = await self._gguf(source)
+            case _:
+                with scratch("import") as empty:
+                    published = await self._local(source.prepare(empty), source.origin, golden=self._wants_golden)
         await point(
             self._target.store,
             self._target.reference,
@@ -89,6 +95,25 @@ class Import:
             random=self._random,
         )
         return published
+
+    @property
+    def _wants_golden(self) -> bool:
+        """Whether to find golden prompts of a model whose files are on this machine."""
+        return self._golden is not False
+
+    async def _gguf(self, source: RemoteGguf) -> Published:
+        listing, name = await source.find()
+        for text in listing.warnings:
+            self._watcher.warning(text)
+        size = listing.files[name].size
+        with scratch("import") as empty:
+            _want_room(empty, size, f"{name} is converted on this machine")
+            file = await source.fetch(listing, name, empty, self._watcher.fetching(size, "fetching"))
+            converted = empty / "converted"
+            converted.mkdir()
+            convert(file, converted)
+            file.unlink()
+            return await self._local(converted, f"{listing.origin}/{name}", golden=self._wants_golden)
 
     async def _remote(self, found: Streamed) -> Published:
         for text in found.warnings:
@@ -114,11 +139,7 @@ class Import:
     async def _by_disk(self, found: Streamed) -> Published:
         """Golden prompts need the whole model on this machine, for as long as it is imported."""
         with scratch("import") as empty:
-            if (free := shutil.disk_usage(empty).free) < found.size:
-                raise WrongSource(
-                    f"golden prompts need the model on this machine: {found.size} bytes, and {empty.parent} has {free} "
-                    "free. Set TMPDIR to a larger disk, or leave --golden out"
-                )
+            _want_room(empty, found.size, "golden prompts need the model on this machine", ", or leave --golden out")
             await found.save(empty, self._watcher.fetching(found.size, "fetching"))
             return await self._local(empty, found.listing.origin, golden=True, is_told=True)
 
@@ -150,6 +171,13 @@ class Import:
         except CannotAnswer as error:
             self._watcher.warning(f"there are no golden prompts, so workers will not prove this version: {error}")
             return ()
+
+
+def _want_room(folder: Path, size: int, why: str, instead: str = "") -> None:
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise WrongSource(
+            f"{why}: {size} bytes, and {folder.parent} has {free} free. Set TMPDIR to a larger disk{instead}"
+        )
 
 
 def _quiet(_: int) -> None:

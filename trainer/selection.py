@@ -6,7 +6,7 @@ GGUF, and Mistral's own (`consolidated`).
 
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from services.shared.manifests import FILE_NAMES, is_file_name
@@ -30,8 +30,29 @@ _OTHER = re.compile(
     r"|modules\.json|config_sentence_transformers\.json|sentence_bert_config\.json|\d+_\w+/config\.json"
     r"|(LICENSE|NOTICE)(\.(txt|md))?)"
 )
+_MAX_LISTED = 40
 _PICKLES = re.compile(r"\.(bin|pt|pth|pkl|pickle|ckpt|msgpack|h5)$", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\.safetensors")
+
+
+class OnlyGguf(WrongCheckpoint):
+    """The weights are in GGUF files, of which one is to be named.
+
+    Attributes:
+        files: Their names.
+    """
+
+    def __init__(self, files: Sequence[str], address: str = "") -> None:
+        self.files = files
+        typed = f"{address}/{files[0]}" if address else files[0]
+        super().__init__(
+            f"it has no .safetensors file, only GGUF files: {listed(files, _MAX_LISTED)}. Import one of them by its "
+            f"name, such as {typed}"
+        )
+
+    def at(self, address: str) -> "OnlyGguf":
+        """The same error, which names what people type for the place."""
+        return OnlyGguf(self.files, address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +121,7 @@ def select(names: Collection[str], index: tuple[str, Collection[str]] | None) ->
         index: The index and the files that it names, if there is one.
 
     Raises:
+        OnlyGguf: The weights are in GGUF files.
         WrongCheckpoint: The weights are missing, not complete, or there in no format that holds only data; or a file
             has a name that a version's files cannot have.
     """
@@ -126,7 +148,7 @@ def _of_index(names: Collection[str], index: str, files: Collection[str]) -> set
         raise WrongCheckpoint(f"{index} names {strange[0]}, which is no safetensors file")
     if missing := sorted(set(files) - set(names)):
         raise WrongCheckpoint(
-            f"{index} names {_listed(missing)}, which {'are' if len(missing) > 1 else 'is'} missing: the upload or "
+            f"{index} names {listed(missing)}, which {'are' if len(missing) > 1 else 'is'} missing: the upload or "
             "download of the model has not ended. Complete it, or try again later"
         )
     return set(files)
@@ -137,6 +159,8 @@ def _without_index(names: Collection[str]) -> set[str]:
         return {"model.safetensors"}
     found = {name for name in names if _is_ours(name, _SAFETENSORS)}
     if not found:
+        if converted := sorted(name for name in names if name.endswith(".gguf")):
+            raise OnlyGguf(converted)
         raise WrongCheckpoint(_why_none(names))
     _check_numbers(found)
     return found
@@ -148,7 +172,7 @@ def _check_numbers(weights: Collection[str]) -> None:
         total = int(match["total"])
         wanted = {f"{match['stem']}-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)}
         if missing := sorted(wanted - set(weights)):
-            raise WrongCheckpoint(f"{_listed(missing)} missing: the model has {total} files of weights")
+            raise WrongCheckpoint(f"{listed(missing)} missing: the model has {total} files of weights")
 
 
 def _why_none(names: Collection[str]) -> str:
@@ -156,8 +180,6 @@ def _why_none(names: Collection[str]) -> str:
         return (
             "its weights are only in Mistral's own format (consolidated); a version in Hugging Face's format is needed"
         )
-    if quantized := sorted(name for name in names if name.endswith(".gguf")):
-        return f"it has no .safetensors file, only {_listed(quantized)}: download one .gguf file, and import that file"
     if pickles := sorted(name for name in names if _PICKLES.search(name)):
         return (
             f"it has no .safetensors file. {pickles[0]} can run code when it is loaded, so only safetensors are "
@@ -168,6 +190,7 @@ def _why_none(names: Collection[str]) -> str:
     )
 
 
-def _listed(names: list[str]) -> str:
-    more = len(names) - 3
-    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The names for people: the first `most`, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -18,7 +18,7 @@ from trainer.errors import WrongCheckpoint
 from trainer.model_config import Examined, ModelConfig, documents_of, examine
 from trainer.parallel import each
 from trainer.publish import FILES_AT_ONCE, file_with
-from trainer.selection import Selection, index_name, select, weight_map
+from trainer.selection import OnlyGguf, Selection, index_name, select, weight_map
 from trainer.sources.source import Listing, Place
 from trainer.weights import WeightsStream
 
@@ -136,7 +136,10 @@ async def find(place: Place) -> Streamed:
     index = index_name(listing.files)
     content = await _document(place, index) if index else b""
     tensors = weight_map(index, content) if index else {}
-    selection = select(listing.files.keys(), (index, set(tensors.values())) if index else None)
+    try:
+        selection = select(listing.files.keys(), (index, set(tensors.values())) if index else None)
+    except OnlyGguf as error:
+        raise error.at(listing.address) from None
     small = [name for name in selection.names if _is_kept(name, listing, selection)]
     kept = await each(small, lambda name: _document(place, name), FILES_AT_ONCE)
     examined = examine(selection, kept, known_architectures())

@@ -295,6 +295,33 @@ async def test_the_cluster_lives_and_a_rollout_shows(cluster: RunningCluster, pa
     await expect(workers.locator(".digest")).to_have_text([version[:12]] * 2)
 
 
+async def test_adapters_in_memory_show_with_their_workers(cluster: RunningCluster, page: Page) -> None:
+    """The workers are real, what they have loaded is not: the simulated engine loads nothing."""
+    loaded: list[list[dict[str, str]]] = [[], []]
+
+    async def answer(route: Route) -> None:
+        document = await (await route.fetch()).json()
+        for worker, adapters in zip(document["pools"][0]["workers"], loaded, strict=True):
+            worker["loaded_adapters"] = adapters
+        await route.fulfill(json=document)
+
+    await page.route("**/v1/admin/cluster", answer)
+    await sign_in(page, cluster.variables["TIDEGATE_ADMIN_KEY"])
+    await page.get_by_role("link", name="Cluster").click()
+    pool = page.get_by_role("region", name="Pool tide")
+    table = pool.get_by_role("table", name="Adapters in memory")
+    await expect(pool.get_by_role("table", name="Workers").locator("tbody tr")).to_have_count(2)
+    await expect(table).to_be_hidden()
+    ids = sorted(worker["id"] for worker in cluster.status()["workers"])
+    both = {"name": "support-de", "version": "a" * 64}
+    loaded[:] = [[both, {"name": "legal", "version": "b" * 64}], [both]]
+    rows = table.locator("tbody tr")
+    await expect(rows.locator("th")).to_have_text(["legal", "support-de"])
+    await expect(rows.locator("td")).to_have_text(["b" * 12, ids[0], "a" * 12, ", ".join(ids)])
+    loaded[:] = [[], [both]]
+    await expect(rows.locator("td")).to_have_text(["a" * 12, ids[1]])
+
+
 async def test_an_inference_key_is_told_kindly_and_a_lost_one_asked_for(cluster: RunningCluster, page: Page) -> None:
     await sign_in(page, cluster.key)
     await page.get_by_role("link", name="Cluster").click()

@@ -34,7 +34,11 @@ class GgufFile:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Writes weights, config, tokenizer and chat template. Seconds and twice the model's size in memory."""
+    """Writes weights, config, tokenizer and chat template. Seconds and twice the model's size in memory.
+
+    Raises:
+        WrongSource: It is no GGUF file, or none that Transformers knows; or the disk is full.
+    """
     # The conversion draws its own bar over the caller's; it only reads this switch when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
@@ -49,8 +53,8 @@ def convert(gguf: Path, folder: Path) -> None:
                 gguf.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16, **place
             )
             tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **place)
-    except (ValueError, OSError, KeyError, NotImplementedError) as error:
-        raise WrongSource(f"{gguf.name} cannot be converted: {error}") from error
+    except Exception as error:  # of every kind: the libraries do not check what they read
+        raise WrongSource(f"{gguf.name} cannot be converted: {type(error).__name__}: {error}") from error
     save(model, tokenizer, folder)
 
 

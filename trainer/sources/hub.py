@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 SCHEME = "hf://"
 _REFERENCE = re.compile(r"hf://(?P<repository>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[^@\s]+))?")
+_ONE_REPOSITORY, _ONE_FILE = r"hf://(?P<repository>[\w.-]+/[\w.-]+)", r"(/(?P<file>[^@\s]+\.gguf)|:(?P<kind>[\w.-]+))"
+_FILE_REFERENCES = (
+    re.compile(rf"{_ONE_REPOSITORY}(@(?P<revision>refs/(pr|convert)/[^/@:\s]+|[^/@:\s]+))?{_ONE_FILE}"),
+    re.compile(rf"{_ONE_REPOSITORY}{_ONE_FILE}@(?P<revision>[^@\s]+)"),
+)
+"""The revision stands behind the repository, as in the hub's own addresses, or at the end."""
+_MAIN = "main"
 _LISTING_S = 30.0
 
 
@@ -33,7 +40,7 @@ class HubRepository:
     """
 
     repository: str
-    revision: str = "main"
+    revision: str = _MAIN
     endpoint: str | None = None
     _sizes: dict[str, int] = field(default_factory=dict)
 
@@ -42,9 +49,22 @@ class HubRepository:
         """Reads `hf://organisation/name` or `hf://organisation/name@revision`. Raises WrongSource."""
         if not (match := _REFERENCE.fullmatch(text)):
             raise WrongSource(
-                f"{text!r} names no repository: write hf://organisation/name or hf://organisation/name@tag"
+                f"{text!r} names no repository: write hf://organisation/name or hf://organisation/name@tag; for one "
+                "GGUF file hf://organisation/name/file.gguf or hf://organisation/name:Q4_K_M"
             )
-        return cls(match["repository"], match["revision"] or "main")
+        return cls(match["repository"], match["revision"] or _MAIN)
+
+    @classmethod
+    def parse_file(cls, text: str) -> "tuple[HubRepository, str] | None":
+        """Reads `hf://organisation/name/file.gguf` or `hf://organisation/name:Q4_K_M`.
+
+        Returns:
+            The repository, and the file or quantization; None if neither is named.
+        """
+        for reference in _FILE_REFERENCES:
+            if match := reference.fullmatch(text):
+                return cls(match["repository"], match["revision"] or _MAIN), match["file"] or match["kind"]
+        return None
 
     async def listing(self) -> Listing:
         """See Place."""
@@ -56,7 +76,8 @@ class HubRepository:
         self.repository, self.revision = info.id, info.sha or self.revision
         self._sizes = {name: file.size for name, file in files.items()}
         moved = () if info.id == asked[0] else (f"the repository {asked[0]} is now called {info.id}",)
-        return Listing(files, f"{SCHEME}{info.id}@{self.revision}", moved)
+        address = f"{SCHEME}{info.id}" + ("" if asked[1] == _MAIN else f"@{asked[1]}")
+        return Listing(files, f"{SCHEME}{info.id}@{self.revision}", address, moved)
 
     async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """See Place."""
@@ -98,7 +119,7 @@ def _refuse_too_large(name: str, size: int) -> None:
     if size > MAX_HTTP_DOWNLOAD_SIZE:
         raise WrongSource(
             f"{name} has {size} bytes, and the hub streams at most {MAX_HTTP_DOWNLOAD_SIZE} of one file: "
-            "download the repository (hf download), and import the folder"
+            "download the repository (hf download), and import the folder, or the .gguf file in it"
         )
 
 

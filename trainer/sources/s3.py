@@ -7,7 +7,7 @@ settings of the registry's own store: it may be somebody else's bucket.
 import os
 import re
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.shared.objectstore import ObjectStore, StoreError, connect_by_environment
 from trainer.sources.source import Listing, RemoteFile, WrongSource
@@ -37,6 +37,11 @@ class S3Prefix:
             raise WrongSource(f"{text}: {error}; see the AWS_* variables") from None
 
     @property
+    def parent(self) -> "S3Prefix":
+        """What its path lies in."""
+        return replace(self, prefix=self.prefix.rpartition("/")[0])
+
+    @property
     def last_name(self) -> str:
         """The last part of its path."""
         return self.prefix.rpartition("/")[2] or self.bucket
@@ -54,7 +59,7 @@ class S3Prefix:
             raise WrongSource(f"{self._place} cannot be listed: {error}. See the AWS_* variables") from error
         if not files:
             raise WrongSource(f"{self._place} holds nothing: see bucket and prefix")
-        return Listing(files, self._place)
+        return Listing(files, self._place, self._place)
 
     async def read(self, name: str) -> AsyncGenerator[bytes, None]:
         """See Place."""
@@ -66,4 +71,4 @@ class S3Prefix:
 
     @property
     def _place(self) -> str:
-        return f"{SCHEME}{self.bucket}/{self.prefix}"
+        return f"{SCHEME}{self.bucket}/{self.prefix}".removesuffix("/")

@@ -47,11 +47,13 @@ class Listing:
     Attributes:
         files: By name, with the folders in front.
         origin: Where they come from, exactly, for people.
+        address: What people type to import it; with '/' and a file's name behind, that file.
         warnings: What people should know.
     """
 
     files: Mapping[str, RemoteFile]
     origin: str
+    address: str
     warnings: tuple[str, ...] = ()
 
 

@@ -1,6 +1,7 @@
 """The state of the workers, from the router."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import grpc
 from pydantic import BaseModel, ConfigDict
@@ -9,6 +10,15 @@ from services.cli.clients.control import ANSWER_LIMIT_S, call
 from services.cli.errors import CommandFailed
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
+
+
+class LoadedAdapter(BaseModel):
+    """An adapter in the memory of a worker's engine."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
 
 
 class Worker(BaseModel):
@@ -30,6 +40,7 @@ class Worker(BaseModel):
     waiting: int
     golden_prompts_proved: int | None
     heartbeat_age_ms: int
+    loaded_adapters: tuple[LoadedAdapter, ...] = ()
 
     @classmethod
     def of(cls, status: router_pb2.WorkerStatus) -> "Worker":
@@ -52,7 +63,14 @@ class Worker(BaseModel):
                 heartbeat.golden_prompts_proved if heartbeat.HasField("golden_prompts_proved") else None
             ),
             heartbeat_age_ms=status.heartbeat_age_ms,
+            loaded_adapters=_loaded_adapters(heartbeat),
         )
+
+
+def _loaded_adapters(heartbeat: router_pb2.Heartbeat) -> tuple[LoadedAdapter, ...]:
+    """By name. Workers of older releases do not tell the versions."""
+    loaded = zip_longest(heartbeat.loaded_adapters, heartbeat.loaded_adapter_versions, fillvalue="")
+    return tuple(LoadedAdapter(name=name, version=version) for name, version in sorted(loaded))
 
 
 async def list_workers(routers: Sequence[str]) -> list[Worker]:

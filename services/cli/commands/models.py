@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainer.adapter_imports import AdapterFolder
     from trainer.imports import Target
     from trainer.publish import Published
+    from trainer.sources.remote_gguf import RemoteGguf
     from trainer.sources.source import RemoteSource, Source
 
 app = typer.Typer(help="The model registry: import, list, promote, roll back, prune.", no_args_is_help=True)
@@ -33,7 +34,8 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            help="hf://organisation/name[@revision], s3://bucket/prefix, a folder, a .gguf file, "
+            help="hf://organisation/name[@revision], hf://organisation/name/file.gguf, "
+            "hf://organisation/name:QUANTIZATION (of a GGUF file), s3://bucket/prefix, a folder, a .gguf file, "
             "smollm2-135m-instruct (packaged) or simulated[:SEED]"
         ),
     ],
@@ -54,7 +56,8 @@ def import_(
 ) -> None:
     """Publish a model; it is converted to safetensors if needed.
 
-    A model of a hub or bucket is streamed to the registry, without a copy on this disk. An import that was stopped goes
+    A model of a hub or bucket is streamed to the registry, without a copy on this disk. Only GGUF files are brought
+    here, to be converted. An import that was stopped goes
     on where it was: files that are in the registry's bucket are not sent again. The hub's token is that of HF_TOKEN or
     HF_TOKEN_PATH, its server that of HF_ENDPOINT. s3:// uses the AWS_* variables.
     """
@@ -143,7 +146,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
 
 
 async def _import(
-    source: "Source | RemoteSource", target: "Target", golden: bool | None, console: "Console"
+    source: "Source | RemoteSource | RemoteGguf", target: "Target", golden: bool | None, console: "Console"
 ) -> "Published":
     from services.cli.views.import_progress import import_progress
     from services.shared.clock import SystemClock

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -70,8 +71,14 @@ def _worker(worker: pb.WorkerStatus) -> Document:
         "kv_tokens": beat.capacity.kv_tokens,
         "tokens_per_second": beat.load.tokens_per_second,
         "heartbeat_age_ms": worker.heartbeat_age_ms,
-        "adapters": list(beat.loaded_adapters),
+        "loaded_adapters": _loaded_adapters(beat),
     }
+
+
+def _loaded_adapters(beat: pb.Heartbeat) -> list[Document]:
+    """Adapters in the memory of its engine, by name. Workers of older releases do not tell the versions."""
+    loaded = zip_longest(beat.loaded_adapters, beat.loaded_adapter_versions, fillvalue="")
+    return [{"name": name, "version": version} for name, version in sorted(loaded)]
 
 
 def _rollout(rollout: pb.Rollout) -> Document:

@@ -51,6 +51,8 @@ class ControlledRouter(FakeRouter, router_pb2_grpc.ControlServiceServicer):
             model_version=VERSION,
             capacity=pb.Capacity(slots=8, kv_tokens=1000),
             load=pb.Load(running=1, kv_tokens_used=250, tokens_per_second=12.5),
+            loaded_adapters=["support-de", "legal"],
+            loaded_adapter_versions=["v1", "v2"],
         )
         return pb.ListWorkersResponse(workers=[pb.WorkerStatus(heartbeat=beat, granted=2, heartbeat_age_ms=321)])
 
@@ -180,6 +182,7 @@ async def test_the_cluster_as_one_document(cluster: Cluster, controlled: Control
         "kv_tokens": 1000,
         "tokens_per_second": 12.5,
         "heartbeat_age_ms": 321,
+        "loaded_adapters": [{"name": "legal", "version": "v2"}, {"name": "support-de", "version": "v1"}],
     }
     assert expected.items() <= worker.items()
 

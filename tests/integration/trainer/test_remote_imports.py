@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -19,6 +19,7 @@ from services.shared.manifests import MANIFEST, Manifest
 from services.shared.objectstore import ObjectStore, connect
 from services.shared.registry import Reference, Registry, object_name
 from services.shared.staging import Stager
+from tests.support.gguf_files import write_gguf
 from tests.support.hub import COMMIT, Hub, HubRepo, running_hub
 from tests.support.s3 import running_s3
 from tests.support.signing import KEY, TRUSTED
@@ -28,6 +29,8 @@ from trainer.errors import WrongCheckpoint
 from trainer.imports import Import, Target
 from trainer.publish import Published
 from trainer.sources.hub import HubRepository
+from trainer.sources.pick import pick
+from trainer.sources.remote_gguf import RemoteGguf
 from trainer.sources.s3 import S3Prefix
 from trainer.sources.source import Place, RemoteSource, WrongSource
 
@@ -174,6 +177,65 @@ async def test_half_an_upload_is_refused_before_weights_are_read(hub: Hub, store
     with pytest.raises(WrongCheckpoint, match=rf"names {lost}, which is missing"):
         await imported(HubRepository(QWEN, endpoint=hub.url), store)
     assert hub.reads == [INDEX]
+
+
+async def gguf(hub: Hub, store: ObjectStore, text: str, told: Told, *, golden: bool | None = False) -> Published:
+    """Imports what `text` names."""
+    source = pick(text)
+    assert isinstance(source, RemoteSource | RemoteGguf)
+    assert isinstance(source.place, HubRepository)
+    source.place.endpoint = hub.url
+    target = Target(store, Reference(source.name), KEY)
+    return await Import(target, told, golden=golden, clock=SystemClock(), random=Random(1)).run(source)
+
+
+async def test_one_gguf_file_of_a_repository_is_converted(hub: Hub, store: ObjectStore, tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf")
+    names = ["Tiny-F32.gguf", "Tiny-Q8_0.gguf", "mmproj-F16.gguf"]
+    hub.repositories["own/Tiny-GGUF"] = HubRepo(dict.fromkeys(names, file.read_bytes()), lfs={*names})
+    told = Told()
+    published = await gguf(hub, store, "hf://own/Tiny-GGUF:f32@v1", told)
+    assert published.manifest.source == f"hf://own/Tiny-GGUF@{COMMIT}/Tiny-F32.gguf"
+    assert published.manifest.model == "tiny-f32"
+    assert hub.reads == ["Tiny-F32.gguf"]
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(
+        await staged(store, published.manifest, tmp_path / "staged")
+    )
+    again = await gguf(hub, store, published.manifest.source, told)
+    assert (published.is_new, again.is_new) == (True, False)
+
+
+async def test_a_repository_of_gguf_files_says_what_to_type(hub: Hub, store: ObjectStore) -> None:
+    hub.repositories["own/Tiny-GGUF"] = HubRepo({"Tiny-Q8_0.gguf": b"", "Tiny-Q4_0.gguf": b"", "config.json": b"{}"})
+    for text, typed in (
+        ("hf://own/Tiny-GGUF", "hf://own/Tiny-GGUF/Tiny-Q4_0.gguf"),
+        ("hf://own/Tiny-GGUF@v1", "hf://own/Tiny-GGUF@v1/Tiny-Q4_0.gguf"),
+    ):
+        with pytest.raises(WrongCheckpoint) as raised:
+            await gguf(hub, store, text, Told())
+        assert "only GGUF files: Tiny-Q4_0.gguf, Tiny-Q8_0.gguf." in str(raised.value)
+        assert str(raised.value).endswith(f"such as {typed}")
+        assert isinstance(pick(typed), RemoteGguf)
+    assert hub.reads == []
+
+
+async def test_a_gguf_file_that_is_damaged_or_finds_no_room_is_told(
+    hub: Hub, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repositories["own/Tiny-GGUF"] = HubRepo({"a.gguf": b"GGUF is more than this"}, lfs={"a.gguf"})
+    with pytest.raises(WrongSource, match=r"a\.gguf cannot be converted"):
+        await gguf(hub, store, "hf://own/Tiny-GGUF/a.gguf", Told())
+    monkeypatch.setattr(HubRepository, "read", _other_bytes)
+    with pytest.raises(WrongSource, match=r"a\.gguf did not arrive as it is"):
+        await gguf(hub, store, "hf://own/Tiny-GGUF/a.gguf", Told())
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    with pytest.raises(WrongSource, match=r"converted on this machine: 22 bytes, .* 10 free\. Set TMPDIR"):
+        await gguf(hub, store, "hf://own/Tiny-GGUF/a.gguf", Told())
+    assert [made async for made in Registry(store).versions()] == []
+
+
+async def _other_bytes(_: HubRepository, name: str) -> AsyncGenerator[bytes, None]:
+    yield b"GGUF is other than this"[:22]
 
 
 @pytest.mark.parametrize("wrong", ["cut", "nan", "lost"])

@@ -93,9 +93,10 @@ def run(case: Case, home: Path) -> Verdict:
 
 
 def config(kind: Kind) -> str:
-    """The configuration of a cluster with one worker of this kind."""
+    """The configuration of a cluster with one worker of this kind. Requests wait until a new process has started."""
     engine = f"kind: vllm, dtype: float32, context_tokens: {CONTEXT}, kv_memory_gib: {CACHE_GIB}"
-    return f"pools: [{{name: {kind.name}, model: {kind.name}, engine: {{{engine}, max_running: {RUNNING}}}}}]"
+    pool = f"{{name: {kind.name}, model: {kind.name}, engine: {{{engine}, max_running: {RUNNING}}}}}"
+    return f"pools: [{pool}]\nclasses: {{default: {{max_wait_s: {UP_S}}}}}"
 
 
 def reference(tasks: Sequence[tuple[Path, Sequence[Question]]], folder: Path) -> list[list[Answer]]:

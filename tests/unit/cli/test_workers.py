@@ -1,6 +1,6 @@
 """What `tidegate workers` and `tidegate status` show fits 80 columns, each worker and process on a line."""
 
-from services.cli.clients.worker_status import Worker
+from services.cli.clients.worker_status import LoadedAdapter, Worker
 from services.cli.views.processes import process_table
 from services.cli.views.workers import worker_tables
 from services.local.cluster_record import Addresses, ClusterRecord, ProcessRecord
@@ -9,7 +9,7 @@ from tests.unit.cli.terminal import WIDTH, shown
 POOL = "smollm2-135m-instruct"
 
 
-def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576) -> Worker:
+def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576, adapters: dict[str, str] | None = None) -> Worker:
     return Worker(
         id=f"worker-{number}",
         pool=pool,
@@ -25,6 +25,7 @@ def worker(number: int, pool: str = POOL, kv_tokens: int = 1_048_576) -> Worker:
         waiting=1000,
         golden_prompts_proved=3,
         heartbeat_age_ms=1234,
+        loaded_adapters=tuple(LoadedAdapter(name=name, version=of) for name, of in (adapters or {}).items()),
     )
 
 
@@ -41,6 +42,23 @@ def test_workers_stand_by_pool_each_on_a_line() -> None:
 
 def test_a_worker_that_has_not_told_its_cache_shows_no_share() -> None:
     assert shown(worker_tables([worker(1, kv_tokens=0)]))[-1].split()[-3:] == ["-", "-", "1.23s"]
+
+
+def test_adapters_in_memory_stand_below_with_their_workers() -> None:
+    old, new = "a" * 64, "b" * 64
+    members = [worker(1, adapters={"legal": old, "support-de": old}), worker(2, adapters={"legal": new}), worker(3)]
+    lines = shown(worker_tables([*members, worker(4, "tide", adapters={"legal": old})]))
+    assert max(map(len, lines)) <= WIDTH
+    assert [line.split() for line in lines[6:11]] == [
+        [f"{POOL}:", "adapters", "in", "memory"],
+        ["adapter", "version", "workers"],
+        ["legal", old[:12], "worker-1"],
+        ["legal", new[:12], "worker-2"],
+        ["support-de", old[:12], "worker-1"],
+    ]
+    assert lines[-1].split() == ["legal", old[:12], "worker-4"]
+    both = shown(worker_tables([worker(1, adapters={"legal": old}), worker(2, adapters={"legal": old})]))
+    assert both[-1].split() == ["legal", old[:12], "worker-1,", "worker-2"]
 
 
 def test_that_there_are_none_is_said() -> None:

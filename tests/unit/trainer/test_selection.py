@@ -39,7 +39,7 @@ def test_a_pool_can_serve_each_of_them(repository: Repository) -> None:
         ({"config.json", "pytorch_model.bin"}, r"pytorch_model\.bin can run code .* save_pretrained"),
         (
             {"config.json", "model.Q4_K_M.gguf"},
-            r"only model\.Q4_K_M\.gguf: download one \.gguf file, and import that file",
+            r"only GGUF files: model\.Q4_K_M\.gguf\. Import one of them by its name, such as model\.Q4_K_M\.gguf",
         ),
         ({"params.json", "consolidated.safetensors", "tekken.json"}, "Mistral's own format"),
         ({"adapter_config.json", "adapter_model.safetensors"}, "an adapter"),

@@ -7,6 +7,8 @@ from trainer.sources.hub import HubRepository
 from trainer.sources.huggingface import HuggingFaceFolder
 from trainer.sources.packaged import PackagedSmolLM2
 from trainer.sources.pick import pick
+from trainer.sources.remote_gguf import RemoteGguf
+from trainer.sources.s3 import S3Prefix
 from trainer.sources.simulated import SimulatedModel
 from trainer.sources.source import RemoteSource, WrongSource, model_name
 
@@ -32,7 +34,37 @@ def test_a_model_elsewhere_is_called_as_its_repository_or_folder(monkeypatch: py
     assert tagged.place == HubRepository("gpt2", "v1.0")
 
 
-@pytest.mark.parametrize("text", ["hf://", "hf://a/b/c", "hf://a b", "hf://a/b@", "s3://", "s3:///x", "s3://A/x"])
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("hf://Qwen/Qwen3-8B-GGUF/Qwen3-8B-Q8_0.gguf", "qwen3-8b-q8_0", "Qwen3-8B-Q8_0.gguf"),
+        ("hf://Qwen/Qwen3-8B-GGUF/Q8_0/Qwen3-8B.gguf", "qwen3-8b", "Q8_0/Qwen3-8B.gguf"),
+        ("hf://Qwen/Qwen3-8B-GGUF:Q8_0", "qwen3-8b-q8_0", "Q8_0"),
+    ],
+)
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "c0ffee"])
+def test_one_gguf_file_of_a_repository_is_named(text: str, name: str, wanted: str, revision: str) -> None:
+    repository = "hf://Qwen/Qwen3-8B-GGUF"
+    source = RemoteGguf(name, HubRepository("Qwen/Qwen3-8B-GGUF", revision), wanted)
+    assert pick(f"{text}@{revision}") == source
+    assert pick(text.replace(repository, f"{repository}@{revision}")) == source
+    assert revision != "main" or pick(text) == source
+
+
+def test_one_gguf_file_of_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    for text, prefix in (("s3://models/teams/a.Q8.gguf", "teams"), ("s3://models/a.Q8.gguf", "")):
+        source = pick(text)
+        assert isinstance(source, RemoteGguf)
+        assert isinstance(source.place, S3Prefix)
+        assert (source.name, source.place.prefix, source.wanted) == ("a.q8", prefix, "a.Q8.gguf")
+    assert isinstance(pick("s3://models/folder.gguf/"), RemoteSource)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hf://", "hf://a/b/c", "hf://a b", "hf://a/b@", "hf://a/b:", "hf://a/b/c.bin", "s3://", "s3:///x", "s3://A/x"],
+)
 def test_a_place_that_is_not_written_right_is_told(text: str) -> None:
     with pytest.raises(WrongSource, match=r"write (hf|s3)://"):
         pick(text)

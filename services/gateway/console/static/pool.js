@@ -1,4 +1,4 @@
-// One pool on the cluster page: its rollout, its queue by class, its workers.
+// One pool on the cluster page: its rollout, its queue by class, its workers, and the adapters that they have loaded.
 
 import { Bar } from "./bar.js";
 import { el, keep, say } from "./dom.js";
@@ -14,9 +14,11 @@ export class PoolView {
     this.rollout = new RolloutView();
     this.classes = table("Queue by class", ["Class", "Queued", "Running", "Expected wait"]);
     this.workers = table("Workers", ["Worker", "State", "Running", "KV cache", "Tokens/s", "Version", "Heartbeat"]);
+    this.adapters = table("Adapters in memory", ["Adapter", "Version", "Workers"]);
+    this.adapters.root.classList.add("wide");
     this.root = el("section", { class: "pool", "aria-label": `Pool ${name}` },
       el("header", {}, el("h2", {}, name), this.facts), this.rollout.root,
-      el("div", { class: "tables" }, this.classes.root, this.workers.root));
+      el("div", { class: "tables" }, this.classes.root, this.workers.root, this.adapters.root));
   }
 
   update(pool) {
@@ -25,7 +27,23 @@ export class PoolView {
     keep(this.classes.rows, pool.classes, ({ tier }) => tier, classRow);
     keep(this.workers.rows, pool.workers, ({ id }) => id, workerRow);
     this.workers.root.classList.toggle("none", !pool.workers.length);
+    const adapters = loaded(pool.workers);
+    keep(this.adapters.rows, adapters, ({ key }) => key, adapterRow);
+    this.adapters.root.hidden = !adapters.length;
   }
+}
+
+/** The adapters in memory, by name, each with its workers. While a version replaces another one, there are two of it. */
+function loaded(workers) {
+  const found = new Map();
+  for (const worker of workers) {
+    for (const { name, version: digest } of worker.loaded_adapters) {
+      const key = `${name}@${digest}`;
+      if (!found.has(key)) found.set(key, { key, name, digest, workers: [] });
+      found.get(key).workers.push(worker.id);
+    }
+  }
+  return [...found.values()].sort((one, other) => (one.key < other.key ? -1 : 1));
 }
 
 function table(name, columns) {
@@ -66,6 +84,12 @@ function workerRow({ id }) {
   };
   digest.classList.add("digest");
   return { root, update };
+}
+
+function adapterRow({ name, digest }) {
+  const [which, workers] = [el("td", { class: "digest", title: digest }, version(digest)), el("td")];
+  const root = el("tr", {}, el("th", { scope: "row" }, name), which, workers);
+  return { root, update: (adapter) => say(workers, adapter.workers.join(", ")) };
 }
 
 class RolloutView {
