@@ -9,7 +9,7 @@ from services.shared.architectures import known_architectures
 from trainer.errors import WrongCheckpoint
 from trainer.model_config import ModelConfig, documents_of, examine
 from trainer.selection import Selection, index_name, select, weight_map
-from trainer.weights import MAX_TENSORS, not_finite, not_finite_text
+from trainer.weights import MAX_TENSORS, not_finite, not_finite_text, numbers_of
 
 CHUNK_BYTES = 4 << 20
 
@@ -38,9 +38,10 @@ class Checkpoint:
         return sum((self.folder / name).stat().st_size for name in self.selection.names)
 
     @property
-    def weights_size(self) -> int:
-        """Bytes of the weights."""
-        return sum((self.folder / name).stat().st_size for name in self.selection.weights)
+    def float32_size(self) -> int:
+        """Bytes of the weights when they are loaded in float32; quantized ones take as much as others then."""
+        bits = self.config.packed_bits
+        return 4 * sum(numbers_of(self.folder / name, bits) for name in self.selection.weights)
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         """The content of a file as it is published."""

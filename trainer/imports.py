@@ -162,7 +162,7 @@ class Import:
         architecture = checkpoint.config.architecture
         if architecture == SIMULATED or known_architectures().task(architecture) is Task.DRAFT:
             return ()
-        self._watcher.asking(2 * checkpoint.weights_size)  # float32, of weights in bfloat16
+        self._watcher.asking(checkpoint.float32_size)
         quiet()
         from trainer.golden import COMMON_QUESTIONS, CannotAnswer, golden_of_folder
 

@@ -37,6 +37,21 @@ class ModelConfig:
         """Number of tokens that the model knows."""
         return self._number("vocab_size")
 
+    @property
+    def packed_bits(self) -> int | None:
+        """Bits of a weight of a quantized model, the fewest that it has; None if it is not quantized.
+
+        Formats name them differently, and those with one width do not name it: then it is four.
+        """
+        found = self.document.get("quantization_config")
+        if not isinstance(found, dict):
+            return None
+        groups = found.get("config_groups")
+        parts = [found, *(groups.values() if isinstance(groups, dict) else ())]
+        parts += [part["weights"] for part in parts if isinstance(part, dict) and isinstance(part.get("weights"), dict)]
+        named = [part.get(key) for part in parts if isinstance(part, dict) for key in ("bits", "num_bits")]
+        return min((bits for bits in named if isinstance(bits, int) and bits > 0), default=4)
+
     def _number(self, *keys: str) -> int:
         """Multimodal models keep the language model's figures in `text_config` or `llm_config`."""
         for part in (self.document, *(self.document.get(name) for name in ("text_config", "llm_config"))):

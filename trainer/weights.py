@@ -1,10 +1,11 @@
-"""Weights as the numbers they are: finds the tensor of a safetensors file that holds NaN or infinity.
+"""Weights as the numbers they are: counts those of a safetensors file, and finds the tensor with NaN or infinity.
 
 Of a float that is not finite every bit of the exponent is set (IEEE 754, and bfloat16 and float8_e5m2 likewise);
 float8_e4m3 has no infinity, and its NaN has every bit but the sign's set.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ _NOT_FINITE = {
     "F8_E5M2": ("u1", 0x7C),
     "F8_E4M3": ("u1", 0x7F),
 }
+# Bits of the integers into which quantized weights are packed. An I8 always holds one weight.
+_PACKED = {"U8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
 _LENGTH_BYTES = 8
 _CHUNK = 1 << 22
 """Numbers looked at together."""
@@ -45,6 +48,23 @@ def not_finite(file: Path) -> str | None:
             if _holds_one(content[start + first : start + end], *_NOT_FINITE[tensor["dtype"]]):
                 return str(name)
     return None
+
+
+def numbers_of(file: Path, packed_bits: int | None = None) -> int:
+    """How many weights a file that is whole holds. Reads its header.
+
+    Args:
+        file: A safetensors file.
+        packed_bits: Bits of a weight, if several of them may be packed into one integer.
+    """
+    with file.open("rb") as opened:
+        header = opened.read(int.from_bytes(opened.read(_LENGTH_BYTES), "little"))
+    tensors = (tensor for name, tensor in json.loads(header).items() if name != "__metadata__")
+    return sum(math.prod(tensor["shape"]) * _weights_in_one(tensor["dtype"], packed_bits) for tensor in tensors)
+
+
+def _weights_in_one(precision: str, packed_bits: int | None) -> int:
+    return max(1, _PACKED.get(precision, 0) // packed_bits) if packed_bits else 1
 
 
 def _holds_one(content: "numpy.ndarray[Any, Any] | bytes", kind: str, bits: int) -> bool:

@@ -46,8 +46,8 @@ def import_(
         typer.Option(
             "--golden/--no-golden",
             help="load the model here to find golden prompts, which prove later that weights were loaded right; this "
-            "takes twice the model's size in memory, and its size on disk if it comes from a hub or bucket. Default: "
-            "only for files on this machine",
+            "takes 4 bytes of memory for each weight, and the model's size on disk if it comes from a hub or bucket. "
+            "Default: only for files on this machine",
             show_default=False,
         ),
     ] = None,

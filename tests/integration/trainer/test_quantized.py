@@ -16,6 +16,7 @@ from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference
 from services.shared.signing import SigningKey
 from tests.robustness.architectures.kinds import KINDS, make
+from trainer.checkpoint import read
 from trainer.golden import Answerer, golden_of_folder
 from trainer.imports import Import, Target
 from trainer.publish import Published
@@ -68,7 +69,21 @@ def test_without_rounding_it_computes_with_the_quantized_weights_alone(int8: Pat
 def test_golden_prompts_of_quantized_weights_hold_with_rounded_activations(int8: Path) -> None:
     golden = golden_of_folder(int8, [CHAT])
     assert golden
-    assert Answerer.load(int8).agrees(golden[0])
+    for dtype in (torch.float32, torch.float16):
+        assert Answerer.load(int8, dtype).agrees(golden[0])
+
+
+@pytest.mark.parametrize("precision", [None, Precision.INT8, Precision.INT4, Precision.FP8])
+def test_an_import_says_how_much_memory_its_golden_prompts_take(
+    model: Path, tmp_path: Path, precision: Precision | None
+) -> None:
+    folder = model if precision is None else tmp_path / "quantized"
+    if precision:
+        quantize(model, folder, precision)
+    answerer = Answerer.load(folder)
+    answerer.answers([answerer.render(CHAT)])
+    taken = sum(weights.nbytes for weights in answerer.model.parameters())
+    assert taken <= read(folder).float32_size <= 1.05 * taken
 
 
 def test_the_loss_after_is_near_the_loss_before(model: Path, int8: Path) -> None:
@@ -82,13 +97,15 @@ class Told:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.asked = 0
 
     def preparing(self, name: str) -> None: ...
 
     def warning(self, text: str) -> None:
         self.warnings.append(text)
 
-    def asking(self, memory_bytes: int) -> None: ...
+    def asking(self, memory_bytes: int) -> None:
+        self.asked = memory_bytes
 
     def fetching(self, total_bytes: int, why: str) -> Callable[[int], None]:
         return lambda moved: None
@@ -112,5 +129,6 @@ async def test_a_model_that_transformers_cannot_read_is_imported_without_golden_
     told = Told()
     published = await imported(folder, told)
     assert published.manifest.golden == ()
+    assert told.asked == read(folder).float32_size
     (warning,) = told.warnings
     assert warning.startswith("there are no golden prompts, so workers will not prove this version: ")

@@ -8,7 +8,7 @@ import pytest
 from services.shared.architectures import known_architectures
 from services.shared.remote_code import code_key
 from trainer.errors import WrongCheckpoint
-from trainer.model_config import Examined, examine
+from trainer.model_config import Examined, ModelConfig, examine
 from trainer.selection import Selection
 
 CODE = {"auto_map": {"AutoTokenizer": ["x.Y", None]}}
@@ -71,3 +71,21 @@ def test_a_tokenizer_that_only_its_own_code_could_make_is_refused() -> None:
     others = {"tokenizer_config.json": CODE}
     with pytest.raises(WrongCheckpoint, match=r"save the tokenizer as tokenizer\.json"):
         examined("DeepseekV3ForCausalLM", tokenizer=("tiktoken.model", "tokenizer_config.json"), others=others)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "bits"),
+    [
+        (None, None),
+        ("wrong", None),
+        ({"quant_method": "awq", "bits": 4}, 4),
+        ({"quant_method": "gptq", "bits": 8}, 8),
+        ({"quant_method": "mxfp4"}, 4),
+        ({"quant_method": "x", "bits": "four"}, 4),
+        ({"config_groups": {"a": {"weights": {"num_bits": 8}, "input_activations": {"num_bits": 2}}}}, 8),
+        ({"config_groups": {"a": {"weights": {"num_bits": 8}}, "b": {"weights": {"num_bits": 3}}}}, 3),
+        ({"config_groups": ["wrong"]}, 4),
+    ],
+)
+def test_the_bits_of_packed_weights_are_found(quantization: object, bits: int | None) -> None:
+    assert ModelConfig({"quantization_config": quantization}).packed_bits == bits

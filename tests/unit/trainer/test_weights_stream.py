@@ -1,4 +1,4 @@
-"""Weights that pass by in chunks are judged as files on disk are."""
+"""Weights that pass by in chunks are judged as files on disk are, and counted."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save, save_file
 
 from trainer.errors import WrongCheckpoint
-from trainer.weights import WeightsStream, not_finite
+from trainer.weights import WeightsStream, not_finite, numbers_of
 
 CHUNKS = [1, 3, 7, 64, 1 << 20]
 
@@ -68,3 +68,27 @@ def test_a_header_that_is_none_is_told(header: bytes) -> None:
 def test_a_header_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(WrongCheckpoint, match="its header has"):
         passed((1 << 40).to_bytes(8, "little") + b"{}", 64)
+
+
+@pytest.mark.parametrize(
+    ("precision", "bits", "weights_in_one"),
+    [
+        (torch.float32, None, 1),
+        (torch.bfloat16, None, 1),
+        (torch.int32, None, 1),
+        (torch.int8, 8, 1),
+        (torch.int8, 4, 1),
+        (torch.float8_e4m3fn, 8, 1),
+        (torch.bfloat16, 4, 1),
+        (torch.int32, 4, 8),
+        (torch.int32, 8, 4),
+        (torch.uint8, 4, 2),
+        (torch.int32, 64, 1),
+    ],
+)
+def test_weights_are_counted_packed_or_not(
+    precision: torch.dtype, bits: int | None, weights_in_one: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(3, 5, dtype=precision), "scalar": torch.ones(())}, file, metadata={"format": "pt"})
+    assert numbers_of(file, bits) == 15 * weights_in_one + 1
