@@ -1,10 +1,13 @@
 """What `tidegate workers` and `tidegate status` show fits 80 columns, each worker and process on a line."""
 
+import pytest
+
 from services.cli.clients.worker_status import LoadedAdapter, Worker
 from services.cli.views.processes import process_table
 from services.cli.views.workers import worker_tables
 from services.local.cluster_record import Addresses, ClusterRecord, ProcessRecord
 from tests.unit.cli.terminal import WIDTH, shown
+from tidegate.router.v1 import router_pb2 as pb
 
 POOL = "smollm2-135m-instruct"
 
@@ -59,6 +62,19 @@ def test_adapters_in_memory_stand_below_with_their_workers() -> None:
     assert lines[-1].split() == ["legal", old[:12], "worker-4"]
     both = shown(worker_tables([worker(1, adapters={"legal": old}), worker(2, adapters={"legal": old})]))
     assert both[-1].split() == ["legal", old[:12], "worker-1,", "worker-2"]
+
+
+@pytest.mark.parametrize(
+    ("told", "known"), [(["v1", "v2"], ["v2", "v1"]), ([], ["", ""])], ids=["new", "older release"]
+)
+def test_a_heartbeat_tells_the_adapters_in_memory(told: list[str], known: list[str]) -> None:
+    heartbeat = pb.Heartbeat(
+        worker_id="worker-1", pool=POOL, loaded_adapters=["support-de", "legal"], loaded_adapter_versions=told
+    )
+    found = Worker.of(pb.WorkerStatus(heartbeat=heartbeat)).loaded_adapters
+    assert [(adapter.name, adapter.version) for adapter in found] == list(
+        zip(["legal", "support-de"], known, strict=True)
+    )
 
 
 def test_that_there_are_none_is_said() -> None:
