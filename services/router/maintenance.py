@@ -142,7 +142,7 @@ class Maintenance:
         Raises:
             RedisError: Redis did not answer.
         """
-        rows = [await read_pool(self._runner.client(queue.keys), queue.keys) for queue in self._queues.values()]
+        rows = [await read_pool(self._runner.client(q.keys), q.keys, q.sizing) for q in self._queues.values()]
         if self._snapshot.update(rows, {queue.pool: queue.rules for queue in self._queues.values()}):
             self._sessions.broadcast(pb.RouterFrame(catalog=self._snapshot.catalog))
         for row in rows:
@@ -193,6 +193,8 @@ class Maintenance:
             queues.expected_wait.labels(*labels).set(row.expected_wait_ms(service_class) / 1000)
             queues.objective.labels(*labels).set(rules.of(service_class).ttft_objective_ms / 1000)
         workers.desired.labels(row.pool).set(row.desired_workers)
+        workers.fewest.labels(row.pool).set(row.sizing.fewest)
+        workers.kv_use.labels(row.pool).set(row.kv_use)
         workers.count_versions(row.pool, Counter(w.heartbeat.model_version[:VERSION_DIGITS] for w in row.workers))
         for state in WORKER_STATES:
             workers.by_state.labels(row.pool, state).set(sum(w.state == state for w in row.workers))

@@ -115,6 +115,15 @@ class WorkerMetrics:
             ["pool"],
             registry=registry,
         )
+        self.fewest = Gauge(
+            "tidegate_router_fewest_workers",
+            "Workers of an idle pool: 0 if it scales from zero, else 1",
+            ["pool"],
+            registry=registry,
+        )
+        self.kv_use = Gauge(
+            "tidegate_router_kv_use_ratio", "Share of the workers' KV cache in use", ["pool"], registry=registry
+        )
         self.rollouts = Counter(
             "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
         )

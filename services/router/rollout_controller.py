@@ -134,7 +134,7 @@ class RolloutController:
         return known if known and record.state.has_ended else await self._read(queue)
 
     async def _read(self, queue: PoolQueue) -> PoolRow:
-        return await read_pool(self._runner.client(queue.keys), queue.keys)
+        return await read_pool(self._runner.client(queue.keys), queue.keys, queue.sizing)
 
     async def record(self, queue: PoolQueue) -> RolloutRecord | None:
         """The record of the pool's last rollout; None if there was none."""

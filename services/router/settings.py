@@ -40,7 +40,9 @@ class RouterSettings(ProcessSettings):
         1_000, ge=0, description="Milliseconds in which a worker may reconnect after its stream broke."
     )
     no_worker_grace_ms: int = Field(
-        30_000, ge=0, description="Milliseconds that a pool without workers still queues requests."
+        30_000,
+        ge=0,
+        description="Milliseconds that a pool without workers still queues requests, unless it scales from zero.",
     )
     rollout_worker_limit_s: float = Field(
         900.0,

@@ -343,6 +343,12 @@ class Pool(Strict):
     workers: int = Field(
         1, ge=0, le=4096, description="Worker processes that `tidegate up` starts; pods of the pool on Kubernetes."
     )
+    scales_from_zero: bool = Field(
+        False,
+        description="An autoscaler stops the pool's last worker, and starts one when requests wait. While there is no"
+        " worker, requests wait as long as their class allows (`max_wait_s`). Default: after"
+        " TIDEGATE_NO_WORKER_GRACE_MS without a worker they are refused.",
+    )
     engine: Engine = Field(default_factory=VllmEngine, description="The engine of the workers. Default: vLLM.")
     placement: Literal["prefix", "least_load", "round_robin"] = Field(
         "prefix",

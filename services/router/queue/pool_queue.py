@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from services.router.core.class_rules import Rules
 from services.router.core.events import Answer, Granted, Queued, Refused, Revoked, decode_answer, decode_event
 from services.router.core.keys import PoolKeys
+from services.router.core.sizing import Sizing
 from services.router.metrics import RouterMetrics
 from services.router.queue.resume_log import PoolResumeLogs
 from services.router.queue.sessions import Sessions
@@ -14,6 +15,8 @@ from services.router.settings import RouterSettings
 from services.shared.config import Cluster, ResumeLog
 
 REAP_LIMIT = 64
+FOR_EVER_MS = 2**52
+"""Still exact as a number of Lua."""
 
 
 class PoolQueue:
@@ -25,6 +28,7 @@ class PoolQueue:
         pool: Name of the pool.
         keys: Its keys in Redis.
         rules: Its class rules now, with the changes made at run time.
+        sizing: What its number of workers follows from.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class PoolQueue:
         self.pool = pool
         self.keys = PoolKeys(pool)
         self.rules = Rules.of_cluster(cluster)
+        self.sizing = Sizing.of_pool(cluster.pool(pool))
         self._scripts = PoolScripts(self.keys, router_id, Composition.of_pool(cluster.pool(pool)))
         self._runner = runner
         self._settings = settings
@@ -57,7 +62,7 @@ class PoolQueue:
             submission,
             self.rules,
             lease_ms=self._settings.session_lease_ms,
-            no_worker_grace_ms=self._settings.no_worker_grace_ms,
+            no_worker_grace_ms=self._settings.no_worker_grace_ms if self.sizing.fewest else FOR_EVER_MS,
         )
         reply, events = await self._runner.call(call)
         answer = decode_answer(reply, submission.session, submission.request_id, submission.attempt)

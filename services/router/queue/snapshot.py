@@ -1,6 +1,5 @@
 """The state of a pool as Redis has it, read for catalog, metrics and operators. It never decides order."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +8,10 @@ from redis.asyncio import Redis
 
 from services.router.core.class_rules import Rules
 from services.router.core.keys import PoolKeys
+from services.router.core.sizing import Sizing
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
 
-# Share of its slots that a pool of the desired size has in use.
-FULL = 0.8
 # Workers of a pool whose addresses gateways are told.
 ADDRESSES = 8
 
@@ -53,6 +51,7 @@ class PoolRow:
     workers: tuple[WorkerRow, ...]
     classes: dict[ServiceClass, ClassRow]
     pace_ms: float = 0.0
+    sizing: Sizing = field(default_factory=Sizing)
 
     def expected_wait_ms(self, service_class: ServiceClass) -> int:
         """How long a request that comes now would wait."""
@@ -61,12 +60,16 @@ class PoolRow:
 
     @property
     def desired_workers(self) -> int:
-        """Workers that would run all that runs and waits at FULL of their slots. Queued batch does not count."""
-        sizes = [worker.heartbeat.capacity.slots for worker in self.workers]
-        if not sizes:
-            return 0
-        wanted = self.granted + sum(row.queued for c, row in self.classes.items() if c != ServiceClass.BATCH)
-        return max(1, math.ceil(wanted / (FULL * sum(sizes) / len(sizes))))
+        """Workers that the pool should have now."""
+        slots = [worker.heartbeat.capacity.slots for worker in self.workers]
+        return self.sizing.desired(slots, self.granted, {c: row.queued for c, row in self.classes.items()})
+
+    @property
+    def kv_use(self) -> float:
+        """Share of the KV cache of all workers that running requests use; 0 without workers."""
+        total = sum(worker.heartbeat.capacity.kv_tokens for worker in self.workers)
+        used = sum(worker.heartbeat.load.kv_tokens_used for worker in self.workers)
+        return used / total if total else 0.0
 
     @property
     def granted(self) -> int:
@@ -85,11 +88,13 @@ class Snapshot:
 
     rows: dict[str, PoolRow] = field(default_factory=dict)
     catalog: pb.Catalog = field(default_factory=pb.Catalog)
+    # What pools that scale from zero served when they last had a worker.
+    _served: dict[str, pb.Pool] = field(default_factory=dict)
 
     def update(self, rows: list[PoolRow], rules: Mapping[str, Rules]) -> bool:
         """Takes over new rows, and the rules of each pool. Returns True when the catalog changed."""
         self.rows = {row.pool: row for row in rows}
-        fresh = pb.Catalog(pools=[_pool(row) for row in rows])
+        fresh = pb.Catalog(pools=[self._entry(row) for row in rows])
         for pool in fresh.pools:
             of_pool = rules[pool.name]
             pool.ttft_objectives_ms.extend(
@@ -99,12 +104,27 @@ class Snapshot:
         self.catalog = fresh
         return changed
 
+    def _entry(self, row: PoolRow) -> pb.Pool:
+        """The pool as gateways see it. One that scales from zero keeps its adapters while no worker serves them."""
+        entry = _pool(row)
+        if row.sizing.fewest:
+            return entry
+        if any(worker.heartbeat.model_version for worker in row.workers):
+            self._served[row.pool] = entry
+            return entry
+        known = self._served.get(row.pool) or pb.Pool(adapters=row.sizing.adapters)
+        entry.context_tokens, entry.created = known.context_tokens, known.created
+        del entry.adapters[:], entry.refused_adapters[:]
+        entry.adapters.extend(known.adapters)
+        entry.refused_adapters.extend(known.refused_adapters)
+        return entry
+
     def statuses(self) -> list[pb.PoolStatus]:
         """Every pool as operators see it."""
         return [_status(row) for row in self.rows.values()]
 
 
-async def read_pool(client: Redis, keys: PoolKeys) -> PoolRow:
+async def read_pool(client: Redis, keys: PoolKeys, sizing: Sizing) -> PoolRow:
     """Reads one pool.
 
     Raises:
@@ -130,6 +150,7 @@ async def read_pool(client: Redis, keys: PoolKeys) -> PoolRow:
         workers=tuple(w for w in workers if w),
         classes=_classes(turns, counts),
         pace_ms=float(turns.get(b"pace", 0)),
+        sizing=sizing,
     )
 
 

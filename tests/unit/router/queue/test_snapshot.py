@@ -1,0 +1,47 @@
+"""What gateways are told of a pool that has no worker now."""
+
+from services.router.core.sizing import Sizing
+from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow
+from tidegate.router.v1 import router_pb2 as pb
+
+SERVING = pb.Heartbeat(model_version="v1", context_tokens=4096, adapters=["blue", "red"], epoch=7 * 10**9)
+LOADING = pb.Heartbeat()
+
+
+def row(*beats: pb.Heartbeat, fewest: int = 0) -> PoolRow:
+    workers = tuple(WorkerRow(beat, "ready" if beat.model_version else "loading", 0, 0, 0) for beat in beats)
+    return PoolRow("tide", workers, {}, sizing=Sizing(fewest=fewest, adapters=("red",)))
+
+
+def entry(snapshot: Snapshot) -> pb.Pool:
+    (pool,) = snapshot.catalog.pools
+    return pool
+
+
+def test_a_pool_that_scales_from_zero_keeps_its_adapters_until_a_worker_serves_others() -> None:
+    snapshot = Snapshot()
+    snapshot.update([row()])
+    assert list(entry(snapshot).adapters) == ["red"]
+    snapshot.update([row(SERVING)])
+    assert list(entry(snapshot).model_versions) == ["v1"]
+    for gone in (row(), row(LOADING)):
+        snapshot.update([gone])
+        pool = entry(snapshot)
+        assert (list(pool.adapters), pool.context_tokens, pool.created) == (["blue", "red"], 4096, 7)
+        assert (pool.ready_workers, list(pool.model_versions), list(pool.worker_addresses)) == (0, [], [])
+
+
+def test_any_other_pool_has_the_adapters_of_its_workers() -> None:
+    snapshot = Snapshot()
+    for known in (row(SERVING, fewest=1), row(fewest=1)):
+        snapshot.update([known])
+        assert len(entry(snapshot).adapters) == 2 * len(known.workers)
+
+
+def test_kv_use_is_of_all_workers_together() -> None:
+    beats = [
+        pb.Heartbeat(capacity=pb.Capacity(kv_tokens=size), load=pb.Load(kv_tokens_used=used))
+        for size, used in ((100, 90), (300, 10))
+    ]
+    assert row(*beats).kv_use == 0.25
+    assert row().kv_use == row(LOADING).kv_use == 0.0
