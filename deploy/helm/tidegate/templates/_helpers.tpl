@@ -262,7 +262,11 @@ resources: {requests: {storage: {{ index . 1 }}}}
 {{/* tidegate.yaml without the numbers of workers: they are the Deployments' replicas, and no process reads them. */}}
 {{- define "tidegate.config" -}}
 {{- $pools := list }}
-{{- range .Values.config.pools }}{{ $pools = append $pools (omit . "workers") }}{{ end }}
+{{- range $pool := .Values.config.pools }}
+{{- $scaling := (include "tidegate.workers" (list $ $pool) | fromYaml).autoscaling }}
+{{- $zero := and $scaling.enabled (eq (int $scaling.minReplicas) 0) }}
+{{- $pools = append $pools (merge (ternary (dict "scales_from_zero" true) dict $zero) (omit $pool "workers")) }}
+{{- end }}
 {{- toYaml (merge (dict "pools" $pools) (omit .Values.config "pools")) }}
 {{- end }}
 
@@ -277,6 +281,28 @@ checksum/config: {{ toYaml $config | sha256sum }}
 {{/* Restarts the workers of a pool when something changes that they read. */}}
 {{- define "tidegate.poolChecksum" -}}
 checksum/config: {{ pick . "name" "model" "engine" "adapters" | toYaml | sha256sum }}
+{{- end }}
+
+{{/* What the number of a pool's workers follows: {name: {query, metric, labels, target, average}}: (list $ pool values) */}}
+{{- define "tidegate.scalingMetrics" -}}
+{{- $root := index . 0 }}{{ $pool := dict "pool" (index . 1).name }}{{ $scaling := (index . 2).autoscaling }}
+{{- /* Where the Prometheus operator scrapes, a pool of the same name in another namespace is told apart. */}}
+{{- if $root.Values.monitoring.serviceMonitor.enabled }}{{ $_ := set $pool "namespace" $root.Release.Namespace }}{{ end }}
+{{- $metrics := dict "desired" (dict "metric" "tidegate_router_desired_workers" "labels" $pool "target" "1" "average" true) }}
+{{- range $class, $seconds := $scaling.maxWaitSeconds }}
+{{- $labels := merge (dict "service_class" $class) $pool }}
+{{- $_ := set $metrics (printf "wait-%s" $class) (dict "metric" "tidegate_router_expected_wait_seconds" "labels" $labels "target" (toString $seconds)) }}
+{{- end }}
+{{- if $scaling.maxKvUse }}
+{{- $_ := set $metrics "kv-use" (dict "metric" "tidegate_router_kv_use_ratio" "labels" $pool "target" (toString $scaling.maxKvUse)) }}
+{{- end }}
+{{- range $name, $metric := $metrics }}
+{{- $selectors := list }}
+{{- range $label, $value := $metric.labels }}{{ $selectors = append $selectors (printf "%s=%q" $label $value) }}{{ end }}
+{{- /* All routers tell the same. */}}
+{{- $_ := set $metric "query" (printf "max(%s{%s})" $metric.metric ($selectors | sortAlpha | join ", ")) }}
+{{- end }}
+{{- toYaml $metrics }}
 {{- end }}
 
 {{/* GPUs of each pod of a pool: as many as its engine needs on each of its nodes, or more if the values say so. */}}
@@ -316,6 +342,9 @@ except: {{- toYaml . | nindent 2 }}
 {{- $_ := set $pods (printf "workers.pools.%s.autoscaling" $pool.name) (include "tidegate.workers" (list $ $pool) | fromYaml).autoscaling }}
 {{- end }}
 {{- range $key, $scaling := $pods }}
+{{- if and $scaling.enabled (eq (dig "by" "" $scaling) "hpa") (eq (int $scaling.minReplicas) 0) }}
+{{- fail (printf "%s: minReplicas = 0 needs by: keda, because an HPA keeps one pod" $key) }}
+{{- end }}
 {{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- fail (printf "%s: minReplicas = %d is more than maxReplicas = %d" $key (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- end }}
