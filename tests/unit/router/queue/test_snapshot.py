@@ -1,9 +1,12 @@
 """What gateways are told of a pool that has no worker now."""
 
+from services.router.core.class_rules import Rules
 from services.router.core.sizing import Sizing
 from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow
+from services.shared.config import Cluster, Pool
 from tidegate.router.v1 import router_pb2 as pb
 
+RULES = {"tide": Rules.of_cluster(Cluster(pools=(Pool(name="tide", model="m"),)))}
 SERVING = pb.Heartbeat(model_version="v1", context_tokens=4096, adapters=["blue", "red"], epoch=7 * 10**9)
 LOADING = pb.Heartbeat()
 
@@ -20,12 +23,12 @@ def entry(snapshot: Snapshot) -> pb.Pool:
 
 def test_a_pool_that_scales_from_zero_keeps_its_adapters_until_a_worker_serves_others() -> None:
     snapshot = Snapshot()
-    snapshot.update([row()])
+    snapshot.update([row()], RULES)
     assert list(entry(snapshot).adapters) == ["red"]
-    snapshot.update([row(SERVING)])
+    snapshot.update([row(SERVING)], RULES)
     assert list(entry(snapshot).model_versions) == ["v1"]
     for gone in (row(), row(LOADING)):
-        snapshot.update([gone])
+        snapshot.update([gone], RULES)
         pool = entry(snapshot)
         assert (list(pool.adapters), pool.context_tokens, pool.created) == (["blue", "red"], 4096, 7)
         assert (pool.ready_workers, list(pool.model_versions), list(pool.worker_addresses)) == (0, [], [])
@@ -34,7 +37,7 @@ def test_a_pool_that_scales_from_zero_keeps_its_adapters_until_a_worker_serves_o
 def test_any_other_pool_has_the_adapters_of_its_workers() -> None:
     snapshot = Snapshot()
     for known in (row(SERVING, fewest=1), row(fewest=1)):
-        snapshot.update([known])
+        snapshot.update([known], RULES)
         assert len(entry(snapshot).adapters) == 2 * len(known.workers)
 
 
