@@ -3,7 +3,7 @@
 from typing import Any
 
 import helm_python as helm
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import kubernetes_validate
 import pytest
 import yaml
