@@ -64,7 +64,9 @@ def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
 
 
 def templates(item: Object) -> list[Object]:
-    """The templates of the pods that an object makes."""
+    """The templates of the pods that an object makes, or is."""
+    if item["kind"] == "Pod":
+        return [item]
     spec = item.get("spec", {})
     group = spec.get("leaderWorkerTemplate", {})
     found = [spec.get("template"), group.get("leaderTemplate"), group.get("workerTemplate")]

@@ -26,6 +26,7 @@ GROUPS = {
         "tests/clients/test_grpc_reflection.py",
         "tests/clients/test_lm_eval.py",
         "tests/conformance/test_conformance.py",
+        "tests/deploy/test_helm_test.py",
         "tests/deploy/test_prometheus.py",
         "tests/e2e/test_accounts.py",
         "tests/e2e/test_batches.py",
