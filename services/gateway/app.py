@@ -65,6 +65,7 @@ from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
 from services.shared.settings import split
 from services.shared.telemetry import admin_app
+from services.shared.tracing import endpoint_of, tracing
 
 HEALTH_INTERVAL_S = 0.25
 KEEP_ALIVE_S = 75
@@ -86,6 +87,9 @@ class GatewayApp:
         self._draining = False
         self._tasks = Tasks()
         self.metrics = Metrics(CollectorRegistry())
+        self._tracing = tracing(
+            endpoint_of(self._cluster.traces_endpoint), "gateway", self.metrics.registry, self._clock
+        )
         self._reader = RequestReader(self.metrics, strict=self._cluster.strict_requests)
         self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()
@@ -127,6 +131,8 @@ class GatewayApp:
         await self.workers.stop()
         await self.router.stop()
         await self.accounting.stop()
+        if self._tracing:
+            await self._tracing.stop()
         if self._metrics_http:
             await self._metrics_http.stop()
 
@@ -172,6 +178,7 @@ class GatewayApp:
             metrics=self.metrics,
             ledger=self.accounting.ledger,
             max_open=settings.max_open_requests,
+            tracing=self._tracing,
         )
         self._batches = self._batch_service(builder, generations)
         self._background = self._background_responses(generations)

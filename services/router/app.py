@@ -34,6 +34,7 @@ from services.shared.lifecycle import Tasks
 from services.shared.rpc import Context
 from services.shared.settings import split
 from services.shared.telemetry import admin_app
+from services.shared.tracing import endpoint_of, tracing
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1 import router_pb2_grpc
 
@@ -95,6 +96,7 @@ class RouterApp:
         self._cluster = config.load(settings.config)
         self._registry = CollectorRegistry()
         self._metrics = RouterMetrics(self._registry)
+        self._tracing = tracing(endpoint_of(self._cluster.traces_endpoint), "router", self._registry, self._clock)
         self._sessions, self._snapshot = Sessions(self._metrics), Snapshot()
         self._runner = ScriptRunner(
             settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics.scripts
@@ -157,6 +159,7 @@ class RouterApp:
             snapshot=self._snapshot,
             resume_logs=self._build_resume_logs(),
             metrics=self._metrics,
+            tracing=self._tracing,
         )
         attachments = Attachments(
             self.router_id, queues, settings=settings, sessions=sessions, start_of=self._rollouts.start_of
@@ -221,6 +224,8 @@ class RouterApp:
         await self._server.stop(STOP_GRACE_S)
         await self._tasks.stop()
         await self._runner.close()
+        if self._tracing:
+            await self._tracing.stop()
         await self._http.stop()
 
 

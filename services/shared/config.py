@@ -499,6 +499,12 @@ class Cluster(Strict):
         "tenant",
         description="Which requests share cached prompts. `tenant`: those of the same tenant; `shared`: all requests.",
     )
+    traces_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s]+$",
+        description="OpenTelemetry collector that gets the traces of all processes by OTLP over gRPC, such as"
+        " `http://collector:4317`. OTEL_EXPORTER_OTLP_ENDPOINT of a process comes before it. Default: no traces.",
+    )
     cors_origins: tuple[Origin, ...] = Field(
         (),
         max_length=64,

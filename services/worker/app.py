@@ -24,6 +24,7 @@ from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
+from services.shared.tracing import endpoint_of, tracing
 from services.worker.adapters.adapters import Adapters
 from services.worker.adapters.adapters import Limits as AdapterLimits
 from services.worker.adapters.source import AdapterSource
@@ -43,6 +44,7 @@ from services.worker.model_cache import ModelCache
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
 from services.worker.status import Identity, State, Status
+from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
 from tidegate.worker.v1 import group_pb2_grpc, worker_pb2_grpc
 
@@ -87,21 +89,25 @@ class WorkerApp:
         """
         self._settings, self._clock, self._random = settings, clock or SystemClock(), random or SystemRandom()
         self._on_loaded = on_loaded
-        self._pool = config.load(settings.config).pool(settings.pool)
+        cluster = config.load(settings.config)
+        self._pool, traces_endpoint = cluster.pool(settings.pool), endpoint_of(cluster.traces_endpoint)
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self.engine = engine or build_engine(
-            self._pool.engine, self._clock, f"pools.{self._pool.name}.engine", self._pool.adapters
+            self._pool.engine, self._clock, f"pools.{self._pool.name}.engine", self._pool.adapters, traces_endpoint
         )
         self.status = Status(self._identity())
         self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions)
         store = store or objectstore.connect(settings)
         self._model_source = self._build_source(store)
         self._metrics = self._build_metrics()
+        self._tracing = tracing(traces_endpoint, "worker", self._metrics.registry, self._clock)
         self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
         self._leader = self._build_leader() if self._pool.engine.nodes > 1 else None
         self._weight_updates = self._build_weight_updates()
         self._attachment = self._build_attachment()
-        self._service = WorkerService(self.engine, self.status, self._metrics, self._clock, adapters=self._adapters)
+        self._service = WorkerService(
+            self.engine, self.status, self._metrics, self._clock, adapters=self._adapters, tracing=self._tracing
+        )
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
         self._tasks = Tasks()
@@ -140,6 +146,8 @@ class WorkerApp:
         if self._adapters:
             await self._adapters.stop()
         await self.engine.stop()
+        if self._tracing:
+            await self._tracing.stop()
         self._model_cache.keep(())
         self._metrics.close()
         if self._http:
@@ -232,7 +240,13 @@ class WorkerApp:
             metrics=self._metrics,
             clock=self._clock,
             adapters=self._adapters,
+            trace=self._update_trace(),
         )
+
+    def _update_trace(self) -> UpdateTrace | None:
+        if self._tracing is None:
+            return None
+        return UpdateTrace(self._tracing, self._pool.name, self.status.identity.worker_id)
 
     def _build_attachment(self) -> Attachment:
         return Attachment(

@@ -8,7 +8,7 @@ the stream ends, its requests are aborted.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import NoReturn
@@ -18,6 +18,7 @@ import grpc
 from services.shared import rpc
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
+from services.shared.tracing import Tracing
 from services.worker.adapters.adapters import Adapters
 from services.worker.batch import Batch
 from services.worker.credit import Credit
@@ -29,9 +30,11 @@ from services.worker.engine.contract import (
     Event,
     InvalidPrompt,
     Started,
+    Take,
 )
 from services.worker.hold_back import HoldBack
 from services.worker.metrics import Metrics
+from services.worker.request_trace import RequestTrace
 from services.worker.status import State, Status
 from services.worker.wire import Name, engine_request, failure_of, logprob_frame, tokenizable, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
@@ -67,11 +70,12 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         clock: Clock,
         *,
         adapters: Adapters | None = None,
+        tracing: Tracing | None = None,
         hello_s: float = HELLO_S,
     ) -> None:
         """Serves `engine` and, if the pool has any, `adapters`; a gateway must send Hello within `hello_s` seconds."""
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
-        self._adapters, self._hello_s = adapters, hello_s
+        self._adapters, self._tracing, self._hello_s = adapters, tracing, hello_s
         self._streams: set[GatewayStream] = set()
 
     def hand_over(self) -> None:
@@ -85,7 +89,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         """Runs the requests of one gateway until its stream ends."""
         frames: AsyncIterator[pb.ServeFrame] = rpc.frames(request_iterator)
         await self._expect_hello(frames, context)
-        stream = GatewayStream(self._engine, self._status, self._metrics, self._clock, self._adapters)
+        stream = GatewayStream(self._engine, self._status, self._metrics, self._clock, self._adapters, self._tracing)
         self._streams.add(stream)
         reading = asyncio.create_task(stream.read(frames), name="serve-read")
         reading.add_done_callback(lambda _: stream.batch.close())
@@ -171,6 +175,7 @@ class Request:
         self.task: asyncio.Task[None] | None = None
         self.stopped: pb.Failure | None = None
         self.adapter: Adapter | None = None
+        self.trace: RequestTrace | None = None
 
     def stop(self, kind: pb.FailureKind.ValueType, message: str) -> None:
         """Ends the request early; only the first reason counts."""
@@ -183,10 +188,16 @@ class GatewayStream:
     """The running requests of one gateway and the batch that carries their frames."""
 
     def __init__(
-        self, engine: Engine, status: Status, metrics: Metrics, clock: Clock, adapters: Adapters | None
+        self,
+        engine: Engine,
+        status: Status,
+        metrics: Metrics,
+        clock: Clock,
+        adapters: Adapters | None,
+        tracing: Tracing | None,
     ) -> None:
         self._engine, self._status, self._metrics, self._clock = engine, status, metrics, clock
-        self._adapters = adapters
+        self._adapters, self._tracing = adapters, tracing
         self._requests: dict[int, Request] = {}
         self._tasks = Tasks()
         self.batch = Batch()
@@ -220,6 +231,8 @@ class GatewayStream:
             await self.batch.end(_ended(start, failure=refusal))
             return
         request = Request(start, self._clock)
+        if self._tracing and start.trace_parent:
+            request.trace = RequestTrace(self._tracing, start, self._status.identity.worker_id)
         self._requests[start.stream_id] = request
         self._status.request_began()
         request.task = self._tasks.start(self._run(request), f"request-{start.request_id}")
@@ -280,13 +293,18 @@ class GatewayStream:
             ended = await self._generate(request)
         except asyncio.CancelledError:
             if request.stopped is None:
+                if request.trace:
+                    request.trace.end(_ended(request.start, pb.Failure(kind=pb.FAILURE_KIND_CANCELLED)))
                 raise  # The gateway has left: nobody reads a failure.
             ended = _ended(request.start, failure=request.stopped)
         except EngineError as error:
             if not isinstance(error, InvalidPrompt):
-                log.error("request %s failed: %s", request.start.request_id, error)
+                names = {"trace_id": request.trace.trace_id} if request.trace else {}
+                log.error("request %s failed: %s", request.start.request_id, error, extra=names)
             ended = _ended(request.start, failure=failure_of(error))
         self._count(ended.failure)
+        if request.trace:
+            request.trace.end(ended)
         self._send_held(request)
         await self.batch.end(ended)
 
@@ -300,8 +318,11 @@ class GatewayStream:
 
     async def _forward(self, request: Request) -> pb.Ended:
         """Sends the events that `_take` did not take, until the last one. Raises EngineError."""
-        take = partial(self._take, request)
-        asked = engine_request(request.start, request.adapter)
+        take: Take = partial(self._take, request)
+        headers: Mapping[str, str] | None = None
+        if request.trace:
+            take, headers = request.trace.watching(take), request.trace.headers
+        asked = engine_request(request.start, request.adapter, headers)
         async with aclosing(self._engine.generate(asked, take)) as events:
             async for event in events:
                 if ended := await self._send(request, event):

@@ -28,6 +28,7 @@ from services.worker.engine.contract import Engine, EngineDead, Model, SwapFaile
 from services.worker.golden import NotProven, prove
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
+from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update_report import Outcome, Phase, Report
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class WeightUpdates:
         metrics: Metrics,
         clock: Clock,
         adapters: AdapterGate | None = None,
+        trace: UpdateTrace | None = None,
     ) -> None:
         """Prepares for updates; none is accepted before `begin`.
 
@@ -114,9 +116,11 @@ class WeightUpdates:
             metrics: Where updates are counted.
             clock: For the durations.
             adapters: The adapters that leave the engine before its weights change; None: the pool has none.
+            trace: Follows the updates; None: they are not traced.
         """
         self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
         self._limits, self._metrics, self._clock, self._adapters = limits, metrics, clock, adapters
+        self._trace = trace
         self._serving: Model | None = None
         self._previous: Model | None = None
 
@@ -272,6 +276,8 @@ class WeightUpdates:
 
     def _report(self, order: UpdateOrder, phase: Phase, reason: str = "") -> None:
         log.info("weight update to %s: %s %s", order.version, phase.name.lower(), reason)
+        if self._trace:
+            self._trace.enter(order.version, phase, reason)
         self._status.report_update(Report(order.update_id, order.version, phase, reason[:_MAX_REASON]))
 
 

@@ -1,6 +1,7 @@
 """Converts between the frames of worker.proto and the engine's types."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from services.worker.engine.contract import (
@@ -40,8 +41,15 @@ class Name(NamedTuple):
     attempt: int
 
 
-def engine_request(start: pb.Start, adapter: Adapter | None = None) -> EngineRequest:
-    """Converts a Start frame; `adapter` is the one that it names, loaded.
+def engine_request(
+    start: pb.Start, adapter: Adapter | None = None, trace_headers: Mapping[str, str] | None = None
+) -> EngineRequest:
+    """Converts a Start frame.
+
+    Args:
+        start: The frame.
+        adapter: The one that it names, loaded.
+        trace_headers: W3C trace context, if it is traced.
 
     Raises:
         InvalidPrompt: The frame has no prompt, or a field is not JSON.
@@ -54,6 +62,7 @@ def engine_request(start: pb.Start, adapter: Adapter | None = None) -> EngineReq
         cache_salt=start.cache_salt,
         priority=start.priority,
         adapter=adapter,
+        trace_headers=trace_headers,
     )
 
 

@@ -26,6 +26,7 @@ class BatchRequester:
     caller: Caller
     strict: bool = False
     ignored: str = ""
+    traceparent: str = ""
 
 
 class LineRequests:

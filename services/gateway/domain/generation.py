@@ -70,6 +70,7 @@ class Generation:
         timeout_s: from the request to the end of its answer.
         shown: what the answer shows beside its text.
         fields: what the client's API calls them.
+        traceparent: W3C trace context of the client; empty: it sent none.
     """
 
     id: str
@@ -88,3 +89,4 @@ class Generation:
     timeout_s: float
     shown: Shown = PLAIN
     fields: FieldNames = FieldNames()
+    traceparent: str = ""

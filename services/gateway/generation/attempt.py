@@ -6,6 +6,7 @@ from services.gateway.domain.generation import Generation
 from services.gateway.generation import messages
 from services.gateway.generation.error_mapping import failed, rejected
 from services.gateway.generation.progress import Progress
+from services.gateway.generation.request_trace import RequestTrace
 from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
 from services.gateway.upstream.mailbox import Item, Mailbox, WorkerLost
 from services.gateway.upstream.router_client import RouterClient
@@ -45,6 +46,7 @@ class Attempt:
         router: RouterClient,
         workers: WorkerClient,
         mailbox: Mailbox,
+        trace: RequestTrace | None,
     ) -> None:
         self.number = retries.attempt
         self.deltas: list[worker_pb2.Delta] = []
@@ -55,7 +57,7 @@ class Attempt:
         self._generation, self._retries, self._progress = generation, retries, progress
         self._tokens_before = progress.completion_tokens
         self._running = False
-        self._router, self._workers, self._mailbox = router, workers, mailbox
+        self._router, self._workers, self._mailbox, self._trace = router, workers, mailbox, trace
         self._stream: WorkerStream | None = None
         self._stream_id = 0
         self._open = False
@@ -82,6 +84,8 @@ class Attempt:
         self._open = True
         self._timeout_s = timeout_s
         message = messages.submit(self._generation, self._retries, self._progress, timeout_s=timeout_s)
+        if self._trace:
+            message.trace_parent = self._trace.submitted(self.number)
         self._router.submit(message, self._mailbox)
 
     async def read(self) -> None:
@@ -151,8 +155,7 @@ class Attempt:
             case router_pb2.Grant():
                 self._start(item)
             case router_pb2.Queued():
-                self.queued = item
-                self._note_limits(item.limits)
+                self._queue(item)
             case worker_pb2.Started():
                 self._running = True
                 self._progress.start(item)
@@ -166,6 +169,12 @@ class Attempt:
                 raise self._failed(router_pb2.RevokeReason.Name(item.reason), self._cause_of(item.reason))
             case WorkerLost():
                 raise self._failed("connection lost", self._engine_died())
+
+    def _queue(self, queued: router_pb2.Queued) -> None:
+        self.queued = queued
+        self._note_limits(queued.limits)
+        if self._trace:
+            self._trace.queued(queued)
 
     def _start(self, grant: router_pb2.Grant) -> None:
         self.grant = grant
@@ -181,6 +190,8 @@ class Attempt:
             credit_tokens=self._window,
             hold_back=None if self._generation.stream else _hold_back(self._window),
         )
+        if self._trace:
+            message.trace_parent = self._trace.granted(grant)
         self._stream.start(message, self._mailbox)
 
     def _note_limits(self, limits: Iterable[router_pb2.LimitState]) -> None:

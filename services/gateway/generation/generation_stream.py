@@ -19,6 +19,7 @@ from services.gateway.domain.generation import Generation
 from services.gateway.domain.usage import LedgerWriter, Outcome, UsedResources
 from services.gateway.generation.attempt import MAX_UNREAD_ITEMS, Attempt
 from services.gateway.generation.progress import Progress
+from services.gateway.generation.request_trace import RequestTrace
 from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
 from services.gateway.metrics import Metrics
 from services.gateway.upstream.mailbox import DeltaSink, Mailbox
@@ -27,6 +28,7 @@ from services.gateway.upstream.worker_client import WorkerClient
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.errors import ClientLeft, DeadlineExceeded, Overloaded
+from services.shared.tracing import Tracing
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
@@ -66,8 +68,10 @@ class GenerationStream:
         metrics: Metrics,
         ledger: LedgerWriter,
         progress: Progress | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.generation = generation
+        self._trace = RequestTrace(tracing, generation) if tracing else None
         self._router, self._workers = router, workers
         self._clock, self._metrics = clock, metrics
         self._opened_at = clock.monotonic()
@@ -220,6 +224,8 @@ class GenerationStream:
         if self._attempt.accepted:
             self._entry.accept()
         self._end(_OUTCOMES[ending[0]])
+        if self._trace:
+            self._trace.end(_OUTCOMES[ending[0]], self.version, self.usage)
         self._attempt.close(*ending)
         # The sink refers to this stream. Breaking the circle frees the memory now, not at a rare garbage collection.
         self._mailbox.deliver_to(None)
@@ -239,7 +245,9 @@ class GenerationStream:
 
     def _try_again(self, failure: WorkerFailed) -> None:
         """Raises the error for the client when no other worker can help."""
-        log.info("attempt failed", extra={"request_id": self.generation.id, "reason": failure.reason})
+        log.info("attempt failed", extra={"reason": failure.reason, **self._names()})
+        if self._trace:
+            self._trace.failed(failure, begun=self._progress.begun)
         self._retries.after(failure, self._progress)
         if failure.cause is FailureCause.PREEMPTED:
             self._attempt.close(router_pb2.OUTCOME_YIELDED, worker_pb2.CANCEL_REASON_PREEMPTED)
@@ -258,9 +266,18 @@ class GenerationStream:
         if self._broken_at is not None and self._attempt.has_brought_tokens:
             self._metrics.resume_gap.observe(self._clock.monotonic() - self._broken_at)
             self._broken_at = None
+            if self._trace:
+                self._trace.tokens_came()
 
     def _new_attempt(self) -> Attempt:
-        return Attempt(self.generation, self._retries, self._progress, self._router, self._workers, self._mailbox)
+        return Attempt(
+            self.generation, self._retries, self._progress, self._router, self._workers, self._mailbox, self._trace
+        )
+
+    def _names(self) -> dict[str, str]:
+        """What log lines about the request have in common."""
+        trace = {"trace_id": self._trace.trace_id} if self._trace else {}
+        return {"request_id": self.generation.id, **trace}
 
     def _end(self, outcome: Outcome) -> None:
         """Writes down how the generation ended and what it used. Only the first call counts."""
@@ -285,6 +302,8 @@ class GenerationStream:
 
     def _observe_first_token(self) -> None:
         self._entry.first_token()
+        if self._trace:
+            self._trace.tokens_came()
         model, service_class = self.generation.model, self.service_class
         self._began_at = self._clock.monotonic()
         objectives_s = model.ttft_objectives_s
@@ -313,10 +332,11 @@ class Generations:
         metrics: Metrics,
         ledger: LedgerWriter,
         max_open: int,
+        tracing: Tracing | None = None,
     ) -> None:
         self._router, self._workers = router, workers
         self._clock, self._metrics, self._ledger = clock, metrics, ledger
-        self._max_open, self._open = max_open, 0
+        self._max_open, self._open, self._tracing = max_open, 0, tracing
 
     @contextmanager
     def open(self, generation: Generation, progress: Progress | None = None) -> Iterator[GenerationStream]:
@@ -333,7 +353,14 @@ class Generations:
             raise Overloaded("The gateway holds too many requests. Please try again.", retry_after_s=1.0)
         self._ledger.check()
         stream = GenerationStream(
-            generation, self._router, self._workers, self._clock, self._metrics, self._ledger, progress
+            generation,
+            self._router,
+            self._workers,
+            self._clock,
+            self._metrics,
+            self._ledger,
+            progress,
+            self._tracing,
         )
         late = DeadlineExceeded(f"The answer was not complete within {generation.timeout_s:g} s.")
         timer = asyncio.get_running_loop().call_later(generation.timeout_s, stream.interrupt, late)

@@ -40,6 +40,7 @@ class Call:
         cache_directive: what the call asks of the response cache, and what came of it.
         strict: whether the call asks that unknown fields be refused.
         ignored: metadata that names what was left out of the request.
+        traceparent: W3C trace context of the client; empty: it sent none.
     """
 
     request_id: str
@@ -51,6 +52,7 @@ class Call:
     cache_directive: CacheDirective | None = None
     strict: bool = False
     ignored: str = ""
+    traceparent: str = ""
 
     async def send_metadata(self, version: str = "none") -> None:
         """Sends the initial metadata, before the first message or the status. A second call does nothing.
@@ -82,6 +84,7 @@ class Calls:
         try:
             call.caller = await self._keys.authenticate(_key_headers(context))
             call.cache_directive = CacheDirective.of(metadata.get(HEADER))
+            call.traceparent = metadata.get("traceparent", "")
             call.strict = metadata.get(STRICT_HEADER) == "true"
             yield call
             status = 200

@@ -28,6 +28,7 @@ class RequestOrigin:
         now: seconds since 1970.
         cache_salt: see CacheSalt.
         timeout_s: how long the client may wait for the whole answer.
+        traceparent: W3C trace context of the client; empty: it sent none.
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class RequestOrigin:
     caller: Caller
     cache_salt: str
     timeout_s: float
+    traceparent: str = ""
 
 
 def chat_generation(
@@ -122,6 +124,7 @@ def _build(
         timeout_s=origin.timeout_s,
         shown=request.shown(),
         fields=fields,
+        traceparent=origin.traceparent,
     )
 
 

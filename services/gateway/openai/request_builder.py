@@ -45,6 +45,11 @@ class Requester(Asker, Protocol):
         """Who makes the request; None if no key was checked."""
         ...
 
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context that came with it; empty: none did."""
+        ...
+
 
 class RequestBuilder:
     """Validates request bodies, and makes generations of them.
@@ -248,7 +253,8 @@ class RequestBuilder:
         caller, now = identified(requester), self.clock.wall()
         caller.check_budget(now)
         timeout_s = min(timeout_s or self._timeout_s, self._timeout_s)
-        return RequestOrigin(requester.request_id, now, caller, self._cache_salt.of(caller.tenant), timeout_s)
+        salt = self._cache_salt.of(caller.tenant)
+        return RequestOrigin(requester.request_id, now, caller, salt, timeout_s, requester.traceparent)
 
 
 def identified(requester: Requester) -> Caller:

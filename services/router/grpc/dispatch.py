@@ -21,6 +21,7 @@ from services.router.settings import RouterSettings
 from services.shared import rpc
 from services.shared.classes import ServiceClass
 from services.shared.rpc import Context
+from services.shared.tracing import Tracing
 from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -48,12 +49,13 @@ class Dispatcher:
         snapshot: Snapshot,
         resume_logs: ResumeLogs,
         metrics: RouterMetrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self._router_id = router_id
         self._queues = queues
         self._resume_logs = resume_logs
         self._settings = settings
-        self._metrics = metrics
+        self._metrics, self._tracing = metrics, tracing
         self._sessions = sessions
         self._snapshot = snapshot
 
@@ -127,7 +129,10 @@ class Dispatcher:
     async def _handle(self, session: GatewaySession, frame: pb.GatewayFrame) -> None:
         match frame.WhichOneof("frame"):
             case "submit":
-                await self._submit(session, frame.submit)
+                if self._tracing and frame.submit.trace_parent:
+                    await self._submit_traced(session, frame.submit, self._tracing)
+                else:
+                    await self._submit(session, frame.submit)
             case "finish":
                 session.waiting.pop(frame.finish.request_id, None)
                 await self._finish(frame.finish)
@@ -137,29 +142,36 @@ class Dispatcher:
             case other:
                 session.drop(f"unexpected frame {other}")
 
-    async def _submit(self, session: GatewaySession, submit: pb.Submit) -> None:
+    async def _submit_traced(self, session: GatewaySession, submit: pb.Submit, tracing: Tracing) -> None:
+        span = tracing.span("router", {"tidegate.router": self._router_id}, submit.trace_parent)
+        try:
+            span.set({"tidegate.answer": await self._submit(session, submit)})
+        finally:
+            span.end()
+
+    async def _submit(self, session: GatewaySession, submit: pb.Submit) -> str:
+        """Returns what came of it, for traces."""
         queue = self._queues.get(submit.pool)
         if queue is None:
-            self._reject(session, submit, "unknown_pool")
-            return
+            return self._reject(session, submit, "unknown_pool")
         if submit.engine_deaths >= POISON_DEATHS:
-            self._reject(session, submit, "poison")
-            return
+            return self._reject(session, submit, "poison")
         submission = _submission(session.session_id, submit, queue.rules)
         try:
             reply = await queue.submit(submission)
         except RedisUnavailable:
-            self._reject(session, submit, "store_unavailable")
-            return
+            return self._reject(session, submit, "store_unavailable")
         if isinstance(reply, Queued):
             session.waiting[submit.request_id] = submit.pool
         session.send(frames.answer(submission, reply))
+        return type(reply).__name__.lower()
 
-    def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> None:
-        """Refuses a request without a script call."""
+    def _reject(self, session: GatewaySession, submit: pb.Submit, why: str) -> str:
+        """Refuses a request without a script call. Returns why."""
         pool = submit.pool if submit.pool in self._queues else ""
         self._metrics.requests.answers[pool, _service_class(submit.service_class).label, why].inc()
         session.send(frames.reject(submit.request_id, submit.attempt, why))
+        return why
 
     async def _finish(self, finish: pb.Finish) -> None:
         """Tries until Redis answers: a lost Finish would keep a slot taken for as long as the gateway lives."""

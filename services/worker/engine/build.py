@@ -10,7 +10,13 @@ from services.worker.engine.contract import Engine
 from services.worker.engine.part import Part
 
 
-def build_engine(config: Config, clock: Clock, key: str = "engine", adapters: Adapters | None = None) -> Engine:
+def build_engine(
+    config: Config,
+    clock: Clock,
+    key: str = "engine",
+    adapters: Adapters | None = None,
+    traces_endpoint: str | None = None,
+) -> Engine:
     """Builds the engine of a pool.
 
     Args:
@@ -18,6 +24,7 @@ def build_engine(config: Config, clock: Clock, key: str = "engine", adapters: Ad
         clock: Where the engine reads the time.
         key: Configuration key of the settings, for errors.
         adapters: How many adapters the engine has room for; None: for none.
+        traces_endpoint: Where an engine that makes spans sends them; None: nowhere.
 
     Raises:
         WrongSettings: The engine cannot run with these settings.
@@ -29,7 +36,7 @@ def build_engine(config: Config, clock: Clock, key: str = "engine", adapters: Ad
     checked = _checked(config, key)
     from services.worker.engine.vllm.engine import VllmEngine
 
-    return VllmEngine(checked, clock, adapters)
+    return VllmEngine(checked, clock, adapters, traces_endpoint)
 
 
 def build_part(config: Config, key: str = "engine") -> Part:

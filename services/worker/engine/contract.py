@@ -165,6 +165,7 @@ class EngineRequest:
         cache_salt: Requests share cached KV only if they have the same salt.
         priority: 0 goes first.
         adapter: The adapter that answers, which the engine has; None: the model itself.
+        trace_headers: W3C trace context, for engines that make spans; None: the request is not traced.
     """
 
     request_id: str
@@ -174,6 +175,7 @@ class EngineRequest:
     cache_salt: str = ""
     priority: int = 0
     adapter: Adapter | None = None
+    trace_headers: Mapping[str, str] | None = None
 
 
 # ---- events ----

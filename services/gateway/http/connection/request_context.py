@@ -51,6 +51,12 @@ class RequestContext:
         """Whether the request asks that unknown fields be refused."""
         return self.headers.get(_STRICT) == b"true"
 
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of the client; empty: it sent none."""
+        value = self.headers.get(b"traceparent")
+        return value.decode("latin-1") if value else ""
+
     def header(self, name: str) -> str | None:
         """Returns a header of the request. name: in lower case."""
         value = self.headers.get(name.encode())

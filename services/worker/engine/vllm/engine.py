@@ -66,8 +66,11 @@ _KILL_WAIT_S = 0.2
 class VllmEngine:
     """The engine contract on vLLM's AsyncLLM, which runs its steps in a child process."""
 
-    def __init__(self, config: Config, clock: Clock, adapters: Adapters | None = None) -> None:
+    def __init__(
+        self, config: Config, clock: Clock, adapters: Adapters | None = None, traces_endpoint: str | None = None
+    ) -> None:
         self._config, self._clock, self._adapters = config, clock, adapters
+        self._traces_endpoint = traces_endpoint
         self._stats = StepStats()
         self._building: asyncio.Future[AsyncLLM] | None = None
         self._loaded: Loaded | None = None
@@ -115,7 +118,7 @@ class VllmEngine:
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
         if node is not None:
             name_node(node.address)
-        arguments = engine_arguments(self._config, model, node) | lora_arguments(self._adapters)
+        arguments = engine_arguments(self._config, model, node, self._traces_endpoint) | lora_arguments(self._adapters)
         arguments |= cpu_arguments(self._config, model)
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.

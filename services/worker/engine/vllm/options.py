@@ -11,13 +11,16 @@ WORKER_EXTENSION = "services.worker.engine.vllm.worker_extension.WorkerExtension
 """A name, because vLLM imports the class in the processes of the model."""
 
 
-def engine_arguments(config: VllmEngine, model: Model, node: Node | None = None) -> dict[str, Any]:
+def engine_arguments(
+    config: VllmEngine, model: Model, node: Node | None = None, traces_endpoint: str | None = None
+) -> dict[str, Any]:
     """Returns the keyword arguments of AsyncEngineArgs. On a CPU, cpu_options.py chooses two of them.
 
     Args:
         config: Settings of the pool, with the defaults of the device (vllm_device.py).
         model: The staged model.
         node: Which of the worker's nodes this is; None: the only one.
+        traces_endpoint: Where vLLM sends its spans; None: nowhere.
     """
     arguments: dict[str, Any] = {
         "model": str(model.folder),
@@ -52,6 +55,7 @@ def engine_arguments(config: VllmEngine, model: Model, node: Node | None = None)
         "kv_cache_dtype": config.kv_cache_dtype,
         "kv_offloading_size": config.kv_offload_gib,
         "limit_mm_per_prompt": config.media or None,
+        "otlp_traces_endpoint": traces_endpoint,
     }
     arguments |= {name: value for name, value in chosen.items() if value is not None}
     if node is not None:

@@ -143,6 +143,7 @@ class VllmRequest:
             sampling_params(sampling, choice.index, self._limit, len(done), rendered.structured),
             lora_request=lora_request(request.adapter),
             priority=request.priority,
+            trace_headers=request.trace_headers,
         )
 
     async def _abort(self) -> None:

@@ -332,6 +332,7 @@ class Submit(_message.Message):
     PLACEMENT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     BLOCK_TOKENS_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     pool: _builtins.str
@@ -352,6 +353,8 @@ class Submit(_message.Message):
     """Share of its class that the tenant is due, beside tenants of weight 1. 0 means 1."""
     block_tokens: _builtins.int
     """Tokens that one block of block_hashes stands for."""
+    trace_parent: _builtins.str
+    """W3C trace context of the attempt. Empty: it is not traced."""
     @_builtins.property
     def cost(self) -> Global___Cost: ...
     @_builtins.property
@@ -391,10 +394,11 @@ class Submit(_message.Message):
         placement: Global___Placement | None = ...,
         weight: _builtins.float = ...,
         block_tokens: _builtins.int = ...,
+        trace_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "trace_parent", b"trace_parent", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

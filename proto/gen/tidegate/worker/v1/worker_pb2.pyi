@@ -379,6 +379,7 @@ class Start(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     ADAPTER_VERSION_FIELD_NUMBER: _builtins.int
     HOLD_BACK_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     stream_id: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
@@ -397,6 +398,8 @@ class Start(_message.Message):
     """Rank of the service class, 0 first; an engine that can order by priority uses it."""
     adapter_version: _builtins.str
     """Continue with this version of the adapter. Empty: the one that the worker serves now."""
+    trace_parent: _builtins.str
+    """W3C trace context of the attempt. Empty: it is not traced."""
     @_builtins.property
     def chat(self) -> Global___ChatPrompt: ...
     @_builtins.property
@@ -430,10 +433,11 @@ class Start(_message.Message):
         priority: _builtins.int = ...,
         adapter_version: _builtins.str = ...,
         hold_back: Global___HoldBack | None = ...,
+        trace_parent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "hold_back", b"hold_back", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_version", b"adapter_version", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "hold_back", b"hold_back", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "adapter_version", b"adapter_version", "attempt", b"attempt", "cache_salt", b"cache_salt", "chat", b"chat", "credit_tokens", b"credit_tokens", "hold_back", b"hold_back", "model_version", b"model_version", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resume", b"resume", "sampling", b"sampling", "stream_id", b"stream_id", "text", b"text", "timeout_ms", b"timeout_ms", "token_ids", b"token_ids", "trace_parent", b"trace_parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["chat", "text", "token_ids"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
