@@ -70,7 +70,7 @@ def effective(cluster: Cluster, options: UpOptions) -> Cluster:
     """
     pools = _chosen(cluster, options)
     changed = tuple(_with_workers(_with_engine(pool, options.engine), options.workers) for pool in pools)
-    return Cluster(pools=changed, classes=cluster.classes)
+    return Cluster(**{**dict(cluster), "pools": changed})
 
 
 def to_yaml(cluster: Cluster) -> str:

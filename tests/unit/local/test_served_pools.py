@@ -27,6 +27,13 @@ def test_without_options_the_file_is_served_as_it_is() -> None:
     assert effective(BOTH, options()) == BOTH
 
 
+def test_settings_of_the_whole_cluster_are_kept() -> None:
+    cluster = Cluster(
+        pools=BOTH.pools, strict_requests=True, cors_origins=("*",), traces_endpoint="http://collector:4317"
+    )
+    assert effective(cluster, options()) == cluster
+
+
 def test_an_engine_chooses_the_pools_that_run_it() -> None:
     assert served(BOTH, engine="simulated") == (MADE_UP,)
     assert served(BOTH, engine="vllm") == (REAL,)
