@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,45 +20,6 @@ NAMES_PX, BARS_PX, ROW_PX, TOP_PX = 250, 560, 22, 34
 TICKS = 5
 COLOURS = {"tidegate-gateway": "#4c78a8", "tidegate-router": "#72b7b2", "tidegate-worker": "#54a24b"}
 FAILED, FAILOVER = "#e45756", "#f2a03d"
-
-
-class SpanLike(Protocol):
-    """What is drawn of a span."""
-
-    service: str
-    name: str
-    span_id: str
-    parent: str
-    start: int
-    end: int
-    error: str
-
-
-def rows(spans: Sequence[SpanLike]) -> list[dict[str, Any]]:
-    """The spans of one trace as the file has them: each below its parent, in milliseconds after the first began."""
-    known = {span.span_id for span in spans}
-    first = min(span.start for span in spans)
-    found: list[dict[str, Any]] = []
-
-    def add(span: SpanLike, depth: int) -> None:
-        found.append(
-            {
-                "service": span.service,
-                "name": span.name,
-                "depth": depth,
-                "start_ms": round((span.start - first) / 1e6, 2),
-                "end_ms": round((span.end - first) / 1e6, 2),
-                "error": span.error,
-            }
-        )
-        for child in sorted(spans, key=lambda one: (one.start, one.end)):
-            if child.parent == span.span_id:
-                add(child, depth + 1)
-
-    for span in spans:
-        if span.parent not in known:
-            add(span, 0)
-    return found
 
 
 def draw(spans: Sequence[dict[str, Any]]) -> str:

@@ -14,7 +14,6 @@ import grpc
 import pytest
 from openai import AsyncOpenAI
 
-from scripts.draw_trace import rows
 from tests.robustness.cluster_under_test import ClusterUnderTest, cluster_under_test
 from tests.support.collector import Collected, Collector, collector
 from tests.support.wait import wait_until
@@ -131,6 +130,33 @@ async def busy(cluster: ClusterUnderTest) -> str:
 
     await wait_until(one, description="one worker is busy")
     return found[0]
+
+
+def rows(spans: list[Collected]) -> list[dict[str, Any]]:
+    """The spans of one trace as the file has them: each below its parent, in milliseconds after the first began."""
+    known = {span.span_id for span in spans}
+    first = min(span.start for span in spans)
+    found: list[dict[str, Any]] = []
+
+    def add(span: Collected, depth: int) -> None:
+        found.append(
+            {
+                "service": span.service,
+                "name": span.name,
+                "depth": depth,
+                "start_ms": round((span.start - first) / 1e6, 2),
+                "end_ms": round((span.end - first) / 1e6, 2),
+                "error": span.error,
+            }
+        )
+        for child in sorted(spans, key=lambda one: (one.start, one.end)):
+            if child.parent == span.span_id:
+                add(child, depth + 1)
+
+    for span in spans:
+        if span.parent not in known:
+            add(span, 0)
+    return found
 
 
 def record(spans: list[Collected]) -> None:
