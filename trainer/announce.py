@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import grpc
 
-from services.shared.rpc import Tls, channel
+from services.shared.certificates import Tls
+from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
 
 ASK_LIMIT_S = 10.0

@@ -7,12 +7,12 @@ from pathlib import Path
 from random import Random
 
 from services.shared.adapters import ADAPTER_FILES
+from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Golden, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
-from services.shared.rpc import Tls
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
 from trainer import chats, loss_curve, record

@@ -1,11 +1,14 @@
 """gRPC channels and servers for the traffic between processes. They use mutual TLS when keys are configured."""
 
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
-from pydantic import BaseModel, ConfigDict
+
+from services.shared.certificates import Pems, Tls, WrongCertificate
+
+log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 """The context argument of a servicer's methods."""
@@ -39,23 +42,18 @@ _SERVER: list[tuple[str, Any]] = [
 ]
 
 
-class Tls(BaseModel):
-    """PEM files: certificate and key of this process, and the authority that signed all certificates of the cluster."""
-
-    model_config = ConfigDict(frozen=True)
-    certificate: Path
-    key: Path
-    authority: Path
-
-
 def channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
-    """A channel to host:port; plain text without `tls`."""
+    """A channel to host:port; plain text without `tls`. It keeps its certificate; the next channel has the newest one.
+
+    Raises:
+        WrongCertificate: The files of `tls` are unusable, and always were.
+    """
     if tls is None:
         return grpc.aio.insecure_channel(address, options=_CHANNEL)
-    credentials = grpc.ssl_channel_credentials(
-        tls.authority.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
-    )
-    return grpc.aio.secure_channel(address, credentials, options=_CHANNEL)
+    pems = tls.pems()
+    credentials = grpc.ssl_channel_credentials(pems.authority, pems.key, pems.certificate)
+    name = [("grpc.ssl_target_name_override", tls.name)] if tls.name else []
+    return grpc.aio.secure_channel(address, credentials, options=[*_CHANNEL, *name])
 
 
 def server(
@@ -79,19 +77,31 @@ async def frames(messages: AsyncIterable[Any]) -> AsyncIterator[Any]:
 
 
 def bind(server: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:
-    """Binds a server to host:port.
+    """Binds a server to host:port. It uses a renewed certificate from the next connection on.
 
     Returns:
         The port, which matters when `address` has port 0.
 
     Raises:
         RuntimeError: The address is taken.
+        WrongCertificate: The files of `tls` are unusable.
     """
     if tls is None:
         return server.add_insecure_port(address)
-    credentials = grpc.ssl_server_credentials(
-        [(tls.key.read_bytes(), tls.certificate.read_bytes())],
-        tls.authority.read_bytes(),
-        require_client_auth=True,
+    credentials = grpc.dynamic_ssl_server_credentials(
+        _server_certificate(tls.pems()), lambda: _certificate_of_now(tls), require_client_authentication=True
     )
     return server.add_secure_port(address, credentials)
+
+
+def _certificate_of_now(tls: Tls) -> grpc.ServerCertificateConfiguration | None:
+    """GRPC asks this before each handshake, in a thread of its own. None: no other certificate than before."""
+    try:
+        return _server_certificate(tls.pems())
+    except WrongCertificate as error:
+        log.error("certificate: %s", error)
+        return None
+
+
+def _server_certificate(pems: Pems) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pems.key, pems.certificate)], pems.authority)

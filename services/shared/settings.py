@@ -4,12 +4,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from services.shared.rpc import Tls
+from services.shared.certificates import Tls, WrongCertificate
 
 PREFIX = "TIDEGATE_"
 FILE = "_FILE"
@@ -46,19 +47,38 @@ class TlsSettings(Settings):
     tls_authority: Path | None = Field(
         None, description="PEM file with the authority that signed the certificates of all processes."
     )
+    tls_name: str | None = Field(
+        None,
+        min_length=1,
+        description="Name that the certificates of all processes carry, as a DNS name. Peers are checked for it, and"
+        " not for the address at which they are reached. Default: the address.",
+    )
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> Self:
         parts = (self.tls_certificate, self.tls_key, self.tls_authority)
         if any(parts) and not all(parts):
             raise ValueError("tls_certificate, tls_key and tls_authority go together")
+        if self.tls_name and not all(parts):
+            raise ValueError("tls_name is for tls_certificate, tls_key and tls_authority, which are not set")
         return self
 
     def tls(self) -> Tls | None:
-        """The files for internal gRPC, or None for plain text."""
-        if self.tls_certificate and self.tls_key and self.tls_authority:
-            return Tls(certificate=self.tls_certificate, key=self.tls_key, authority=self.tls_authority)
-        return None
+        """The files for internal gRPC, or None for plain text.
+
+        Raises:
+            WrongSettings: Other processes would refuse this certificate.
+        """
+        if not (self.tls_certificate and self.tls_key and self.tls_authority):
+            return None
+        files = Tls(
+            certificate=self.tls_certificate, key=self.tls_key, authority=self.tls_authority, name=self.tls_name
+        )
+        try:
+            files.check(datetime.now(UTC))
+        except WrongCertificate as error:
+            raise WrongSettings(f"{PREFIX}TLS_CERTIFICATE, _KEY, _AUTHORITY: {error}") from None
+        return files
 
 
 class LogSettings(Settings):

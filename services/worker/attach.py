@@ -10,6 +10,7 @@ import grpc
 
 from services.shared import rpc
 from services.shared.backoff import backoff
+from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.worker.engine.contract import EngineLoad
 from services.worker.status import Status
@@ -41,7 +42,7 @@ class Attachment:
         *,
         clock: Clock,
         random: Random,
-        tls: rpc.Tls | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepares the attachment; `run` opens it.
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 
 from services.shared import rpc
+from services.shared.certificates import Tls
 from services.shared.errors import StoreUnavailable
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub, RouterServiceStub
@@ -40,7 +41,7 @@ class ControlClient:
         addresses: of all replicas, host:port.
     """
 
-    def __init__(self, addresses: Sequence[str], tls: rpc.Tls | None = None) -> None:
+    def __init__(self, addresses: Sequence[str], tls: Tls | None = None) -> None:
         self._addresses, self._tls = deque(addresses), tls
 
     async def status(self) -> ClusterStatus:

@@ -17,6 +17,7 @@ from services.gateway.upstream.bidirectional import Outbox, StreamEnded, convers
 from services.gateway.upstream.mailbox import Mailbox
 from services.shared import rpc
 from services.shared.backoff import backoff
+from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
@@ -76,7 +77,7 @@ class RouterClient:
         *,
         clock: Clock,
         random: Random,
-        tls: rpc.Tls | None = None,
+        tls: Tls | None = None,
         reconnect_timeout_s: float = 5.0,
     ) -> None:
         self._addresses = random.sample(list(addresses), len(addresses))

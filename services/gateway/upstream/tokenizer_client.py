@@ -9,6 +9,7 @@ import orjson
 
 from services.gateway.domain.catalog import Catalog, Model
 from services.shared import rpc
+from services.shared.certificates import Tls
 from services.shared.errors import InvalidRequest, NoWorkers, Overloaded
 from tidegate.worker.v1 import worker_pb2, worker_pb2_grpc
 
@@ -23,7 +24,7 @@ CallWorker = Callable[["worker_pb2_grpc.WorkerServiceStub"], Awaitable[Reply]]
 class TokenizerClient:
     """Calls a ready worker chosen at random, and another one when it does not answer."""
 
-    def __init__(self, random: Random, tls: rpc.Tls | None = None) -> None:
+    def __init__(self, random: Random, tls: Tls | None = None) -> None:
         self._random, self._tls = random, tls
         self._open = 0
 

@@ -8,6 +8,7 @@ from itertools import count
 from services.gateway.upstream.bidirectional import Outbox, StreamEnded, converse
 from services.gateway.upstream.mailbox import Mailbox, WorkerLost
 from services.shared import rpc
+from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.lifecycle import Tasks
 from tidegate.router.v1 import router_pb2
@@ -67,7 +68,7 @@ class WorkerStream:
         if self._readers.pop(stream_id, None) and cancel:
             self._outbox.put(worker_pb2.ServeFrame(cancel=cancel))
 
-    async def run(self, address: str, tls: rpc.Tls | None) -> None:
+    async def run(self, address: str, tls: Tls | None) -> None:
         """Connects and carries frames.
 
         Raises:
@@ -116,7 +117,7 @@ class WorkerClient:
         gateway_id: what workers see in their logs.
     """
 
-    def __init__(self, gateway_id: str, *, clock: Clock, tls: rpc.Tls | None = None) -> None:
+    def __init__(self, gateway_id: str, *, clock: Clock, tls: Tls | None = None) -> None:
         self._gateway_id, self._clock, self._tls = gateway_id, clock, tls
         self._streams: dict[WorkerKey, WorkerStream] = {}
         self._closers: dict[WorkerKey, Callable[[], object]] = {}

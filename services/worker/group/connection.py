@@ -10,6 +10,7 @@ import grpc
 
 from services.shared import rpc
 from services.shared.backoff import backoff
+from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.settings import WrongSettings
 from services.worker.group.membership import Membership
@@ -51,7 +52,7 @@ class Connection:
 
 @asynccontextmanager
 async def joined(
-    address: str, membership: Membership, *, clock: Clock, random: Random, tls: rpc.Tls | None
+    address: str, membership: Membership, *, clock: Clock, random: Random, tls: Tls | None
 ) -> AsyncIterator[Connection]:
     """Joins the group, however long rank 0 takes to answer, and yields the stream. A follower does this once.
 

@@ -15,8 +15,8 @@ from services.gateway.settings import GatewaySettings
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
 from services.shared import settings as shared_settings
+from services.shared.certificates import Tls
 from services.shared.objectstore import ObjectStore
-from services.shared.rpc import Tls
 from services.worker.app import WorkerApp
 from services.worker.settings import WorkerSettings
 from tests.integration.worker.store import publish

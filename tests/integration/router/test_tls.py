@@ -7,7 +7,8 @@ import pytest
 
 from services.router.app import RouterApp
 from services.router.settings import RouterSettings
-from services.shared.rpc import Tls, channel
+from services.shared.certificates import Tls
+from services.shared.rpc import channel
 from tests.support.tls import Authority
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
