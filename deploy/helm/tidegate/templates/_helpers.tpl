@@ -200,14 +200,29 @@ readinessProbe:
 - {name: TIDEGATE_LISTEN, value: "0.0.0.0:8081"}
 {{- end }}
 
+{{/* The Secret of the processes' certificate; empty for plain text. */}}
+{{- define "tidegate.tlsSecret" -}}
+{{- if .Values.tls.certManager.enabled }}{{ include "tidegate.object" (list . "tls") }}{{ else }}{{ .Values.tls.existingSecret }}{{ end }}
+{{- end }}
+
+{{/* The name in that certificate; empty where peers are checked for their addresses. */}}
+{{- define "tidegate.tlsName" -}}
+{{- if and .Values.tls.certManager.enabled (not .Values.tls.name) -}}
+{{ include "tidegate.name" . }}.{{ .Release.Namespace }}.internal
+{{- else }}{{ .Values.tls.name }}{{ end }}
+{{- end }}
+
 {{/* Variables that every process reads. */}}
 {{- define "tidegate.environment" -}}
 - {name: TIDEGATE_HTTP_LISTEN, value: "0.0.0.0:8080"}
 - {name: TIDEGATE_LOG_LEVEL, value: {{ .Values.logLevel }}}
-{{- if .Values.tls.existingSecret }}
+{{- if include "tidegate.tlsSecret" . }}
 - {name: TIDEGATE_TLS_CERTIFICATE, value: /etc/tidegate/tls/tls.crt}
 - {name: TIDEGATE_TLS_KEY, value: /etc/tidegate/tls/tls.key}
 - {name: TIDEGATE_TLS_AUTHORITY, value: /etc/tidegate/tls/ca.crt}
+{{- with include "tidegate.tlsName" . }}
+- {name: TIDEGATE_TLS_NAME, value: {{ . | quote }}}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -247,15 +262,15 @@ resources: {requests: {storage: {{ index . 1 }}}}
 
 {{- define "tidegate.mounts" -}}
 - {name: tmp, mountPath: /tmp}
-{{- if .Values.tls.existingSecret }}
+{{- if include "tidegate.tlsSecret" . }}
 - {name: tls, mountPath: /etc/tidegate/tls, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{- define "tidegate.volumes" -}}
 - {name: tmp, emptyDir: {}}
-{{- if .Values.tls.existingSecret }}
-- {name: tls, secret: {secretName: {{ .Values.tls.existingSecret | quote }}, defaultMode: 0440}}
+{{- with include "tidegate.tlsSecret" . }}
+- {name: tls, secret: {secretName: {{ . | quote }}, defaultMode: 0440}}
 {{- end }}
 {{- end }}
 
@@ -348,6 +363,9 @@ except: {{- toYaml . | nindent 2 }}
 {{- if and $scaling.enabled (gt (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- fail (printf "%s: minReplicas = %d is more than maxReplicas = %d" $key (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- end }}
+{{- end }}
+{{- if and .Values.tls.certManager.enabled .Values.tls.existingSecret }}
+{{- fail (printf "tls: existingSecret = %s and certManager.enabled = true: take one of them" .Values.tls.existingSecret) }}
 {{- end }}
 {{- $names := list }}
 {{- range .Values.config.pools }}{{ $names = append $names .name }}{{ end }}
