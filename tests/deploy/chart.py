@@ -25,10 +25,12 @@ def everything(example: Path) -> Object:
     given = values(example)
     on = {"enabled": True}
     given["monitoring"] = {"serviceMonitor": on, "rules": on, "dashboard": on}
-    given["tls"] = {"existingSecret": "tidegate-tls"}
+    given["tls"] = {"certManager": on}
     given["podDisruptionBudget"] = on
     given.setdefault("gateway", {}).update(
-        ingress={**on, "host": "llm.example"}, autoscaling={**on, "minReplicas": 2, "maxReplicas": 3}
+        ingress={**on, "host": "llm.example"},
+        route={**on, "parentRefs": [{"name": "public"}]},
+        autoscaling={**on, "minReplicas": 2, "maxReplicas": 3},
     )
     given["workers"]["autoscaling"] = {**on, "prometheusUrl": "http://prometheus:9090"}
     return given

@@ -14,7 +14,10 @@ from services.shared import config
 from tests.deploy import kinds
 from tests.deploy.chart import CHART, EXAMPLES, everything, pods, render, rendered, secrets_plan, templates, values
 
-OTHERS_KINDS = {"ServiceMonitor", "PrometheusRule", "ScaledObject"}
+OTHERS_KINDS = {
+    *("ServiceMonitor", "PrometheusRule", "ScaledObject"),
+    *("HTTPRoute", "GRPCRoute", "Certificate", "Issuer"),
+}
 """Kinds that other projects define."""
 
 example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

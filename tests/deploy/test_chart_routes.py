@@ -10,7 +10,7 @@ import pytest
 from services.gateway.app import GatewayApp
 from services.gateway.grpc.open_inference import SERVICE as OPEN_INFERENCE
 from services.gateway.grpc.server import NAME
-from tests.deploy import custom_resources
+from tests.deploy import kinds
 from tests.deploy.chart import CHART, EXAMPLES, pods, render, values
 from tests.deploy.test_chart_scaling import one
 from tests.integration.gateway.conftest import settings
@@ -66,7 +66,7 @@ def test_routes_are_valid_and_let_long_answers_through() -> None:
     objects = routed()
     for kind in ("HTTPRoute", "GRPCRoute"):
         item = one(objects, kind)
-        custom_resources.validate(item)
+        kinds.check(item, kinds.VERSIONS[-1])
         assert item["spec"]["parentRefs"] == NEW["parentRefs"]
         assert item["spec"]["hostnames"] == NEW["hostnames"]
     assert {rule["timeouts"]["request"] for rule in one(objects, "HTTPRoute")["spec"]["rules"]} == {"930s"}
@@ -98,7 +98,7 @@ def by_cert_manager(**tls: Any) -> list[dict[str, Any]]:
 def certificates(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found = [item for item in objects if item["kind"] in ("Certificate", "Issuer")]
     for item in found:
-        custom_resources.validate(item)
+        kinds.check(item, kinds.VERSIONS[-1])
     return {
         f"{item['kind']} {item['metadata']['name'].removeprefix('shore-tidegate-')}": item["spec"] for item in found
     }

@@ -3,12 +3,11 @@
 from typing import Any
 
 import helm_python as helm
-import jsonschema  # type: ignore[import-untyped]
-import kubernetes_validate
+import jsonschema_rs
 import pytest
 import yaml
 
-from tests.deploy import custom_resources
+from tests.deploy import kinds
 from tests.deploy.chart import CHART, EXAMPLES, render, values
 from tests.deploy.observability import metrics_in
 from tests.deploy.test_metric_names import exported
@@ -37,7 +36,7 @@ def config(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_keda_scales_by_work_wait_and_kv_use() -> None:
     item = one(scaled(minReplicas=0, **ALL), "ScaledObject")
-    custom_resources.validate(item)
+    kinds.check(item, kinds.VERSIONS[-1])
     triggers = {trigger["name"]: trigger for trigger in item["spec"]["triggers"]}
     assert {name: trigger["metadata"]["threshold"] for name, trigger in triggers.items()} == {
         "desired": "1",
@@ -54,7 +53,7 @@ def test_keda_scales_by_work_wait_and_kv_use() -> None:
 def test_an_hpa_scales_by_the_same_metrics() -> None:
     objects = scaled(by="hpa", prometheusUrl="", **ALL)
     item = one(objects, "HorizontalPodAutoscaler")
-    kubernetes_validate.validate(item, "1.37", strict=True)
+    kinds.check(item, kinds.VERSIONS[-1])
     targets = {
         (metric["external"]["metric"]["name"], *metric["external"]["metric"]["selector"]["matchLabels"].values())
         for metric in item["spec"]["metrics"]
@@ -100,5 +99,5 @@ def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
 def test_the_schemas_find_mistakes() -> None:
     item = one(scaled(), "ScaledObject")
     item["spec"]["triggers"][0]["metadata"]["threshold"] = 1
-    with pytest.raises(jsonschema.ValidationError):
-        custom_resources.validate(item)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        kinds.check(item, kinds.VERSIONS[-1])

@@ -7,8 +7,10 @@ from typing import TypeVar
 import grpc
 
 from services.cli.errors import WRONG_USE, CommandFailed
+from services.shared.certificates import Tls
 from services.shared.registry import Reference
 from services.shared.rpc import channel
+from services.shared.settings import TlsSettings, WrongSettings, read
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
@@ -33,6 +35,14 @@ def router_addresses(data_dir: Path, router: str | None) -> tuple[str, ...]:
     return (router,) if router else running_cluster(data_dir).addresses.routers
 
 
+def tls_of_environment() -> Tls | None:
+    """Keys for routers with mutual TLS, as TIDEGATE_TLS_* name them. Raises CommandFailed for wrong ones."""
+    try:
+        return read(TlsSettings).tls()
+    except WrongSettings as error:
+        raise CommandFailed(str(error), status=WRONG_USE) from None
+
+
 async def call(routers: Sequence[str], request: Callable[[ControlServiceStub], Awaitable[Response]]) -> Response:
     """Sends a request to one router after another until one answers.
 
@@ -43,7 +53,7 @@ async def call(routers: Sequence[str], request: Callable[[ControlServiceStub], A
     trouble = "no router is known"
     for address in routers:
         try:
-            async with channel(address) as opened:
+            async with channel(address, tls_of_environment()) as opened:
                 return await request(ControlServiceStub(opened))
         except grpc.aio.AioRpcError as error:
             if error.code() not in _UNREACHABLE:

@@ -6,7 +6,7 @@ from itertools import zip_longest
 import grpc
 from pydantic import BaseModel, ConfigDict
 
-from services.cli.clients.control import ANSWER_LIMIT_S, call
+from services.cli.clients.control import ANSWER_LIMIT_S, call, tls_of_environment
 from services.cli.errors import CommandFailed
 from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2, router_pb2_grpc
@@ -99,7 +99,7 @@ async def drain_worker(routers: Sequence[str], pool: str, worker_id: str, timeou
 
 
 async def _workers_at(address: str) -> list[Worker]:
-    async with channel(address) as opened:
+    async with channel(address, tls_of_environment()) as opened:
         stub = router_pb2_grpc.ControlServiceStub(opened)
         response = await stub.ListWorkers(router_pb2.ListWorkersRequest(), timeout=ANSWER_LIMIT_S)
     return sorted((Worker.of(status) for status in response.workers), key=lambda worker: (worker.pool, worker.id))

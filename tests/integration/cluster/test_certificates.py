@@ -65,7 +65,9 @@ async def test_certificates_and_their_authority_are_replaced_under_load(cluster:
     gateway = await cluster.gateway(*routers)
     for number in (1, 2):
         await cluster.start_worker(f"worker-{number}", *routers)
-    await wait_until(lambda: all(w.ready() is None for w in cluster.workers.values()), description="workers", timeout=60)
+    await wait_until(
+        lambda: all(w.ready() is None for w in cluster.workers.values()), description="workers", timeout=60
+    )
 
     done = asyncio.Event()
     async with client_of(gateway) as openai:
@@ -116,7 +118,7 @@ async def test_a_certificate_that_others_would_refuse_stops_the_start(
         await cluster.router()
 
 
-async def test_a_stranger_and_another_name_are_refused_and_the_log_says_why(
+async def test_another_name_and_an_expired_certificate_are_refused_and_the_log_says_why(
     cluster: WholeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     await cluster.write_config(CONFIG)
@@ -125,6 +127,10 @@ async def test_a_stranger_and_another_name_are_refused_and_the_log_says_why(
     cluster.tls_name = NAME
     router = await cluster.router()
     await cluster.start_worker("worker", router.address)
-    await wait_until(
-        lambda: "Hostname Verification Check failed" in caplog.text, description="the log says why", timeout=30
-    )
+    for why in ("Hostname Verification Check failed", "certificate has expired"):
+        await wait_until(lambda why=why: why in caplog.text, description="the log says why", timeout=30)  # type: ignore[misc]
+        authority.issue("router", dns=NAME, hours=-1)
+    assert "router.pem: the certificate expired at" in caplog.text
+    authority.issue("router", dns=NAME)
+    worker = cluster.workers["worker"]
+    await wait_until(lambda: worker.ready() is None, description="the worker is ready", timeout=60)
