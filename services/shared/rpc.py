@@ -1,14 +1,11 @@
 """gRPC channels and servers for the traffic between processes. They use mutual TLS when keys are configured."""
 
-import logging
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 
-from services.shared.certificates import Pems, Tls, WrongCertificate
-
-log = logging.getLogger(__name__)
+from services.shared.certificates import Pems, Tls
 
 Context = grpc.aio.ServicerContext[Any, Any]
 """The context argument of a servicer's methods."""
@@ -88,19 +85,11 @@ def bind(server: grpc.aio.Server, address: str, tls: Tls | None = None) -> int:
     """
     if tls is None:
         return server.add_insecure_port(address)
+    # gRPC asks again before each handshake, in a thread of its own.
     credentials = grpc.dynamic_ssl_server_credentials(
-        _server_certificate(tls.pems()), lambda: _certificate_of_now(tls), require_client_authentication=True
+        _server_certificate(tls.pems()), lambda: _server_certificate(tls.pems()), require_client_authentication=True
     )
     return server.add_secure_port(address, credentials)
-
-
-def _certificate_of_now(tls: Tls) -> grpc.ServerCertificateConfiguration | None:
-    """GRPC asks this before each handshake, in a thread of its own. None: no other certificate than before."""
-    try:
-        return _server_certificate(tls.pems())
-    except WrongCertificate as error:
-        log.error("certificate: %s", error)
-        return None
 
 
 def _server_certificate(pems: Pems) -> grpc.ServerCertificateConfiguration:

@@ -47,7 +47,7 @@ def leads_to(paths: list[tuple[str, bool]], path: str) -> bool:
 async def served(tmp_path: Path) -> set[str]:
     """The paths that a gateway documents, and those of the console."""
     gateway = GatewayApp(settings("127.0.0.1:9", data_dir=tmp_path / "gateway"))
-    app = gateway._http._server.config.app
+    app: Any = gateway._http._server.config.app
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://gateway") as http:
         documented = (await http.get("/openapi.json")).json()["paths"]
         assert (await http.get("/docs")).status_code == 200

@@ -13,7 +13,7 @@ import redis
 
 from loadtests.redis_server import programs
 from services.local.ports import Ports
-from services.shared.rpc import Tls
+from services.shared.certificates import Tls
 from tests.support.wait import wait_until
 
 SLOTS = 16_384

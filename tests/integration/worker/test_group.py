@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from services.shared import rpc
+from services.shared.certificates import Tls
 from services.shared.clock import SystemClock
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
@@ -291,5 +292,5 @@ async def test_with_tls_only_those_whom_the_authority_knows_join(
     assert (leader.failure, follower.failure) == (None, None)
 
 
-def _files(tls: rpc.Tls) -> dict[str, object]:
+def _files(tls: Tls) -> dict[str, object]:
     return {"tls_certificate": tls.certificate, "tls_key": tls.key, "tls_authority": tls.authority}
