@@ -189,6 +189,7 @@ async def gguf(hub: Hub, store: ObjectStore, text: str, told: Told, *, golden: b
     return await Import(target, told, golden=golden, clock=SystemClock(), random=Random(1)).run(source)
 
 
+@pytest.mark.timeout(300)
 async def test_one_gguf_file_of_a_repository_is_converted(hub: Hub, store: ObjectStore, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "tiny.gguf")
     names = ["Tiny-F32.gguf", "Tiny-Q8_0.gguf", "mmproj-F16.gguf"]

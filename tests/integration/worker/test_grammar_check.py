@@ -17,11 +17,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from services.worker.engine.contract import InvalidPrompt
-from services.worker.engine.grammar.check import HELPER, Grammar, GrammarCheck
+from services.worker.engine.grammar.check import ANSWER_S, HELPER, Grammar, GrammarCheck
 from tests.support.processes import is_gone
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 PARAM = "structured_outputs.regex"
 SCHEMA = {"type": "object", "properties": {"tide": {"enum": ["high", "low"]}}, "required": ["tide"]}
@@ -137,7 +137,9 @@ async def test_the_helper_ends_with_a_worker_that_is_killed_while_it_starts(toke
         helper = psutil.Process(int(worker.stdout.readline()))
         try:
             await wait_until(
-                lambda: seen in Path(f"/proc/{helper.pid}/maps").read_text(), description="it has begun", timeout=60
+                lambda: seen in Path(f"/proc/{helper.pid}/maps").read_text(),
+                description="it has begun",
+                timeout=ANSWER_S,
             )
         finally:
             worker.kill()
