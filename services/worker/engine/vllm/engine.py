@@ -59,6 +59,10 @@ log = logging.getLogger(__name__)
 
 # Paths on this machine.
 _FILE_FIELDS = frozenset({"vocab_file", "merges_file", "tokenizer_file", "name_or_path"})
+# For vLLM's process to end once it was told to; then it is killed. It frees memory at once, and then Python looks for
+# garbage in it for longer than vLLM's own limit of 5 s. A worker that is replaced has no time for that. With several
+# ranks it has to end the other processes first, and vLLM's own limit counts.
+_EXIT_S = 1.0
 _KILL_TRIES = 100
 _KILL_WAIT_S = 0.2
 
@@ -295,7 +299,7 @@ class VllmEngine:
         if building is not None and (llm := await _built(building)) is not None:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()  # otherwise it would report the end as a failure
-            await asyncio.to_thread(llm.shutdown)
+            await asyncio.to_thread(llm.shutdown, timeout=_EXIT_S if self._config.ranks == 1 else None)
 
     def _alive(self) -> Loaded:
         """Returns the started engine. Raises EngineDead."""
