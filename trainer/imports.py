@@ -6,7 +6,7 @@ remote source is published from where it is.
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -19,7 +19,7 @@ from services.shared.registry import Reference
 from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
-from trainer.publish import Provenance, Published, describe, describe_files, point, publish
+from trainer.publish import Provenance, Published, describe, describe_files, offer, publish
 from trainer.quiet import quiet, share_cores
 from trainer.sources.gguf import convert
 from trainer.sources.remote_gguf import RemoteGguf
@@ -76,7 +76,7 @@ class Import:
         self._clock, self._random = clock, random
 
     async def run(self, source: Source | RemoteSource | RemoteGguf) -> Published:
-        """Raises WrongCheckpoint, WrongSource, WrongManifest, Changed, StoreError, OSError."""
+        """Raises WrongCheckpoint, WrongSource, WrongManifest, Changed, MovesByRollout, StoreError, OSError."""
         share_cores()
         self._watcher.preparing(source.name)
         match source:
@@ -87,14 +87,14 @@ class Import:
             case _:
                 with scratch("import") as empty:
                     published = await self._local(source.prepare(empty), source.origin, golden=self._wants_golden)
-        await point(
+        aliases = await offer(
             self._target.store,
             self._target.reference,
             published.manifest.version,
             clock=self._clock,
             random=self._random,
         )
-        return published
+        return replace(published, aliases=aliases)
 
     @property
     def _wants_golden(self) -> bool:

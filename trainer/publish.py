@@ -1,5 +1,8 @@
 """Publishing a checkpoint: files first, the manifest last, then the alias.
 
+Publishing a model moves the alias `candidate`. What pools follow, `latest` and `stable`, moves by a rollout; only the
+first version of a model gets `latest` at once, since no worker can serve the model yet.
+
 Until the manifest is there the version does not exist, so whatever stops a publish half-way leaves nothing to see.
 A manifest is only ever replaced by itself with another signature: when the key that had signed it was replaced.
 """
@@ -16,7 +19,7 @@ from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.manifests import MANIFEST, File, Golden, Manifest, digest_of_files, make, parse
 from services.shared.objectstore import Conflict, Missing, ObjectStore
-from services.shared.registry import Reference, Registry, UnknownVersion, object_name
+from services.shared.registry import MOVED_BY_ROLLOUT, Reference, Registry, UnknownVersion, object_name
 from trainer.checkpoint import Checkpoint
 from trainer.model_config import ModelConfig
 from trainer.parallel import each
@@ -34,6 +37,8 @@ class Published:
     manifest: Manifest
     is_new: bool
     """False: this very content had been published before."""
+    aliases: tuple[str, ...] = ()
+    """Those that point to it, as far as publishing has asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,45 @@ async def point(store: ObjectStore, reference: Reference, version: str, *, clock
         else:
             return
     raise Conflict(f"{reference}: somebody else moved it {ALIAS_TRIES} times in a row")
+
+
+class MovesByRollout(Exception):
+    """The version is published, but its alias is one that only a rollout moves; the message says what to do."""
+
+
+async def offer(
+    store: ObjectStore, reference: Reference, version: str, *, clock: Clock, random: Random
+) -> tuple[str, ...]:
+    """Points an alias to a version of a model that was just published, and `latest` too if the model has none.
+
+    Args:
+        store: The registry's.
+        reference: The model, and the alias to move.
+        version: What was published.
+        clock: For the delays when somebody else moves the alias.
+        random: For these delays.
+
+    Returns:
+        The aliases that point to the version now, of these two.
+
+    Raises:
+        MovesByRollout: The alias is `latest` or `stable`, and points to another version.
+        Conflict: Somebody else moved the alias ALIAS_TRIES times in a row.
+    """
+    registry = Registry(store)
+    first = Reference(reference.model)
+    if await _alias(registry, first) is None:
+        await point(store, first, version, clock=clock, random=random)
+    if reference.which not in MOVED_BY_ROLLOUT or await _alias(registry, reference) is None:
+        await point(store, reference, version, clock=clock, random=random)
+    elif await _alias(registry, reference) != version:
+        raise MovesByRollout(
+            f"{reference.model}@{version} is published, and {reference} stays where it is: it moves by a rollout. "
+            f"Bring the workers there: tidegate models promote {reference.model} {version[:12]}"
+            + ("" if reference == first else f" --alias {reference.which}")
+        )
+    named = (reference, first) if reference != first else (reference,)
+    return tuple([one.which for one in named if await _alias(registry, one) == version])
 
 
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:

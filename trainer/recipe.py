@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.shared.config import Name
-from services.shared.registry import Reference
+from services.shared.registry import CANDIDATE, MOVED_BY_ROLLOUT, Reference
 from services.shared.settings import WrongSettings, check
 
 ADAPTER_SUFFIX = "-adapter"
@@ -34,7 +34,10 @@ class Publish(Strict):
     """Where the result is published. The adapter is a model of its own: `name` with ADAPTER_SUFFIX."""
 
     name: Name = Field(description="Name of the model in the registry.")
-    alias: Name = Field("latest", description="Alias that is moved to the new version.")
+    alias: Name | None = Field(
+        None,
+        description="Alias that is moved to the new version. Default: candidate for the model, latest for the adapter.",
+    )
     merged: bool = Field(True, description="Publish the whole model, with the adapter merged into it.")
     adapter: bool = Field(False, description="Publish the adapter alone too.")
     rollout: bool = Field(False, description="Start a rollout of the pool called `name` to the merged model.")
@@ -43,6 +46,11 @@ class Publish(Strict):
     def _something_is_published(self) -> Self:
         if not (self.merged or self.adapter):
             raise ValueError("neither merged nor adapter is true: nothing would be published")
+        if self.merged and self.alias in MOVED_BY_ROLLOUT:
+            raise ValueError(
+                f"alias: {self.alias} moves by a rollout and not when a model is published: leave it out, and bring the "
+                f"workers there with `tidegate models promote {self.name} {CANDIDATE} --alias {self.alias}`"
+            )
         if self.rollout and not self.merged:
             raise ValueError("a rollout needs merged: true")
         if self.adapter:

@@ -12,7 +12,7 @@ from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Golden, Manifest
 from services.shared.objectstore import ObjectStore
-from services.shared.registry import Reference, Registry
+from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference, Registry
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
 from trainer import chats, loss_curve, record
@@ -21,7 +21,7 @@ from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
 from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
-from trainer.publish import Content, Provenance, Published, describe, point, publish
+from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import RunRecord
@@ -200,21 +200,25 @@ class Run:
     async def _send_merged(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         checkpoint = read(found.folder / "merged")
         draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
-        return await self._send_files(checkpoint, draft, wanted.alias)
+        sent = await self._send_files(checkpoint, draft)
+        to = Reference(draft.model, wanted.alias or CANDIDATE)
+        await offer(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
+        return sent
 
     async def _send_adapter(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         paths = tuple(found.folder / "adapter" / name for name in ADAPTER_FILES)
         check_adapter(found.folder / "adapter")
         proof = replace(provenance, golden=self._adapter_golden(found, provenance.golden))
         draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, found.manifest, proof, self._clock.wall())
-        return await self._send_files(Folder(found.folder / "adapter"), draft, wanted.alias)
+        sent = await self._send_files(Folder(found.folder / "adapter"), draft)
+        to = Reference(draft.model, wanted.alias or DEFAULT_ALIAS)
+        await point(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
+        return sent
 
-    async def _send_files(self, content: Content, draft: Manifest, alias: str) -> Manifest:
+    async def _send_files(self, content: Content, draft: Manifest) -> Manifest:
         self._watcher.phase(f"publishing {draft.model}")
         progress = self._watcher.uploading(sum(file.size for file in draft.files))
         sent: Published = await publish(self._registrar.store, content, self._registrar.key.sign(draft), progress)
-        reference = Reference(draft.model, alias)
-        await point(self._registrar.store, reference, sent.manifest.version, clock=self._clock, random=self._random)
         return sent.manifest
 
     def _adapter_golden(self, found: _Ingredients, golden: tuple[Golden, ...]) -> tuple[Golden, ...]:

@@ -24,7 +24,7 @@ from services.local.supervisor import Supervisor
 from services.shared.clock import Clock, SystemClock
 from services.shared.manifests import WrongManifest
 from services.shared.objectstore import connect
-from services.shared.registry import Reference, Registry, UnknownVersion
+from services.shared.registry import CANDIDATE, Reference, Registry, UnknownVersion
 from services.shared.settings import PREFIX
 from services.shared.signing import TrustedKeys, Untrusted
 from trainer.sources.pick import BUILT_IN
@@ -187,6 +187,10 @@ class LocalCluster:
         if status:
             file = self._launcher.folder.log("import")
             raise ClusterError(f"importing {source} {explain(status)}. The end of its log, {file}:\n{tail(file)}")
+        if not reference.is_version:
+            # No worker runs yet, so there is none that a rollout would bring there.
+            registry = Registry(connect(self._plan.store))
+            await registry.move_alias(reference, await registry.alias(Reference(reference.model, CANDIDATE)))
         return "imported"
 
     async def _all_workers_ready(self) -> str:

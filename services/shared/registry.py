@@ -13,6 +13,10 @@ _REFERENCE = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]{0,62})(@(?P<which>[a-z0-
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 DEFAULT_ALIAS = "latest"
+CANDIDATE = "candidate"
+"""The alias of what was published last."""
+MOVED_BY_ROLLOUT = frozenset({DEFAULT_ALIAS, "stable"})
+"""Aliases of models that publishing never moves: a worker that starts again would take up an unproved version."""
 SHORTEST_BEGINNING = 4
 
 

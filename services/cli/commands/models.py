@@ -40,7 +40,9 @@ def import_(
         ),
     ],
     name: Annotated[str | None, typer.Option(help="name of the model; default: the name of the source")] = None,
-    alias: Annotated[str, typer.Option(help="alias that will point to this version")] = "latest",
+    alias: Annotated[
+        str, typer.Option(help="alias that will point to this version; the first version of a model gets latest too")
+    ] = "candidate",
     golden: Annotated[
         bool | None,
         typer.Option(
@@ -63,6 +65,7 @@ def import_(
     """
     from services.cli.clients.registry import alias_reference, open_store, signing_key
     from services.cli.views.output import err, out, print_json
+    from services.shared.registry import DEFAULT_ALIAS
     from trainer.imports import Target
     from trainer.sources.pick import pick
     from trainer.sources.source import WrongSource
@@ -76,10 +79,15 @@ def import_(
     published = asyncio.run(_import(picked, target, golden, err()))
     manifest = published.manifest
     if json:
-        print_json({"model": manifest.model, "version": manifest.version, "alias": alias, "new": published.is_new})
+        document = {"model": manifest.model, "version": manifest.version, "alias": alias}
+        print_json(document | {"aliases": list(published.aliases), "new": published.is_new})
     else:
         what = "published" if published.is_new else "had been published before:"
-        out().print(f"{what} {manifest.model}@{manifest.version}\n{reference} now points to it")
+        lines = [f"{what} {manifest.model}@{manifest.version}"]
+        lines += [f"{manifest.model}@{which} points to it" for which in published.aliases]
+        if DEFAULT_ALIAS not in published.aliases:
+            lines.append(f"Bring workers there: tidegate models promote {manifest.model} {manifest.version[:12]}")
+        out().print("\n".join(lines))
 
 
 @app.command("import-adapter")
@@ -154,7 +162,7 @@ async def _import(
     from services.shared.objectstore import StoreError
     from trainer.errors import WrongCheckpoint
     from trainer.imports import Import
-    from trainer.publish import Changed
+    from trainer.publish import Changed, MovesByRollout
     from trainer.sources.source import WrongSource
 
     with import_progress(console) as watcher:
@@ -163,6 +171,8 @@ async def _import(
             return await work.run(source)
         except (WrongSource, WrongCheckpoint) as error:
             raise CommandFailed(f"{source.name} was not imported: {error}", status=WRONG_USE) from None
+        except MovesByRollout as error:
+            raise CommandFailed(str(error)) from None
         except (StoreError, WrongManifest, Changed) as error:
             raise CommandFailed(f"{source.name} was not published: {error}") from None
         except OSError as error:

@@ -11,7 +11,7 @@ from services.shared.registry import Reference, Registry, object_name
 from tests.support.clock import ManualClock
 from tests.support.signing import KEY, STRANGER
 from trainer.checkpoint import Checkpoint, read
-from trainer.publish import ALIAS_TRIES, Changed, Provenance, describe, point, publish
+from trainer.publish import ALIAS_TRIES, Changed, MovesByRollout, Provenance, describe, offer, point, publish
 from trainer.sources.simulated import SimulatedModel
 
 
@@ -129,6 +129,37 @@ async def test_an_alias_that_points_there_already_is_left_alone(store: ObjectSto
     _, etag = await store.get("tiny/aliases/latest.json")
     await point(store, reference, "a" * 64, clock=SystemClock(), random=Random(1))
     assert (await store.get("tiny/aliases/latest.json"))[1] == etag
+
+
+async def offered(store: ObjectStore, which: str, version: str) -> tuple[str, ...]:
+    return await offer(store, Reference("tiny", which), version, clock=SystemClock(), random=Random(1))
+
+
+async def aliases(store: ObjectStore) -> dict[str, str]:
+    """The first character of each alias's version."""
+    return {reference.which: version[0] for reference, version in (await Registry(store).aliases()).items()}
+
+
+async def test_a_model_gets_latest_with_its_first_version_and_from_then_on_by_rollouts(store: ObjectStore) -> None:
+    assert await offered(store, "candidate", "a" * 64) == ("candidate", "latest")
+    assert await offered(store, "candidate", "b" * 64) == ("candidate",)
+    assert await aliases(store) == {"candidate": "b", "latest": "a"}
+    assert await offered(store, "canary", "c" * 64) == ("canary",)
+    assert await aliases(store) == {"candidate": "b", "canary": "c", "latest": "a"}
+
+
+@pytest.mark.parametrize(
+    ("which", "command"),
+    [("latest", "promote tiny bbbbbbbbbbbb$"), ("stable", "promote tiny bbbbbbbbbbbb --alias stable$")],
+)
+async def test_an_alias_that_pools_follow_is_not_moved_by_publishing(
+    store: ObjectStore, which: str, command: str
+) -> None:
+    assert which in await offered(store, which, "a" * 64)
+    with pytest.raises(MovesByRollout, match=command):
+        await offered(store, which, "b" * 64)
+    assert which in await offered(store, which, "a" * 64)
+    assert await aliases(store) == {which: "a", "latest": "a"}
 
 
 class AlwaysBeaten(ObjectStore):

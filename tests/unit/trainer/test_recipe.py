@@ -40,6 +40,7 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
         ({"publish": {"name": "a", "merged": False}}, "nothing would be published"),
         ({"publish": {"name": "a", "merged": False, "adapter": True, "rollout": True}}, "needs merged"),
         ({"publish": {"name": "a" * 60, "adapter": True}}, "not a model reference"),
+        ({"publish": {"name": "a", "alias": "latest"}}, "promote a candidate --alias latest"),
         ({"held_out": 0.9}, "held_out = 0.9"),
         ({"lora": {"targets": "some"}}, "targets"),
     ],
