@@ -48,8 +48,8 @@ class Publish(Strict):
             raise ValueError("neither merged nor adapter is true: nothing would be published")
         if self.merged and self.alias in MOVED_BY_ROLLOUT:
             raise ValueError(
-                f"alias: {self.alias} moves by a rollout and not when a model is published: leave it out, and bring the "
-                f"workers there with `tidegate models promote {self.name} {CANDIDATE} --alias {self.alias}`"
+                f"alias: {self.alias} moves by a rollout, and not when a model is published: leave it out, and bring"
+                f" workers there with `tidegate models promote {self.name} {CANDIDATE} --alias {self.alias}`"
             )
         if self.rollout and not self.merged:
             raise ValueError("a rollout needs merged: true")
