@@ -75,7 +75,7 @@ def test_the_life_of_a_detached_cluster(tmp_path: Path) -> None:
         assert talk.stderr.count("tokens") == 2
 
         listed = json.loads(tidegate(tmp_path, "models", "list", "--json").stdout)
-        assert [(model["model"], model["aliases"]) for model in listed] == [("simulated", ["latest"])]
+        assert [(model["model"], model["aliases"]) for model in listed] == [("simulated", ["candidate", "latest"])]
     finally:
         down = tidegate(tmp_path, "down")
     assert down.returncode == 0, down.stderr
