@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from services.cli.commands import keys, models, queue, rollout, train, workers
+from services.cli.commands import bucket, keys, models, queue, rollout, train, workers
 from services.cli.commands.chat import chat
 from services.cli.commands.demo import demo
 from services.cli.commands.down import down
@@ -31,6 +31,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(workers.app, name="workers")
 app.add_typer(queue.app, name="queue")
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(bucket.app, name="bucket")
 
 
 def main() -> None:

@@ -137,10 +137,14 @@ class GatewayApp:
             await self._metrics_http.stop()
 
     def ready(self) -> str | None:
-        """Returns None when the gateway is ready, else why it is not."""
+        """Returns None when the gateway is ready, else why it is not.
+
+        While it changes from one router to another, it stays ready, because requests only wait then. All gateways lose
+        a router at the same time: a load balancer would have none left.
+        """
         if self._draining:
             return "draining"
-        if not self.router.connected:
+        if not self.router.available:
             return "no connection to a router"
         if self.router.catalog is None:
             return "the router has not said yet what there is to serve"

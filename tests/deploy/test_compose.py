@@ -100,14 +100,18 @@ def test_every_process_would_start(compose: dict[str, Any], folder: Path, name: 
 
 
 def test_a_service_gets_the_secrets_that_it_reads_and_no_others(compose: dict[str, Any]) -> None:
-    scripts = {"seaweedfs": "docker/s3/seaweedfs.sh", "minio-accounts": "docker/s3/minio.sh"}
+    scripts = {
+        "seaweedfs": "docker/s3/seaweedfs.sh",
+        "minio-accounts": "docker/s3/minio.sh",
+        "backup-database": "docker/database.sh",
+    }
     for name, service in compose["services"].items():
-        text = str([service.get(part) for part in ("environment", "command", "healthcheck")])
-        read = set(re.findall(rf"{SECRETS}([\w-]+)", text))
-        if script := scripts.get(name):
-            lines = Path(script).read_text()
-            accounts = re.findall(r'(?:accounts="|for account in )([a-z ]+)', lines)[0].split()
-            read |= {f"s3-{account}" for account in accounts} | ({"s3-root"} & set(re.findall(r"s3-root", lines)))
+        script = Path(scripts[name]).read_text() if name in scripts else ""
+        text = script + str([service.get(part) for part in ("environment", "command", "healthcheck")])
+        read = set(re.findall(rf"(?:{SECRETS}|\$secrets/)([\w-]*\w)(?![\w-])", text))
+        if "s3-$account" in script:
+            (accounts,) = re.findall(r'(?:accounts="|for account in )(gateway[a-z ]+)', script)
+            read |= {f"s3-{account}" for account in accounts.split()}
         assert read == set(service.get("secrets", [])), name
 
 
@@ -171,7 +175,11 @@ def test_a_store_is_reached_only_by_those_that_use_it(compose: dict[str, Any]) -
         assert len(on[store]) == 1, store
     assert {name for name, joined in on.items() if "database" in joined} == {
         "postgres",
-        *(name for name, service in services.items() if "database-url" in service.get("secrets", [])),
+        *(
+            name
+            for name, service in services.items()
+            if {"database-url", "postgres-password"} & set(service.get("secrets", []))
+        ),
     }
 
 

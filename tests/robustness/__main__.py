@@ -46,6 +46,7 @@ SCENARIOS = (
     Scenario("groups", 1, lambda s: {"requests": s / 10}),
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),
+    Scenario("backup", 0.2, lambda s: {}),
     Scenario("clients", 2, lambda s: {"departures": s * 8, "stalls": 200, "flood": s / 5}),
 )
 """The divisors are the seconds that one fault or request takes on two cores, without the start of the cluster."""

@@ -40,6 +40,18 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self._uri.replace("postgresql://", "postgresql+psycopg://").replace("@/postgres?", f"@/{name}?")
 
+    @property
+    def programs(self) -> Path:
+        """The folder with the server's own pg_dump and pg_restore."""
+        return Path(self._process().exe()).parent
+
+    def empty(self, url: str) -> None:
+        """Makes a database of `new_database` anew, without content. Whoever is connected loses it."""
+        name = url.partition("@/")[2].partition("?")[0].encode()
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(b"DROP DATABASE " + name + b" WITH (FORCE)")
+            connection.execute(b"CREATE DATABASE " + name)
+
     def start(self) -> None:
         """Starts the server; its data is kept from the last start."""
         command = [sys.executable, "-W", "ignore", "-c", _START, str(self._folder)]

@@ -97,6 +97,14 @@ class RouterClient:
         """A router has answered on the current stream."""
         return self._outbox is not None
 
+    @property
+    def available(self) -> bool:
+        """A router answers, or one did so recently that requests still wait for the next one and are not refused."""
+        if self._outbox is not None:
+            return True
+        waited_s = self._clock.monotonic() - self._lost_at
+        return self.catalog is not None and waited_s < self._reconnect_timeout_s
+
     async def start(self) -> None:
         """Connects in the background, again and again."""
         self._tasks.start(self._keep_connected(), "router connection")

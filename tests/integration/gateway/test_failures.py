@@ -230,6 +230,16 @@ async def test_without_a_router_requests_are_refused_in_time(cluster: Cluster, s
     assert answer.json()["error"]["code"] == "router_unavailable"
 
 
+async def test_a_gateway_that_changes_its_router_stays_ready(cluster: Cluster, start: Started) -> None:
+    """All gateways lose a router at once. A load balancer that took them all out refused every request meanwhile."""
+    gateway: GatewayApp = await start(GatewayApp(settings(cluster.router.address, router_patience_s=60)))
+    await wait_until(lambda: gateway.ready() is None, description="the gateway is ready")
+    await cluster.router.stop()
+    await wait_until(lambda: not gateway.router.connected, description="the gateway notices")
+    async with httpx.AsyncClient(base_url=f"http://{gateway.http_address}", timeout=20) as client:
+        assert (await client.get("/readyz")).status_code == 200
+
+
 async def test_gateway_starts_before_its_router(start: Started, worker: FakeWorker) -> None:
     router = FakeRouter(worker)
     gateway: GatewayApp = await start(GatewayApp(settings("127.0.0.1:9")))

@@ -14,8 +14,8 @@ from services.local.ports import Ports
 from tests.support.plain_http import no_certificates
 
 PROGRAM = "traefik"
+ROUTES = Path(__file__).parents[3] / "docker/traefik/routes/gateways.yml"
 CHECK = {"path": "/readyz", "interval": "500ms", "timeout": "1s"}
-ATTEMPTS = 3
 
 
 def found() -> str | None:
@@ -33,7 +33,7 @@ class Balancer:
         """The gateways, as host:port, that get requests now."""
         async with httpx.AsyncClient(timeout=1.0, verify=no_certificates()) as http:
             try:
-                response = await http.get(f"http://{self._api}/api/http/services/gateways@file")
+                response = await http.get(f"http://{self._api}/api/http/services/rest@file")
             except httpx.HTTPError:
                 return set()
         status = response.json().get("serverStatus", {}) if response.status_code == 200 else {}
@@ -67,11 +67,14 @@ def _settings(folder: Path, web: str, api: str) -> dict[str, object]:
 
 
 def _routes(gateways: list[str]) -> dict[str, object]:
-    servers = [{"url": f"http://{address}"} for address in gateways]
+    """Those of docker-compose.yml for REST, but for the addresses, and with checks that follow sooner."""
+    http = yaml.safe_load(ROUTES.read_text())["http"]
+    rest, balanced = http["routers"]["rest"], http["services"]["rest"]["loadBalancer"]
+    balanced |= {"servers": [{"url": f"http://{address}"} for address in gateways], "healthCheck": CHECK}
     return {
         "http": {
-            "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "gateways", "middlewares": ["again"]}},
-            "middlewares": {"again": {"retry": {"attempts": ATTEMPTS, "initialInterval": "50ms"}}},
-            "services": {"gateways": {"loadBalancer": {"servers": servers, "healthCheck": CHECK}}},
+            "routers": {"rest": rest | {"entryPoints": ["web"]}},
+            "middlewares": http["middlewares"],
+            "services": {"rest": {"loadBalancer": balanced}},
         }
     }
