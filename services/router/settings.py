@@ -18,6 +18,11 @@ class RouterSettings(ProcessSettings):
     redis_url: _RedisUrl = Field(
         description="URL of Redis or Valkey, such as redis://:password@127.0.0.1:6379/0; rediss for TLS."
     )
+    redis_password_file: Path | None = Field(
+        None,
+        description="File with the password of Redis, which is read again for each connection: a new one needs no"
+        " restart. Default: the password in the URL.",
+    )
     redis_tls_authority: Path | None = Field(
         None, description="PEM file with the authority that signed the certificates of Redis. Default: the system's."
     )
@@ -60,18 +65,21 @@ class RouterSettings(ProcessSettings):
     def _redis_is_whole(self) -> Self:
         if (self.redis_tls_certificate is None) != (self.redis_tls_key is None):
             raise ValueError("redis_tls_certificate and redis_tls_key go together")
+        if self.redis_password_file and self.redis_url.password:
+            raise ValueError("redis_url has a password, and redis_password_file another one: set one of them")
         if (self.redis_tls_authority or self.redis_tls_key) and not self.redis_url.tls:
             raise ValueError("redis_tls_*: the URL of Redis must begin with rediss for TLS")
         return self
 
     def redis(self) -> RedisAccess:
         """Raises WrongSettings for a file that is not there."""
-        for name in ("redis_tls_authority", "redis_tls_certificate", "redis_tls_key"):
+        for name in ("redis_password_file", "redis_tls_authority", "redis_tls_certificate", "redis_tls_key"):
             if (path := getattr(self, name)) and not path.is_file():
                 raise WrongSettings(f"{PREFIX}{name.upper()} = {path}: there is no such file")
         password = self.redis_sentinel_password
         return RedisAccess(
             self.redis_url,
+            password_file=self.redis_password_file,
             authority=self.redis_tls_authority,
             certificate=self.redis_tls_certificate,
             key=self.redis_tls_key,

@@ -18,6 +18,7 @@ from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.credentials import CredentialProvider
 from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
@@ -34,12 +35,14 @@ class RedisAccess:
     """Where Redis is, and how to get in.
 
     Attributes:
+        password_file: The file that has the password; None: the URL has it, if there is one.
         authority: PEM of the authority that signs the servers' certificates; None trusts the machine's own authorities.
         certificate: PEM that the router shows; `key` is its private key.
         sentinel_username: For the Sentinels, which have credentials of their own; so is `sentinel_password`.
     """
 
     url: RedisUrl
+    password_file: Path | None = None
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -62,7 +65,28 @@ class RedisAccess:
 
     def credentials(self) -> dict[str, Any]:
         """User name and password for the servers."""
+        if self.password_file:
+            return {"credential_provider": _PasswordFile(self.url.username, self.password_file)}
         return {"username": self.url.username, "password": self.url.password}
+
+
+class _PasswordFile(CredentialProvider):
+    """Reads the password for each connection, so that a new one needs no restart."""
+
+    def __init__(self, username: str | None, file: Path) -> None:
+        self._username, self._file = username, file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Raises redis.ConnectionError: the file cannot be read."""
+        try:
+            password = self._file.read_text().strip()
+        except OSError as error:
+            raise redis.ConnectionError(f"the password file {self._file}: {error.strerror}") from None
+        return (self._username, password) if self._username else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """The same."""
+        return self.get_credentials()
 
 
 class WrongServer(redis.ConnectionError):
@@ -111,6 +135,12 @@ class _PlainConnection(_Located, Connection):
 
 class _TlsConnection(_Located, SSLConnection):
     """With TLS."""
+
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        """Reads the files of the certificates again for each connection, so that renewed ones need no restart."""
+        if not self.is_connected:
+            self.ssl_context.context = None
+        await super().connect_check_health(*args, **options)
 
 
 def connect(access: RedisAccess, keys: PoolKeys) -> redis.Redis:

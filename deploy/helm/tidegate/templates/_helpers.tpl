@@ -364,6 +364,9 @@ except: {{- toYaml . | nindent 2 }}
 {{- fail (printf "%s: minReplicas = %d is more than maxReplicas = %d" $key (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.redis.passwordFile (not .Values.redis.existingSecret) }}
+{{- fail "redis.passwordFile = true needs redis.existingSecret: the bundled Redis has its password in the URL" }}
+{{- end }}
 {{- if and .Values.tls.certManager.enabled .Values.tls.existingSecret }}
 {{- fail (printf "tls: existingSecret = %s and certManager.enabled = true: take one of them" .Values.tls.existingSecret) }}
 {{- end }}

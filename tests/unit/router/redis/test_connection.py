@@ -26,5 +26,13 @@ def test_every_way_to_connect_goes_through_the_overridden_one(method: object) ->
     assert "connect_check_health(" in inspect.getsource(method)  # type: ignore[arg-type]
 
 
+def test_the_context_of_certificates_can_be_forgotten() -> None:
+    context = SSLConnection().ssl_context
+    first = context.get()
+    assert context.get() is first
+    context.context = None
+    assert context.get() is not first
+
+
 def test_a_pool_gives_and_takes_connections() -> None:
     assert {"get_connection", "release"} <= set(dir(ConnectionPool))
