@@ -32,7 +32,7 @@ def everything(example: Path) -> Object:
         route={**on, "parentRefs": [{"name": "public"}]},
         autoscaling={**on, "minReplicas": 2, "maxReplicas": 3},
     )
-    given["workers"]["autoscaling"] = {**on, "prometheusUrl": "http://prometheus:9090"}
+    given.setdefault("workers", {})["autoscaling"] = {**on, "prometheusUrl": "http://prometheus:9090"}
     return given
 
 

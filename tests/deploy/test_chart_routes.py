@@ -132,3 +132,29 @@ def test_an_issuer_of_the_operator_signs_and_nothing_else_is_made() -> None:
 def test_a_secret_and_cert_manager_exclude_each_other() -> None:
     with pytest.raises(helm.HelmError, match=r"tls: existingSecret = mine and certManager\.enabled = true"):
         by_cert_manager(existingSecret="mine")
+
+
+def test_the_password_of_redis_may_be_a_file_of_a_secret_that_somebody_brings() -> None:
+    given = {**values(EXAMPLES[0]), "redis": {"existingSecret": "mine", "passwordFile": True}}
+    (router,) = [pod for component, pod in pods(tuple(render(given))) if component == "router"]
+    variables = {variable["name"]: variable.get("value") for variable in router["containers"][0]["env"]}
+    (mount,) = [mount for mount in router["containers"][0]["volumeMounts"] if mount["name"] == "redis-password"]
+    assert variables["TIDEGATE_REDIS_PASSWORD_FILE"] == f"{mount['mountPath']}/password"
+    with pytest.raises(helm.HelmError, match=r"redis\.passwordFile = true needs redis\.existingSecret"):
+        render({**values(EXAMPLES[0]), "redis": {"bundled": {"enabled": True}, "passwordFile": True}})
+
+
+def test_secrets_come_from_a_vault_with_the_keys_that_pods_ask_for() -> None:
+    objects = render(values(CHART / "examples/external-secrets.yaml"))
+    brought = {item["spec"]["target"]["name"]: item["spec"] for item in objects if item["kind"] == "ExternalSecret"}
+    assert not {item["kind"] for item in objects} & {"Job", "Role", "Secret"}
+    references = [
+        variable["valueFrom"]["secretKeyRef"]
+        for _, pod in pods(tuple(objects))
+        for variable in pod["containers"][0].get("env", [])
+        if "secretKeyRef" in variable.get("valueFrom", {})
+    ]
+    assert {reference["name"] for reference in references} <= brought.keys()
+    for reference in references:
+        made = brought[reference["name"]]["target"].get("template", {}).get("data")
+        assert made is None or reference["key"] in made or reference.get("optional"), reference

@@ -12,7 +12,7 @@ from tests.deploy.chart import EXAMPLES, RELEASE, pods, rendered, secrets_plan
 from tests.deploy.processes import check
 
 SECRETS = {
-    "url": "redis://:password@host:1/0",
+    "url": "redis://host:1/0",
     "api-key": "a" * 40,
     "admin-key": "b" * 40,
     "server-secret": "e" * 40,
