@@ -49,7 +49,8 @@ def connections(redis: Redis, user: str) -> list[Any]:
 
 
 async def test_the_password_of_redis_is_replaced(cluster: WholeCluster, redis_server: RedisServer) -> None:
-    redis, file = redis_server.client, cluster.folder / "password"
+    redis: Any = redis_server.client
+    file = cluster.folder / "password"
     redis.execute_command("ACL", "SETUSER", USER, "on", ">old", "~*", "&*", "+@all")
     file.write_text("old\n")
     host = urlsplit(cluster.redis_url).netloc
