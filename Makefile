@@ -67,6 +67,7 @@ docs: setup      ## write the generated pages and the chart's schema (modules, c
 	@.venv/bin/python scripts/modules.py
 	@.venv/bin/python scripts/configuration.py
 	@.venv/bin/python scripts/chart_schema.py
+	@.venv/bin/python scripts/dashboards.py
 	@.venv/bin/python scripts/architectures.py
 	@.venv/bin/python -m tests.conformance.page
 

@@ -36,6 +36,7 @@ TOOL_SETS = {"prometheus": "tools", "containers": "container_tools"}
 SIMULATED = """
 pools:
   - {name: tide, model: simulated, workers: 3, engine: {kind: simulated, max_running: 4, step_ms: 5}}
+prices: {models: {tide: {prompt: 0.5, cached: 0.05, completion: 1.5}}}
 """
 
 

@@ -45,7 +45,7 @@ from services.gateway.http.routes.rest_router import Routes
 from services.gateway.http.routes.storage import WithoutObjectStoreRoutes
 from services.gateway.http.routes.tokenize import TokenizeRoutes
 from services.gateway.http.routes.usage import UsageRoutes
-from services.gateway.metrics import Metrics
+from services.gateway.metrics import Metrics, show_prices
 from services.gateway.open_inference import OpenInference
 from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.request_builder import RequestBuilder
@@ -90,6 +90,7 @@ class GatewayApp:
         self._tracing = tracing(
             endpoint_of(self._cluster.traces_endpoint), "gateway", self.metrics.registry, self._clock
         )
+        show_prices(self._cluster.prices, self.metrics.registry)
         self._reader = RequestReader(self.metrics, strict=self._cluster.strict_requests)
         self.accounting = Accounting(settings, self.metrics.registry, clock=self._clock, random=self._random)
         self.router, self.workers = self._clients()

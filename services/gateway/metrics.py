@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.shared.config import Prices
 from services.shared.counting import Children
 
 LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -13,6 +14,18 @@ QUEUE_WAIT_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
 
 UNKNOWN_MODEL = "unknown"
 _OF_AN_ANSWER = ("model", "pool", "service_class")
+
+
+def show_prices(prices: Prices, registry: CollectorRegistry) -> None:
+    """Exports the price list, so that dashboards can tell what tokens are worth."""
+    gauge = Gauge(
+        "tidegate_gateway_price", "Price of a million tokens", ["model", "tier", "kind", "currency"], registry=registry
+    )
+    for model, of_model in prices.models.items():
+        for tier, price in {"default": of_model, **of_model.tiers}.items():
+            cached = price.prompt if price.cached is None else price.cached
+            for kind, value in (("prompt", price.prompt), ("cached", cached), ("completion", price.completion)):
+                gauge.labels(model, tier, kind, prices.currency).set(value)
 
 
 class Metrics:

@@ -93,6 +93,7 @@ class _EngineCollector(Collector):
         yield CounterMetricFamily("tidegate_worker_tokens_generated", "Tokens generated", load.generated_tokens)
         if info := self._info():
             yield GaugeMetricFamily("tidegate_worker_kv_tokens", "Tokens that fit into the KV cache", info.kv_tokens)
+            yield GaugeMetricFamily("tidegate_worker_slots", "Sequences that run together at most", info.max_running)
             # A label of its own series: a counter that changed its label in a rollout would seem to begin again.
             names = {"version": info.model_version[:_VERSION_DIGITS], "architecture": info.architecture}
             yield InfoMetricFamily("tidegate_worker", "The model version that the engine serves", names)

@@ -1,4 +1,4 @@
-"""Dashboard and rules: the queries in them, and the metrics that queries name."""
+"""Dashboards and rules: the queries in them, and the metrics that queries name."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 FOLDER = Path("deploy/observability")
-DASHBOARD = FOLDER / "dashboards/tidegate.json"
+DASHBOARDS = sorted(FOLDER.glob("dashboards/*.json"))
 RULES = sorted(FOLDER.glob("rules/*.yaml"))
 
 # Strings, selectors, ranges and groupings hold no metric names.
@@ -19,11 +19,20 @@ _WORDS = {"and", "or", "unless", "bool"}
 
 
 def dashboard_queries() -> dict[str, str]:
-    """By panel and letter."""
-    panels = json.loads(DASHBOARD.read_text())["panels"]
+    """By dashboard, panel and letter."""
     return {
-        f"{panel['title']} {target['refId']}": target["expr"] for panel in panels for target in panel.get("targets", [])
+        f"{file.stem}, {panel['title']} {target['refId']}": target["expr"]
+        for file in DASHBOARDS
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel["targets"]
     }
+
+
+def with_all(query: str) -> str:
+    """A query as Grafana sends it when every variable is set to All."""
+    for name in ("namespace", "release", "pool", "model"):
+        query = query.replace(f"${name}", ".*")
+    return query.replace("$__rate_interval", "1m")
 
 
 def rules() -> Iterator[dict[str, Any]]:

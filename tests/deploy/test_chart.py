@@ -429,13 +429,15 @@ def test_prometheus_asks_every_process_where_metrics_need_no_key() -> None:
             assert environment[name] == f"0.0.0.0:{scraped[component]}"
 
 
-def test_dashboard_and_rules_reach_the_cluster_unchanged() -> None:
+def test_dashboards_and_rules_reach_the_cluster_unchanged() -> None:
     objects = {item["kind"]: item for item in rendered(EXAMPLES[0], True)}
     files = [Path(f"deploy/observability/rules/{name}.yaml") for name in ("recording", "alerts")]
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     assert objects["PrometheusRule"]["spec"]["groups"] == groups
-    boards = [item["data"]["tidegate.json"] for item in rendered(EXAMPLES[0], True) if "tidegate.json" in str(item)]
-    assert boards == [Path("deploy/observability/dashboards/tidegate.json").read_text()]
+    boards = {path.name: path.read_text() for path in Path("deploy/observability/dashboards").glob("*.json")}
+    assert len(boards) == 9
+    (shown,) = (item["data"] for item in rendered(EXAMPLES[0], True) if "tidegate-cost.json" in item.get("data", {}))
+    assert {name.removeprefix("tidegate-"): text for name, text in shown.items()} == boards
 
 
 def test_everything_passes_the_schema() -> None:

@@ -1,11 +1,16 @@
 """Dashboards and alerts that name a metric which nobody exports show calm for ever."""
 
+import importlib.util
+import re
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from services.gateway import metrics as gateway
 from services.gateway.ledger.ledger import LedgerMetrics
 from services.router import metrics as router
+from services.shared.config import Prices
 from services.worker import metrics as worker
 from services.worker.engine.contract import EngineInfo, EngineLoad
 from services.worker.gpu import GpuCollector
@@ -30,6 +35,15 @@ def test_every_metric_that_is_asked_for_is_exported() -> None:
     assert not asked - known
 
 
+def test_every_metric_of_vllm_that_is_asked_for_is_vllms() -> None:
+    (folder,) = importlib.util.find_spec("vllm").submodule_search_locations  # type: ignore[union-attr]
+    text = "".join(file.read_text() for file in Path(folder, "v1").rglob("*.py") if "metrics" in str(file))
+    queries = dashboard_queries().values()
+    asked = {name for query in queries for name in metrics_in(query) if name.startswith(PASSED_THROUGH)}
+    assert len(asked) > 5
+    assert not [name for name in asked if f'"{re.sub("_(total|bucket|sum|count)$", "", name)}"' not in text]
+
+
 def test_names_are_found_in_queries() -> None:
     query = 'sum by (le) (rate(a_total{b="c"}[5m])) / on (d) group_left (i) e:f > 0.5 and max(g) unless h offset 1h'
     assert metrics_in(query) == {"a_total", "e:f", "g", "h"}
@@ -44,6 +58,7 @@ def exported() -> set[str]:
     gpus._gpus = []
     worker.Metrics(registry, EngineLoad, gpus, golden_proved=lambda: 0, info=lambda: EngineInfo("", "", 0, 0, 0, 0))
     LedgerMetrics(registry)
+    gateway.show_prices(Prices(), registry)
     metrics = [*registry.collect(), *trainer.Metrics().registry.collect()]
     return {name for metric in metrics for name in _series(metric)}
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -120,6 +121,8 @@ class VllmEngine:
     def _build(self, model: Model, node: Node | None) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
         logging.getLogger("vllm.v1.metrics.loggers").setLevel(logging.WARNING)
+        if self._traces_endpoint:
+            os.environ.setdefault("OTEL_SERVICE_NAME", "tidegate-engine")  # of vLLM's own spans
         if node is not None:
             name_node(node.address)
         arguments = engine_arguments(self._config, model, node, self._traces_endpoint) | lora_arguments(self._adapters)
