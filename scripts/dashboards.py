@@ -155,11 +155,6 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             panel("Queue by class", "short", (f"tidegate:queue_size{{{P}}}", CLASS_LEGEND)),
             panel("Wait for a worker", "s", *quantiles("tidegate_router_wait_seconds", P, CLASS, CLASS_LEGEND)),
             panel(
-                "Wait of requests that were answered",
-                "s",
-                *quantiles("tidegate_gateway_queue_wait_seconds", P, CLASS, CLASS_LEGEND),
-            ),
-            panel(
                 "A request that came now would wait",
                 "s",
                 (f"max by ({CLASS}) (tidegate_router_expected_wait_seconds{{{P}}})", CLASS_LEGEND),

@@ -10,7 +10,6 @@ from services.shared.counting import Children
 LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 TPOT_S = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1)
-QUEUE_WAIT_S = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300)
 
 UNKNOWN_MODEL = "unknown"
 _OF_AN_ANSWER = ("model", "pool", "service_class")
@@ -59,13 +58,6 @@ class Metrics:
             buckets=TPOT_S,
             registry=registry,
         )
-        self.queue_wait = Histogram(
-            "tidegate_gateway_queue_wait_seconds",
-            "Time that the router held a request before its grant",
-            ["pool", "service_class"],
-            buckets=QUEUE_WAIT_S,
-            registry=registry,
-        )
         self.resume_gap = Histogram(
             "tidegate_gateway_resume_gap_seconds",
             "From the loss of a worker in the middle of an answer to the next token",
@@ -85,7 +77,7 @@ class Metrics:
         self._requests, self._latency = Children(self.requests), Children(self.latency)
         self._tokens, self._ttft = Children(self.tokens), Children(self.ttft)
         self._ttft_late, self._tpot = Children(self.ttft_late), Children(self.tpot)
-        self._queue_wait, self._ignored_fields = Children(self.queue_wait), Children(self.ignored_fields)
+        self._ignored_fields = Children(self.ignored_fields)
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Counts an answered request.
@@ -102,10 +94,6 @@ class Metrics:
         """Counts the fields that were left out of a request. fields: each name once; they come from the code."""
         for name in fields:
             self._ignored_fields[name].inc()
-
-    def waited(self, pool: str, service_class: str, seconds: float) -> None:
-        """Notes how long the router held a request before its grant."""
-        self._queue_wait[pool, service_class].observe(seconds)
 
     def began(self, of: tuple[str, str, str], seconds: float, objective_s: float) -> None:
         """Notes the time to a request's first token.

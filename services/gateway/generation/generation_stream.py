@@ -309,8 +309,6 @@ class GenerationStream:
         objectives_s = model.ttft_objectives_s
         objective_s = objectives_s[service_class] if objectives_s else math.inf
         self._metrics.began((model.id, model.pool, service_class.label), self._began_at - self._opened_at, objective_s)
-        if grant := self._attempt.grant:
-            self._metrics.waited(model.pool, service_class.label, grant.queue_wait_ms / 1000)
 
     def _observe_pace(self, tokens: float, began_at: float) -> None:
         """`tokens`: of each choice."""
