@@ -1,9 +1,11 @@
 #!/bin/sh
-# Starts SeaweedFS for docker-compose.yml: the bucket, and an account for each process. policies/ says what each may do.
+# Starts SeaweedFS for docker-compose.yml and the chart, with a bucket, and an account for each process. policies/ says
+# what each may do.
 # Arguments are more options of `weed server`. Only S3 listens to other containers: the other parts ask for no key.
 set -eu
 here=${0%/*} secrets=${STORE_SECRETS:-/run/secrets} data=${STORE_DATA:-/data} scratch=${STORE_SCRATCH:-/tmp}
-bind=${STORE_BIND:-0.0.0.0} master=${STORE_MASTER:-127.0.0.1:9333} filer=${STORE_FILER:-127.0.0.1:8888}
+bucket=${STORE_BUCKET:-tidegate} bind=${STORE_BIND:-0.0.0.0}
+master=${STORE_MASTER:-127.0.0.1:9333} filer=${STORE_FILER:-127.0.0.1:8888}
 accounts="gateway worker trainer backup operator"
 
 identities() {
@@ -28,11 +30,11 @@ in_shell() { echo "$1" | timeout 10 weed shell -master="$master" -filer="$filer"
 # The health check looks for the file. No account may make a bucket, so SeaweedFS's own shell does.
 make_bucket() {
     tries=0
-    until in_shell s3.bucket.list | grep -w tidegate >/dev/null; do
+    until in_shell s3.bucket.list | grep -wF "$bucket" >/dev/null; do
         tries=$((tries + 1))
         if [ $tries -gt 60 ]; then exit 1; fi
         sleep 1
-        in_shell "s3.bucket.create -name tidegate" >/dev/null
+        in_shell "s3.bucket.create -name $bucket" >/dev/null
     done
     : >"$scratch/bucket"
 }

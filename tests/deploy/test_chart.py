@@ -214,10 +214,12 @@ def test_names_are_valid_and_differ_whatever_release_and_pools_are_called(releas
 
 
 def test_the_bucket_is_made_by_a_job_that_nothing_waits_for_and_no_upgrade_changes() -> None:
+    minio = {"bundled": {"enabled": True, "kind": "minio"}}
+
     def job(**changed: Any) -> dict[str, Any]:
         (found,) = [
             item
-            for item in render({**values(EXAMPLES[0]), **changed})
+            for item in render({**values(EXAMPLES[0]), "objectStore": minio, **changed})
             if item["kind"] == "Job" and "bucket" in _id(item)
         ]
         return found
@@ -367,6 +369,7 @@ WRONG: list[tuple[str, Any]] = [
     ("signing.existingSecret", ""),
     ("redis.bundled.enabled", False),
     ("objectStore.bundled.enabled", False),
+    ("objectStore.bundled.kind", "garage"),
     ("database.bundled.enabled", False),
     ("gateway.ingress", {"enabled": True, "host": ""}),
     ("workers.autoscaling", {"enabled": True, "prometheusUrl": ""}),
@@ -403,8 +406,8 @@ def test_no_pod_reaches_the_metadata_service_and_bundled_servers_reach_nobody() 
         if item["kind"] == "NetworkPolicy"
     }
     components = {component for component, _ in pods(rendered(EXAMPLES[0]))}
-    assert egress.keys() == components | {"import", "follower"}
-    assert {name for name, rules in egress.items() if not rules} == {"redis", "minio", "postgres"}
+    assert egress.keys() == components | {"import", "follower", "bucket"}
+    assert {name for name, rules in egress.items() if not rules} == {"redis", "seaweedfs", "postgres"}
     for (rule,) in filter(None, egress.values()):
         blocks = {place["ipBlock"]["cidr"]: place["ipBlock"]["except"] for place in rule["to"] if "ipBlock" in place}
         assert blocks == {"0.0.0.0/0": ["169.254.169.254/32"], "::/0": ["fd00:ec2::254/128"]}

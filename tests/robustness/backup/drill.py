@@ -132,7 +132,7 @@ async def drill(root: Path) -> tuple[Seen, Seen]:
             running = cluster.view.cluster
             # Not what a new cluster begins with: another model, and a tenant's key.
             command(running, "models", "import", "simulated:7", "--name", "simulated")
-            command(running, "rollout", "start", "simulated", "latest", "--wait")
+            command(running, "models", "promote", "simulated", "candidate")
             command(running, "keys", "tenant", "acme")
             key = command(running, "keys", "create", "laptop", "--tenant", "acme").strip()
             answer = ask(running, key)

@@ -240,16 +240,29 @@ resources: {requests: {storage: {{ index . 1 }}}}
 {{- end }}
 
 {{- define "tidegate.storeEndpoint" -}}
-{{- if .Values.objectStore.bundled.enabled }}http://{{ include "tidegate.object" (list . "minio") }}:9000{{ else }}{{ .Values.objectStore.endpoint }}{{ end }}
+{{- with .Values.objectStore -}}
+{{ ternary (printf "http://%s:9000" (include "tidegate.object" (list $ .bundled.kind))) .endpoint .bundled.enabled }}
+{{- end }}
 {{- end }}
 
+{{/* Accounts in a bundled object store. docker/s3/policies says what each may do. */}}
+{{- define "tidegate.storeAccounts" -}}
+[gateway, worker, trainer, backup, operator]
+{{- end }}
+
+{{/* How a process reaches the object store: (list $ account). A server that is not bundled has one key for all. */}}
 {{- define "tidegate.store" -}}
-{{- $secret := include "tidegate.secret" (list . .Values.objectStore.existingSecret "minio") -}}
-- {name: TIDEGATE_S3_ENDPOINT, value: {{ include "tidegate.storeEndpoint" . | quote }}}
-- {name: TIDEGATE_S3_BUCKET, value: {{ .Values.objectStore.bucket | quote }}}
-- {name: TIDEGATE_S3_REGION, value: {{ .Values.objectStore.region | quote }}}
-{{ include "tidegate.fromSecret" (list "TIDEGATE_S3_ACCESS_KEY" $secret "access-key") }}
-{{ include "tidegate.fromSecret" (list "TIDEGATE_S3_SECRET_KEY" $secret "secret-key") }}
+{{- $root := index . 0 }}{{ $account := index . 1 }}{{ $store := $root.Values.objectStore -}}
+- {name: TIDEGATE_S3_ENDPOINT, value: {{ include "tidegate.storeEndpoint" $root | quote }}}
+- {name: TIDEGATE_S3_BUCKET, value: {{ $store.bucket | quote }}}
+- {name: TIDEGATE_S3_REGION, value: {{ $store.region | quote }}}
+{{- if $store.bundled.enabled }}
+- {name: TIDEGATE_S3_ACCESS_KEY, value: {{ $account }}}
+{{ include "tidegate.fromSecret" (list "TIDEGATE_S3_SECRET_KEY" (include "tidegate.object" (list $root $store.bundled.kind)) (printf "s3-%s" $account)) }}
+{{- else }}
+{{ include "tidegate.fromSecret" (list "TIDEGATE_S3_ACCESS_KEY" $store.existingSecret "access-key") }}
+{{ include "tidegate.fromSecret" (list "TIDEGATE_S3_SECRET_KEY" $store.existingSecret "secret-key") }}
+{{- end }}
 {{- end }}
 
 {{- define "tidegate.configMount" -}}

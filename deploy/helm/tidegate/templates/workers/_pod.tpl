@@ -125,7 +125,7 @@ spec:
       env:
         {{- include (printf "tidegate.%sEnvironment" $component) (list $root $pool $values) | nindent 8 }}
         {{- include "tidegate.environment" $root | nindent 8 }}
-        {{- include "tidegate.store" $root | nindent 8 }}
+        {{- include "tidegate.store" (list $root "worker") | nindent 8 }}
         - {name: TIDEGATE_POOL, value: {{ $pool.name | quote }}}
         - {name: TIDEGATE_CACHE_DIR, value: /var/lib/tidegate/models}
         - {name: TIDEGATE_DRAIN_S, value: {{ $values.drainSeconds | quote }}}
