@@ -2,12 +2,9 @@
 
 import subprocess
 import sys
-import threading
-from collections.abc import Sequence
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 from prometheus_client import CollectorRegistry
 
 from services.shared.settings import WrongSettings
@@ -15,25 +12,9 @@ from services.shared.tracing import Tracing, endpoint_of, tracing
 from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update_report import Phase
 from tests.support.clock import ManualClock
+from tests.support.spans import KeptSpans
 
 HERE = "http://collector:4317"
-
-
-class Exporter(SpanExporter):
-    """Keeps spans, once it is let go."""
-
-    def __init__(self, result: SpanExportResult = SpanExportResult.SUCCESS) -> None:
-        self.spans: list[ReadableSpan] = []
-        self.go = threading.Event()
-        self._result = result
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.go.wait(30)
-        self.spans += spans
-        return self._result
-
-    def shutdown(self) -> None:
-        pass
 
 
 def counted(registry: CollectorRegistry, outcome: str) -> float | None:
@@ -82,7 +63,7 @@ def test_nothing_is_imported_while_traces_are_off() -> None:
 
 async def test_spans_that_find_no_room_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
-    registry, exporter = CollectorRegistry(), Exporter()
+    registry, exporter = CollectorRegistry(), KeptSpans(blocked=True)
     traced = Tracing(exporter, "router", registry, ManualClock())
     for _ in range(50):
         traced.span("one", {}).end()
@@ -93,8 +74,7 @@ async def test_spans_that_find_no_room_are_dropped_and_counted(monkeypatch: pyte
 
 
 async def test_spans_that_the_collector_does_not_take_are_counted() -> None:
-    registry, exporter = CollectorRegistry(), Exporter(SpanExportResult.FAILURE)
-    exporter.go.set()
+    registry, exporter = CollectorRegistry(), KeptSpans(SpanExportResult.FAILURE)
     traced = Tracing(exporter, "router", registry, ManualClock())
     traced.span("one", {}).end()
     await traced.stop()
@@ -104,12 +84,11 @@ async def test_spans_that_the_collector_does_not_take_are_counted() -> None:
 def test_a_wrong_size_of_the_queue_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     with pytest.raises(WrongSettings, match="OTEL_BSP_MAX_QUEUE_SIZE = 'many'"):
-        Tracing(Exporter(), "router", CollectorRegistry(), ManualClock())
+        Tracing(KeptSpans(), "router", CollectorRegistry(), ManualClock())
 
 
 async def test_the_client_decides_which_traces_are_recorded() -> None:
-    exporter = Exporter()
-    exporter.go.set()
+    exporter = KeptSpans()
     traced = Tracing(exporter, "router", CollectorRegistry(), ManualClock())
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     recorded = traced.span("recorded", {}, f"00-{trace_id}-b7ad6b7169203331-01")
@@ -121,12 +100,11 @@ async def test_the_client_decides_which_traces_are_recorded() -> None:
         span.end()
         span.end()
     await traced.stop()
-    assert [span.name for span in exporter.spans] == ["recorded", "wrong header"]
+    assert exporter.names == ["recorded", "wrong header"]
 
 
 async def test_a_weight_update_has_a_span_for_each_phase() -> None:
-    exporter, clock = Exporter(), ManualClock()
-    exporter.go.set()
+    exporter, clock = KeptSpans(), ManualClock()
     traced = Tracing(exporter, "worker", CollectorRegistry(), clock)
     trace = UpdateTrace(traced, "tide", "w")
     for phase in (Phase.STAGING, Phase.HOLDING, Phase.SWAPPING, Phase.PROVING, Phase.COMMITTED):
@@ -135,7 +113,7 @@ async def test_a_weight_update_has_a_span_for_each_phase() -> None:
     trace.enter("v3", Phase.FAILED, "no such version")
     await traced.stop()
     names = ["staging", "holding", "swapping", "proving", "weight update", "staging", "weight update"]
-    assert [span.name for span in exporter.spans] == names
+    assert exporter.names == names
     assert exporter.spans[-1].status.description == "no such version"
     assert exporter.spans[4].attributes is not None
     assert exporter.spans[4].attributes["tidegate.outcome"] == "committed"

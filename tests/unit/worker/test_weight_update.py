@@ -12,11 +12,14 @@ from services.shared.manifests import Golden, make
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
+from services.shared.tracing import Tracing
 from services.worker.engine.contract import EngineDead, EngineLoad, Model, SwapFailed
 from services.worker.metrics import Metrics
 from services.worker.status import Identity, State, Status
+from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
 from services.worker.weight_update_report import Phase, Report
+from tests.support.spans import KeptSpans
 from tests.support.wait import wait_until
 from tests.unit.worker.models import manifest_of
 from tests.unit.worker.scripted import ScriptedEngine, says
@@ -56,7 +59,7 @@ class Eager(SystemClock):
 class Bench:
     """The parts of a worker around a scripted engine that serves OLD."""
 
-    def __init__(self, engine: ScriptedEngine, limits: Limits = LIMITS) -> None:
+    def __init__(self, engine: ScriptedEngine, limits: Limits = LIMITS, trace: UpdateTrace | None = None) -> None:
         self.engine, self.versions = engine, {m.manifest.version: m for m in (OLD, NEW, OTHER)}
         self.phases: list[Phase] = []
         self.status = NotedStatus(Identity("w", 1, "tide", 1, 8), self.phases)
@@ -73,6 +76,7 @@ class Bench:
             limits=limits,
             metrics=self.metrics,
             clock=Eager(),
+            trace=trace,
         )
         self.updates.begin(OLD)
         self.status.loaded(engine.info)
@@ -110,6 +114,15 @@ async def test_an_update_goes_through_its_phases_and_serves_the_new_version() ->
     assert bench.count("committed") == 1
     assert (await bench.update(OLD.manifest.version, "d2")).phase is Phase.COMMITTED
     assert bench.serves == (State.READY, OLD.manifest.version)
+
+
+async def test_the_spans_of_an_update_are_its_phases() -> None:
+    kept = KeptSpans()
+    tracing = Tracing(kept, "worker", CollectorRegistry(), SystemClock())
+    bench = Bench(ScriptedEngine(OLD), trace=UpdateTrace(tracing, "tide", "w"))
+    await bench.update()
+    await tracing.stop()
+    assert kept.names == ["staging", "holding", "swapping", "proving", "weight update"]
 
 
 async def test_a_version_that_is_served_already_is_committed_at_once() -> None:
