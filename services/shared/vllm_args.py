@@ -83,6 +83,7 @@ _REASONS = (
         " enable_elastic_ep elastic_ep_max_dp_size",
         "a worker holds one copy of the model. `workers` of the pool makes copies",
     ),
+    ("per_request_spec_decode_metrics", "`usage` of every answer tells how many draft tokens were accepted"),
     ("ray_workers_use_nsight", "workers start their processes without Ray"),
     ("enable_fault_tolerance fault_tolerance_config shutdown_timeout", "workers drain and are replaced as a whole"),
     ("device_ids numa_bind_nodes numa_bind_cpus", "all workers of a pool read the same settings"),

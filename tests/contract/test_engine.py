@@ -654,7 +654,9 @@ async def test_ngram_speculation_drafts(engine: Engine) -> None:
     """vLLM only: on a text that repeats itself, drafts are made and accepted."""
     if engine.info.vocab_size < 40_000:
         pytest.skip("the simulated engine does not speculate")
-    await collect(engine, request("draft", TextPrompt("one two three four " * 12), max_tokens=32))
+    events = await collect(engine, request("draft", TextPrompt("one two three four " * 12), max_tokens=32))
+    assert isinstance(events[-1], Ended)
+    assert 0 < events[-1].usage.accepted_draft_tokens < 32
     assert _counter("vllm:spec_decode_num_drafts_total") > 0
     assert _counter("vllm:spec_decode_num_accepted_tokens_total") > 0
 

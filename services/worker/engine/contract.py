@@ -266,7 +266,11 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts over all choices; completion_tokens also counts the tokens of earlier attempts."""
+    """Token counts over all choices; completion_tokens also counts the tokens of earlier attempts.
+
+    Attributes:
+        accepted_draft_tokens: Of speculative decoding; of choices that no stop string ended.
+    """
 
     prompt_tokens: int
     cached_tokens: int

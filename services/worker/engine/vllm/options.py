@@ -67,6 +67,7 @@ def engine_arguments(
         }
     if config.speculation is not None:
         arguments["speculative_config"] = speculative_config(config.speculation, model)
+        arguments["per_request_spec_decode_metrics"] = "summary"
     # `args` has no name that stands above: config.py refuses those.
     return config.args | arguments
 

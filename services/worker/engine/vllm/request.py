@@ -40,6 +40,7 @@ class VllmRequest:
         self._names: list[str] = []
         # Tokens of the choices that have ended.
         self._completed = sum(len(point.token_ids) for point in request.resume.values() if point.finished)
+        self._accepted_drafts = 0
         self._cached: int | None = None
         # vLLM generates a token at least. Where a prompt leaves no room for one, its last token is the one generated.
         self._last_of_prompt = rendered.token_ids[-1] if len(rendered.token_ids) == loaded.info.context_tokens else None
@@ -112,13 +113,22 @@ class VllmRequest:
         if not self._left:
             self._end()
 
+    def drafted(self, accepted: Sequence[int]) -> None:
+        """Counts the draft tokens of a choice that were accepted.
+
+        Args:
+            accepted: number of steps that accepted so many draft tokens, by that number.
+        """
+        self._accepted_drafts += sum(tokens * steps for tokens, steps in enumerate(accepted))
+
     def failed(self, error: Exception) -> None:
         """Puts an error into the outbox; `events` raises it."""
         self._outbox.put(error)
 
     def _end(self) -> None:
         self.started(0)
-        self._outbox.put(Ended(Usage(len(self._rendered.token_ids), self._cached or 0, self._completed)))
+        prompt, cached, drafts = len(self._rendered.token_ids), self._cached or 0, self._accepted_drafts
+        self._outbox.put(Ended(Usage(prompt, cached, self._completed, accepted_draft_tokens=drafts)))
 
     async def _start(self, index: int, point: ResumePoint | None) -> None:
         choice = self._loaded.choice(index, self._request, self._rendered, self._limit)
@@ -172,6 +182,9 @@ class ChoiceListener:
             return
         self._request.started(output.num_cached_tokens or 0, self._request.prompt_positions(output))
         for part in output.outputs:
+            # vLLM tells them with the last output. A choice that a stop string ended has none.
+            if part.spec_decode_metrics:
+                self._request.drafted(part.spec_decode_metrics.histogram)
             self._deliver(self._choice.add_output, part, self._top_logprobs)
         if output.finished and not self.ended:
             self._end()
