@@ -23,6 +23,7 @@ ASK_EVERY_S = 0.1
 COOLDOWN_S = 0.3
 WAIT_S = 60.0
 TOKENS = 40
+LONG = 400
 
 
 class Scaler:
@@ -71,9 +72,9 @@ async def scaled(cluster: WholeCluster, router: RouterApp) -> AsyncIterator[Scal
         await asyncio.gather(scaling, return_exceptions=True)
 
 
-async def ask(openai: Any, tier: str, *, stream: bool) -> str:
+async def ask(openai: Any, tier: str, *, stream: bool, tokens: int = TOKENS) -> str:
     """The words of an answer. Raises for any refusal."""
-    asked = {"model": "tide", "messages": [{"role": "user", "content": "tide"}], "max_tokens": TOKENS, "temperature": 0}
+    asked = {"model": "tide", "messages": [{"role": "user", "content": "tide"}], "max_tokens": tokens, "temperature": 0}
     answer = await openai.chat.completions.create(
         **asked, service_tier=tier, extra_body={"ignore_eos": True}, stream=stream
     )
@@ -103,3 +104,26 @@ async def _no_worker_is_known(router: RouterApp) -> bool:
     metrics = await metrics_of(router)
     states = [value for name, value in metrics.items() if name.startswith("tidegate_router_workers{")]
     return not sum(states) and not metrics['tidegate_router_desired_workers{pool="tide"}']
+
+
+async def test_a_stream_of_the_last_worker_goes_on_at_the_next_one(cluster: WholeCluster) -> None:
+    """A worker that must go before its stream has ended hands it over, though there is no other worker yet."""
+    await cluster.write_config(CONFIG)
+    router = await cluster.router()
+    gateway = await cluster.gateway(router.address)
+    first = await cluster.start_worker("first", router.address, drain_s=0)
+    await wait_until(lambda: first.ready() is None, description="the worker is ready", timeout=WAIT_S)
+    async with client_of(gateway) as openai:
+        whole = await ask(openai, "default", stream=False, tokens=LONG)
+        streaming = asyncio.create_task(ask(openai, "default", stream=True, tokens=LONG))
+        await wait_until(lambda: first.status.requests, description="the stream has begun", timeout=WAIT_S)
+        await cluster.stop_worker("first")
+        await wait_until(lambda: _waits(router), description="the stream waits for a worker", timeout=WAIT_S)
+        await cluster.start_worker("second", router.address)
+        assert await streaming == whole
+
+
+async def _waits(router: RouterApp) -> bool:
+    metrics = await metrics_of(router)
+    queued = metrics['llm_queue_size{pool="tide",service_class="default"}']
+    return queued == metrics['tidegate_router_desired_workers{pool="tide"}'] == 1
