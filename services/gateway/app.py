@@ -60,6 +60,7 @@ from services.gateway.upstream.router_client import RouterClient
 from services.gateway.upstream.tokenizer_client import TokenizerClient
 from services.gateway.upstream.worker_client import WorkerClient
 from services.shared import config, objectstore
+from services.shared.certificate_metrics import export_certificate
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
@@ -87,6 +88,7 @@ class GatewayApp:
         self._draining = False
         self._tasks = Tasks()
         self.metrics = Metrics(CollectorRegistry())
+        export_certificate(self.metrics.registry, settings.tls())
         self._tracing = tracing(
             endpoint_of(self._cluster.traces_endpoint), "gateway", self.metrics.registry, self._clock
         )

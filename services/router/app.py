@@ -28,6 +28,7 @@ from services.router.rollout_controller import RolloutController
 from services.router.settings import RouterSettings
 from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
+from services.shared.certificate_metrics import export_certificate
 from services.shared.clock import Clock, SystemClock
 from services.shared.http import HttpServer
 from services.shared.lifecycle import Tasks
@@ -95,6 +96,7 @@ class RouterApp:
         self.router_id = f"router-{secrets.token_hex(4)}"
         self._cluster = config.load(settings.config)
         self._registry = CollectorRegistry()
+        export_certificate(self._registry, settings.tls())
         self._metrics = RouterMetrics(self._registry)
         self._tracing = tracing(endpoint_of(self._cluster.traces_endpoint), "router", self._registry, self._clock)
         self._sessions, self._snapshot = Sessions(self._metrics), Snapshot()

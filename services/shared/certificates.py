@@ -78,10 +78,14 @@ class Tls(BaseModel):
         if not _is_signed(own, others, _certificates(self.authority, pems.authority)):
             raise WrongCertificate(f"{self.certificate}: no authority in {self.authority} has signed it")
 
-    def expires(self) -> float:
-        """When the certificate expires, in seconds since 1970. Raises WrongCertificate."""
+    def lifetime(self) -> tuple[float, float]:
+        """From when to when the certificate is valid, in seconds since 1970.
+
+        Raises:
+            WrongCertificate: The files are unusable, and always were.
+        """
         (own, *_) = _certificates(self.certificate, self.pems().certificate)
-        return own.not_valid_after_utc.timestamp()
+        return own.not_valid_before_utc.timestamp(), own.not_valid_after_utc.timestamp()
 
     def _read(self) -> Pems:
         for _ in range(READS):

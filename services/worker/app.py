@@ -13,6 +13,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry
 
 from services.shared import config, objectstore, rpc
+from services.shared.certificate_metrics import export_certificate
 from services.shared.clock import Clock, SystemClock
 from services.shared.config import Adapters as AdapterConfig
 from services.shared.http import HttpServer
@@ -100,6 +101,7 @@ class WorkerApp:
         store = store or objectstore.connect(settings)
         self._model_source = self._build_source(store)
         self._metrics = self._build_metrics()
+        export_certificate(self._metrics.registry, settings.tls())
         self._tracing = tracing(traces_endpoint, "worker", self._metrics.registry, self._clock)
         self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
         self._leader = self._build_leader() if self._pool.engine.nodes > 1 else None

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -10,6 +11,7 @@ from prometheus_client.core import Metric
 from services.gateway import metrics as gateway
 from services.gateway.ledger.ledger import LedgerMetrics
 from services.router import metrics as router
+from services.shared.certificate_metrics import CertificateCollector
 from services.shared.config import Prices
 from services.worker import metrics as worker
 from services.worker.engine.contract import EngineInfo, EngineLoad
@@ -62,6 +64,8 @@ def exported() -> set[str]:
     worker.Metrics(registry, EngineLoad, gpus, golden_proved=lambda: 0, info=lambda: EngineInfo("", "", 0, 0, 0, 0))
     LedgerMetrics(registry)
     gateway.show_prices(Prices(), registry)
+    tls = SimpleNamespace(lifetime=lambda: (0.0, 0.0))
+    registry.register(CertificateCollector(tls))  # type: ignore[arg-type]
     metrics = [*registry.collect(), *trainer.Metrics().registry.collect()]
     return {name for metric in metrics for name in _series(metric)}
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.shared.certificates import Tls
 from services.shared.settings import WrongSettings
-from tests.integration.cluster.whole import WholeCluster, client_of
+from tests.integration.cluster.whole import WholeCluster, client_of, metrics_of
 from tests.support.tls import Authority
 from tests.support.wait import wait_until
 
@@ -79,6 +79,8 @@ async def test_certificates_and_their_authority_are_replaced_under_load(cluster:
             new.issue(name, dns=NAME)
         for files in cluster.keys.values():
             trust(files, new)
+        ends = "tidegate_certificate_ends_seconds"
+        assert (await metrics_of(second))[ends] > (await metrics_of(first))["tidegate_certificate_begins_seconds"]
         # A router that stops is left by all, and the other one is connected to with the new certificates.
         await first.stop()
         await wait_until(lambda: gateway.ready() is None, description="the gateway is at the other router", timeout=60)
