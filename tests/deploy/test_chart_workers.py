@@ -85,8 +85,9 @@ def test_a_drained_node_takes_one_group_at_a_time() -> None:
 def test_what_scales_a_pool_finds_it() -> None:
     for example in (GROUP, EXAMPLES[0]):
         objects = {(item["kind"], item["metadata"]["name"]) for item in rendered(example, True)}
-        scaled = [item["spec"]["scaleTargetRef"] for item in rendered(example, True) if item["kind"] == "ScaledObject"]
-        assert scaled
+        scalers = [item for item in rendered(example, True) if "scaleTargetRef" in item.get("spec", {})]
+        scaled = [item["spec"]["scaleTargetRef"] for item in scalers]
+        assert {"ScaledObject", "HorizontalPodAutoscaler"} <= {item["kind"] for item in scalers}
         assert {(target["kind"], target["name"]) for target in scaled} <= objects
 
 
