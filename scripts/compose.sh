@@ -15,5 +15,12 @@ setting() {
 folder=$(setting BACKUP_FOLDER ./backups)
 if [[ $folder != /* ]]; then folder=$PWD/${folder#./}; fi
 
+# Neither a backup nor a restore builds images that are there already: that would need the network, and might bring a
+# version that does not run yet. upgrade.sh builds by itself.
+PULL_POLICY=$(setting PULL_POLICY build)
+built_here=$([ "$PULL_POLICY" = build ] && echo yes || echo no)
+if [ $built_here = yes ]; then PULL_POLICY=missing; fi
+export PULL_POLICY
+
 # tool SERVICE COMMAND...: a container that ends with its command, has the backups at /backups and is this user.
 tool() { docker compose run --rm -T --no-deps --user "$(id -u):$(id -g)" --volume "$folder:/backups" "$@"; }

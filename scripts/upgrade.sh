@@ -22,7 +22,7 @@ if [[ $profiles = *,cpu,* ]]; then services+=(worker-cpu trainer-cpu); fi
 if [[ $profiles = *,gpu,* ]]; then services+=(worker-gpu trainer-gpu); fi
 services+=(prometheus grafana)
 
-if [ "$(setting PULL_POLICY build)" = build ]; then
+if [ "$built_here" = yes ]; then
     say "building the images"
     docker compose build
 else

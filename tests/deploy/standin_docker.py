@@ -31,7 +31,8 @@ def run(arguments: list[str]) -> int:
                 source, target = value.split(":")[:2]
                 mounts[target] = source
     name, *command = arguments
-    compose = document(read_env(Path(".env")))
+    compose = document(read_env(Path(".env")) | {"PULL_POLICY": os.environ["PULL_POLICY"]})
+    assert compose["services"]["operator"]["pull_policy"] == "missing", "single commands build no image"
     service = compose["services"][name]
     for volume in service.get("volumes", []):
         source, target = volume.split(":")[:2]
