@@ -14,7 +14,7 @@ pools:
   - name: tide
     model: tide
     scales_from_zero: true
-    engine: {kind: simulated, max_running: 4, step_ms: 2}
+    engine: {kind: simulated, max_running: 4, step_ms: 10}
 classes:
   default: {max_wait_s: 60}
 """
@@ -23,7 +23,7 @@ ASK_EVERY_S = 0.1
 COOLDOWN_S = 0.3
 WAIT_S = 60.0
 TOKENS = 40
-LONG = 400
+LONG = 200
 
 
 class Scaler:

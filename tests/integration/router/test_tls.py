@@ -1,5 +1,8 @@
 """Internal gRPC with mutual TLS: a client without a certificate of the cluster's authority is refused."""
 
+import asyncio
+import os
+import sys
 from pathlib import Path
 
 import grpc
@@ -19,6 +22,20 @@ async def pools(address: str, tls: Tls | None) -> pb.ListPoolsResponse:
         return await ControlServiceStub(connection).ListPools(pb.ListPoolsRequest(), timeout=20)
 
 
+async def listed(address: str, tls: Tls | None) -> tuple[int, str]:
+    """What the command line says of the workers: exit status and text."""
+    keys = ("certificate", "key", "authority") if tls else ()
+    variables = {f"TIDEGATE_TLS_{name.upper()}": str(getattr(tls, name)) for name in keys}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.cli", "workers", "list", "--router", address),
+        env={**os.environ, **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
 async def test_only_peers_of_the_same_authority_are_served(settings: RouterSettings, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     own = authority.issue("router")
@@ -28,6 +45,10 @@ async def test_only_peers_of_the_same_authority_are_served(settings: RouterSetti
     try:
         answer = await pools(router.address, authority.issue("gateway"))
         assert [pool.pool.name for pool in answer.pools] == ["tide"]
+        operator = authority.issue("operator")
+        assert (await listed(router.address, operator))[0] == 0
+        status, said = await listed(router.address, authority.issue("operator", hours=-1))
+        assert (status, "operator.pem: the certificate expired at" in said) == (2, True)
         stranger = Authority(tmp_path, "elsewhere").issue("stranger")
         for keys in (None, stranger, stranger.model_copy(update={"authority": own.authority})):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
