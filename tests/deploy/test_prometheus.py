@@ -34,7 +34,7 @@ QUIET = ("swap_seconds", "delivery_gap_seconds", "resume_gap_seconds")
 
 
 def promtool(tools: dict[str, str], *arguments: str) -> None:
-    run = subprocess.run(["promtool", *arguments], env=tools, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(["promtool", *arguments], env=tools, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
