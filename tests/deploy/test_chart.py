@@ -282,7 +282,7 @@ def test_what_operators_bring_is_in_every_pod_of_the_component() -> None:
         assert pod.get("hostIPC", False) is is_worker
         assert container["securityContext"]["readOnlyRootFilesystem"] is not is_worker
         if "gateway" in _id(item):
-            assert container["image"] == "tidegate/gateway@sha256:" + "a" * 64
+            assert container["image"] == "localhost/tidegate/gateway@sha256:" + "a" * 64
 
 
 def test_a_model_of_the_values_is_imported_by_a_job_of_its_own() -> None:

@@ -31,8 +31,8 @@ def test_every_process_would_start(example: Path, all_on: bool) -> None:
     seen = set()
     for component, pod in pods(rendered(example, all_on)):
         container = pod["containers"][0]
-        if container["image"].startswith("tidegate/") and component not in ("secrets", "import", "test"):
-            image = container["image"].split("/")[1].split(":")[0]
+        if container["image"].startswith("localhost/tidegate/") and component not in ("secrets", "import", "test"):
+            image = container["image"].split("/")[2].split(":")[0]
             module = " ".join(container["command"][2:]) if component == "follower" else images.command(image)
             set_by_image = images.variables(image)
             if component == "follower":

@@ -51,11 +51,11 @@ def test_images_and_the_developers_environment_have_the_same_versions() -> None:
 
 def test_the_chart_uses_images_that_are_built() -> None:
     named = {
-        container["image"].split("/")[1].split(":")[0]
+        container["image"].split("/")[2].split(":")[0]
         for example in EXAMPLES
         for _, pod in pods(rendered(example))
         for container in pod["containers"]
-        if container["image"].startswith("tidegate/")
+        if container["image"].startswith("localhost/tidegate/")
     }
     assert named <= set(FINAL)
     assert {"gateway", "router"} < named
