@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 from safetensors.torch import load_file, save_file
-from trl import SFTTrainer
 
 from services.shared.clock import SystemClock
 from services.shared.folder_lock import FolderLock
@@ -214,6 +213,8 @@ DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}
 
 def test_transformers_still_has_the_private_method_that_reads_the_weights_of_a_finished_run() -> None:
     """supervised.py calls it: there is no public way to load a checkpoint without training on."""
+    from trl import SFTTrainer  # takes seconds of every process that collects tests
+
     first, *others = list(inspect.signature(SFTTrainer._load_from_checkpoint).parameters.values())[1:]
     assert first.name == "resume_from_checkpoint"
     assert all(other.default is not inspect.Parameter.empty for other in others)
