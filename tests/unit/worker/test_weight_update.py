@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,7 @@ def model(weights: bytes, **changed: object) -> Model:
 
 OLD, NEW, OTHER = model(b"old"), model(b"new"), model(b"other", tokenizer_sha256="1" * 64)
 NEW_VERSION = NEW.manifest.version
-LIMITS = Limits(stage_s=0.2, finish_s=0.05, swap_s=0.2)
-LONG_LIMITS = Limits(stage_s=5, finish_s=5, swap_s=5)
+LIMITS = Limits(stage_s=20, finish_s=20, swap_s=20)
 
 
 class NotedStatus(Status):
@@ -237,14 +237,14 @@ async def test_a_worker_that_can_serve_neither_version_gives_up(
 
 
 async def test_an_engine_that_hangs_in_its_swap_is_given_up() -> None:
-    bench = Bench(ScriptedEngine(OLD))
+    bench = Bench(ScriptedEngine(OLD), replace(LIMITS, swap_s=0.2))
     bench.engine.hang.clear()
     assert "did not replace its weights within 0.2 s" in (await bench.update()).reason
     assert len(bench.given_up) == 1
 
 
 async def test_requests_that_do_not_finish_in_time_end_the_update() -> None:
-    bench = Bench(ScriptedEngine(OLD))
+    bench = Bench(ScriptedEngine(OLD), replace(LIMITS, finish_s=0.05))
     bench.status.request_began()
     report = await bench.update()
     assert report.reason == "1 requests did not finish within 0.05 s"
@@ -252,7 +252,7 @@ async def test_requests_that_do_not_finish_in_time_end_the_update() -> None:
 
 
 async def test_granted_requests_may_start_during_a_hold_but_not_during_a_swap() -> None:
-    bench = Bench(ScriptedEngine(OLD), LONG_LIMITS)
+    bench = Bench(ScriptedEngine(OLD))
     bench.status.request_began()
     bench.engine.hang.clear()
     updating = asyncio.create_task(bench.update())
@@ -276,7 +276,7 @@ async def test_an_order_is_carried_out_once_and_not_while_the_worker_is_not_read
 
 
 async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
-    bench = Bench(ScriptedEngine(OLD), LONG_LIMITS)
+    bench = Bench(ScriptedEngine(OLD))
     bench.status.request_began()
     updating = asyncio.create_task(bench.update())
     await wait_until(lambda: bench.status.state is State.SWAPPING, description="it holds")
@@ -287,7 +287,7 @@ async def test_a_worker_told_to_drain_during_a_hold_drains() -> None:
 
 
 async def test_staging_has_a_limit() -> None:
-    bench = Bench(ScriptedEngine(OLD))
+    bench = Bench(ScriptedEngine(OLD), replace(LIMITS, stage_s=0.2))
     bench.stall = asyncio.Event()
     assert (await bench.update()).reason == "it was not staged within 0.2 s"
     assert bench.serves == (State.READY, OLD.manifest.version)
