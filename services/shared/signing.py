@@ -87,6 +87,14 @@ PublicKeys = Annotated[
 """Public keys in base64, several with commas between."""
 
 
+class TrustSettings(Settings):
+    """The keys whose models are loaded."""
+
+    trusted_keys: PublicKeys = Field(
+        description="Public keys (Ed25519, base64, with commas between). Only models signed by one of them are loaded."
+    )
+
+
 class SigningSettings(Settings):
     """The key that signs published model versions."""
 

@@ -5,18 +5,15 @@ from pathlib import Path
 from pydantic import Field
 
 from services.shared.objectstore import StoreSettings
-from services.shared.settings import Address, Addresses, LogSettings, ProcessSettings, Settings, TlsSettings
-from services.shared.signing import PublicKeys
+from services.shared.settings import Address, Addresses, LogSettings, ProcessSettings, TlsSettings
+from services.shared.signing import TrustSettings
 
 
-class NodeSettings(Settings):
+class NodeSettings(TrustSettings):
     """Settings of every process that runs a model, or a part of one."""
 
     pool: str = Field(description="Name of the pool in tidegate.yaml that this worker belongs to.")
     cache_dir: Path = Field(description="Folder for verified model files.")
-    trusted_keys: PublicKeys = Field(
-        description="Public keys (Ed25519, base64, with commas between). Only models signed by one of them are loaded."
-    )
     spare_versions: int = Field(1, ge=0, description="Unused model versions that are kept in the cache folder.")
     drain_s: float = Field(
         25.0,

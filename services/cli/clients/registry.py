@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from services.shared.manifests import Manifest
     from services.shared.objectstore import ObjectStore, StoreSettings
     from services.shared.registry import Reference
-    from services.shared.signing import SigningKey
+    from services.shared.signing import SigningKey, TrustedKeys
 
 
 def store_settings(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "StoreSettings":
@@ -68,6 +68,23 @@ def signing_key(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "Sig
         raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
 
 
+def trusted_keys(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "TrustedKeys":
+    """The keys of TIDEGATE_TRUSTED_KEYS; for the local cluster's registry, the local cluster's key.
+
+    Raises:
+        CommandFailed: The variable is missing or wrong.
+    """
+    from services.shared.settings import WrongSettings, read
+    from services.shared.signing import TrustedKeys, TrustSettings
+
+    if "TIDEGATE_S3_ENDPOINT" not in environ:
+        return TrustedKeys([signing_key(data_dir, {}).public])
+    try:
+        return TrustedKeys(read(TrustSettings, environ).trusted_keys)
+    except WrongSettings as error:
+        raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
+
+
 def alias_reference(model: str, alias: str, options: str) -> "Reference":
     """The reference model@alias. `options` are the option names that an error message shows.
 
@@ -112,6 +129,24 @@ async def find_manifest(store: "ObjectStore", model: str, version: str) -> "Mani
     try:
         return await Registry(store).find(model, version)
     except (UnknownVersion, WrongManifest) as error:
+        raise CommandFailed(str(error)) from None
+    except StoreError as error:
+        raise CommandFailed(f"the object store cannot be read: {error}") from None
+
+
+async def all_aliases(store: "ObjectStore") -> "dict[Reference, str]":
+    """The version of every alias.
+
+    Raises:
+        CommandFailed: The registry cannot be read.
+    """
+    from services.shared.manifests import WrongManifest
+    from services.shared.objectstore import StoreError
+    from services.shared.registry import Registry
+
+    try:
+        return await Registry(store).aliases()
+    except WrongManifest as error:
         raise CommandFailed(str(error)) from None
     except StoreError as error:
         raise CommandFailed(f"the object store cannot be read: {error}") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.commands import promote, prune
+from services.cli.commands import promote, prune, versions
 from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from trainer.sources.remote_gguf import RemoteGguf
     from trainer.sources.source import RemoteSource, Source
 
-app = typer.Typer(help="The model registry: import, list, promote, roll back, prune.", no_args_is_help=True)
+app = typer.Typer(
+    help="The model registry: import, list, show, compare, verify, promote, roll back, prune.", no_args_is_help=True
+)
+app.command()(versions.show)
+app.command()(versions.diff)
+app.command()(versions.verify)
 app.command()(promote.promote)
 app.command()(promote.rollback)
 app.command()(prune.prune)
@@ -135,7 +140,7 @@ def import_adapter(
 def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
     """List every version of every model, with the aliases that point to it."""
     from services.cli.clients.registry import open_store
-    from services.cli.views.models import version_document, version_table
+    from services.cli.views.models import aliases_of, version_document, version_table
     from services.cli.views.output import print_json, print_wide
     from services.shared.manifests import WrongManifest
     from services.shared.objectstore import StoreError
@@ -146,7 +151,7 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
         raise CommandFailed(f"the object store cannot be read: {error}") from None
     except WrongManifest as error:
         raise CommandFailed(str(error)) from None
-    versions = [(manifest, _aliases_of(manifest, aliases)) for manifest in manifests]
+    versions = [(manifest, aliases_of(manifest, aliases)) for manifest in manifests]
     if json:
         print_json([version_document(manifest, names) for manifest, names in versions])
     else:
@@ -214,11 +219,3 @@ async def _list(store: "ObjectStore") -> "tuple[list[Manifest], dict[Reference, 
 
     registry = Registry(store)
     return [manifest async for manifest in registry.versions()], await registry.aliases()
-
-
-def _aliases_of(manifest: "Manifest", aliases: "dict[Reference, str]") -> list[str]:
-    return sorted(
-        reference.which
-        for reference, version in aliases.items()
-        if reference.model == manifest.model and version == manifest.version
-    )

@@ -1,6 +1,7 @@
 """Publishing to a real S3 server."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -69,6 +70,43 @@ async def test_importers_at_once_leave_whole_versions_and_one_winner(settings: S
     assert await registry.resolve(Reference("tiny")) in manifests
     for manifest in manifests:
         TRUSTED.check(manifest)
+
+
+async def models(settings: StoreSettings, *arguments: str) -> tuple[int | None, str, str]:
+    """`tidegate models ...`: its exit status and what it said, to standard output and to standard error."""
+    variables = {f"TIDEGATE_{name.upper()}": value for name, value in settings.model_dump().items()}
+    process = await asyncio.create_subprocess_exec(
+        *IMPORT[:-1],
+        *arguments,
+        env={**os.environ, **variables, "TIDEGATE_TRUSTED_KEYS": KEY.public},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await process.communicate()
+    return process.returncode, said.decode(), complained.decode()
+
+
+async def test_versions_are_shown_compared_and_verified(settings: StoreSettings, key_file: Path) -> None:
+    for seed in (1, 2):
+        process = await start_import(settings, key_file, f"simulated:{seed}", "--name", "tiny")
+        await process.communicate()
+    store = connect(settings)
+    first, second = [await Registry(store).alias(Reference("tiny", which)) for which in ("latest", "candidate")]
+    status, shown, _ = await models(settings, "show", "tiny", "--json")
+    told = json.loads(shown)
+    assert (status, told["version"], told["aliases"], told["signer"]) == (0, first, ["latest"], KEY.public)
+    status, shown, _ = await models(settings, "diff", "tiny", "latest", second[:6])
+    assert status == 0
+    assert "model.safetensors" in shown
+    status, shown, _ = await models(settings, "verify", "tiny", "candidate")
+    assert status == 0
+    assert f"tiny@{second}: all" in shown
+    name = f"tiny/{second}/config.json"
+    content, etag = await store.get(name)
+    await store.put_if(name, content.replace(b"{", b"[", 1), etag)
+    status, _, complained = await models(settings, "verify", "tiny", "candidate")
+    assert status == 1
+    assert "config.json is not what was signed" in complained
 
 
 async def test_a_killed_publish_leaves_nothing_to_see(settings: StoreSettings, key_file: Path, tmp_path: Path) -> None:
