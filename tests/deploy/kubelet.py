@@ -141,7 +141,7 @@ class Kubelet:
 
 
 def _image(container: dict[str, Any]) -> str:
-    return str(container["image"].split("/")[1].split(":")[0])
+    return str(container["image"].rpartition("/")[2].split(":")[0])
 
 
 @contextmanager

@@ -35,19 +35,19 @@ class RedisAccess:
     """Where Redis is, and how to get in.
 
     Attributes:
-        password_file: The file that has the password; None: the URL has it, if there is one.
         authority: PEM of the authority that signs the servers' certificates; None trusts the machine's own authorities.
         certificate: PEM that the router shows; `key` is its private key.
         sentinel_username: For the Sentinels, which have credentials of their own; so is `sentinel_password`.
+        password_file: The file that has the password; None: the URL has it, if there is one.
     """
 
     url: RedisUrl
-    password_file: Path | None = None
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     sentinel_username: str | None = None
     sentinel_password: str | None = None
+    password_file: Path | None = None
 
     def options(self) -> dict[str, Any]:
         """Options of every connection."""
