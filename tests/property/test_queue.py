@@ -354,7 +354,7 @@ def test_the_scripts_do_as_the_model(
     client: redis.Redis, policy: str, overtaking: int, burst_tokens: int, isolation: float
 ) -> None:
     chosen = settings.get_profile(settings.get_current_profile_name())
-    some = settings(chosen, max_examples=chosen.max_examples // 4)
+    some = settings(chosen, max_examples=chosen.max_examples // 5)
     build: Any = partial(RouterQueue, client, policy, overtaking, burst_tokens, isolation)
     run_state_machine_as_test(build, settings=some)
 

@@ -9,7 +9,7 @@ from tests.support.cluster import running_cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-CASES = 300
+CASES = 200
 SEED = 20261121
 
 

@@ -31,7 +31,7 @@ async def test_no_request_fails_when_a_router_is_killed_every_second(replicated_
     await run_and_check(
         replicated_cluster,
         [RouterKilled(replicated_cluster.injector, Random(SEED), up=ROUTERS)],
-        injections=6,
+        injections=4,
         every_s=1,
     )
 

@@ -13,7 +13,7 @@ from tests.robustness.streams.requests import requests
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-STREAMS = 20
+STREAMS = 12
 STRIKES = 5
 SEED = 20261121
 
