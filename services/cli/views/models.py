@@ -45,7 +45,8 @@ def version_document(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
 
 def whole_version(manifest: Manifest, aliases: list[str]) -> RenderableType:
     """All that the registry knows of a version: its facts, and a row for each file."""
-    facts = [(name.replace("_", " "), _shown(value)) for name, value in _facts(manifest, aliases).items() if value]
+    told = _facts(manifest, aliases) | {"size": decimal(_size(manifest))}
+    facts = [(name.replace("_", " "), _shown(value)) for name, value in told.items() if value]
     files = [(file.name, decimal(file.size), file.sha256) for file in manifest.files]
     return titled(
         [
