@@ -195,16 +195,15 @@ async def offer(
     first = Reference(reference.model)
     if await _alias(registry, first) is None:
         await point(store, first, version, clock=clock, random=random)
-    if reference.which not in MOVED_BY_ROLLOUT or await _alias(registry, reference) is None:
-        await point(store, reference, version, clock=clock, random=random)
-    elif await _alias(registry, reference) != version:
+    if reference.which in MOVED_BY_ROLLOUT and await _alias(registry, reference) not in (None, version):
         raise MovesByRollout(
             f"{reference.model}@{version} is published, and {reference} stays where it is: it moves by a rollout. "
             f"Bring the workers there: tidegate models promote {reference.model} {version[:12]}"
             + ("" if reference == first else f" --alias {reference.which}")
         )
-    named = (reference, first) if reference != first else (reference,)
-    return tuple([one.which for one in named if await _alias(registry, one) == version])
+    await point(store, reference, version, clock=clock, random=random)
+    is_first = await _alias(registry, first) == version
+    return tuple(dict.fromkeys((reference.which, *((first.which,) if is_first else ()))))
 
 
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:

@@ -37,6 +37,19 @@ class StorePorts:
         """Reserves free ports for all parts."""
         return cls(*(ports.free() for _ in range(8)))
 
+    def options(self) -> dict[str, int]:
+        """The options of `weed server` that name them."""
+        return {
+            "master.port": self.master,
+            "master.port.grpc": self.master_grpc,
+            "volume.port": self.volume,
+            "volume.port.grpc": self.volume_grpc,
+            "filer.port": self.filer,
+            "filer.port.grpc": self.filer_grpc,
+            "s3.port": self.s3,
+            "s3.port.grpc": self.s3_grpc,
+        }
+
 
 def program() -> str:
     """Path of the program `weed`.
@@ -111,14 +124,7 @@ def spec(folder: DataFolder, ports: StorePorts, secrets: Secrets, program: str) 
         "volume.max": 0,
         "volume.minFreeSpace": MIN_FREE_PERCENT,
         "volume.preStopSeconds": 0,
-        "master.port": ports.master,
-        "master.port.grpc": ports.master_grpc,
-        "volume.port": ports.volume,
-        "volume.port.grpc": ports.volume_grpc,
-        "filer.port": ports.filer,
-        "filer.port.grpc": ports.filer_grpc,
-        "s3.port": ports.s3,
-        "s3.port.grpc": ports.s3_grpc,
+        **ports.options(),
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.shared.manifests import File, Manifest
+from services.shared.manifests import File, Manifest, digest_of
 
 SETTINGS = ("config.json", "generation_config.json")
 """Files whose values are compared one by one."""
@@ -62,7 +62,7 @@ def _facts(old: Manifest, new: Manifest) -> Iterator[Change]:
     for name, before, after in _differing(old.evaluation, new.evaluation):
         yield Change(f"evaluation: {name}", before, after)
     if old.golden != new.golden:
-        yield Change("golden prompts", len(old.golden), len(new.golden))
+        yield Change("golden prompts", _prompts(old), _prompts(new))
 
 
 def _settings(settings: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[Change]:
@@ -75,6 +75,11 @@ def _files(old: Manifest, new: Manifest) -> Iterator[Change]:
     before, after = ({file.name: _described(file) for file in manifest.files} for manifest in (old, new))
     for name, first, second in _differing(before, after):
         yield Change(name, first, second)
+
+
+def _prompts(manifest: Manifest) -> str:
+    """How many, and which: two versions often have as many as each other."""
+    return f"{len(manifest.golden)}, {digest_of([golden.model_dump(mode='json') for golden in manifest.golden])[:12]}"
 
 
 def _described(file: File) -> str:

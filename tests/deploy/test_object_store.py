@@ -48,17 +48,7 @@ async def seaweedfs(folder: Path, secrets: Path) -> AsyncIterator[str]:
             "STORE_FILER": f"127.0.0.1:{ports.filer}.{ports.filer_grpc}",
             "PATH": f"{Path(s3.program()).parent}:{os.environ['PATH']}",
         }
-        options = {
-            "master.port": ports.master,
-            "master.port.grpc": ports.master_grpc,
-            "volume.port": ports.volume,
-            "volume.port.grpc": ports.volume_grpc,
-            "filer.port": ports.filer,
-            "filer.port.grpc": ports.filer_grpc,
-            "s3.port": ports.s3,
-            "s3.port.grpc": ports.s3_grpc,
-        }
-        argv = ["sh", "docker/s3/seaweedfs.sh", *(f"-{name}={value}" for name, value in options.items())]
+        argv = ["sh", "docker/s3/seaweedfs.sh", *(f"-{name}={value}" for name, value in ports.options().items())]
         with (folder / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *argv, env={**os.environ, **given}, stdout=log, stderr=log, start_new_session=True

@@ -64,9 +64,9 @@ def import_(
     """Publish a model; it is converted to safetensors if needed.
 
     A model of a hub or bucket is streamed to the registry, without a copy on this disk. Only GGUF files are brought
-    here, to be converted. An import that was stopped goes
-    on where it was: files that are in the registry's bucket are not sent again. The hub's token is that of HF_TOKEN or
-    HF_TOKEN_PATH, its server that of HF_ENDPOINT. s3:// uses the AWS_* variables.
+    here, to be converted. An import that was stopped goes on where it was: files that are in the registry's bucket are
+    not sent again. The hub's token is that of HF_TOKEN or HF_TOKEN_PATH, its server that of HF_ENDPOINT. s3:// uses the
+    AWS_* variables.
     """
     from services.cli.clients.registry import alias_reference, open_store, signing_key
     from services.cli.views.output import err, out, print_json

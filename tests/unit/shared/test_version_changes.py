@@ -1,5 +1,6 @@
 """What differs between two versions."""
 
+from services.shared.manifests import Golden
 from services.shared.version_changes import Change, changes
 from tests.unit.worker.models import manifest_of
 
@@ -8,6 +9,17 @@ OLD = manifest_of({"config.json": b"{}", "model.safetensors": b"old"}, model="ti
 
 def test_a_version_does_not_differ_from_itself() -> None:
     assert changes(OLD, OLD, {}) == []
+
+
+def test_other_golden_prompts_are_told_apart_though_they_are_as_many() -> None:
+    first, second = (
+        OLD.model_copy(update={"golden": (Golden(prompt_token_ids=(1,), expected_token_ids=(token,)),)})
+        for token in (2, 3)
+    )
+    (found,) = changes(first, second, {})
+    assert found.what == "golden prompts"
+    assert found.before.startswith("1, ")
+    assert found.before != found.after
 
 
 def test_facts_settings_and_files_are_compared() -> None:
