@@ -61,6 +61,7 @@ def adapter_manifest(
         source=provenance.source,
         parent=provenance.parent,
         training_job=provenance.training_job,
+        training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
         **facts,

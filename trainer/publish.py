@@ -17,7 +17,17 @@ from typing import Protocol
 
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
-from services.shared.manifests import MANIFEST, File, Golden, Manifest, digest_of_files, make, parse
+from services.shared.manifests import (
+    MANIFEST,
+    File,
+    Golden,
+    Manifest,
+    Measured,
+    Training,
+    digest_of_files,
+    make,
+    parse,
+)
 from services.shared.objectstore import Conflict, Missing, ObjectStore
 from services.shared.registry import MOVED_BY_ROLLOUT, Reference, Registry, UnknownVersion, object_name
 from trainer.checkpoint import Checkpoint
@@ -48,7 +58,8 @@ class Provenance:
     source: str
     parent: str | None = None
     training_job: str | None = None
-    evaluation: Mapping[str, float] = field(default_factory=dict)
+    training: Training | None = None
+    evaluation: Mapping[str, float | Measured] = field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
 
 
@@ -101,6 +112,7 @@ def describe_files(
         source=provenance.source,
         parent=provenance.parent,
         training_job=provenance.training_job,
+        training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
     )

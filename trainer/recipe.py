@@ -30,6 +30,19 @@ class Lora(Strict):
     )
 
 
+class Gate(Strict):
+    """What a result must be like to be published by itself."""
+
+    max_loss_increase: float = Field(
+        0.0,
+        ge=-100,
+        le=100,
+        description="Most that the held-out loss may be above the base's, in nats a token; below 0: least that it must"
+        " be below.",
+    )
+    publish_worse: bool = Field(False, description="Publish the result even if its held-out loss is worse than that.")
+
+
 class Publish(Strict):
     """Where the result is published. The adapter is a model of its own: `name` with ADAPTER_SUFFIX."""
 
@@ -76,6 +89,7 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
     save_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Precision that the run computes in.")
+    gate: Gate = Field(Gate(), description="What the result must be like to be published.")
     publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
 
     @field_validator("base")

@@ -13,6 +13,17 @@ class AnotherRun(Exception):
     """The output folder holds a run of another recipe or other data."""
 
 
+class Counts(BaseModel):
+    """Examples of a run, as in the manifest (services/shared/manifests.py: Training)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learnt: int
+    held_out: int
+    cut: int
+    dropped: int
+
+
 class RunRecord(BaseModel):
     """digest: of the recipe and its data. base: the version that its reference meant when the run began."""
 
@@ -20,13 +31,25 @@ class RunRecord(BaseModel):
 
     digest: Sha256
     base: Sha256
+    counts: Counts | None = None
     held_out_before: float | None = None
     held_out_after: float | None = None
 
 
+def lost_answers(counts: Counts, max_length: int) -> str | None:
+    """A sentence about answers that the limit of the length cut, or None."""
+    if not counts.cut and not counts.dropped:
+        return None
+    total = counts.learnt + counts.held_out + counts.dropped
+    return (
+        f"max_length = {max_length} cuts the end off {counts.cut} of {total} answers, and {counts.dropped} are left out"
+        " because nothing of them remains; a larger max_length keeps them"
+    )
+
+
 def digest(recipe: Recipe) -> str:
-    """Of all that decides the result; where it is published does not."""
-    return digest_of([recipe.model_dump(mode="json", exclude={"data", "publish"}), file_of(recipe.data).sha256])
+    """Of all that decides the result; whether and where it is published does not."""
+    return digest_of([recipe.model_dump(mode="json", exclude={"data", "gate", "publish"}), file_of(recipe.data).sha256])
 
 
 def load(folder: Path, wanted: str) -> RunRecord | None:

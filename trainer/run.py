@@ -10,21 +10,21 @@ from services.shared.adapters import ADAPTER_FILES
 from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
-from services.shared.manifests import Golden, Manifest
+from services.shared.manifests import Golden, Manifest, Measured, Training
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference, Registry
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
-from trainer import chats, loss_curve, record
+from trainer import chats, gate, loss_curve, record
 from trainer.adapters import adapter_manifest, check_adapter
 from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
 from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
-from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
+from trainer.publish import Content, Provenance, Published, describe, file_of, offer, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
-from trainer.record import RunRecord
+from trainer.record import Counts, RunRecord
 from trainer.watcher import Watcher
 
 # Of each kind, for golden prompts: what was learnt, what was not, and what any chat model answers.
@@ -58,7 +58,13 @@ class Outcome:
 
     held_out_before: float
     held_out_after: float
+    counts: Counts
     published: list[Manifest] = field(default_factory=list)
+
+    @property
+    def loss(self) -> Measured:
+        """The loss of the result beside that of its base."""
+        return Measured(value=self.held_out_after, parent=self.held_out_before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Run:
     def make(self) -> Outcome:
         """Blocks for as long as it takes.
 
-        Raises WrongData, AnotherRun, BrokenSeal, Diverged, UnknownVersion, RefusedModel, WrongManifest,
+        Raises WrongData, AnotherRun, BrokenSeal, Diverged, Worse, UnknownVersion, RefusedModel, WrongManifest,
         WrongCheckpoint, InUse, StoreError, NotAnnounced.
         """
         folder = self._order.folder
@@ -101,10 +107,11 @@ class Run:
         quiet()
         found = self._ingredients()
         done = self._learnt(found)
-        if done.held_out_before is None or done.held_out_after is None:
+        if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
-        outcome = Outcome(done.held_out_before, done.held_out_after)
+        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts)
         if self._order.recipe.publish:
+            gate.check(found.recipe.gate, outcome.loss, f"{found.manifest.model}@{found.manifest.version[:12]}")
             outcome.published.extend(self._publish(self._order.recipe.publish, found, outcome))
         return outcome
 
@@ -145,6 +152,9 @@ class Run:
         from trainer.supervised import Fit
 
         fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
+        known = self._note(found, known, counts=fit.counts)
+        if lost := record.lost_answers(fit.counts, found.recipe.max_length):
+            self._watcher.note(lost)
         if known.held_out_before is None:
             self._watcher.phase("measuring the base on held-out chats")
             known = self._note(found, known, held_out_before=fit.held_out_loss())
@@ -165,7 +175,7 @@ class Run:
             raise AssertionError("the record was written before learning began")
         return known
 
-    def _note(self, found: _Ingredients, known: RunRecord, **figures: float) -> RunRecord:
+    def _note(self, found: _Ingredients, known: RunRecord, **figures: float | Counts) -> RunRecord:
         return record.save(found.folder, known.model_copy(update=figures))
 
     def _plot(self, folder: Path, known: RunRecord) -> None:
@@ -181,7 +191,8 @@ class Run:
             source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {found.recipe.method}",
             parent=found.manifest.version,
             training_job=self._order.job or f"run-{record.digest(found.recipe)[:12]}",
-            evaluation={"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after},
+            training=Training(data_sha256=file_of(found.recipe.data).sha256, **outcome.counts.model_dump()),
+            evaluation={"held_out_loss": outcome.loss},
             golden=golden,
         )
         return asyncio.run(self._send(wanted, found, provenance))

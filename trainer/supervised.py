@@ -8,7 +8,7 @@ builds tensors and plain values and nothing that runs. Nothing is read before it
 
 import json
 import shutil
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from trainer.chats import Chat, Split, WrongData
+from trainer.chats import Split, WrongData
 from trainer.checksums import latest, seal
+from trainer.examples import Examples, Renderer
 from trainer.loss_curve import Curve, finite
 from trainer.recipe import Lora, Recipe
+from trainer.record import Counts
 from trainer.selection import is_tokenizer_file
 from trainer.watcher import Watcher
 
@@ -38,30 +40,27 @@ class Fit:
         self._recipe, self._base = recipe, base
         self._resume = latest(folder / CHECKPOINTS)
         set_seed(recipe.seed)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        renderer = Renderer(tokenizer, recipe.max_length)
+        learnt, held_out = renderer.examples(split.training), renderer.examples(split.held_out)
+        self.counts = _counts(learnt, held_out)
+        _check_examples(self.counts, recipe.max_length)
         curve = Curve(folder / "metrics.jsonl", self.resumed_at)
         self._trainer = SFTTrainer(
             model=_model(base, recipe),
             args=_arguments(recipe, folder / CHECKPOINTS),
-            train_dataset=_examples(split.training),
-            eval_dataset=_examples(split.held_out),
-            processing_class=AutoTokenizer.from_pretrained(base, local_files_only=True),
+            train_dataset=_dataset(learnt),
+            eval_dataset=_dataset(held_out),
+            processing_class=tokenizer,
             peft_config=_adapter(recipe.lora_shape) if recipe.method == "lora" else None,
             callbacks=[Reporter(curve, watcher), Sealer()],
         )
         self._trainer.remove_callback(PrinterCallback)
-        self._check_examples()
 
     @property
     def resumed_at(self) -> int:
         """Step of the checkpoint that the run goes on from; 0 at the beginning."""
         return self._resume[0] if self._resume else 0
-
-    def _check_examples(self) -> None:
-        """Those whose answers `max_length` cuts off have been dropped by now."""
-        sides = {"to learn": self._trainer.train_dataset, "held out": self._trainer.eval_dataset}
-        for name, examples in sides.items():
-            if len(examples) == 0:
-                raise WrongData(f"max_length = {self._recipe.max_length} cuts off the answers of all chats {name}")
 
     def held_out_loss(self) -> float:
         """Mean loss over the held-out chats, nats a token. Raises Diverged."""
@@ -165,13 +164,24 @@ def _adapter(lora: Lora) -> LoraConfig:
     )
 
 
-def _examples(chats: Sequence[Chat]) -> datasets.Dataset:
-    """Each turn of the assistant is one: everything before it is the prompt, and only the turn itself is learnt."""
-    rows = []
-    for chat in chats:
-        messages = [message.model_dump() for message in chat.messages]
-        rows += [{"prompt": messages[:turn], "completion": [messages[turn]]} for turn in chat.turns]
-    return datasets.Dataset.from_list(rows)
+def _counts(learnt: Examples, held_out: Examples) -> Counts:
+    return Counts(
+        learnt=len(learnt.kept),
+        held_out=len(held_out.kept),
+        cut=learnt.cut + held_out.cut,
+        dropped=learnt.dropped + held_out.dropped,
+    )
+
+
+def _check_examples(counts: Counts, max_length: int) -> None:
+    for name, kept in (("to learn", counts.learnt), ("held out", counts.held_out)):
+        if kept == 0:
+            raise WrongData(f"max_length = {max_length} cuts off the answers of all chats {name}")
+
+
+def _dataset(examples: Examples) -> datasets.Dataset:
+    """TRL takes tokens and labels as they are."""
+    return datasets.Dataset.from_list([asdict(example) for example in examples.kept])
 
 
 def _is_complete(checkpoint: Path) -> bool:

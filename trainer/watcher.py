@@ -11,6 +11,10 @@ class Watcher(Protocol):
         """Something that takes a while begins; a few words for people."""
         ...
 
+    def note(self, text: str) -> None:
+        """Something that people should know about the run, and that does not stop it."""
+        ...
+
     def step(self, done: int, total: int, loss: float) -> None:
         """A step has ended; `loss` is in nats a token."""
         ...

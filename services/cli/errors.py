@@ -3,6 +3,9 @@
 WRONG_USE = 2
 """Exit status of a command that was called with wrong options or a wrong configuration."""
 
+REFUSED = 3
+"""Exit status of a training run whose result is not published, because it is worse than its base."""
+
 
 class CommandFailed(Exception):
     """A command cannot do what was asked. The message says what went wrong and what to do.

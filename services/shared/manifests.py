@@ -53,6 +53,23 @@ class Golden(Stored):
     expected_token_ids: tuple[int, ...]
 
 
+class Measured(Stored):
+    """A figure of a version, and the same figure of the version that it was trained from."""
+
+    value: FiniteFloat
+    parent: FiniteFloat | None = None
+
+
+class Training(Stored):
+    """What a version was trained on. An example is one answer with all that came before it."""
+
+    data_sha256: Sha256 = Field(description="SHA-256 of the data file")
+    learnt: int = Field(ge=0, description="examples that the run learnt from")
+    held_out: int = Field(ge=0, description="examples that it was measured with")
+    cut: int = Field(ge=0, description="examples of both kinds whose answers were cut at the length limit")
+    dropped: int = Field(ge=0, description="examples that were left out, since nothing of their answers was left")
+
+
 class Manifest(Stored):
     """A model version, or an adapter (LoRA) for one."""
 
@@ -75,7 +92,9 @@ class Manifest(Stored):
     source: str = Field(description="what it was imported or trained from, for people")
     parent: Sha256 | None = Field(None, description="version that it was trained from")
     training_job: str | None = None
-    evaluation: dict[str, FiniteFloat] = Field(default_factory=dict)
+    # Left out where it is not known, so that manifests of older releases keep their digests.
+    training: Training | None = Field(None, exclude_if=lambda training: training is None)
+    evaluation: dict[str, FiniteFloat | Measured] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
     signer: str | None = Field(None, max_length=64, description="public key of the signer, base64")
     signature: str | None = Field(None, max_length=128, description="Ed25519 over the version, base64")

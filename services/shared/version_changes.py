@@ -59,7 +59,8 @@ def _facts(old: Manifest, new: Manifest) -> Iterator[Change]:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             yield Change(name, before, after)
-    for name, before, after in _differing(old.evaluation, new.evaluation):
+    figures, changed = (manifest.model_dump(mode="json")["evaluation"] for manifest in (old, new))
+    for name, before, after in _differing(figures, changed):
         yield Change(f"evaluation: {name}", before, after)
     if old.golden != new.golden:
         yield Change("golden prompts", _prompts(old), _prompts(new))

@@ -4,6 +4,7 @@ Events go to standard output; whatever libraries print goes to standard error. S
 when the trainer is gone, however it went, and then this process ends too.
 """
 
+import logging
 import os
 import sys
 import threading
@@ -23,12 +24,15 @@ from trainer.announce import NotAnnounced
 from trainer.chats import WrongData
 from trainer.checksums import BrokenSeal
 from trainer.errors import WrongCheckpoint
+from trainer.gate import Worse
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.recipe import Recipe
 from trainer.record import AnotherRun
 from trainer.run import InUse, Order, Run
 from trainer.settings import PublisherSettings
+
+log = logging.getLogger(__name__)
 
 WRONG = (
     WrongSettings,
@@ -40,6 +44,7 @@ WRONG = (
     AnotherRun,
     BrokenSeal,
     Diverged,
+    Worse,
 )
 """Trying again would end the same way."""
 UNWELL = (StoreError, NotAnnounced, InUse)
@@ -61,6 +66,10 @@ class EventWriter:
     def phase(self, name: str) -> None:
         """Reports that a phase of the run begins."""
         self.tell(Phase(name=name))
+
+    def note(self, text: str) -> None:
+        """Writes what people should know into the log."""
+        log.warning("%s", text)
 
     def step(self, done: int, total: int, loss: float) -> None:
         """Reports a finished step and its loss (nats a token)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.errors import WRONG_USE, CommandFailed
+from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
 if TYPE_CHECKING:
@@ -34,7 +34,10 @@ def run(
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json: Json = False,
 ) -> None:
-    """Train in this process. If it was stopped, call it again: it resumes from its last checkpoint."""
+    """Train in this process. If it was stopped, call it again: it resumes from its last checkpoint.
+
+    Exit status 3: the gate refused the result, and nothing was published.
+    """
     from services.cli.views.output import err, out, print_json
     from trainer.run import Order
 
@@ -47,9 +50,10 @@ def run(
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
         losses = {"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after}
-        print_json({"output": str(folder), **losses, "published": published})
+        print_json({"output": str(folder), **losses, "examples": outcome.counts.model_dump(), "published": published})
         return
     out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
+    out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
     out().print(f"loss curve: {folder / 'loss.png'}", markup=False)
     for name in published:
         out().print(f"published {name}")
@@ -121,6 +125,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from trainer.chats import WrongData
     from trainer.checksums import BrokenSeal
     from trainer.errors import WrongCheckpoint
+    from trainer.gate import Worse
     from trainer.loss_curve import Diverged
     from trainer.record import AnotherRun
     from trainer.run import InUse, Run
@@ -130,6 +135,8 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
             return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
         except (WrongData, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
             raise CommandFailed(str(error), status=WRONG_USE) from None
+        except Worse as error:
+            raise CommandFailed(str(error), status=REFUSED) from None
         except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced) as error:
             raise CommandFailed(str(error)) from None
         except StoreError as error:

@@ -26,6 +26,10 @@ class TrainingProgress:
         self._progress.reset(self._task, total=None, description=name, figure="")
         self._progress.console.print(name, style="dim")
 
+    def note(self, text: str) -> None:
+        """What people should know about the run."""
+        self._progress.console.print(f"note: {text}", style="yellow", markup=False)
+
     def step(self, done: int, total: int, loss: float) -> None:
         """`done` of `total` training steps are done; `loss` is the loss of the last one."""
         self._progress.update(self._task, completed=done, total=total, figure=f"{done}/{total}  loss {loss:.3f}")

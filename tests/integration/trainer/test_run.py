@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from services.shared.clock import SystemClock
 from services.shared.folder_lock import FolderLock
-from services.shared.manifests import Manifest
+from services.shared.manifests import Manifest, Training
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry, object_name
 from services.shared.staging import RefusedModel, Stager
@@ -25,7 +25,9 @@ from trainer import loss_curve
 from trainer.chats import WrongData
 from trainer.checksums import SEAL, BrokenSeal, seal
 from trainer.errors import WrongCheckpoint
+from trainer.gate import Worse
 from trainer.loss_curve import Diverged
+from trainer.publish import file_of
 from trainer.record import AnotherRun
 from trainer.run import InUse, Outcome, Run
 
@@ -42,10 +44,14 @@ class Watcher:
     def __init__(self, last: int = 1000, phase: str = "-") -> None:
         self.last, self.stop_in = last, phase
         self.steps: list[int] = []
+        self.notes: list[str] = []
 
     def phase(self, name: str) -> None:
         if name.startswith(self.stop_in):
             raise Killed
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def step(self, done: int, total: int, loss: float) -> None:
         self.steps.append(done)
@@ -70,7 +76,7 @@ def store(base: Path) -> ObjectStore:
 
 def make(store: ObjectStore, folder: Path, watcher: Watcher | None = None, **recipe: object) -> Outcome:
     folder.mkdir(exist_ok=True)
-    order = tiny.order(tiny.recipe(tiny.chats(folder / "chats.jsonl"), **recipe), folder)
+    order = tiny.order(tiny.recipe(**{"data": tiny.chats(folder / "chats.jsonl"), **recipe}), folder)
     return Run(order, tiny.registrar(store), watcher or Watcher(), clock=SystemClock(), random=Random(1)).make()
 
 
@@ -106,7 +112,9 @@ def test_what_is_published_is_signed_says_where_it_comes_from_and_can_be_staged(
     assert (merged.kind, merged.parent, adapter.parent) == ("model", parent.version, parent.version)
     assert (adapter.kind, adapter.base) == ("adapter", f"tiny@{parent.version}")
     assert (merged.architecture, merged.tokenizer_sha256) == (parent.architecture, parent.tokenizer_sha256)
-    assert merged.evaluation["held_out_loss"] == outcome.held_out_after
+    assert merged.evaluation["held_out_loss"] == adapter.evaluation["held_out_loss"] == outcome.loss
+    data = file_of(tmp_path / "chats.jsonl").sha256
+    assert merged.training == adapter.training == Training(data_sha256=data, learnt=10, held_out=2, cut=0, dropped=0)
     assert merged.golden
     assert all(golden.expected_token_ids for golden in merged.golden)
     for manifest in (merged, adapter):
@@ -172,6 +180,36 @@ def test_a_run_that_diverges_stops_at_once_and_publishes_nothing(
     with pytest.raises(Diverged, match="the loss of step 2 is nan"):
         make(store, tmp_path, publish={"name": "tuned"})
     assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
+
+
+def test_a_result_that_is_worse_than_its_base_is_published_only_when_a_person_says_so(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    """The learning rate is so high that the loss rises."""
+    recipe: dict[str, Any] = {"learning_rate": 0.9, "publish": {"name": "tuned", "adapter": True}}
+    with pytest.raises(Worse, match=r"held-out loss is \d+\.\d{4}, .* set gate: \{publish_worse: true\}"):
+        make(store, tmp_path, **recipe)
+    assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
+    again = Watcher()
+    outcome = make(store, tmp_path, again, gate={"publish_worse": True}, **recipe)
+    assert again.steps == []  # nothing was trained again
+    assert outcome.held_out_after > outcome.held_out_before
+    assert len(outcome.published) == 2
+
+
+def test_answers_that_are_cut_or_left_out_are_counted_and_told(store: ObjectStore, tmp_path: Path) -> None:
+    """A chat of four turns, of which the third is cut and the fourth is left out."""
+    talk = [{"role": role, "content": "the moon ."} for _ in range(4) for role in ("user", "assistant")]
+    data = tmp_path / "long.jsonl"
+    data.write_text(tiny.chats(tmp_path / "chats.jsonl").read_text() + json.dumps({"messages": talk}) + "\n")
+    watcher = Watcher()
+    outcome = make(store, tmp_path, watcher, data=data, max_length=34)
+    assert (outcome.counts.cut, outcome.counts.dropped) == (1, 1)
+    assert outcome.counts.learnt + outcome.counts.held_out == 12 + 3
+    assert watcher.notes == [
+        "max_length = 34 cuts the end off 1 of 16 answers, and 1 are left out because nothing of them remains; a larger"
+        " max_length keeps them"
+    ]
 
 
 @pytest.mark.parametrize("adapter", [False, True])

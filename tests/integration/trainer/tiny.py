@@ -78,7 +78,7 @@ def chats(file: Path) -> Path:
     return file
 
 
-def recipe(data: Path, **changed: object) -> Recipe:
+def recipe(data: object, **changed: object) -> Recipe:
     fields = {
         "base": "tiny",
         "method": "lora",

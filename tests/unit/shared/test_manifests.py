@@ -3,7 +3,16 @@ from typing import Any
 
 import pytest
 
-from services.shared.manifests import File, Manifest, WrongManifest, digest_of_files, make, parse
+from services.shared.manifests import (
+    File,
+    Manifest,
+    Measured,
+    Training,
+    WrongManifest,
+    digest_of_files,
+    make,
+    parse,
+)
 
 WEIGHTS = File(name="model.safetensors", size=3, sha256="a" * 64)
 
@@ -26,6 +35,20 @@ def manifest(**changed: Any) -> Manifest:
 def test_a_manifest_survives_its_json() -> None:
     made = manifest(evaluation={"loss": 1.25})
     assert parse(made.to_json(), expected_version=made.version) == made
+
+
+def test_what_newer_releases_know_leaves_the_versions_of_older_ones_as_they_are() -> None:
+    made = manifest(evaluation={"loss": 1.25})
+    assert made.version == "da5c81ac36d25f58fac4e3960cc58fea6e6962d6fd146f0873d03159ea5fb4b7"
+    assert b"training" not in made.to_json().replace(b"training_job", b"")
+
+
+def test_what_a_version_was_trained_on_and_how_it_compares_survive_its_json() -> None:
+    training = Training(data_sha256="d" * 64, learnt=9, held_out=1, cut=2, dropped=0)
+    made = manifest(training=training, evaluation={"held_out_loss": {"value": 1.5, "parent": 2.5}})
+    again = parse(made.to_json(), expected_version=made.version)
+    assert again.training == training
+    assert again.evaluation == {"held_out_loss": Measured(value=1.5, parent=2.5)}
 
 
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
