@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from services.cli.commands import bucket, keys, models, queue, rollout, train, workers
+from services.cli.commands import bucket, data, keys, models, queue, rollout, train, workers
 from services.cli.commands.chat import chat
 from services.cli.commands.demo import demo
 from services.cli.commands.down import down
@@ -28,6 +28,7 @@ for command in (up, down, status, chat, demo, logs, usage):
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 app.add_typer(workers.app, name="workers")
 app.add_typer(queue.app, name="queue")
 app.add_typer(rollout.app, name="rollout")
