@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.router.core.keys import PoolKeys
-from services.router.core.rollout import Timeouts
+from services.router.core.rollout_turn import Timeouts
 from services.router.grpc.attach import Attachments
 from services.router.grpc.control import ControlService
 from services.router.grpc.dispatch import Dispatcher
@@ -173,6 +173,7 @@ class RouterApp:
             snapshot=self._snapshot,
             cluster=self._cluster,
             rollouts=self._rollouts,
+            clock=self._clock,
         )
         server = rpc.server(settings.tls())
         router_pb2_grpc.add_RouterServiceServicer_to_server(RouterService(dispatcher, attachments), server)

@@ -2,13 +2,19 @@
 
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from services.router.core import rollout
 from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
-from services.router.core.rollout import Ending, Member, Order, Outcome, RolloutRecord, State, Timeouts
+from services.router.core.gate import Verdict
+from services.router.core.rollout import Ending, Order, Request
+from services.router.core.rollout_history import Event, event_of
+from services.router.core.rollout_record import Member, Outcome, RolloutRecord, State
+from services.router.core.rollout_turn import Timeouts
 from services.router.metrics import RouterMetrics
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
@@ -20,7 +26,37 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 0.25
 OUTBOX_TTL_S = 60
-STOP_TRIES = 20
+CHANGE_TRIES = 20
+
+
+Judge = Callable[[PoolQueue, RolloutRecord], Awaitable[Verdict | None]]
+"""Asks the gate of a pool about the new version of a rollout that goes forward. None: the pool has no gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks for a change, and why, as that person says."""
+
+    who: str = ""
+    why: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.who or "an operator", self.why)))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a rollout stands.
+
+    Attributes:
+        record: Its record.
+        row: The pool's workers.
+        verdict: What the pool's gate says now; None without a gate, and when the rollout does not go forward.
+    """
+
+    record: RolloutRecord
+    row: PoolRow
+    verdict: Verdict | None = None
 
 
 class Busy(Exception):
@@ -46,7 +82,9 @@ class RolloutController:
         metrics: RouterMetrics,
         clock: Clock,
         timeouts: Timeouts,
+        judge: Judge | None = None,
     ) -> None:
+        self._judge = judge
         self._queues, self._runner, self._snapshot = queues, runner, snapshot
         self._metrics, self._clock, self._timeouts = metrics, clock, timeouts
         # An alert can see a counter grow, but not a counter that appears.
@@ -64,16 +102,12 @@ class RolloutController:
                     log.warning("rollout of %s waits: %s", queue.pool, error)
             await self._clock.sleep(EVERY_S)
 
-    async def start(self, queue: PoolQueue, version: str, finish_ms: int) -> tuple[RolloutRecord, PoolRow]:
+    async def start(self, queue: PoolQueue, asked: Request) -> Standing:
         """Starts a rollout.
 
         Args:
             queue: The queue of the pool.
-            version: The model version that workers are brought to.
-            finish_ms: Time for a worker's running requests to end before it changes its weights.
-
-        Returns:
-            The record of the rollout, and the pool's workers.
+            asked: What an operator asks for.
 
         Raises:
             Busy: A rollout of the pool is under way.
@@ -82,50 +116,84 @@ class RolloutController:
         before = await self.record(queue)
         if before and not before.state.has_ended:
             raise Busy(f"a rollout of {before.target} is {before.state}")
-        now_ms = self._now_ms()
-        begun = rollout.begin(
-            f"rollout-{secrets.token_hex(6)}", version, _members(row), before, now_ms=now_ms, finish_ms=finish_ms
-        )
+        rollout_id = f"rollout-{secrets.token_hex(6)}"
+        begun = rollout.begin(rollout_id, asked, _members(row), before, now_ms=self._now_ms())
         if not await self._replace(queue, before, begun):
             raise Busy("another rollout has just been started")
-        return begun, row
+        return Standing(begun, row)
 
-    async def stop(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
+    async def stop(self, queue: PoolQueue, asker: Asker) -> Standing:
         """Gives the pool's rollout up: workers that changed go back.
 
         Raises:
             Idle: No rollout is under way, or it is being undone already.
         """
-        for _ in range(STOP_TRIES):
+        return await self._change(
+            queue, asker, lambda record: rollout.stop(record, f"stopped by {asker}", self._now_ms())
+        )
+
+    async def pause(self, queue: PoolQueue, asker: Asker) -> Standing:
+        """No other worker begins to change.
+
+        Raises:
+            Idle: No rollout goes forward.
+        """
+        return await self._change(queue, asker, lambda record: rollout.pause(record, str(asker), self._now_ms()))
+
+    async def resume(self, queue: PoolQueue, asker: Asker) -> Standing:
+        """Goes on after a pause.
+
+        Raises:
+            Idle: No rollout goes forward.
+        """
+        return await self._change(queue, asker, lambda record: rollout.resume(record, self._now_ms()))
+
+    async def _change(
+        self, queue: PoolQueue, asker: Asker, change: Callable[[RolloutRecord], RolloutRecord]
+    ) -> Standing:
+        for _ in range(CHANGE_TRIES):
             record = await self.record(queue)
-            if record is not None and record.state is rollout.State.UNDOING:
+            if record is not None and record.state is State.UNDOING:
                 raise Idle(f"the rollout of {record.target} is being undone already: {record.reason}")
             if record is None or record.state.has_ended:
                 break
-            stopped = rollout.stop(record, "stopped by an operator", self._now_ms())
-            if await self._replace(queue, record, stopped):
-                return stopped, await self._read(queue)
+            changed = change(record)
+            if changed is record or await self._replace(queue, record, changed, asker):
+                return await self._standing(queue, changed)
         raise Idle(f"no rollout of {queue.pool} is under way")
 
-    async def last(self, queue: PoolQueue) -> tuple[RolloutRecord, PoolRow]:
-        """The record of the pool's last rollout, and the pool's workers.
+    async def last(self, queue: PoolQueue) -> Standing:
+        """How the pool's last rollout stands.
 
         Raises:
             Idle: There was none.
         """
         if record := await self.record(queue):
-            return record, await self._read(queue)
+            return await self._standing(queue, record)
         raise Idle(f"{queue.pool} has had no rollout")
+
+    async def history(self, queue: PoolQueue, after_revision: int) -> list[Event]:
+        """What happened in the pool's rollouts after a revision of the record, oldest first, as far as it is kept."""
+        answer: Any = self._runner.client(queue.keys).lrange(queue.keys.key("rollouts"), 0, -1)
+        documents: list[bytes] = await answer
+        return [event for event in map(Event.of_json, documents) if event.revision > after_revision]
+
+    async def _standing(self, queue: PoolQueue, record: RolloutRecord) -> Standing:
+        return Standing(record, await self._read(queue), await self._verdict(queue, record))
+
+    async def _verdict(self, queue: PoolQueue, record: RolloutRecord) -> Verdict | None:
+        return await self._judge(queue, record) if self._judge and record.state is State.ROLLING else None
 
     async def step(self, queue: PoolQueue) -> None:
         """Moves the pool's rollout on by one step, if there is anything to do."""
         if (record := await self.record(queue)) is None:
             return
         members = _members(await self._row(queue, record))
-        advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts)
+        verdict = await self._verdict(queue, record)
+        advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts, verdict=verdict)
         if advanced is not record and not await self._replace(queue, record, advanced):
             return
-        if order := rollout.order(advanced, members):
+        for order in rollout.orders(advanced, members):
             await self._send(queue, order)
 
     async def _row(self, queue: PoolQueue, record: RolloutRecord) -> PoolRow:
@@ -142,9 +210,14 @@ class RolloutController:
         stored: dict[bytes, bytes] = await answer
         return RolloutRecord.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
 
-    async def _replace(self, queue: PoolQueue, old: RolloutRecord | None, new: RolloutRecord) -> bool:
+    async def _replace(
+        self, queue: PoolQueue, old: RolloutRecord | None, new: RolloutRecord, asker: Asker | None = None
+    ) -> bool:
         """False when another replica was first."""
-        if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash()):
+        asker = asker or Asker()
+        event = event_of(old, new, now_ms=self._now_ms(), who=asker.who, why=asker.why)
+        entry = event.to_json() if event else ""
+        if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash(), entry=entry):
             return False
         if old is None or old.state is not new.state or old.rollout_id != new.rollout_id:
             self._metrics.workers.rollouts.labels(queue.pool, new.state).inc()
@@ -178,12 +251,6 @@ _OUTCOMES = {
     pb.DELIVERY_PHASE_FAILED: Outcome.FAILED,
     pb.DELIVERY_PHASE_NEEDS_RESTART: Outcome.NEEDS_RESTART,
 }
-_STATES = {
-    rollout.State.ROLLING: pb.ROLLOUT_STATE_ROLLING,
-    rollout.State.UNDOING: pb.ROLLOUT_STATE_UNDOING,
-    rollout.State.DONE: pb.ROLLOUT_STATE_DONE,
-    rollout.State.FAILED: pb.ROLLOUT_STATE_FAILED,
-}
 
 
 def _event(order: Order | Ending) -> DeliveryAsked | DrainAsked:
@@ -208,26 +275,3 @@ def _member(worker: WorkerRow) -> Member:
         outcome=_OUTCOMES.get(beat.delivery.phase, Outcome.UNDER_WAY) if asked else None,
         reason=beat.delivery.reason,
     )
-
-
-def message(pool: str, record: RolloutRecord, row: PoolRow) -> pb.Rollout:
-    """A rollout as operators see it."""
-    return pb.Rollout(
-        rollout_id=record.rollout_id,
-        pool=pool,
-        model_version=record.target,
-        previous_version=record.previous,
-        state=_STATES[record.state],
-        reason=record.reason,
-        started_ms=record.started_ms,
-        ended_ms=record.ended_ms,
-        workers=[_worker(record, worker) for worker in sorted(row.workers, key=lambda w: w.heartbeat.worker_id)],
-    )
-
-
-def _worker(record: RolloutRecord, row: WorkerRow) -> pb.RolloutWorker:
-    beat = row.heartbeat
-    worker = pb.RolloutWorker(worker_id=beat.worker_id, state=beat.state, model_version=beat.model_version)
-    if beat.delivery.delivery_id.startswith(record.rollout_id):
-        worker.delivery.CopyFrom(beat.delivery)
-    return worker

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from services.shared.classes import ServiceClass
+from services.shared.rollout_settings import RolloutSettings
 from services.shared.settings import WrongSettings, check
+from services.shared.strict_model import Strict
 from services.shared.vllm_args import REFUSED, refusal
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -18,12 +20,6 @@ Tier = Literal["priority", "default", "flex", "batch"]
 Medium = Literal["image", "audio", "video"]
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/,?#*A-Z]+)$", max_length=256)]
 """What browsers send as Origin: scheme, host, and the port where it is not the scheme's own. `*` stands for all."""
-
-
-class Strict(BaseModel):
-    """Base of the models in this file: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Ngram(Strict):
@@ -385,6 +381,10 @@ class Pool(Strict):
     response_cache: ResponseCache | None = Field(
         None,
         description="Answers deterministic requests from memory when the request allows it. Default: no cache.",
+    )
+    rollout: RolloutSettings = Field(
+        default_factory=RolloutSettings,
+        description="How the pool changes to another version of its model (docs/models.md). Default: worker by worker.",
     )
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ def calls() -> dict[str, Call]:
         scripts.renew(["s"], lease_ms=1000),
         scripts.reap(RULES, limit=1, worker_lease_ms=1),
         scripts.queue_position(["r"]),
-        scripts.replace_record("rules", 0, {"revision": "1"}),
+        scripts.replace_record("rules", 0, {"revision": "1"}, RULES),
         scripts.append_log(ResumeLog(), [pb.LogPart(request_id="r", tenant="t", data=b"x")]),
     ]
     return {call.script.name: call for call in made}

@@ -1,129 +1,25 @@
-"""A rollout brings a pool to another model version, one worker at a time.
+"""A rollout brings a pool to another model version, a few workers at a time.
 
     rolling -> done                       every worker serves the version
-    rolling -> undoing -> failed          one worker could not: those that had changed go back
+    rolling -> undoing -> failed          one worker could not, or a gate said no: those that had changed go back
 
 A worker changes in place, or is replaced where it cannot: it drains and ends, and its next process starts on the goal.
+How many change at once, in which steps, and which version requests may start on, is up to the policy
+(rollout_policy.py).
 
-The record says whose turn it is. Any replica may carry a rollout on: `advance` derives the next record from the record
-and the workers, `order` says what to send to which worker, and both may be repeated without harm. The goal of a rollout
-that has ended stays: a worker that attaches with another version is asked to change too, once in the life of its
-process.
+The record says whose turn it is (rollout_record.py). Any replica may carry a rollout on: `advance` derives the next
+record from the record and the workers, `orders` says what to send to which workers, and both may be repeated without
+harm. The goal of a rollout that has ended stays: a worker that attaches with another version is asked to change too,
+once in the life of its process.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, replace
 
-MAX_REASON = 2_000
-
-
-class State(StrEnum):
-    """Where a rollout is."""
-
-    ROLLING = "rolling"
-    UNDOING = "undoing"
-    DONE = "done"
-    FAILED = "failed"
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the rollout is done or failed."""
-        return self in (State.DONE, State.FAILED)
-
-
-class Outcome(StrEnum):
-    """How a worker's weight update went."""
-
-    UNDER_WAY = "under way"
-    NEEDS_RESTART = "needs restart"
-    COMMITTED = "committed"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One worker of the pool. The last three fields are about the last weight update that its process was asked for."""
-
-    worker_id: str
-    epoch: int
-    state: str
-    version: str
-    delivery_id: str = ""
-    outcome: Outcome | None = None
-    reason: str = ""
-
-    @property
-    def process(self) -> str:
-        """Names the worker's process: it changes when the worker is started again."""
-        return f"{self.worker_id}/{self.epoch}"
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutRecord:
-    """The state of a rollout. Times are in milliseconds.
-
-    Attributes:
-        previous: The version that the pool served before, or "".
-        turn: The process whose turn it is, or "".
-        replaced: The process that ends in this turn, so that the worker starts on the goal; or "". Once the worker is
-            back, the turn is that of its new process.
-        absent_since_ms: When that process was first missing among the pool's workers, or 0.
-        stranded: Processes that could not be brought to the goal. They are left as they are.
-        revision: Grows with every change.
-    """
-
-    rollout_id: str
-    target: str
-    previous: str
-    started_ms: int
-    finish_timeout_ms: int = 0
-    state: State = State.ROLLING
-    reason: str = ""
-    turn: str = ""
-    turn_began_ms: int = 0
-    absent_since_ms: int = 0
-    stranded: tuple[str, ...] = ()
-    ended_ms: int = 0
-    revision: int = 1
-    replaced: str = ""
-
-    @property
-    def goal(self) -> str:
-        """The version that workers are brought to now; "" when there is no known version to go back to."""
-        return self.target if self.state in (State.ROLLING, State.DONE) else self.previous
-
-    @property
-    def delivery_id(self) -> str:
-        """Names the weight update that workers are asked for now."""
-        return f"{self.rollout_id}-{'forth' if self.goal == self.target else 'back'}"
-
-    def to_hash(self) -> dict[str, str]:
-        """The record as fields of a Redis hash."""
-        return {name: " ".join(v) if isinstance(v, tuple) else str(v) for name, v in asdict(self).items()}
-
-    @classmethod
-    def of_hash(cls, stored: dict[str, str]) -> "RolloutRecord":
-        """Reads the fields of a Redis hash. A replica of an earlier release leaves out those that it does not know."""
-        values: dict[str, Any] = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
-        numbers = ("started_ms", "finish_timeout_ms", "turn_began_ms", "absent_since_ms", "ended_ms", "revision")
-        values.update({name: int(stored[name]) for name in numbers})
-        values.update(state=State(stored["state"]), stranded=tuple(stored["stranded"].split()))
-        return cls(**values)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Time limits of a turn.
-
-    Attributes:
-        turn_ms: For one worker to change. If it is replaced: for it to end and come back, and again to be ready.
-        absence_ms: For it to come back if its lease lapsed while it changes.
-    """
-
-    turn_ms: int
-    absence_ms: int
+from services.router.core.gate import Decision, Verdict
+from services.router.core.rollout_policy import ONE_BY_ONE, Kind, Policy, half
+from services.router.core.rollout_record import Member, Outcome, RolloutRecord, State, Turn, worker_of
+from services.router.core.rollout_turn import Timeouts, follow_turn, undo
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,50 +53,79 @@ class Start:
     delivery_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asks for.
+
+    Attributes:
+        target: The version that workers are brought to.
+        finish_ms: Time for a worker's running requests to end before it changes.
+        policy: How the rollout goes through the pool.
+        who: Who asks.
+        why: Why, as that person says.
+    """
+
+    target: str
+    finish_ms: int = 0
+    policy: Policy = ONE_BY_ONE
+    who: str = ""
+    why: str = ""
+
+
 def begin(
-    rollout_id: str,
-    target: str,
-    members: Sequence[Member],
-    before: RolloutRecord | None,
-    *,
-    now_ms: int,
-    finish_ms: int,
+    rollout_id: str, asked: Request, members: Sequence[Member], before: RolloutRecord | None, *, now_ms: int
 ) -> RolloutRecord:
     """Starts a rollout.
 
     Args:
         rollout_id: Its id.
-        target: The version that workers are brought to.
+        asked: What an operator asks for.
         members: The pool's workers.
         before: The record of the last rollout. If this one fails, workers go back to the goal of the last one; without
             a last one, to the version that most workers have.
         now_ms: The time.
-        finish_ms: Time for a worker's running requests to end before it changes.
     """
     versions = [member.version for member in members if member.version]
     common = max(sorted(set(versions)), key=versions.count, default="")
-    previous = (before.goal if before else "") or common
-    revision = before.revision + 1 if before else 1
-    return RolloutRecord(rollout_id, target, previous, now_ms, finish_timeout_ms=finish_ms, revision=revision)
+    return RolloutRecord(
+        rollout_id,
+        asked.target,
+        (before.goal if before else "") or common,
+        now_ms,
+        finish_timeout_ms=asked.finish_ms,
+        revision=before.revision + 1 if before else 1,
+        policy=asked.policy,
+        admits=common if asked.policy.kind is Kind.ALL_AT_ONCE else "",
+        who=asked.who,
+        why=asked.why,
+    )
 
 
-def advance(record: RolloutRecord, members: Sequence[Member], *, now_ms: int, timeouts: Timeouts) -> RolloutRecord:
-    """Returns the next record, or the same one when there is nothing to do but wait."""
-    advanced = _end_turn(record, members, now_ms, timeouts) if record.turn else _next_turn(record, members, now_ms)
+def advance(
+    record: RolloutRecord,
+    members: Sequence[Member],
+    *,
+    now_ms: int,
+    timeouts: Timeouts,
+    verdict: Verdict | None = None,
+) -> RolloutRecord:
+    """Returns the next record, or the same one when there is nothing to do but wait.
+
+    Args:
+        record: The record.
+        members: The pool's workers.
+        now_ms: The time.
+        timeouts: Time limits of a turn.
+        verdict: What the pool's gate says of the new version; None if the pool has no gate.
+    """
+    advanced = _advance(record, members, now_ms, timeouts, verdict)
     return record if advanced == record else replace(advanced, revision=record.revision + 1)
 
 
-def order(record: RolloutRecord, members: Sequence[Member]) -> Order | Ending | None:
-    """What to send to the worker whose turn it is; None when it has heard of it already."""
-    member = next((member for member in members if member.process == record.turn), None)
-    if member is None:
-        return None
-    if record.replaced == record.turn:
-        ending = Ending(member.worker_id, record.finish_timeout_ms)
-        return ending if member.state != "draining" else None
-    if record.replaced or member.delivery_id == record.delivery_id:
-        return None
-    return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
+def orders(record: RolloutRecord, members: Sequence[Member]) -> list[Order | Ending]:
+    """What to send to the workers whose turn it is. Those that have heard of it already are left out."""
+    said = (_order(record, member, turn) for member in members if (turn := record.turn_of(member.process)))
+    return [order for order in said if order]
 
 
 def start_of(record: RolloutRecord | None, worker_id: str, epoch: int) -> Start:
@@ -214,31 +139,159 @@ def start_of(record: RolloutRecord | None, worker_id: str, epoch: int) -> Start:
     if record is None:
         return Start()
     process = f"{worker_id}/{epoch}"
-    if (
-        record.replaced != process
-        and record.turn in (record.replaced, process)
-        and _worker(record.replaced) == worker_id
-    ):
-        return Start(record.goal, record.delivery_id)
+    for turn in record.turns:
+        is_next = turn.replaced != process and turn.process in (turn.replaced, process)
+        if is_next and worker_of(turn.replaced) == worker_id:
+            return Start(record.goal, record.delivery_id)
     return Start(record.previous if record.state is State.ROLLING else record.goal)
 
 
 def stop(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
     """Gives a running rollout up. `reason` is what operators are told."""
-    return replace(_undo(record, reason, now_ms), revision=record.revision + 1)
+    return replace(undo(record, reason, now_ms), revision=record.revision + 1)
 
 
-def _next_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int) -> RolloutRecord:
-    """A worker that is changing already goes first: only one worker changes at a time, and each has a time limit."""
-    changing = [member for member in members if _is_changing(record, member)]
-    ready = [member for member in members if member.state == "ready" and _needs_goal(record, member)]
-    if advanced := min(changing or ready, key=lambda member: member.worker_id, default=None):
-        return replace(record, turn=advanced.process, turn_began_ms=now_ms)
-    # A worker whose stream broke comes back, or its lease ends soon.
-    if record.state.has_ended or any(member.state == "detached" and _needs_goal(record, member) for member in members):
+def pause(record: RolloutRecord, by: str, now_ms: int) -> RolloutRecord:
+    """No other worker begins to change until the rollout is resumed. Those that are changing go on."""
+    if record.state is not State.ROLLING or record.paused_ms:
         return record
-    state = State.DONE if record.state is State.ROLLING else State.FAILED
-    return replace(record, state=state, ended_ms=now_ms)
+    return replace(record, paused_ms=now_ms, paused_by=by, revision=record.revision + 1)
+
+
+def resume(record: RolloutRecord, now_ms: int) -> RolloutRecord:
+    """Goes on after a pause, which counts neither as holding nor as waiting for a verdict."""
+    if not record.paused_ms:
+        return record
+    since_ms = record.step_since_ms and min(now_ms, record.step_since_ms + now_ms - record.paused_ms)
+    return replace(record, paused_ms=0, paused_by="", step_since_ms=since_ms, revision=record.revision + 1)
+
+
+def _order(record: RolloutRecord, member: Member, turn: Turn) -> Order | Ending | None:
+    if turn.replaced == turn.process:
+        ending = Ending(member.worker_id, record.finish_timeout_ms)
+        return ending if member.state != "draining" else None
+    if turn.replaced or member.delivery_id == record.delivery_id:
+        return None
+    return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
+
+
+def _advance(
+    record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts, verdict: Verdict | None
+) -> RolloutRecord:
+    if record.state is State.ROLLING and verdict and verdict.decision is Decision.FAIL:
+        return _reject(record, members, verdict.reason, now_ms)
+    followed = record
+    for turn in record.turns:
+        followed = follow_turn(followed, turn, members, now_ms=now_ms, timeouts=timeouts)
+        if followed.state is not record.state:
+            break
+    if followed != record:
+        return followed
+    admitting = _change_over(record, members)
+    if admitting != record:
+        return admitting
+    return _next_turns(record, members, now_ms) or _next_step(record, members, now_ms, verdict)
+
+
+def _reject(record: RolloutRecord, members: Sequence[Member], reason: str, now_ms: int) -> RolloutRecord:
+    """No request starts on a version that a gate has rejected, as long as the former version has a worker.
+
+    A pool that changes over goes back as it came: when half of it has gone back.
+    """
+    has_former = any(_serves(member, record.previous) for member in members)
+    is_closed = has_former and record.policy.kind is not Kind.ALL_AT_ONCE
+    return undo(record, reason, now_ms, admits=record.previous if is_closed else None)
+
+
+def _change_over(record: RolloutRecord, members: Sequence[Member]) -> RolloutRecord:
+    """Requests start on the goal only, once half of the pool has it or nothing else is left."""
+    has_former = any(_serves(member, record.admits) for member in members)
+    if not record.admits or (has_former and record.admits_goal_only):
+        return record
+    if record.policy.kind is not Kind.ALL_AT_ONCE:
+        return record if has_former else replace(record, admits="")
+    on_goal = sum(_serves(member, record.goal) for member in members)
+    if on_goal >= half(len(_loaded(record, members))) or (on_goal and not has_former):
+        return replace(record, admits=record.goal)
+    return record
+
+
+def _next_turns(record: RolloutRecord, members: Sequence[Member], now_ms: int) -> RolloutRecord | None:
+    """Gives turns to as many workers as may change now; None if there is no such worker.
+
+    A worker that is changing already goes first: each has a time limit, and counts among those that change.
+    """
+    idle = [member for member in sorted(members, key=lambda one: one.worker_id) if not record.turn_of(member.process)]
+    changing = [member for member in idle if _is_changing(record, member)]
+    ready = [m for m in idle if m not in changing and m.state == "ready" and _needs_goal(record, m)]
+    free = max(0, record.policy.parallel(len(_loaded(record, members))) - len(record.turns))
+    chosen = changing[:free]
+    chosen += ready[: max(0, min(free - len(chosen), _allowed(record, members) - len(changing)))]
+    if not chosen:
+        return None
+    return replace(record, turns=(*record.turns, *(Turn(member.process, now_ms) for member in chosen)))
+
+
+def _allowed(record: RolloutRecord, members: Sequence[Member]) -> int:
+    """How many more workers may begin to change to the goal, whatever the others do now."""
+    if record.paused_ms:
+        return 0
+    loaded = _loaded(record, members)
+    limit = _limit(record, len(loaded))
+    turns = {turn.process for turn in record.turns}
+    has = sum(member.version == record.goal and member.process not in turns for member in loaded)
+    return limit - has - len(turns)
+
+
+def _limit(record: RolloutRecord, pool_size: int) -> int:
+    """Workers that may have the goal now. A pool that changes over does so in the middle."""
+    limit = record.policy.limit(record.step, pool_size) if record.state is State.ROLLING else None
+    if record.policy.kind is Kind.ALL_AT_ONCE and record.admits and not record.admits_goal_only:
+        limit = half(pool_size)
+    # Workers that still load may come to serve the version too: there is no limit for the whole pool.
+    return pool_size + len(record.turns) if limit is None else limit
+
+
+def _next_step(record: RolloutRecord, members: Sequence[Member], now_ms: int, verdict: Verdict | None) -> RolloutRecord:
+    """Ends the step, or the rollout, when nobody is left who could change in it."""
+    if record.turns or record.state.has_ended:
+        return record
+    # A worker whose stream broke comes back, or its lease ends soon.
+    if _allowed(record, members) > 0 and any(m.state == "detached" and _needs_goal(record, m) for m in members):
+        return record
+    pool_size = len(_loaded(record, members))
+    if record.state is State.ROLLING and record.policy.limit(record.step, pool_size) is not None:
+        return _hold(record, pool_size, now_ms, verdict)
+    if record.paused_ms:
+        return record
+    ended = replace(record, state=State.DONE if record.state is State.ROLLING else State.FAILED, ended_ms=now_ms)
+    return replace(ended, admits=ended.goal if record.policy.kind is Kind.ALL_AT_ONCE else "")
+
+
+def _hold(record: RolloutRecord, pool_size: int, now_ms: int, verdict: Verdict | None) -> RolloutRecord:
+    """The rollout goes on after the time of the step, when the gate has said yes or the pool has none."""
+    if record.paused_ms:
+        return record
+    if not record.step_since_ms:
+        return replace(record, step_since_ms=now_ms)
+    over_ms = now_ms - record.step_since_ms - record.policy.steps[record.step].hold_ms
+    if over_ms < 0:
+        return record
+    if verdict is None or verdict.decision is Decision.PASS:
+        return replace(record, step=record.policy.after(record.step, pool_size), step_since_ms=0)
+    if over_ms < record.policy.max_wait_ms:
+        return record
+    waited = f"the gate of step {record.step + 1} said nothing within {record.policy.max_wait_ms / 1000:g} s"
+    return undo(record, f"{waited}: {verdict.reason}", now_ms)
+
+
+def _loaded(record: RolloutRecord, members: Sequence[Member]) -> list[Member]:
+    """The pool as shares count it: workers that have a version and stay, and those that have their turn."""
+    return [m for m in members if (m.version and m.state != "draining") or record.turn_of(m.process)]
+
+
+def _serves(member: Member, version: str) -> bool:
+    return member.state == "ready" and member.version == version
 
 
 def _is_changing(record: RolloutRecord, member: Member) -> bool:
@@ -248,70 +301,3 @@ def _is_changing(record: RolloutRecord, member: Member) -> bool:
 
 def _needs_goal(record: RolloutRecord, member: Member) -> bool:
     return bool(record.goal) and member.version != record.goal and member.process not in record.stranded
-
-
-def _end_turn(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
-    if record.turn == record.replaced:
-        return _end_process(record, members, now_ms, timeouts)
-    member = next((member for member in members if member.process == record.turn), None)
-    if member is None:
-        return _absence(record, members, now_ms, timeouts)
-    outcome = member.outcome if member.delivery_id == record.delivery_id else None
-    if outcome is Outcome.FAILED:
-        return _turn_failed(record, members, f"{member.worker_id}: {member.reason}", now_ms)
-    if outcome is Outcome.NEEDS_RESTART and member.state == "ready":
-        return replace(record, replaced=record.turn, turn_began_ms=now_ms, absent_since_ms=0)
-    if outcome is Outcome.COMMITTED or member.state == "draining":
-        return _without_turn(record)
-    if now_ms - record.turn_began_ms >= timeouts.turn_ms:
-        reason = f"{member.worker_id} did not change within {timeouts.turn_ms / 1000:g} s"
-        return _turn_failed(record, members, reason, now_ms)
-    return replace(record, absent_since_ms=0)
-
-
-def _end_process(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
-    """Waits until the worker has ended and its next process is there, which takes over the turn."""
-    worker_id = _worker(record.turn)
-    for member in members:
-        if member.worker_id == worker_id and member.process != record.turn:
-            return replace(record, turn=member.process, turn_began_ms=now_ms)
-    if now_ms - record.turn_began_ms < timeouts.turn_ms:
-        return record
-    reason = f"{worker_id} was not started again within {timeouts.turn_ms / 1000:g} s"
-    return _turn_failed(record, members, reason, now_ms)
-
-
-def _absence(record: RolloutRecord, members: Sequence[Member], now_ms: int, timeouts: Timeouts) -> RolloutRecord:
-    """A lease also lapses when routers or Redis were away for long. A worker that was started again is lost at once."""
-    restarted = any(member.worker_id == _worker(record.turn) for member in members)
-    if not restarted and not record.absent_since_ms:
-        return replace(record, absent_since_ms=now_ms)
-    if not restarted and now_ms - record.absent_since_ms < timeouts.absence_ms:
-        return record
-    doing = f"started on {record.goal}" if record.replaced else "changed its weights"
-    return _turn_failed(record, members, f"{_worker(record.turn)} was lost while it {doing}", now_ms)
-
-
-def _turn_failed(record: RolloutRecord, members: Sequence[Member], reason: str, now_ms: int) -> RolloutRecord:
-    """Ends a rollout. On the way back, and when a late worker changes, the other workers go on without this one."""
-    if record.state is State.ROLLING:
-        return _undo(record, reason, now_ms)
-    said = record.reason if record.state is State.DONE else f"{record.reason}; {reason}"[:MAX_REASON]
-    present = {member.process for member in members}
-    stranded = [process for process in (*record.stranded, record.turn) if process in present]
-    return replace(_without_turn(record), reason=said, stranded=tuple(stranded))
-
-
-def _undo(record: RolloutRecord, reason: str, now_ms: int) -> RolloutRecord:
-    over = replace(_without_turn(record), reason=reason[:MAX_REASON])
-    if not record.previous:
-        return replace(over, state=State.FAILED, ended_ms=now_ms)
-    return replace(over, state=State.UNDOING, stranded=())
-
-
-def _without_turn(record: RolloutRecord) -> RolloutRecord:
-    return replace(record, turn="", replaced="", absent_since_ms=0)
-
-
-def _worker(process: str) -> str:
-    return process.rpartition("/")[0]

@@ -2,26 +2,34 @@
 
 import re
 from collections.abc import Awaitable
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import grpc
 from redis.exceptions import RedisError
 
 from services.router.core.events import DrainAsked, encode_event
-from services.router.core.rollout import RolloutRecord
+from services.router.core.rollout import Request
+from services.router.core.rollout_policy import Kind, Policy
 from services.router.maintenance import Maintenance
 from services.router.queue.pool_queue import PoolQueue
-from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow
+from services.router.queue.snapshot import Snapshot, WorkerRow
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
-from services.router.rollout_controller import Busy, Idle, RolloutController, message
+from services.router.rollout_controller import Asker, Busy, Idle, RolloutController, Standing
+from services.router.rollout_messages import event_message, policy_kind, rollout_message
 from services.shared.classes import ServiceClass
+from services.shared.clock import Clock
 from services.shared.config import Cluster
 from services.shared.rpc import Context
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceServicer
 
 DEFAULT_DRAIN_MS = 30_000
+MAX_SAID = 1_000
+"""Characters that are kept of who asks for something, and of why."""
 _VERSION = re.compile(r"[0-9a-f]{64}")
+
+Answer = TypeVar("Answer")
 
 
 class ControlService(ControlServiceServicer):
@@ -36,7 +44,9 @@ class ControlService(ControlServiceServicer):
         snapshot: Snapshot,
         cluster: Cluster,
         rollouts: RolloutController,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._queues = queues
         self._cluster = cluster
         self._rollouts = rollouts
@@ -87,20 +97,59 @@ class ControlService(ControlServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"{request.model_version!r} is no version: 64 hex digits are"
             )
-        started = self._rollouts.start(queue, request.model_version, request.finish_timeout_ms)
-        return pb.StartRolloutResponse(rollout=await _rollout(queue, started, context))
+        asked = Request(
+            request.model_version,
+            finish_ms=request.finish_timeout_ms,
+            policy=self._policy(request),
+            who=request.who[:MAX_SAID],
+            why=request.why[:MAX_SAID],
+        )
+        started = self._rollouts.start(queue, asked)
+        return pb.StartRolloutResponse(rollout=await self._rollout(queue, started, context))
+
+    def _policy(self, request: pb.StartRolloutRequest) -> Policy:
+        settings = self._cluster.pool(request.pool).rollout
+        policy = Policy.of_settings(settings, policy_kind(request.policy))
+        if request.without_steps and policy.kind is Kind.CANARY:
+            policy = Policy.of_settings(settings, Kind.ROLLING)
+        return replace(policy, at_once=request.at_once) if request.at_once else policy
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:  # noqa: N802
         """The last rollout of a pool."""
         queue = await self._queue(request.pool, context)
-        return pb.GetRolloutResponse(rollout=await _rollout(queue, self._rollouts.last(queue), context))
+        return pb.GetRolloutResponse(rollout=await self._rollout(queue, self._rollouts.last(queue), context))
 
     async def StopRollout(  # noqa: N802
         self, request: pb.StopRolloutRequest, context: Context
     ) -> pb.StopRolloutResponse:
         """Gives the rollout of a pool up."""
         queue = await self._queue(request.pool, context)
-        return pb.StopRolloutResponse(rollout=await _rollout(queue, self._rollouts.stop(queue), context))
+        stopped = self._rollouts.stop(queue, _asker(request))
+        return pb.StopRolloutResponse(rollout=await self._rollout(queue, stopped, context))
+
+    async def PauseRollout(  # noqa: N802
+        self, request: pb.PauseRolloutRequest, context: Context
+    ) -> pb.PauseRolloutResponse:
+        """Lets no other worker of the pool begin to change."""
+        queue = await self._queue(request.pool, context)
+        paused = self._rollouts.pause(queue, _asker(request))
+        return pb.PauseRolloutResponse(rollout=await self._rollout(queue, paused, context))
+
+    async def ResumeRollout(  # noqa: N802
+        self, request: pb.ResumeRolloutRequest, context: Context
+    ) -> pb.ResumeRolloutResponse:
+        """Goes on with the rollout of a pool."""
+        queue = await self._queue(request.pool, context)
+        resumed = self._rollouts.resume(queue, _asker(request))
+        return pb.ResumeRolloutResponse(rollout=await self._rollout(queue, resumed, context))
+
+    async def ListRolloutEvents(  # noqa: N802
+        self, request: pb.ListRolloutEventsRequest, context: Context
+    ) -> pb.ListRolloutEventsResponse:
+        """What happened in the rollouts of a pool."""
+        queue = await self._queue(request.pool, context)
+        events = await _answered(self._rollouts.history(queue, request.after_revision), context)
+        return pb.ListRolloutEventsResponse(events=[event_message(event) for event in events])
 
     async def SetClassPolicy(  # noqa: N802
         self, request: pb.SetClassPolicyRequest, context: Context
@@ -116,6 +165,11 @@ class ControlService(ControlServiceServicer):
         except (RedisUnavailable, RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         return pb.SetClassPolicyResponse(policy=rules.of(service_class).message())
+
+    async def _rollout(self, queue: PoolQueue, asked: Awaitable[Standing], context: Context) -> pb.Rollout:
+        standing = await _answered(asked, context)
+        now_ms = int(self._clock.wall() * 1000)
+        return rollout_message(queue.pool, standing.record, standing.row, standing.verdict, now_ms)
 
     async def _queue(self, pool: str, context: Context) -> PoolQueue:
         queue = self._queues.get(pool)
@@ -139,16 +193,19 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
 
 
-async def _rollout(queue: PoolQueue, asked: Awaitable[tuple[RolloutRecord, PoolRow]], context: Context) -> pb.Rollout:
+async def _answered(asked: Awaitable[Answer], context: Context) -> Answer:
     try:
-        record, row = await asked
+        return await asked
     except Busy as error:
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
     except Idle as error:
         await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
     except (RedisUnavailable, RedisError, OSError):
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
-    return message(queue.pool, record, row)
+
+
+def _asker(request: pb.StopRolloutRequest | pb.PauseRolloutRequest | pb.ResumeRolloutRequest) -> Asker:
+    return Asker(request.who[:MAX_SAID], request.why[:MAX_SAID])
 
 
 def _status(row: WorkerRow) -> pb.WorkerStatus:

@@ -205,6 +205,7 @@ def _submission(session_id: str, submit: pb.Submit, rules: Rules) -> Submission:
         model_version=submit.model_version,
         adapter=submit.adapter,
         prefix_hashes=prefix_hashes(submit.block_hashes, submit.block_tokens),
+        canary=submit.canary,
         running_on=submit.placement.worker_id,
         running_epoch=submit.placement.worker_epoch,
         limits=tuple(

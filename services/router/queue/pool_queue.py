@@ -15,6 +15,8 @@ from services.router.settings import RouterSettings
 from services.shared.config import Cluster, ResumeLog
 
 REAP_LIMIT = 64
+HISTORY_KEPT = 1_000
+"""Entries of the history of rollouts that Redis keeps of a pool; about 20 of them are one canary."""
 FOR_EVER_MS = 2**52
 """Still exact as a number of Lua."""
 
@@ -141,18 +143,20 @@ class PoolQueue:
             self._metrics.queues.reaped.labels(self.pool, kind).inc(count)
         self.deliver(events)
 
-    async def replace_record(self, which: str, revision: int, fields: dict[str, str]) -> bool:
+    async def replace_record(self, which: str, revision: int, fields: dict[str, str], *, entry: str = "") -> bool:
         """Replaces a record of the pool.
 
         Args:
             which: rollout or rules.
             revision: The revision that is replaced; 0 if there is none.
             fields: The new record.
+            entry: What the history of rollouts keeps of it, as JSON; "" for nothing.
 
         Returns:
             False when Redis has another revision.
         """
-        return bool(await self._runner.call(self._scripts.replace_record(which, revision, fields)))
+        call = self._scripts.replace_record(which, revision, fields, self.rules, entry=entry, kept=HISTORY_KEPT)
+        return bool(await self._runner.call(call))
 
     def deliver(self, events: Sequence[bytes], besides: str = "") -> None:
         """Delivers events of this pool, except those about the request `besides`."""

@@ -142,6 +142,7 @@ class Submission:
         model_version: The version that it needs, or "".
         adapter: The adapter that it needs, or "".
         prefix_hashes: See prefix_hashes.py.
+        canary: It asks for the version that is on trial, if there is one.
         running_on: The worker that runs it already, or ""; `running_epoch` is that worker's epoch.
     """
 
@@ -160,6 +161,7 @@ class Submission:
     model_version: str = ""
     adapter: str = ""
     prefix_hashes: tuple[str, ...] = ()
+    canary: bool = False
     running_on: str = ""
     running_epoch: int = 0
     limits: tuple[Limit, ...] = ()
@@ -235,6 +237,7 @@ class PoolScripts:
             excluded=_listed(s.excluded_workers),
             version=s.model_version,
             adapter=s.adapter,
+            canary=int(s.canary),
             prefix_hashes=" ".join(s.prefix_hashes),
             running_on=s.running_on,
             running_epoch=s.running_epoch,
@@ -311,16 +314,23 @@ class PoolScripts:
         """Asks for the positions of queued requests."""
         return self._call("queue_position", rest=request_ids)
 
-    def replace_record(self, record: str, replaces: int, fields: dict[str, str]) -> Call:
+    def replace_record(
+        self, record: str, replaces: int, fields: dict[str, str], rules: Rules, *, entry: str = "", kept: int = 1
+    ) -> Call:
         """Replaces a record of the pool.
 
         Args:
             record: rollout or rules.
             replaces: The revision that is replaced; 0 if there is none.
             fields: The new record.
+            rules: The class rules of the pool.
+            entry: What the history of rollouts keeps of it, as JSON; "" for nothing.
+            kept: Entries that the history keeps.
         """
         parts = (part for field in fields.items() for part in field)
-        return self._call("rollout_record", rest=parts, record=record, replaces=replaces)
+        return self._call(
+            "rollout_record", rules=rules, rest=parts, record=record, replaces=replaces, entry=entry, kept=kept
+        )
 
     def append_log(self, bounds: ResumeLog, parts: Iterable[pb.LogPart]) -> Call:
         """Appends parts to resume logs, within the bounds of the pool."""

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- @require clock, class_rules, events, workers, ready_slots, worker_capacity, prefix_index, release, revoke, grant_waiting
+-- @require sides
 -- Attaches a worker, renews its lease, updates what is stored of it, and grants to it.
 --
 -- Guarantee: a lower epoch than the stored one changes nothing. A higher epoch means that the process was started again: all
@@ -44,13 +45,14 @@ end
 if known_epoch ~= epoch or known_version ~= version then
   new_cache(worker_id)
 end
+local side = side_of(version)
 local pressed = waiting > 0 and kv_used >= PRESSED * kv_tokens
 redis.call('HSET', key, 'epoch', epoch, 'router', ARG.router, 'state', ARG.state, 'slots', ARG.slots, 'kv_tokens', kv_tokens,
   'kv_used', kv_used, 'pressed', pressed and 1 or 0, 'version', version, 'adapters', ARG.adapters,
   'loaded', ARG.loaded_adapters, 'address', ARG.address, 'heartbeat', ARG.heartbeat, 'beat_ms', now,
-  'quiet_ms', now + ARG.lease_ms / 2, 'prefill', ARG.prefill_tokens_per_s / 1000)
+  'quiet_ms', now + ARG.lease_ms / 2, 'prefill', ARG.prefill_tokens_per_s / 1000, 'side', side)
 forget_worker(worker_id)
-count_slots(worker_id, ARG.state == 'ready' and tonumber(ARG.slots) or 0)
+count_slots(worker_id, ARG.state == 'ready' and side ~= 'closed' and tonumber(ARG.slots) or 0)
 redis.call('ZADD', KEY.workers, now + ARG.lease_ms, worker_id)
 redis.call('SET', KEY.seen, now)
 refresh_free(worker_id)

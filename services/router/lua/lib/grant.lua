@@ -1,5 +1,5 @@
 -- @require clock, class_rules, events, fair_queue, start_tags, release, eligibility, isolation_pool, placement, allocate
--- @require cache_bypass
+-- @require cache_bypass, choice
 -- Grants free capacity to queued requests in order: by class, and within a class by start tag. There are two exceptions: a
 -- request may bypass the head of its class to reach the worker that has its prompt cached (cache_bypass.lua), and the isolation
 -- pool takes the first request that it is not denied to (isolation_pool.lua).
@@ -20,14 +20,14 @@ end
 local function read_request(request_id, tag)
   local r = redis.call('HMGET', KEY.request .. request_id,
     'session', 'cost', 'prompt', 'excluded', 'version', 'adapter', 'markers', 'deadline', 'rank', 'tenant', 'attempt',
-    'submitted')
+    'submitted', 'canary')
   if not r[1] then
     return nil
   end
   return {
     id = request_id, session = r[1], kv = tonumber(r[2]), prompt = tonumber(r[3]), excluded = r[4], version = r[5],
     adapter = r[6], prefix_hashes = r[7], deadline = tonumber(r[8]), rank = tonumber(r[9]), tenant = r[10],
-    attempt = r[11], submitted = r[12], tag = tonumber(tag),
+    attempt = r[11], submitted = r[12], canary = r[13] == '1', tag = tonumber(tag),
   }
 end
 
@@ -89,7 +89,7 @@ local function serve(rank, passed, own)
   if not request then
     return 'gone'
   end
-  local worker_id, reason, cached = choose(request)
+  local worker_id, reason, cached = choose_by_side(request)
   if worker_id and own and cached == 0 and passed == 0 and may_be_bypassed(request) and bypass(place, request) then
     return 'granted'
   end

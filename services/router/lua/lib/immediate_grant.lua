@@ -1,4 +1,4 @@
--- @require submission, fair_queue, start_tags, free_workers, placement, allocate, worker_capacity
+-- @require submission, fair_queue, start_tags, free_workers, choice, allocate, worker_capacity
 -- The fast path of the script submit: a fresh request that finds a free worker and an empty queue is granted without being
 -- queued first. Returns the answer and, if it is a grant, the same as JSON. Returns nil when the request has to be queued.
 local function grant_immediately()
@@ -10,7 +10,7 @@ local function grant_immediately()
     return refused
   end
   local request = request_with_tag(HEAD)
-  local worker_id, _, cached = choose(request)
+  local worker_id, _, cached = choose_by_side(request)
   if not worker_id then
     return nil
   end

@@ -18,6 +18,7 @@
 -- ARG excluded            workers that the request must not go to (",a,b," or "")
 -- ARG version             version of the model that it needs, or ""
 -- ARG adapter             adapter that it needs, or ""
+-- ARG canary              1 if it asks for the version that is on trial, else 0
 -- ARG prefix_hashes       prefix hashes of the prompt ("hash.tokens hash.tokens")
 -- ARG running_on          worker that runs the request already, or ""
 -- ARG running_epoch       epoch of that worker
@@ -51,7 +52,7 @@ local function request_with_tag(tag)
   return {
     id = request_id, session = session, attempt = attempt, rank = rank, tenant = tenant, tag = tag, kv = cost,
     prompt = tonumber(ARG.prompt_tokens), excluded = ARG.excluded, version = ARG.version, adapter = ARG.adapter,
-    prefix_hashes = ARG.prefix_hashes, submitted = now,
+    prefix_hashes = ARG.prefix_hashes, submitted = now, canary = ARG.canary == '1',
   }
 end
 
@@ -61,7 +62,7 @@ local function store_request(place, deadline, ...)
   redis.call('HSET', key, 'session', session, 'attempt', attempt, 'rank', rank, 'tenant', tenant, 'weight', ARG.weight,
     'prompt', ARG.prompt_tokens, 'cost', cost, 'excluded', ARG.excluded, 'version', ARG.version, 'adapter', ARG.adapter,
     'markers', ARG.prefix_hashes, 'objective', ARG.objective_ms, 'submitted', now, 'granted', now, 'deadline', deadline,
-    'place', place, 'limits', named, ...)
+    'place', place, 'limits', named, 'canary', ARG.canary, ...)
   redis.call('SADD', KEY.owned .. session, request_id)
   open_limits(named, request_id)
 end

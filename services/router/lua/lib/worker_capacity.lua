@@ -7,7 +7,7 @@ local ISOLATED = 2 ^ 40 -- added to the order of workers of the isolation pool: 
 -- granted, and what the engine last reported.
 local function load_of(worker_id)
   local w = worker_of(worker_id)
-  if w.state ~= 'ready' or w.held >= w.slots or (w.pressed and w.held > 0) then
+  if w.state ~= 'ready' or w.side == 'closed' or w.held >= w.slots or (w.pressed and w.held > 0) then
     return nil
   end
   return math.max(w.held / w.slots, math.max(w.reserved, w.used) / w.kv_tokens), w.slots - w.held, w.slots

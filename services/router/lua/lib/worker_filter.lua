@@ -1,7 +1,9 @@
 -- @require clock, workers, eligibility, isolation_pool, balance
 -- Whether a free worker fits a request. It fits when the router heard of it within half its lease, the request does not exclude
--- it, it serves the requested version and adapter, its isolation pool is open to the request, and its KV cache has space.
+-- it, it serves the requested version and adapter, it is on the side of a rollout that is looked for (choice.lua), its isolation
+-- pool is open to the request, and its KV cache has space.
 local CANDIDATES = 16 -- workers looked at for one request
+local CANDIDATES_BY_SIDE = 64 -- and for one that prefers a side of a rollout (choice.lua), which few workers may be on
 
 local function is_listed(list, name)
   return string.find(list, ',' .. name .. ',', 1, true) ~= nil
@@ -24,6 +26,7 @@ local function fit(worker_id, request)
     or is_excluded(worker_id, request.excluded)
     or (request.version ~= '' and w.version ~= request.version)
     or (request.adapter ~= '' and not is_listed(w.adapters, request.adapter))
+    or (request.side and w.side ~= request.side)
   then
     return 'unsuitable'
   end
@@ -45,7 +48,7 @@ local function first_fit(request)
   if first and request.adapter == '' and fit(first, request) == 'fits' then
     return first
   end
-  local candidates = eligible_workers(request, CANDIDATES)
+  local candidates = eligible_workers(request, request.side and CANDIDATES_BY_SIDE or CANDIDATES)
   local reason, fallback = #candidates > 0 and 'unsuitable' or 'full', nil
   for _, worker_id in ipairs(candidates) do
     local how, loaded = fit(worker_id, request)

@@ -196,6 +196,68 @@ DELIVERY_PHASE_NEEDS_RESTART: DeliveryPhase.ValueType  # 8
 """The old version goes on. The version is on local disk, but only a worker that starts on it can serve it."""
 Global___DeliveryPhase: _TypeAlias = DeliveryPhase  # noqa: Y015
 
+class _RolloutEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_EVENT_KIND_UNSPECIFIED: _RolloutEventKind.ValueType  # 0
+    ROLLOUT_EVENT_KIND_STARTED: _RolloutEventKind.ValueType  # 1
+    ROLLOUT_EVENT_KIND_STEP_REACHED: _RolloutEventKind.ValueType  # 2
+    """As many workers as the step allows have changed."""
+    ROLLOUT_EVENT_KIND_STEP_PASSED: _RolloutEventKind.ValueType  # 3
+    ROLLOUT_EVENT_KIND_ADMISSION_CHANGED: _RolloutEventKind.ValueType  # 4
+    """Requests start on one version only from here on, or on another one than before."""
+    ROLLOUT_EVENT_KIND_PAUSED: _RolloutEventKind.ValueType  # 5
+    ROLLOUT_EVENT_KIND_RESUMED: _RolloutEventKind.ValueType  # 6
+    ROLLOUT_EVENT_KIND_UNDOING: _RolloutEventKind.ValueType  # 7
+    """It is given up; `why` says why."""
+    ROLLOUT_EVENT_KIND_DONE: _RolloutEventKind.ValueType  # 8
+    ROLLOUT_EVENT_KIND_FAILED: _RolloutEventKind.ValueType  # 9
+
+class RolloutEventKind(_RolloutEventKind, metaclass=_RolloutEventKindEnumTypeWrapper): ...
+
+ROLLOUT_EVENT_KIND_UNSPECIFIED: RolloutEventKind.ValueType  # 0
+ROLLOUT_EVENT_KIND_STARTED: RolloutEventKind.ValueType  # 1
+ROLLOUT_EVENT_KIND_STEP_REACHED: RolloutEventKind.ValueType  # 2
+"""As many workers as the step allows have changed."""
+ROLLOUT_EVENT_KIND_STEP_PASSED: RolloutEventKind.ValueType  # 3
+ROLLOUT_EVENT_KIND_ADMISSION_CHANGED: RolloutEventKind.ValueType  # 4
+"""Requests start on one version only from here on, or on another one than before."""
+ROLLOUT_EVENT_KIND_PAUSED: RolloutEventKind.ValueType  # 5
+ROLLOUT_EVENT_KIND_RESUMED: RolloutEventKind.ValueType  # 6
+ROLLOUT_EVENT_KIND_UNDOING: RolloutEventKind.ValueType  # 7
+"""It is given up; `why` says why."""
+ROLLOUT_EVENT_KIND_DONE: RolloutEventKind.ValueType  # 8
+ROLLOUT_EVENT_KIND_FAILED: RolloutEventKind.ValueType  # 9
+Global___RolloutEventKind: _TypeAlias = RolloutEventKind  # noqa: Y015
+
+class _RolloutPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_POLICY_UNSPECIFIED: _RolloutPolicy.ValueType  # 0
+    ROLLOUT_POLICY_ROLLING: _RolloutPolicy.ValueType  # 1
+    """A few workers at a time."""
+    ROLLOUT_POLICY_CANARY: _RolloutPolicy.ValueType  # 2
+    """In steps, with a time to look after each."""
+    ROLLOUT_POLICY_ALL_AT_ONCE: _RolloutPolicy.ValueType  # 3
+    """No request starts on the old version after one has started on the new version."""
+
+class RolloutPolicy(_RolloutPolicy, metaclass=_RolloutPolicyEnumTypeWrapper): ...
+
+ROLLOUT_POLICY_UNSPECIFIED: RolloutPolicy.ValueType  # 0
+ROLLOUT_POLICY_ROLLING: RolloutPolicy.ValueType  # 1
+"""A few workers at a time."""
+ROLLOUT_POLICY_CANARY: RolloutPolicy.ValueType  # 2
+"""In steps, with a time to look after each."""
+ROLLOUT_POLICY_ALL_AT_ONCE: RolloutPolicy.ValueType  # 3
+"""No request starts on the old version after one has started on the new version."""
+Global___RolloutPolicy: _TypeAlias = RolloutPolicy  # noqa: Y015
+
 class _RolloutState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -220,6 +282,25 @@ ROLLOUT_STATE_DONE: RolloutState.ValueType  # 3
 ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 4
 """It failed, and what could go back has gone back."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
+class _GateDecision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GateDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateDecision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GATE_DECISION_UNSPECIFIED: _GateDecision.ValueType  # 0
+    GATE_DECISION_WAIT: _GateDecision.ValueType  # 1
+    GATE_DECISION_PASS: _GateDecision.ValueType  # 2
+    GATE_DECISION_FAIL: _GateDecision.ValueType  # 3
+
+class GateDecision(_GateDecision, metaclass=_GateDecisionEnumTypeWrapper): ...
+
+GATE_DECISION_UNSPECIFIED: GateDecision.ValueType  # 0
+GATE_DECISION_WAIT: GateDecision.ValueType  # 1
+GATE_DECISION_PASS: GateDecision.ValueType  # 2
+GATE_DECISION_FAIL: GateDecision.ValueType  # 3
+Global___GateDecision: _TypeAlias = GateDecision  # noqa: Y015
 
 @_typing.final
 class DispatchRequest(_message.Message):
@@ -333,6 +414,7 @@ class Submit(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     BLOCK_TOKENS_FIELD_NUMBER: _builtins.int
     TRACE_PARENT_FIELD_NUMBER: _builtins.int
+    CANARY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     pool: _builtins.str
@@ -355,6 +437,8 @@ class Submit(_message.Message):
     """Tokens that one block of block_hashes stands for."""
     trace_parent: _builtins.str
     """W3C trace context of the attempt. Empty: it is not traced."""
+    canary: _builtins.bool
+    """It asks for the version that is on trial in a canary. Without a canary it has no effect."""
     @_builtins.property
     def cost(self) -> Global___Cost: ...
     @_builtins.property
@@ -395,10 +479,11 @@ class Submit(_message.Message):
         weight: _builtins.float = ...,
         block_tokens: _builtins.int = ...,
         trace_parent: _builtins.str = ...,
+        canary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "trace_parent", b"trace_parent", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "canary", b"canary", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "trace_parent", b"trace_parent", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1840,21 +1925,40 @@ class StartRolloutRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    WITHOUT_STEPS_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
     """The whole version, 64 hex digits."""
     finish_timeout_ms: _builtins.int
     """Time that running requests of each worker get. 0: the worker's own setting."""
+    policy: Global___RolloutPolicy.ValueType
+    """Unspecified: the pool's, as tidegate.yaml has it."""
+    at_once: _builtins.int
+    """Workers that may change at the same time. 0: the pool's setting."""
+    who: _builtins.str
+    """Who asks, and why, for the history. The router does not prove who it is."""
+    why: _builtins.str
+    without_steps: _builtins.bool
+    """A way back: a pool whose policy is a canary goes worker by worker."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         model_version: _builtins.str = ...,
         finish_timeout_ms: _builtins.int = ...,
+        policy: Global___RolloutPolicy.ValueType = ...,
+        at_once: _builtins.int = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+        without_steps: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1924,15 +2028,21 @@ class StopRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
+    who: _builtins.str
+    why: _builtins.str
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1959,6 +2069,191 @@ class StopRolloutResponse(_message.Message):
 Global___StopRolloutResponse: _TypeAlias = StopRolloutResponse  # noqa: Y015
 
 @_typing.final
+class PauseRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    who: _builtins.str
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRolloutRequest: _TypeAlias = PauseRolloutRequest  # noqa: Y015
+
+@_typing.final
+class PauseRolloutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRolloutResponse: _TypeAlias = PauseRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ResumeRolloutRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    who: _builtins.str
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRolloutRequest: _TypeAlias = ResumeRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ResumeRolloutResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout: ...
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeRolloutResponse: _TypeAlias = ResumeRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ListRolloutEventsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    after_revision: _builtins.int
+    """Events of revisions after this one. 0: from the first that is kept."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        after_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutEventsRequest: _TypeAlias = ListRolloutEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutEventsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutEvent]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___RolloutEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutEventsResponse: _TypeAlias = ListRolloutEventsResponse  # noqa: Y015
+
+@_typing.final
+class RolloutEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    ROLLOUT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    kind: Global___RolloutEventKind.ValueType
+    at_ms: _builtins.int
+    """Unix milliseconds."""
+    rollout_id: _builtins.str
+    revision: _builtins.int
+    """Of the pool's record; grows with every change, and names the event in its pool."""
+    model_version: _builtins.str
+    previous_version: _builtins.str
+    policy: Global___RolloutPolicy.ValueType
+    step: _builtins.int
+    """From 1. 0: the policy has no steps."""
+    who: _builtins.str
+    """Empty: the router."""
+    why: _builtins.str
+    def __init__(
+        self,
+        *,
+        kind: Global___RolloutEventKind.ValueType = ...,
+        at_ms: _builtins.int = ...,
+        rollout_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        model_version: _builtins.str = ...,
+        previous_version: _builtins.str = ...,
+        policy: Global___RolloutPolicy.ValueType = ...,
+        step: _builtins.int = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "previous_version", b"previous_version", "revision", b"revision", "rollout_id", b"rollout_id", "step", b"step", "who", b"who", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutEvent: _TypeAlias = RolloutEvent  # noqa: Y015
+
+@_typing.final
 class Rollout(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1971,6 +2266,14 @@ class Rollout(_message.Message):
     STARTED_MS_FIELD_NUMBER: _builtins.int
     ENDED_MS_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    PAUSED_BY_FIELD_NUMBER: _builtins.int
+    ADMITTED_VERSION_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    AT_ONCE_FIELD_NUMBER: _builtins.int
+    GATE_FIELD_NUMBER: _builtins.int
     rollout_id: _builtins.str
     pool: _builtins.str
     model_version: _builtins.str
@@ -1982,8 +2285,25 @@ class Rollout(_message.Message):
     started_ms: _builtins.int
     """Unix milliseconds; 0: it has not ended."""
     ended_ms: _builtins.int
+    policy: Global___RolloutPolicy.ValueType
+    paused_by: _builtins.str
+    """Who has paused it, and why. Empty: nobody."""
+    admitted_version: _builtins.str
+    """The only version that requests may start on. Empty: any."""
+    who: _builtins.str
+    why: _builtins.str
+    at_once: _builtins.int
+    """Workers that may change at the same time."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutWorker]: ...
+    @_builtins.property
+    def step(self) -> Global___RolloutStep:
+        """Of a canary."""
+
+    @_builtins.property
+    def gate(self) -> Global___GateVerdict:
+        """Absent: the pool has no gate, or the rollout does not go forward."""
+
     def __init__(
         self,
         *,
@@ -1996,14 +2316,80 @@ class Rollout(_message.Message):
         started_ms: _builtins.int = ...,
         ended_ms: _builtins.int = ...,
         workers: _abc.Iterable[Global___RolloutWorker] | None = ...,
+        policy: Global___RolloutPolicy.ValueType = ...,
+        step: Global___RolloutStep | None = ...,
+        paused_by: _builtins.str = ...,
+        admitted_version: _builtins.str = ...,
+        who: _builtins.str = ...,
+        why: _builtins.str = ...,
+        at_once: _builtins.int = ...,
+        gate: Global___GateVerdict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_ms", b"ended_ms", "model_version", b"model_version", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_version", b"admitted_version", "at_once", b"at_once", "ended_ms", b"ended_ms", "gate", b"gate", "model_version", b"model_version", "paused_by", b"paused_by", "policy", b"policy", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "step", b"step", "who", b"who", "why", b"why", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class GateVerdict(_message.Message):
+    """What the pool's gate says of the new version now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    decision: Global___GateDecision.ValueType
+    reason: _builtins.str
+    """With the figures that it is made of."""
+    def __init__(
+        self,
+        *,
+        decision: Global___GateDecision.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GateVerdict: _TypeAlias = GateVerdict  # noqa: Y015
+
+@_typing.final
+class RolloutStep(_message.Message):
+    """Where a canary is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    HOLD_LEFT_MS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1; `count` + 1 is the whole pool."""
+    count: _builtins.int
+    workers: _builtins.int
+    """Workers that may have the new version in this step."""
+    hold_left_ms: _builtins.int
+    """Time for which the rollout still holds at this step. 0: its workers are changing, or only the gate is waited for."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        count: _builtins.int = ...,
+        workers: _builtins.int = ...,
+        hold_left_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "hold_left_ms", b"hold_left_ms", "number", b"number", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStep: _TypeAlias = RolloutStep  # noqa: Y015
 
 @_typing.final
 class RolloutWorker(_message.Message):

@@ -225,6 +225,21 @@ class ControlServiceStub:
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
                 response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
                 _registered_method=True)
+        self.PauseRollout = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/PauseRollout',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutResponse.FromString,
+                _registered_method=True)
+        self.ResumeRollout = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/ResumeRollout',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRolloutEvents = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/ListRolloutEvents',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.FromString,
+                _registered_method=True)
         self.SetClassPolicy = channel.unary_unary(
                 '/tidegate.router.v1.ControlService/SetClassPolicy',
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyRequest.SerializeToString,
@@ -274,6 +289,26 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseRollout(self, request, context):
+        """No other worker begins to change until ResumeRollout. NOT_FOUND when no rollout goes forward.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeRollout(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRolloutEvents(self, request, context):
+        """What happened in a pool's rollouts, and who wanted it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetClassPolicy(self, request, context):
         """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting.
         """
@@ -313,6 +348,21 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.StopRollout,
                     request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.FromString,
                     response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.SerializeToString,
+            ),
+            'PauseRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRollout,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutResponse.SerializeToString,
+            ),
+            'ResumeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeRollout,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutResponse.SerializeToString,
+            ),
+            'ListRolloutEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRolloutEvents,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.SerializeToString,
             ),
             'SetClassPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.SetClassPolicy,
@@ -482,6 +532,87 @@ class ControlService:
             '/tidegate.router.v1.ControlService/StopRollout',
             tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutRequest.SerializeToString,
             tidegate_dot_router_dot_v1_dot_router__pb2.StopRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/PauseRollout',
+            tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.PauseRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/ResumeRollout',
+            tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.ResumeRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRolloutEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/ListRolloutEvents',
+            tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,11 @@ class ControlServiceStub:
     """The pool's last rollout, running or ended. NOT_FOUND when there was none."""
     StopRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.StopRolloutRequest, _router_pb2.StopRolloutResponse]
     """Gives up a running rollout: workers that have changed go back."""
+    PauseRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.PauseRolloutRequest, _router_pb2.PauseRolloutResponse]
+    """No other worker begins to change until ResumeRollout. NOT_FOUND when no rollout goes forward."""
+    ResumeRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.ResumeRolloutRequest, _router_pb2.ResumeRolloutResponse]
+    ListRolloutEvents: _aio.UnaryUnaryMultiCallable[_router_pb2.ListRolloutEventsRequest, _router_pb2.ListRolloutEventsResponse]
+    """What happened in a pool's rollouts, and who wanted it."""
     SetClassPolicy: _aio.UnaryUnaryMultiCallable[_router_pb2.SetClassPolicyRequest, _router_pb2.SetClassPolicyResponse]
     """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting."""
 
@@ -116,6 +121,29 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.StopRolloutRequest, _abc.Awaitable[_router_pb2.StopRolloutResponse]],
     ) -> _abc.Awaitable[_router_pb2.StopRolloutResponse]:
         """Gives up a running rollout: workers that have changed go back."""
+
+    @_abc_1.abstractmethod
+    def PauseRollout(
+        self,
+        request: _router_pb2.PauseRolloutRequest,
+        context: _aio.ServicerContext[_router_pb2.PauseRolloutRequest, _abc.Awaitable[_router_pb2.PauseRolloutResponse]],
+    ) -> _abc.Awaitable[_router_pb2.PauseRolloutResponse]:
+        """No other worker begins to change until ResumeRollout. NOT_FOUND when no rollout goes forward."""
+
+    @_abc_1.abstractmethod
+    def ResumeRollout(
+        self,
+        request: _router_pb2.ResumeRolloutRequest,
+        context: _aio.ServicerContext[_router_pb2.ResumeRolloutRequest, _abc.Awaitable[_router_pb2.ResumeRolloutResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ResumeRolloutResponse]: ...
+
+    @_abc_1.abstractmethod
+    def ListRolloutEvents(
+        self,
+        request: _router_pb2.ListRolloutEventsRequest,
+        context: _aio.ServicerContext[_router_pb2.ListRolloutEventsRequest, _abc.Awaitable[_router_pb2.ListRolloutEventsResponse]],
+    ) -> _abc.Awaitable[_router_pb2.ListRolloutEventsResponse]:
+        """What happened in a pool's rollouts, and who wanted it."""
 
     @_abc_1.abstractmethod
     def SetClassPolicy(
