@@ -372,6 +372,15 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 about="That came to a state within the last hour.",
             ),
             panel(
+                "Rollouts that a gate ended",
+                "short",
+                (
+                    f"sum by (pool, figure) (increase(tidegate_router_gate_failures_total{{{P}}}[1h]))",
+                    "{{pool}} {{figure}}",
+                ),
+                about="By the figure in which the new version was worse. Within the last hour.",
+            ),
+            panel(
                 "Deliveries",
                 "short",
                 (

@@ -25,6 +25,7 @@ from services.router.queue.sessions import Sessions
 from services.router.queue.snapshot import Snapshot
 from services.router.redis.script_runner import ScriptRunner
 from services.router.rollout_controller import RolloutController
+from services.router.rollout_gate import RolloutGate
 from services.router.settings import RouterSettings
 from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
@@ -104,6 +105,7 @@ class RouterApp:
             settings.redis(), [PoolKeys(pool.name) for pool in self._cluster.pools], self._metrics.scripts
         )
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
+        self._gate = RolloutGate(self._runner, self._snapshot, self._cluster, self._clock)
         self._maintenance, self._rollouts = self._build_maintenance(), self._build_rollouts()
         self._health = health.aio.HealthServicer()
         self._server = self._build_server()
@@ -149,6 +151,7 @@ class RouterApp:
             metrics=self._metrics,
             clock=self._clock,
             timeouts=Timeouts(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
+            judge=self._gate.judge,
         )
 
     def _build_server(self) -> grpc.aio.Server:
@@ -160,6 +163,7 @@ class RouterApp:
             sessions=sessions,
             snapshot=self._snapshot,
             resume_logs=self._build_resume_logs(),
+            gate=self._gate,
             metrics=self._metrics,
             tracing=self._tracing,
         )

@@ -127,6 +127,12 @@ class WorkerMetrics:
         self.rollouts = Counter(
             "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
         )
+        self.gate_failures = Counter(
+            "tidegate_router_gate_failures_total",
+            "Rollouts that were rolled back because the new version was worse, by figure",
+            ["pool", "figure"],
+            registry=registry,
+        )
         self._versions: dict[str, frozenset[str]] = {}
 
     def count_versions(self, pool: str, workers: Mapping[str, int]) -> None:

@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 
 from services.router.core import rollout
 from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
-from services.router.core.gate import Verdict
+from services.router.core.figures import Figure
+from services.router.core.gate import Decision, Verdict
 from services.router.core.rollout import Ending, Order, Request
 from services.router.core.rollout_history import Event, event_of
 from services.router.core.rollout_record import Member, Outcome, RolloutRecord, State
@@ -30,7 +31,7 @@ CHANGE_TRIES = 20
 
 
 Judge = Callable[[PoolQueue, RolloutRecord], Awaitable[Verdict | None]]
-"""Asks the gate of a pool about the new version of a rollout that goes forward. None: the pool has no gate."""
+"""Asks the gate of a pool about the new version of a rollout. None: the pool has no gate, or nothing was compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Standing:
     Attributes:
         record: Its record.
         row: The pool's workers.
-        verdict: What the pool's gate says now; None without a gate, and when the rollout does not go forward.
+        verdict: What the pool's gate says; None without a gate, and when nothing was compared.
     """
 
     record: RolloutRecord
@@ -91,6 +92,8 @@ class RolloutController:
         for pool in queues:
             for state in State:
                 metrics.workers.rollouts.labels(pool, state)
+            for figure in Figure:
+                metrics.workers.gate_failures.labels(pool, figure)
 
     async def carry_on(self) -> None:
         """Moves every pool's rollout on, until cancelled."""
@@ -182,19 +185,26 @@ class RolloutController:
         return Standing(record, await self._read(queue), await self._verdict(queue, record))
 
     async def _verdict(self, queue: PoolQueue, record: RolloutRecord) -> Verdict | None:
-        return await self._judge(queue, record) if self._judge and record.state is State.ROLLING else None
+        return await self._judge(queue, record) if self._judge else None
 
     async def step(self, queue: PoolQueue) -> None:
         """Moves the pool's rollout on by one step, if there is anything to do."""
         if (record := await self.record(queue)) is None:
             return
         members = _members(await self._row(queue, record))
-        verdict = await self._verdict(queue, record)
+        verdict = await self._verdict(queue, record) if record.state is State.ROLLING else None
         advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts, verdict=verdict)
         if advanced is not record and not await self._replace(queue, record, advanced):
             return
+        self._count_rejection(queue, record, advanced, verdict)
         for order in rollout.orders(advanced, members):
             await self._send(queue, order)
+
+    def _count_rejection(
+        self, queue: PoolQueue, before: RolloutRecord, after: RolloutRecord, verdict: Verdict | None
+    ) -> None:
+        if verdict and verdict.worse and verdict.decision is Decision.FAIL and after.state is not before.state:
+            self._metrics.workers.gate_failures.labels(queue.pool, verdict.worse.figure).inc()
 
     async def _row(self, queue: PoolQueue, record: RolloutRecord) -> PoolRow:
         """A rollout that has ended is only watched. For that the last snapshot is good enough."""

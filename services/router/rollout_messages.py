@@ -1,10 +1,11 @@
 """Rollouts as operators see them: the messages of the control service."""
 
-from services.router.core.gate import Decision, Verdict
+from services.router.core.gate import Decision, Row, Verdict
 from services.router.core.rollout_history import Event, EventKind
 from services.router.core.rollout_policy import Kind
 from services.router.core.rollout_record import RolloutRecord, State
 from services.router.queue.snapshot import PoolRow, WorkerRow
+from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2 as pb
 
 _STATES = {
@@ -60,8 +61,31 @@ def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Ver
     if record.policy.steps:
         message.step.CopyFrom(_step(record, len(row.workers), now_ms))
     if verdict:
-        message.gate.CopyFrom(pb.GateVerdict(decision=_DECISIONS[verdict.decision], reason=verdict.reason))
+        message.gate.CopyFrom(gate_message(verdict))
     return message
+
+
+def gate_message(verdict: Verdict) -> pb.GateVerdict:
+    """What a gate says, with its figures."""
+    return pb.GateVerdict(
+        decision=_DECISIONS[verdict.decision],
+        reason=verdict.reason,
+        opened_ms=verdict.opened_ms,
+        figures=map(_figure, verdict.rows),
+    )
+
+
+def _figure(row: Row) -> pb.GateFigure:
+    return pb.GateFigure(
+        service_class=ServiceClass.of_label(row.service_class).proto,
+        figure=row.figure,
+        old_value=row.old,
+        new_value=row.new,
+        bound=row.bound,
+        old_requests=row.old_requests,
+        new_requests=row.new_requests,
+        worse=row.worse,
+    )
 
 
 def event_message(event: Event) -> pb.RolloutEvent:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from services.shared.classes import ServiceClass
+from services.shared.gates import Gates
 from services.shared.rollout_settings import RolloutSettings
 from services.shared.settings import WrongSettings, check
 from services.shared.strict_model import Strict
@@ -385,6 +386,11 @@ class Pool(Strict):
     rollout: RolloutSettings = Field(
         default_factory=RolloutSettings,
         description="How the pool changes to another version of its model (docs/models.md). Default: worker by worker.",
+    )
+    gates: Gates | None = Field(
+        default_factory=Gates,
+        description="What a rollout of the pool watches, and how much worse a new version may be (docs/models.md)."
+        " `null`: nothing is compared, and a canary goes by its times.",
     )
 
     @model_validator(mode="after")

@@ -58,8 +58,16 @@ class Gateway:
         )
         await self.send(pb.GatewayFrame(submit=submit))
 
-    async def finish(self, request_id: str, attempt: int = 1, outcome: str = "completed", **usage: int) -> None:
+    async def finish(
+        self,
+        request_id: str,
+        attempt: int = 1,
+        outcome: str = "completed",
+        served: pb.Served | None = None,
+        **usage: int,
+    ) -> None:
         finish = pb.Finish(
+            served=served,
             request_id=request_id,
             attempt=attempt,
             pool="tide",

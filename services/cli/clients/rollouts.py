@@ -7,6 +7,7 @@ import grpc
 from pydantic import BaseModel, ConfigDict
 
 from services.cli.clients.control import ANSWER_LIMIT_S, NoRouter, call
+from services.cli.clients.rollout_gate import Gate
 from services.cli.errors import CommandFailed
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
@@ -56,6 +57,7 @@ class Rollout(BaseModel):
     started: float
     ended: float | None
     workers: tuple[RolloutWorker, ...]
+    gate: Gate | None = None
 
     @classmethod
     def of(cls, rollout: pb.Rollout) -> "Rollout":
@@ -70,6 +72,7 @@ class Rollout(BaseModel):
             started=rollout.started_ms / 1000,
             ended=rollout.ended_ms / 1000 if rollout.ended_ms else None,
             workers=tuple(sorted(map(RolloutWorker.of, rollout.workers), key=lambda worker: worker.id)),
+            gate=Gate.of(rollout.gate) if rollout.HasField("gate") else None,
         )
 
     @property

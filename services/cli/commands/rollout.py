@@ -111,9 +111,12 @@ def _show(rollout: "Rollout", *, json: bool) -> None:
     """Raises CommandFailed when the rollout failed."""
     from services.cli.views.output import out, print_json
     from services.cli.views.rollout import rollout_table
+    from services.cli.views.rollout_gate import gate_table
 
     if json:
         print_json(rollout.model_dump())
     else:
         out().print(rollout_table(rollout))
+        if rollout.gate and rollout.gate.figures:
+            out().print(gate_table(rollout.gate))
     rollout.check()

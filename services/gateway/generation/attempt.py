@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from services.gateway.domain.generation import Generation
 from services.gateway.generation import messages
 from services.gateway.generation.error_mapping import failed, rejected
+from services.gateway.generation.observation import Observation
 from services.gateway.generation.progress import Progress
 from services.gateway.generation.request_trace import RequestTrace
 from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
 from services.gateway.upstream.mailbox import Item, Mailbox, WorkerLost
 from services.gateway.upstream.router_client import RouterClient
 from services.gateway.upstream.worker_client import WorkerClient, WorkerStream
+from services.shared.clock import Clock
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
@@ -47,6 +49,7 @@ class Attempt:
         workers: WorkerClient,
         mailbox: Mailbox,
         trace: RequestTrace | None,
+        clock: Clock,
     ) -> None:
         self.number = retries.attempt
         self.deltas: list[worker_pb2.Delta] = []
@@ -56,6 +59,7 @@ class Attempt:
         self.ended: worker_pb2.Ended | None = None
         self._generation, self._retries, self._progress = generation, retries, progress
         self._tokens_before = progress.completion_tokens
+        self._observation = Observation(generation, progress, clock)
         self._running = False
         self._router, self._workers, self._mailbox, self._trace = router, workers, mailbox, trace
         self._stream: WorkerStream | None = None
@@ -129,7 +133,9 @@ class Attempt:
         if self._stream:
             cancel = worker_pb2.Cancel(stream_id=self._stream_id, attempt=self.number, reason=reason)
             self._stream.end(self._stream_id, None if self.ended else cancel)
-        self._router.finish(messages.finish(self._generation, self.number, outcome, self.usage()))
+        usage = self.usage()
+        served = self._observation.message(outcome, self.grant, self.ended, usage.completion_tokens)
+        self._router.finish(messages.finish(self._generation, self.number, outcome, usage, served))
         self._mailbox.clear()
 
     def usage(self) -> worker_pb2.Usage:
@@ -148,6 +154,7 @@ class Attempt:
     def _handle(self, item: Item) -> None:
         match item:
             case worker_pb2.Delta():
+                self._observation.took(item)
                 self._progress.take(item)
                 self.deltas.append(item)
             case worker_pb2.Ended():
@@ -178,6 +185,7 @@ class Attempt:
 
     def _start(self, grant: router_pb2.Grant) -> None:
         self.grant = grant
+        self._observation.granted()
         self._note_limits(grant.limits)
         self._stream_id = self._workers.mint_stream_id()
         self._stream = self._workers.stream_to(grant)
@@ -200,6 +208,7 @@ class Attempt:
 
     def _end(self, ended: worker_pb2.Ended) -> None:
         self.ended = ended
+        self._observation.ended()
         if not ended.HasField("failure"):
             return
         if error := failed(ended.failure, self._generation.fields):
@@ -207,6 +216,7 @@ class Attempt:
         kind = ended.failure.kind
         cause = FailureCause.HANDED_OVER if kind in _HANDOVERS else FailureCause.OTHER
         if kind == worker_pb2.FAILURE_KIND_ENGINE:
+            self._observation.fault = True
             cause = self._engine_died()
         raise self._failed(worker_pb2.FailureKind.Name(kind).removeprefix("FAILURE_KIND_").lower(), cause)
 
@@ -225,6 +235,7 @@ class Attempt:
         return FailureCause.ENGINE_DIED if self._running else FailureCause.OTHER
 
     def _failed(self, reason: str, cause: FailureCause) -> WorkerFailed:
+        self._observation.fault = self._observation.fault or cause is FailureCause.ENGINE_DIED
         worker_id = self.grant.worker_id if self.grant else ""
         return WorkerFailed(reason, cause, worker_id=worker_id, gained=self.has_brought_tokens)
 

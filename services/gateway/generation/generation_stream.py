@@ -271,7 +271,14 @@ class GenerationStream:
 
     def _new_attempt(self) -> Attempt:
         return Attempt(
-            self.generation, self._retries, self._progress, self._router, self._workers, self._mailbox, self._trace
+            self.generation,
+            self._retries,
+            self._progress,
+            self._router,
+            self._workers,
+            self._mailbox,
+            self._trace,
+            self._clock,
         )
 
     def _names(self) -> dict[str, str]:

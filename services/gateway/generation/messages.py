@@ -85,9 +85,13 @@ def start(
 
 
 def finish(
-    generation: Generation, attempt: int, outcome: router_pb2.Outcome.ValueType, usage: worker_pb2.Usage
+    generation: Generation,
+    attempt: int,
+    outcome: router_pb2.Outcome.ValueType,
+    usage: worker_pb2.Usage,
+    served: router_pb2.Served | None = None,
 ) -> router_pb2.Finish:
-    """Tells the router that an attempt is over and what it really cost."""
+    """Tells the router that an attempt is over, what it really cost, and what it says about the version."""
     return router_pb2.Finish(
         request_id=generation.id,
         attempt=attempt,
@@ -96,6 +100,7 @@ def finish(
         prompt_tokens=usage.prompt_tokens,
         cached_tokens=usage.cached_tokens,
         completion_tokens=usage.completion_tokens,
+        served=served,
     )
 
 

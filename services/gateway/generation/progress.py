@@ -40,6 +40,7 @@ class Progress:
         version: of the model that answers; empty until a worker has begun.
         adapter_version: of the adapter that answers; empty if none does.
         resumable: another worker with these versions could continue exactly.
+        cut: a choice ended at its limit of tokens.
         prompt: the first worker's message, if the request asks for tokens of the prompt.
     """
 
@@ -50,6 +51,7 @@ class Progress:
     version: str = ""
     adapter_version: str = ""
     resumable: bool = False
+    cut: bool = False
     prompt: worker_pb2.Started = field(default_factory=no_prompt)
 
     @property
@@ -87,6 +89,8 @@ class Progress:
         choice.token_ids += token_ids
         choice.text_end = delta.text_end
         choice.finished = delta.finish_reason != worker_pb2.FINISH_REASON_UNSPECIFIED
+        if choice.finished and delta.finish_reason == worker_pb2.FINISH_REASON_LENGTH:
+            self.cut = True
         return len(token_ids)
 
     def resume_points(self) -> list[worker_pb2.ResumePoint]:

@@ -17,6 +17,7 @@ from services.router.queue.sessions import GatewaySession, Sessions
 from services.router.queue.snapshot import Snapshot
 from services.router.redis.script_runner import RedisUnavailable
 from services.router.redis.scripts import Limit, Submission
+from services.router.rollout_gate import RolloutGate
 from services.router.settings import RouterSettings
 from services.shared import rpc
 from services.shared.classes import ServiceClass
@@ -48,9 +49,11 @@ class Dispatcher:
         sessions: Sessions,
         snapshot: Snapshot,
         resume_logs: ResumeLogs,
+        gate: RolloutGate,
         metrics: RouterMetrics,
         tracing: Tracing | None = None,
     ) -> None:
+        self._gate = gate
         self._router_id = router_id
         self._queues = queues
         self._resume_logs = resume_logs
@@ -181,6 +184,7 @@ class Dispatcher:
                 expected = await queue.finish(finish.request_id, finish.attempt, actual_tokens=_actual(finish))
                 if expected is not None:
                     self._metrics.requests.finish(expected, finish)
+                    self._gate.count(finish)
                 return
             except RedisUnavailable:
                 await asyncio.sleep(FINISH_RETRY_S)

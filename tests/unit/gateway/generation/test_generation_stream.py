@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from services.gateway.domain.generation import Generation
 from services.gateway.domain.usage import Outcome, UsedResources
 from services.gateway.generation.generation_stream import Generations, GenerationStream
 from services.gateway.metrics import Metrics
-from services.gateway.upstream.mailbox import Mailbox
+from services.gateway.upstream.mailbox import Mailbox, WorkerLost
+from services.shared.errors import TidegateError
 from tests.support.clock import ManualClock
 from tests.unit.gateway.generation.test_messages import generation
 from tidegate.router.v1 import router_pb2
@@ -243,3 +245,77 @@ async def test_an_answer_of_one_token_or_one_that_was_left_has_no_pace(
     assert "tidegate_gateway_tpot_seconds_count" not in {
         sample.name for metric in registry.collect() for sample in metric.samples
     }
+
+
+async def answered(generations: Generations, cluster: FakeCluster, clock: ManualClock, asked: Generation) -> None:
+    """Granted at once, the first token after 0.5 s, four more within 2 s."""
+    with generations.open(asked) as stream:
+        beginning = asyncio.create_task(stream.begin())
+        await asyncio.sleep(0)
+        cluster.mailbox.put(router_pb2.Grant(attempt=1, worker_id="w", model_version="v"))
+        await asyncio.sleep(0)
+        await clock.advance(0.5)
+        cluster.mailbox.put(worker_pb2.Started(attempt=1, prompt_tokens=3, model_version="v"))
+        cluster.mailbox.put_deltas([delta(1)])
+        await beginning
+        await stream.read()
+        await clock.advance(2.0)
+        last = worker_pb2.Delta(attempt=1, token_ids=[2] * 4, finish_reason=worker_pb2.FINISH_REASON_LENGTH)
+        cluster.mailbox.put_deltas([last])
+        cluster.mailbox.put(worker_pb2.Ended(attempt=1))
+        while await stream.read():
+            pass
+
+
+async def test_the_router_is_told_what_an_answer_says_about_its_version(
+    generations: Generations, cluster: FakeCluster, clock: ManualClock
+) -> None:
+    await answered(generations, cluster, clock, generation(stream=True))
+    served = cluster.finished[0].served
+    assert (served.model_version, served.worker_id, served.service_class) == ("v", "w", router_pb2.SERVICE_CLASS_FLEX)
+    assert (served.first_token_us, served.token_us, served.choice_tokens) == (500_000, 500_000, 5)
+    assert (served.failed, served.structured, served.broken) == (False, False, True)
+
+
+async def test_an_answer_in_one_piece_has_no_first_token_and_one_with_a_schema_may_break_it(
+    generations: Generations, cluster: FakeCluster, clock: ManualClock
+) -> None:
+    asked = generation(sampling=worker_pb2.Sampling(max_tokens=5, json_schema="{}"))
+    await answered(generations, cluster, clock, asked)
+    served = cluster.finished[0].served
+    assert (served.first_token_us, served.token_us) == (0, 500_000)
+    assert (served.structured, served.broken) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("ending", "failed"),
+    [
+        (worker_pb2.Ended(attempt=1, failure=worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_ENGINE)), True),
+        (worker_pb2.Ended(attempt=1, failure=worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_INVALID)), False),
+        (WorkerLost(), True),
+        (worker_pb2.Ended(attempt=1, failure=worker_pb2.Failure(kind=worker_pb2.FAILURE_KIND_DRAINING)), None),
+        (worker_pb2.Ended(attempt=1, spans=[worker_pb2.VersionSpan(model_version="u")]), None),
+    ],
+)
+async def test_only_a_fault_of_the_version_or_its_worker_is_a_failure(
+    generations: Generations, cluster: FakeCluster, ending: worker_pb2.Ended | WorkerLost, failed: bool | None
+) -> None:
+    """None: it says nothing about the version."""
+    with suppress(TidegateError), generations.open(generation()) as stream:
+        await begin(stream, cluster)
+        reading = asyncio.create_task(stream.read())
+        await asyncio.sleep(0)
+        cluster.mailbox.put(ending)
+        await reading
+        await stream.read()
+    told = cluster.finished[0]
+    assert (told.served.failed if told.HasField("served") else None) == failed
+
+
+async def test_a_client_that_leaves_says_nothing_about_the_version(
+    generations: Generations, cluster: FakeCluster
+) -> None:
+    with generations.open(generation()) as stream:
+        await begin(stream, cluster)
+    assert cluster.finished[0].outcome == router_pb2.OUTCOME_CANCELLED
+    assert not cluster.finished[0].HasField("served")

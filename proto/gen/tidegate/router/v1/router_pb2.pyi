@@ -291,6 +291,7 @@ class _GateDecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateDeci
     DESCRIPTOR: _descriptor.EnumDescriptor
     GATE_DECISION_UNSPECIFIED: _GateDecision.ValueType  # 0
     GATE_DECISION_WAIT: _GateDecision.ValueType  # 1
+    """Too few requests to say."""
     GATE_DECISION_PASS: _GateDecision.ValueType  # 2
     GATE_DECISION_FAIL: _GateDecision.ValueType  # 3
 
@@ -298,6 +299,7 @@ class GateDecision(_GateDecision, metaclass=_GateDecisionEnumTypeWrapper): ...
 
 GATE_DECISION_UNSPECIFIED: GateDecision.ValueType  # 0
 GATE_DECISION_WAIT: GateDecision.ValueType  # 1
+"""Too few requests to say."""
 GATE_DECISION_PASS: GateDecision.ValueType  # 2
 GATE_DECISION_FAIL: GateDecision.ValueType  # 3
 Global___GateDecision: _TypeAlias = GateDecision  # noqa: Y015
@@ -614,6 +616,7 @@ class Finish(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    SERVED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     pool: _builtins.str
@@ -621,6 +624,10 @@ class Finish(_message.Message):
     prompt_tokens: _builtins.int
     cached_tokens: _builtins.int
     completion_tokens: _builtins.int
+    @_builtins.property
+    def served(self) -> Global___Served:
+        """Absent: it says nothing about a version, as when no worker was granted."""
+
     def __init__(
         self,
         *,
@@ -631,14 +638,67 @@ class Finish(_message.Message):
         prompt_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
         completion_tokens: _builtins.int = ...,
+        served: Global___Served | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["served", b"served"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "outcome", b"outcome", "pool", b"pool", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "outcome", b"outcome", "pool", b"pool", "prompt_tokens", b"prompt_tokens", "request_id", b"request_id", "served", b"served"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finish: _TypeAlias = Finish  # noqa: Y015
+
+@_typing.final
+class Served(_message.Message):
+    """What a gateway saw of one attempt, for the comparison of versions while a rollout runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_US_FIELD_NUMBER: _builtins.int
+    TOKEN_US_FIELD_NUMBER: _builtins.int
+    CHOICE_TOKENS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_FIELD_NUMBER: _builtins.int
+    BROKEN_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """The version that answered, from beginning to end."""
+    worker_id: _builtins.str
+    service_class: Global___ServiceClass.ValueType
+    failed: _builtins.bool
+    """The version or its worker is at fault."""
+    first_token_us: _builtins.int
+    """Microseconds from the grant to the first token. 0: not known."""
+    token_us: _builtins.int
+    """Microseconds for each token after the first ones. 0: not known."""
+    choice_tokens: _builtins.int
+    """Tokens of each choice. 0: it did not come to its end."""
+    structured: _builtins.bool
+    """It asked for a grammar or a schema."""
+    broken: _builtins.bool
+    """The worker refused the request, or a choice ended at its limit of tokens."""
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        worker_id: _builtins.str = ...,
+        service_class: Global___ServiceClass.ValueType = ...,
+        failed: _builtins.bool = ...,
+        first_token_us: _builtins.int = ...,
+        token_us: _builtins.int = ...,
+        choice_tokens: _builtins.int = ...,
+        structured: _builtins.bool = ...,
+        broken: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken", b"broken", "choice_tokens", b"choice_tokens", "failed", b"failed", "first_token_us", b"first_token_us", "model_version", b"model_version", "service_class", b"service_class", "structured", b"structured", "token_us", b"token_us", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Served: _TypeAlias = Served  # noqa: Y015
 
 @_typing.final
 class DispatchResponse(_message.Message):
@@ -2302,7 +2362,7 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def gate(self) -> Global___GateVerdict:
-        """Absent: the pool has no gate, or the rollout does not go forward."""
+        """Absent: the pool has no gate, or nothing was compared."""
 
     def __init__(
         self,
@@ -2335,28 +2395,93 @@ Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class GateVerdict(_message.Message):
-    """What the pool's gate says of the new version now."""
+    """What the pool's gate says of the new version: it compares it with the previous one while both serve."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DECISION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    OPENED_MS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     decision: Global___GateDecision.ValueType
     reason: _builtins.str
     """With the figures that it is made of."""
+    opened_ms: _builtins.int
+    """Unix milliseconds of the beginning of the comparison. 0: it has not begun."""
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___GateFigure]: ...
     def __init__(
         self,
         *,
         decision: Global___GateDecision.ValueType = ...,
         reason: _builtins.str = ...,
+        opened_ms: _builtins.int = ...,
+        figures: _abc.Iterable[Global___GateFigure] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "figures", b"figures", "opened_ms", b"opened_ms", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GateVerdict: _TypeAlias = GateVerdict  # noqa: Y015
+
+@_typing.final
+class GateFigure(_message.Message):
+    """One figure of one class."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_CLASS_FIELD_NUMBER: _builtins.int
+    FIGURE_FIELD_NUMBER: _builtins.int
+    OLD_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
+    OLD_REQUESTS_FIELD_NUMBER: _builtins.int
+    NEW_REQUESTS_FIELD_NUMBER: _builtins.int
+    WORSE_FIELD_NUMBER: _builtins.int
+    service_class: Global___ServiceClass.ValueType
+    figure: _builtins.str
+    """errors, ttft, tpot, tokens or structured."""
+    old_value: _builtins.float
+    """A part of requests (errors, structured), or a median: seconds (ttft, tpot) or tokens. Absent: no requests."""
+    new_value: _builtins.float
+    bound: _builtins.float
+    """By how much the new version may be worse. Absent: it is not judged."""
+    old_requests: _builtins.int
+    new_requests: _builtins.int
+    worse: _builtins.bool
+    """It is worse by more than the bound, beyond chance."""
+    def __init__(
+        self,
+        *,
+        service_class: Global___ServiceClass.ValueType = ...,
+        figure: _builtins.str = ...,
+        old_value: _builtins.float | None = ...,
+        new_value: _builtins.float | None = ...,
+        bound: _builtins.float | None = ...,
+        old_requests: _builtins.int = ...,
+        new_requests: _builtins.int = ...,
+        worse: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_new_value", b"_new_value", "_old_value", b"_old_value", "bound", b"bound", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bound", b"_bound", "_new_value", b"_new_value", "_old_value", b"_old_value", "bound", b"bound", "figure", b"figure", "new_requests", b"new_requests", "new_value", b"new_value", "old_requests", b"old_requests", "old_value", b"old_value", "service_class", b"service_class", "worse", b"worse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bound: _TypeAlias = _typing.Literal["bound"]  # noqa: Y015
+    _WhichOneofArgType__bound: _TypeAlias = _typing.Literal["_bound", b"_bound"]  # noqa: Y015
+    _WhichOneofReturnType__new_value: _TypeAlias = _typing.Literal["new_value"]  # noqa: Y015
+    _WhichOneofArgType__new_value: _TypeAlias = _typing.Literal["_new_value", b"_new_value"]  # noqa: Y015
+    _WhichOneofReturnType__old_value: _TypeAlias = _typing.Literal["old_value"]  # noqa: Y015
+    _WhichOneofArgType__old_value: _TypeAlias = _typing.Literal["_old_value", b"_old_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bound) -> _WhichOneofReturnType__bound | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_value) -> _WhichOneofReturnType__new_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__old_value) -> _WhichOneofReturnType__old_value | None: ...
+
+Global___GateFigure: _TypeAlias = GateFigure  # noqa: Y015
 
 @_typing.final
 class RolloutStep(_message.Message):

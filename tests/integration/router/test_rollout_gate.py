@@ -1,0 +1,149 @@
+"""The gate of a rollout over two replicas on one Redis: requests of both versions are counted, and a worse one goes."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import redis
+
+from services.router.app import RouterApp
+from services.router.core.figures import WINDOW_S
+from services.router.settings import RouterSettings
+from services.shared.clock import SystemClock
+from tests.integration.router.test_rollouts import NEW, OLD, Operator, operator
+from tests.support.peers import Gateway, gateway, worker
+from tests.support.wait import wait_until
+from tidegate.router.v1 import router_pb2 as pb
+
+WINDOWS = 3
+IN_WINDOW = 80
+
+
+class SkippingClock(SystemClock):
+    """The real time, from which a test may skip seconds."""
+
+    def __init__(self) -> None:
+        self.skipped = 0.0
+
+    def wall(self) -> float:
+        return time.time() + self.skipped
+
+
+Cluster = tuple[RouterApp, RouterApp, SkippingClock]
+
+
+@pytest.fixture
+async def cluster(settings: RouterSettings) -> AsyncIterator[Cluster]:
+    clock = SkippingClock()
+    first, second = RouterApp(settings, clock=clock), RouterApp(settings, clock=clock)
+    await first.start()
+    await second.start()
+    yield first, second, clock
+    await first.stop()
+    await second.stop()
+
+
+async def send(client: Gateway, window: int, *, new_token_us: int, requests: int = IN_WINDOW) -> None:
+    """Requests that all run at the same time; both workers get as many."""
+    names = [f"{window}-{number}" for number in range(requests)]
+    for name in names:
+        await client.submit(name)
+    for _ in names:
+        grant = await client.next("grant")
+        assert isinstance(grant, pb.Grant)
+        served = pb.Served(
+            model_version=grant.model_version,
+            worker_id=grant.worker_id,
+            service_class=pb.SERVICE_CLASS_DEFAULT,
+            token_us=new_token_us if grant.model_version == NEW else 20_000,
+            choice_tokens=50,
+        )
+        await client.finish(grant.request_id, served=served, prompt_tokens=10, completion_tokens=50)
+
+
+def seen(gate: pb.GateVerdict) -> int:
+    """Requests that the gate knows of."""
+    return sum(figure.old_requests + figure.new_requests for figure in gate.figures if figure.figure == "errors")
+
+
+async def counted(ops: Operator, requests: int) -> pb.GateVerdict:
+    async def known() -> bool:
+        return seen((await ops.rollout()).gate) >= requests
+
+    await wait_until(known, description=f"{requests} requests are counted")
+    return (await ops.rollout()).gate
+
+
+async def compares(*routers: RouterApp) -> None:
+    await wait_until(lambda: all(router._gate._open for router in routers), description="the gates are open")
+
+
+async def test_a_slower_version_goes_back_and_the_figure_is_named_though_a_replica_stops(
+    cluster: Cluster, settings: RouterSettings
+) -> None:
+    one, two, clock = cluster
+    stopping = RouterApp(settings, clock=clock)
+    await stopping.start()
+    async with (
+        worker(one.address, "w1", version=OLD, slots=IN_WINDOW) as w1,
+        worker(two.address, "w2", version=OLD, slots=IN_WINDOW) as w2,
+        operator(one.address) as ops,
+    ):
+        await ops.start()
+        forth = await w1.asked()
+        assert not (await ops.rollout()).gate.opened_ms
+        await w1.delivered(forth)
+        await w2.delivered(await w2.asked(), "staging")
+        await compares(one, two, stopping)
+        async with gateway(stopping.address) as client:
+            await send(client, 0, new_token_us=26_000)
+            first = await counted(ops, IN_WINDOW)
+        assert first.decision == pb.GATE_DECISION_WAIT
+        assert first.reason.startswith("needs 100 requests to each version; new and old so far: ")
+        await stopping.stop()
+        async with gateway(two.address) as client:
+            for window in range(1, WINDOWS):
+                clock.skipped = window * WINDOW_S
+                await send(client, window, new_token_us=26_000)
+                await counted(ops, IN_WINDOW * (window + 1))
+        await w2.delivered(await w2.asked(forth.delivery_id))
+        back = await w1.asked(forth.delivery_id)
+        assert back.model_version == OLD
+        await w1.delivered(back)
+        failed = await ops.until(pb.ROLLOUT_STATE_FAILED)
+        assert failed.reason.startswith("tpot of default: 25.9 ms, +28% (old version: 20.3 ms")
+        assert "bound: 15%" in failed.reason
+        assert failed.gate.decision == pb.GATE_DECISION_FAIL
+        assert [figure.figure for figure in failed.gate.figures if figure.worse] == ["tpot"]
+        assert {w.model_version for w in failed.workers} == {OLD}
+        counts = [
+            router._registry.get_sample_value("tidegate_router_gate_failures_total", {"pool": "tide", "figure": "tpot"})
+            for router in (one, two)
+        ]
+        assert sorted(counts) == [0, 1]  # type: ignore[type-var]
+
+
+async def test_a_version_that_is_as_good_goes_on(cluster: Cluster, redis_client: redis.Redis) -> None:
+    one, two, _ = cluster
+    async with (
+        worker(one.address, "w1", version=OLD, slots=400) as w1,
+        worker(two.address, "w2", version=OLD, slots=400) as w2,
+        operator(one.address) as ops,
+        gateway(two.address) as client,
+    ):
+        await send(client, 9, new_token_us=0, requests=2)
+        await ops.start()
+        await w1.delivered(await w1.asked())
+        second = await w2.asked()
+        await w2.delivered(second, "staging")
+        await compares(one, two)
+        await send(client, 0, new_token_us=20_000, requests=240)
+        gate = await counted(ops, 240)
+        assert gate.decision == pb.GATE_DECISION_PASS
+        await w2.delivered(second)
+        done = await ops.until(pb.ROLLOUT_STATE_DONE)
+        assert (done.reason, seen(done.gate)) == ("", 240)
+        await wait_until(lambda: not one._gate._open, description="nothing is compared any more")
+        keys = [str(key) for key in redis_client.scan_iter("*gates:*")]
+        assert len(keys) == 3
+        assert all(0 < redis_client.ttl(key) <= 86_400 for key in keys)
