@@ -112,10 +112,15 @@ def test_every_policy_has_both_files(policy: str) -> None:
         assert f"local function {function}" in choice
 
 
+OF_NO_SCRIPT = {"gates:"}
+"""services/router/rollout_gate.py counts with plain commands."""
+
+
 def test_every_key_is_used() -> None:
     """A name that no key has is an error of the loader."""
     sources = "".join(path.read_text() for path in FILES)
-    assert {lua_names()[name] for name in re.findall(r"\bKEY\.(\w+)", sources)} == set(KEYS)
+    used = {lua_names()[name] for name in re.findall(r"\bKEY\.(\w+)", sources)}
+    assert used == set(KEYS) - OF_NO_SCRIPT
 
 
 def test_all_keys_of_a_pool_share_one_hash_tag() -> None:
