@@ -17,6 +17,7 @@ AdminKey = Annotated[
 ]
 Model = Annotated[str, typer.Argument(help="model in the registry")]
 Version = Annotated[str, typer.Argument(help="a version, its first characters, or an alias")]
+Reason = Annotated[str, typer.Option(help="why, for the history of rollouts", show_default=False)]
 Alias = Annotated[str, typer.Option(help="alias to move")]
 FinishLimit = Annotated[
     float | None,

@@ -1,7 +1,8 @@
-"""Rollouts of model versions: start, stop and follow them through the router."""
+"""Rollouts of model versions: start, pause, abort and follow them through the router, and read their history."""
 
 import asyncio
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 
 import grpc
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,85 @@ from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 POLL_S = 0.25
 SILENCE_LIMIT_S = 30.0
 """Routers may restart during a rollout. After this time without an answer, the command gives up, not the rollout."""
+
+
+class Policy(StrEnum):
+    """How a rollout goes through a pool."""
+
+    ROLLING = "rolling"
+    CANARY = "canary"
+    ALL_AT_ONCE = "all_at_once"
+
+
+class Asker(BaseModel):
+    """Who asks for a change, and why, for the history."""
+
+    model_config = ConfigDict(frozen=True)
+
+    who: str = ""
+    why: str = ""
+
+
+class Way(BaseModel):
+    """How a rollout is to go.
+
+    `policy` and `at_once` are None for the pool's settings. `finish_s`: seconds that running requests of a worker get
+    to finish; None for the worker's own setting. `without_steps`: a way back, on which a canary goes worker by worker.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: Policy | None = None
+    at_once: int | None = None
+    finish_s: float | None = None
+    without_steps: bool = False
+
+
+class Step(BaseModel):
+    """Where a canary is: in step `number` of `count`, and `count` + 1 is the whole pool."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    count: int
+    workers: int
+    hold_left: float
+
+    @classmethod
+    def of(cls, step: pb.RolloutStep) -> "Step":
+        """From the proto message."""
+        return cls(number=step.number, count=step.count, workers=step.workers, hold_left=step.hold_left_ms / 1000)
+
+
+class RolloutEvent(BaseModel):
+    """What happened in a rollout. `at` is in Unix seconds; without `who` it was the router."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: float
+    event: str
+    rollout: str
+    version: str
+    previous: str
+    policy: str
+    step: int
+    who: str
+    why: str
+
+    @classmethod
+    def of(cls, event: pb.RolloutEvent) -> "RolloutEvent":
+        """From the proto message."""
+        return cls(
+            at=event.at_ms / 1000,
+            event=_word(pb.RolloutEventKind.Name(event.kind), "ROLLOUT_EVENT_KIND_"),
+            rollout=event.rollout_id,
+            version=event.model_version,
+            previous=event.previous_version,
+            policy=_policy(event.policy),
+            step=event.step,
+            who=event.who,
+            why=event.why,
+        )
 
 
 class RolloutWorker(BaseModel):
@@ -43,7 +123,8 @@ class RolloutWorker(BaseModel):
 class Rollout(BaseModel):
     """The last rollout of a pool.
 
-    `state` is rolling, undoing, done or failed. `started` and `ended` are Unix seconds.
+    `state` is rolling, undoing, done or failed. `started` and `ended` are Unix seconds. `paused_by` is empty unless it
+    is paused. `admitted` is the only version that requests may start on, or empty for any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +138,13 @@ class Rollout(BaseModel):
     started: float
     ended: float | None
     workers: tuple[RolloutWorker, ...]
+    policy: str = "rolling"
+    at_once: int = 1
+    step: Step | None = None
+    paused_by: str = ""
+    admitted: str = ""
+    who: str = ""
+    why: str = ""
     gate: Gate | None = None
 
     @classmethod
@@ -72,6 +160,13 @@ class Rollout(BaseModel):
             started=rollout.started_ms / 1000,
             ended=rollout.ended_ms / 1000 if rollout.ended_ms else None,
             workers=tuple(sorted(map(RolloutWorker.of, rollout.workers), key=lambda worker: worker.id)),
+            policy=_policy(rollout.policy),
+            at_once=rollout.at_once,
+            step=Step.of(rollout.step) if rollout.HasField("step") else None,
+            paused_by=rollout.paused_by,
+            admitted=rollout.admitted_version,
+            who=rollout.who,
+            why=rollout.why,
             gate=Gate.of(rollout.gate) if rollout.HasField("gate") else None,
         )
 
@@ -96,33 +191,72 @@ class Rollout(BaseModel):
             raise CommandFailed(f"the rollout of {self.version[:12]} failed: {self.reason}\n{now}")
 
 
-async def start(routers: Sequence[str], pool: str, version: str, finish_s: float | None) -> Rollout:
+async def start(routers: Sequence[str], pool: str, version: str, way: Way, asker: Asker) -> Rollout:
     """Starts a rollout.
 
     Args:
         routers: host:port of each router.
         pool: Name of the pool.
         version: The full version.
-        finish_s: Seconds that running requests of a worker get to finish; None for the worker's own setting.
+        way: How it is to go.
+        asker: Who asks, and why.
 
     Raises:
         CommandFailed: No router answers, or the router refused.
     """
     request = pb.StartRolloutRequest(
-        pool=pool, model_version=version, finish_timeout_ms=max(1, int(finish_s * 1000)) if finish_s is not None else 0
+        pool=pool,
+        model_version=version,
+        finish_timeout_ms=max(1, int(way.finish_s * 1000)) if way.finish_s is not None else 0,
+        policy=pb.RolloutPolicy.Value(f"ROLLOUT_POLICY_{(way.policy or 'unspecified').upper()}"),
+        at_once=way.at_once or 0,
+        who=asker.who,
+        why=asker.why,
+        without_steps=way.without_steps,
     )
     response = await call(routers, lambda stub: stub.StartRollout(request, timeout=ANSWER_LIMIT_S))
     return Rollout.of(response.rollout)
 
 
-async def stop(routers: Sequence[str], pool: str) -> Rollout:
-    """Stops the running rollout of a pool; workers that have changed go back.
+async def abort(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+    """Gives the running rollout of a pool up; workers that have changed go back.
 
     Raises:
         CommandFailed: No router answers, or no rollout runs.
     """
-    request = pb.StopRolloutRequest(pool=pool)
+    request = pb.StopRolloutRequest(pool=pool, who=asker.who, why=asker.why)
     return Rollout.of((await call(routers, lambda stub: stub.StopRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
+
+
+async def pause(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+    """Lets no other worker of the pool begin to change.
+
+    Raises:
+        CommandFailed: No router answers, or no rollout goes forward.
+    """
+    request = pb.PauseRolloutRequest(pool=pool, who=asker.who, why=asker.why)
+    return Rollout.of((await call(routers, lambda stub: stub.PauseRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
+
+
+async def resume(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+    """Goes on with a paused rollout.
+
+    Raises:
+        CommandFailed: No router answers, or no rollout goes forward.
+    """
+    request = pb.ResumeRolloutRequest(pool=pool, who=asker.who, why=asker.why)
+    return Rollout.of((await call(routers, lambda stub: stub.ResumeRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
+
+
+async def history(routers: Sequence[str], pool: str) -> list[RolloutEvent]:
+    """What happened in the rollouts of a pool, oldest first, as far as the routers keep it.
+
+    Raises:
+        CommandFailed: No router answers.
+    """
+    request = pb.ListRolloutEventsRequest(pool=pool)
+    response = await call(routers, lambda stub: stub.ListRolloutEvents(request, timeout=ANSWER_LIMIT_S))
+    return [RolloutEvent.of(event) for event in response.events]
 
 
 async def last(routers: Sequence[str], pool: str) -> Rollout:
@@ -185,6 +319,15 @@ async def follow(routers: Sequence[str], rollout: Rollout, changed: Callable[[Ro
 
 def _phase(phase: "pb.DeliveryPhase.ValueType") -> str:
     return pb.DeliveryPhase.Name(phase).removeprefix("DELIVERY_PHASE_").lower()
+
+
+def _policy(policy: "pb.RolloutPolicy.ValueType") -> str:
+    """A router of an earlier release knows no policies, and goes worker by worker."""
+    return _word(pb.RolloutPolicy.Name(policy), "ROLLOUT_POLICY_") if policy else Policy.ROLLING.value
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()
 
 
 def _now() -> float:

@@ -7,9 +7,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from services.cli.errors import CommandFailed
-from services.cli.options import DEFAULT_DATA_DIR, Alias, DataDir, FinishLimit, Json, Model, Router, Version
+from services.cli.options import DEFAULT_DATA_DIR, Alias, DataDir, FinishLimit, Json, Model, Reason, Router, Version
 
 if TYPE_CHECKING:
+    from services.cli.clients.rollouts import Way
     from services.shared.objectstore import ObjectStore
     from services.shared.registry import Reference
 
@@ -19,6 +20,7 @@ def promote(
     version: Version,
     alias: Alias = "latest",
     finish_limit: FinishLimit = None,
+    reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
     json: Json = False,
@@ -26,28 +28,36 @@ def promote(
     """Bring every pool that follows an alias to a version, then move the alias to it."""
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import alias_reference, open_store
+    from services.cli.clients.rollouts import Way
 
     reference = alias_reference(model, alias, options="MODEL, --alias")
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
-    _show(asyncio.run(_promote(store, routers, reference, version, finish_limit)), json=json)
+    way = Way(finish_s=finish_limit)
+    _show(asyncio.run(_promote(store, routers, reference, version, way, reason)), json=json)
 
 
 def rollback(
     model: Model,
     alias: Alias = "latest",
     finish_limit: FinishLimit = None,
+    reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
     json: Json = False,
 ) -> None:
-    """Promote the version that an alias pointed to before. A second rollback undoes the first."""
+    """Promote the version that an alias pointed to before, without the steps of a canary.
+
+    A second rollback undoes the first.
+    """
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import alias_reference, open_store
+    from services.cli.clients.rollouts import Way
 
     reference = alias_reference(model, alias, options="MODEL, --alias")
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
     version = asyncio.run(_previous(store, reference))
-    _show(asyncio.run(_promote(store, routers, reference, version, finish_limit)), json=json)
+    way = Way(finish_s=finish_limit, without_steps=True)
+    _show(asyncio.run(_promote(store, routers, reference, version, way, reason or "a rollback")), json=json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +71,20 @@ class Promotion:
 
 
 async def _promote(
-    store: "ObjectStore", routers: Sequence[str], reference: "Reference", version: str, finish_s: float | None
+    store: "ObjectStore", routers: Sequence[str], reference: "Reference", version: str, way: "Way", reason: str
 ) -> Promotion:
     """The alias moves last: a rollout that fails leaves it where it was. Raises CommandFailed."""
     from services.cli.clients import rollouts
     from services.cli.clients.control import pools
     from services.cli.clients.registry import find_manifest
+    from services.cli.commands.rollout import asker
     from services.cli.views.output import err
     from services.cli.views.rollout import follow_rollout
 
     manifest = await find_manifest(store, reference.model, version)
     following = [pool for pool, followed in (await pools(routers)).items() if followed == reference]
     for pool in following:
-        started = await rollouts.start(routers, pool, manifest.version, finish_s)
+        started = await rollouts.start(routers, pool, manifest.version, way, asker(reason))
         (await follow_rollout(routers, started, err())).check()
     await _move_alias(store, reference, manifest.version)
     return Promotion(reference, manifest.version, tuple(following), manifest.kind == "adapter")

@@ -1,21 +1,31 @@
 """`tidegate rollout`: change the model version of running workers."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from services.cli.options import DEFAULT_DATA_DIR, DataDir, FinishLimit, Json, Model, Router, Version
+from services.cli.options import DEFAULT_DATA_DIR, DataDir, FinishLimit, Json, Model, Reason, Router, Version
 
 if TYPE_CHECKING:
-    from services.cli.clients.rollouts import Rollout
+    from services.cli.clients.rollouts import Asker, Rollout, RolloutEvent, Way
     from services.shared.objectstore import ObjectStore
 
-app = typer.Typer(help="Change the weights of running workers, one worker at a time.", no_args_is_help=True)
+app = typer.Typer(help="Change the weights of running workers, a few at a time.", no_args_is_help=True)
 
 Pool = Annotated[str | None, typer.Option(help="the pool, if several pools serve the model")]
 PoolName = Annotated[str | None, typer.Argument(help="the pool, if there are several")]
+WhichPolicy = Annotated[
+    Literal["rolling", "canary", "all_at_once"] | None,
+    typer.Option("--policy", help="how it goes through the pool; default: `rollout.policy` of the pool"),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(min=1, help="workers that may change at the same time; default: `rollout.at_once` of the pool"),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="wait until the rollout has ended")]
 
 
@@ -24,6 +34,9 @@ def start(
     model: Model,
     version: Version,
     pool: Pool = None,
+    policy: WhichPolicy = None,
+    at_once: AtOnce = None,
+    reason: Reason = "",
     finish_limit: FinishLimit = None,
     wait: Wait = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -33,9 +46,12 @@ def start(
     """Bring every worker of a pool to a version. Exit status 1: it failed, and all changed workers went back."""
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import open_store
+    from services.cli.clients.rollouts import Policy, Way
 
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
-    _show(asyncio.run(_start(store, routers, model, version, pool=pool, finish_s=finish_limit, wait=wait)), json=json)
+    way = Way(policy=Policy(policy) if policy else None, at_once=at_once, finish_s=finish_limit)
+    started = _start(store, routers, model, version, pool=pool, way=way, asker=asker(reason), wait=wait)
+    _show(asyncio.run(started), json=json)
 
 
 @app.command("status")
@@ -52,18 +68,94 @@ def status(
     _show(asyncio.run(_status(router_addresses(data_dir, router), pool, wait=wait)), json=json)
 
 
-@app.command("stop")
-def stop(
+@app.command("pause")
+def pause(
     pool: PoolName = None,
+    reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
 ) -> None:
-    """Stop a running rollout. Workers that have changed go back to their former version."""
+    """Let no other worker begin to change. Those that are changing go on."""
+    from services.cli.clients import rollouts
+
+    _change(rollouts.pause, "is paused", pool, reason, data_dir, router)
+
+
+@app.command("resume")
+def resume(
+    pool: PoolName = None,
+    reason: Reason = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    router: Router = None,
+) -> None:
+    """Go on with a rollout that is paused."""
+    from services.cli.clients import rollouts
+
+    _change(rollouts.resume, "goes on", pool, reason, data_dir, router)
+
+
+@app.command("abort")
+@app.command("stop", hidden=True)
+def abort(
+    pool: PoolName = None,
+    reason: Reason = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    router: Router = None,
+) -> None:
+    """Give a running rollout up. Workers that have changed go back to their former version."""
+    from services.cli.clients import rollouts
+
+    _change(rollouts.abort, "is given up", pool, reason, data_dir, router)
+
+
+@app.command("history")
+def history(
+    pool: PoolName = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    router: Router = None,
+    json: Json = False,
+) -> None:
+    """Show what happened in the rollouts of a pool, when, by whom, and why."""
     from services.cli.clients.control import router_addresses
+    from services.cli.views.output import out, print_json
+    from services.cli.views.rollout import history_table
+
+    events = asyncio.run(_history(router_addresses(data_dir, router), pool))
+    if json:
+        print_json([event.model_dump() for event in events])
+    else:
+        out().print(history_table(events))
+
+
+def asker(reason: str) -> "Asker":
+    """The person at this terminal, for the history. The routers do not prove the name."""
+    from services.cli.clients.rollouts import Asker
+
+    try:
+        return Asker(who=getpass.getuser(), why=reason)
+    except (KeyError, OSError):
+        # A container may run as a user without a name.
+        return Asker(why=reason)
+
+
+def _change(
+    change: "Callable[[Sequence[str], str, Asker], Awaitable[Rollout]]",
+    what: str,
+    pool: str | None,
+    reason: str,
+    data_dir: Path,
+    router: str | None,
+) -> None:
+    from services.cli.clients.control import only_pool, router_addresses
     from services.cli.views.output import out
 
-    rollout = asyncio.run(_stop(router_addresses(data_dir, router), pool))
-    out().print(f"the rollout of {rollout.version[:12]} to {rollout.pool} is given up")
+    routers = router_addresses(data_dir, router)
+
+    async def changed() -> "Rollout":
+        return await change(routers, await only_pool(routers, pool), asker(reason))
+
+    rollout = asyncio.run(changed())
+    out().print(f"the rollout of {rollout.version[:12]} to {rollout.pool} {what}")
 
 
 async def _start(
@@ -73,7 +165,8 @@ async def _start(
     version: str,
     *,
     pool: str | None,
-    finish_s: float | None,
+    way: "Way",
+    asker: "Asker",
     wait: bool,
 ) -> "Rollout":
     from services.cli.clients import rollouts
@@ -81,7 +174,7 @@ async def _start(
     from services.cli.clients.registry import find_manifest
 
     manifest = await find_manifest(store, model, version)
-    rollout = await rollouts.start(routers, await pool_of(routers, model, pool), manifest.version, finish_s)
+    rollout = await rollouts.start(routers, await pool_of(routers, model, pool), manifest.version, way, asker)
     return await _ended(routers, rollout) if wait else rollout
 
 
@@ -93,11 +186,11 @@ async def _status(routers: Sequence[str], pool: str | None, *, wait: bool) -> "R
     return await _ended(routers, rollout) if wait else rollout
 
 
-async def _stop(routers: Sequence[str], pool: str | None) -> "Rollout":
+async def _history(routers: Sequence[str], pool: str | None) -> "list[RolloutEvent]":
     from services.cli.clients import rollouts
     from services.cli.clients.control import only_pool
 
-    return await rollouts.stop(routers, await only_pool(routers, pool))
+    return await rollouts.history(routers, await only_pool(routers, pool))
 
 
 async def _ended(routers: Sequence[str], rollout: "Rollout") -> "Rollout":

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from services.cli.clients import rollouts
 from services.cli.clients.control import NoRouter
-from services.cli.clients.rollouts import Rollout, RolloutWorker, follow
+from services.cli.clients.rollout_gate import Gate
+from services.cli.clients.rollouts import Rollout, RolloutEvent, RolloutWorker, Step, follow
 from services.cli.errors import CommandFailed
-from services.cli.views.rollout import follow_rollout, rollout_table
+from services.cli.views.rollout import follow_rollout, history_table, rollout_table
 from tests.unit.cli.terminal import shown
 
 ROLLING = Rollout(
@@ -93,3 +94,45 @@ async def test_a_version_that_the_first_worker_refuses_leaves_nothing_to_undo(
 def test_a_rollout_is_undone_as_long_as_a_worker_has_the_new_version() -> None:
     assert "tide: undoing, 1 of 2 workers" in shown(rollout_table(undoing(ROLLING.previous, ROLLING.version)))[0]
     assert "tide: refused, no worker has changed, 1 of 1 workers" in shown(rollout_table(undoing(ROLLING.previous)))[0]
+
+
+def test_a_canary_says_where_it_is_what_it_waits_for_and_who_started_it() -> None:
+    canary = ROLLING.model_copy(
+        update={
+            "policy": "canary",
+            "step": Step(number=1, count=3, workers=1, hold_left=41.2),
+            "who": "ann",
+            "why": "better answers",
+            "gate": Gate(decision="wait", reason="12 of 50 requests", opened=None, figures=()),
+        }
+    )
+    lines = [line.strip() for line in shown(rollout_table(canary))]
+    assert lines[0] == "tide: canary, step 1 of 4, 0 of 0 workers"
+    assert lines[-3:] == ["holds for 41 s", "gate: wait, 12 of 50 requests", "started by ann: better answers"]
+    paused = canary.model_copy(update={"paused_by": "bob: lunch"})
+    assert "step 1 of 4, paused by bob: lunch, 0 of 0" in shown(rollout_table(paused))[0]
+
+
+def test_a_change_over_says_which_version_requests_start_on() -> None:
+    before = ROLLING.model_copy(update={"policy": "all_at_once", "admitted": ROLLING.previous})
+    assert "not changed over yet" in shown(rollout_table(before))[0]
+    after = before.model_copy(update={"admitted": ROLLING.version})
+    assert "requests start on the new version" in shown(rollout_table(after))[0]
+
+
+def test_the_history_shows_who_and_why() -> None:
+    event = RolloutEvent(
+        at=0,
+        event="step_reached",
+        rollout="r1",
+        version="1" * 64,
+        previous="",
+        policy="canary",
+        step=2,
+        who="",
+        why="",
+    )
+    paused = event.model_copy(update={"event": "paused", "who": "bob", "why": "lunch"})
+    written = " ".join(" ".join(shown(history_table([event, paused]))).split())
+    assert f"reached canary 2 {'1' * 12} - -" in written
+    assert f"paused canary 2 {'1' * 12} - bob lunch" in written
