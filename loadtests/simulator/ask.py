@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 
 from loadtests.strict import Strict
 from services.shared.classes import ServiceClass
-from services.shared.config import Tier
 from services.shared.settings import WrongSettings
+from services.shared.tier import Tier
 
 BLOCK_TOKENS = 64
 """As the gateway hashes prompts (gateway/domain/prompt.py). Simulated engines keep KV in the same blocks."""

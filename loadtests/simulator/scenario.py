@@ -10,8 +10,9 @@ from loadtests.lengths import Fixed, Lengths
 from loadtests.profile import Chats, Objectives, Prefixes
 from loadtests.simulator.ask import BLOCK_TOKENS
 from loadtests.strict import Strict
-from services.shared.config import ClassPolicy, Cluster, Pool, SimulatedEngine, Tier
+from services.shared.config import ClassPolicy, Cluster, Pool, SimulatedEngine
 from services.shared.settings import WrongSettings, check
+from services.shared.tier import Tier
 
 
 class ClassTraffic(Strict):

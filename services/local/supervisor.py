@@ -21,6 +21,10 @@ START_TRIES = 3
 STEADY_S = 60.0
 """After a run of this length, the delays between restarts begin again with the shortest."""
 _ASK_EVERY_S = 0.1
+_ASK_SLOWEST_S = 1.0
+_ASK_SHARE = 0.05
+"""A pause between two questions is this share of the time since the start, within the two bounds above. A question
+costs the supervisor a millisecond or more, and a worker with a real model is asked for minutes."""
 
 
 class SupervisedProcess:
@@ -109,8 +113,10 @@ class SupervisedProcess:
 
     async def _watch(self, child: Child) -> None:
         """Asks until the process is ready. The caller cancels this when the process ends."""
+        began = self._clock.monotonic()
         while await not_ready_reason(self.spec.ready) or self._other_process_answers(child):
-            await self._clock.sleep(_ASK_EVERY_S)
+            waited = self._clock.monotonic() - began
+            await self._clock.sleep(min(max(_ASK_EVERY_S, waited * _ASK_SHARE), _ASK_SLOWEST_S))
         self._set("running")
         if not self._first_ready.done():
             self._first_ready.set_result(None)

@@ -201,6 +201,7 @@ class RouterApp:
         for pool, queue in self._queues.items():
             self._tasks.start(self._maintenance.empty_outbox(queue), f"outbox of {pool}")
         self._tasks.start(self._maintenance.keep_snapshot(), "snapshot")
+        self._tasks.start(self._maintenance.measure_redis(), "Redis health")
         self._tasks.start(self._maintenance.tell_positions(), "queue positions")
         self._tasks.start(self._rollouts.carry_on(), "rollouts")
         host, _ = split(self._settings.listen)

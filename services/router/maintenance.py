@@ -28,6 +28,8 @@ OUTBOX_BATCH = 256
 POSITIONS_S = 2.0
 POSITIONS_BATCH = 256
 SNAPSHOT_S = 0.5
+REDIS_HEALTH_S = 5.0
+"""Seconds between two reads of what Redis reports of itself: to parse one costs as much as a whole snapshot."""
 VERSION_DIGITS = 12
 WORKER_STATES = ("loading", "ready", "draining", "stuck", "swapping", "detached")
 
@@ -149,7 +151,16 @@ class Maintenance:
             self._measure(row)
         for queue in self._queues.values():
             await self._follow_rules(queue)
-            self._metrics.redis.measure(queue.pool, await self._runner.health(queue.keys))
+
+    async def measure_redis(self) -> None:
+        """Measures the Redis of every pool every REDIS_HEALTH_S seconds, until cancelled."""
+        while True:
+            try:
+                for queue in self._queues.values():
+                    self._metrics.redis.measure(queue.pool, await self._runner.health(queue.keys))
+            except (RedisError, OSError) as error:
+                log.warning("Redis is not measured", extra={"why": str(error)})
+            await self._clock.sleep(REDIS_HEALTH_S)
 
     async def _follow_rules(self, queue: PoolQueue) -> None:
         """Takes over rules that another replica changed, and restores rules that Redis has lost."""

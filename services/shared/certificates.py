@@ -1,15 +1,20 @@
-"""The certificate of a process. Its files are read again for every connection, so a renewed one is used at once."""
+"""The certificate of a process. Its files are read again for every connection, so a renewed one is used at once.
+
+The library for certificates is imported where one is read: most processes of a local cluster use no TLS, and every
+process and command would need a sixth of its start for it.
+"""
 
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +76,8 @@ class Tls(BaseModel):
         Raises:
             WrongCertificate: Peers would refuse this process.
         """
+        from cryptography import x509
+
         pems = self._read()
         if expired := _expired(pems.certificate, now):
             raise WrongCertificate(f"{self.certificate}: {expired}")
@@ -102,14 +109,18 @@ def _content(path: Path) -> bytes:
         raise WrongCertificate(f"{path}: {error.strerror}") from None
 
 
-def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
+def _certificates(path: Path, pem: bytes) -> list["x509.Certificate"]:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
         raise WrongCertificate(f"{path}: there is no certificate in it, in PEM") from None
 
 
-def _fits(certificate: x509.Certificate, path: Path, pem: bytes) -> bool:
+def _fits(certificate: "x509.Certificate", path: Path, pem: bytes) -> bool:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
@@ -119,6 +130,8 @@ def _fits(certificate: x509.Certificate, path: Path, pem: bytes) -> bool:
 
 
 def _expired(pem: bytes, now: datetime) -> str | None:
+    from cryptography import x509
+
     (own, *_) = x509.load_pem_x509_certificates(pem)
     if now > own.not_valid_after_utc:
         return f"the certificate expired at {own.not_valid_after_utc.isoformat()}"
@@ -128,7 +141,7 @@ def _expired(pem: bytes, now: datetime) -> str | None:
 
 
 def _is_signed(
-    certificate: x509.Certificate, chain: list[x509.Certificate], authorities: list[x509.Certificate]
+    certificate: "x509.Certificate", chain: list["x509.Certificate"], authorities: list["x509.Certificate"]
 ) -> bool:
     """Whether one of the authorities signed the certificate, or one that the chain leads to."""
     for _ in range(MAX_CHAIN):
@@ -140,7 +153,9 @@ def _is_signed(
     return False
 
 
-def _issuer(certificate: x509.Certificate, candidates: Iterable[x509.Certificate]) -> x509.Certificate | None:
+def _issuer(certificate: "x509.Certificate", candidates: Iterable["x509.Certificate"]) -> "x509.Certificate | None":
+    from cryptography.exceptions import InvalidSignature
+
     for candidate in candidates:
         try:
             certificate.verify_directly_issued_by(candidate)

@@ -14,10 +14,10 @@ from services.shared.gates import Gates
 from services.shared.rollout_settings import RolloutSettings
 from services.shared.settings import WrongSettings, check
 from services.shared.strict_model import Strict
+from services.shared.tier import Tier
 from services.shared.vllm_args import REFUSED, refusal
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Tier = Literal["priority", "default", "flex", "batch"]
 Medium = Literal["image", "audio", "video"]
 Origin = Annotated[str, Field(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^\s/,?#*A-Z]+)$", max_length=256)]
 """What browsers send as Origin: scheme, host, and the port where it is not the scheme's own. `*` stands for all."""

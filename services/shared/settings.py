@@ -34,7 +34,7 @@ class Settings(BaseModel):
     The field `api_key` is read from the variable TIDEGATE_API_KEY, or from the file that TIDEGATE_API_KEY_FILE names.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False, defer_build=True)
 
 
 class TlsSettings(Settings):

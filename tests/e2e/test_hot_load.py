@@ -35,7 +35,7 @@ pools:
   - name: tide
     model: simulated
     workers: 2
-    engine: {kind: simulated, max_running: 4, step_ms: 5, swap_ms: 300}
+    engine: {kind: simulated, max_running: 4, step_ms: 12, swap_ms: 300}
     adapters: {names: [tone-*], max_loaded: 4}
 """
 TOKENS = 60

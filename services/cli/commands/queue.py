@@ -7,7 +7,7 @@ import typer
 
 from services.cli.durations import milliseconds
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json, Router, Watch
-from services.shared.config import Tier
+from services.shared.tier import Tier
 
 app = typer.Typer(help="Show the queue and its rules, and change the rules.", invoke_without_command=True)
 

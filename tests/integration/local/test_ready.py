@@ -10,7 +10,7 @@ from services.local.readiness import not_ready_reason
 
 
 async def test_asking_over_http_reads_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cost 25 ms, and a worker that needs minutes to start is probed ten times a second."""
+    """They cost 25 ms, and a worker that needs minutes to start is probed hundreds of times."""
 
     def refuse(*arguments: object, **named: object) -> None:
         raise AssertionError("certificates were read")

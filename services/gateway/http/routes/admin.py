@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -18,7 +18,6 @@ PREFIX = "/v1/admin"
 BODIES = BodyReader(max_bytes=256 * 1024, timeout_s=10.0)
 
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Tier = Literal["priority", "default", "flex", "batch"]
 
 
 class AdminBody(BaseModel):

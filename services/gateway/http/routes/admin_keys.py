@@ -11,8 +11,9 @@ from services.gateway.accounts.api_keys import NewKey
 from services.gateway.domain.account import DEFAULT_TENANT, Budget, Key, Limits, Role
 from services.gateway.domain.period import Period
 from services.gateway.http.connection.request_context import caller_of
-from services.gateway.http.routes.admin import PREFIX, AdminBody, TenantName, Tier, account_errors, private, read
+from services.gateway.http.routes.admin import PREFIX, AdminBody, TenantName, account_errors, private, read
 from services.gateway.http.routes.rest_router import RestRouter
+from services.shared.tier import Tier
 
 MAX_GRACE_S = 30 * 86_400
 MAX_LIFE_S = 100 * 365 * 86_400

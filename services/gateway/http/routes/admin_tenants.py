@@ -9,8 +9,9 @@ from starlette.responses import Response
 from services.gateway.accounts.administration import Administration
 from services.gateway.domain.account import Tenant
 from services.gateway.http.connection.request_context import caller_of
-from services.gateway.http.routes.admin import PREFIX, AdminBody, TenantName, Tier, account_errors, private, read
+from services.gateway.http.routes.admin import PREFIX, AdminBody, TenantName, account_errors, private, read
 from services.gateway.http.routes.rest_router import RestRouter
+from services.shared.tier import Tier
 
 EXAMPLE: dict[str, Any] = {"name": "acme", "weight": 2, "tiers": ["priority", "default", "flex", "batch"]}
 
