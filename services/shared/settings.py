@@ -34,6 +34,7 @@ class Settings(BaseModel):
     The field `api_key` is read from the variable TIDEGATE_API_KEY, or from the file that TIDEGATE_API_KEY_FILE names.
     """
 
+    # Built when a process reads them: it never uses the settings that its own ones extend.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=False, defer_build=True)
 
 
