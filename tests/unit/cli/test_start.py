@@ -3,8 +3,8 @@
 import subprocess
 import sys
 
-# Each takes longer to import than all of the command line. A command imports those that it needs.
-HEAVY = {"cryptography", "google.protobuf", "grpc", "httpx", "obstore", "pydantic", "rich.console", "sqlalchemy", "yaml"}
+# Libraries that take long to import. A command imports those that it needs.
+HEAVY = {"cryptography", "google.protobuf", "grpc", "httpx", "obstore", "pydantic", "rich.console", "sqlalchemy"}
 
 
 def test_a_command_starts_without_the_libraries_of_the_others() -> None:
