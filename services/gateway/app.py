@@ -47,6 +47,7 @@ from services.gateway.http.routes.tokenize import TokenizeRoutes
 from services.gateway.http.routes.usage import UsageRoutes
 from services.gateway.metrics import Metrics, show_prices
 from services.gateway.open_inference import OpenInference
+from services.gateway.openai.canary_header import CanaryTenants
 from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.request_reader import RequestReader
@@ -177,6 +178,7 @@ class GatewayApp:
             tokenizer,
             self._reader,
             ReasoningSeal(self._secret()),
+            CanaryTenants.of_pools(self._cluster.pools),
         )
         generations = Generations(
             self.router,

@@ -27,6 +27,7 @@ class BatchRequester:
     strict: bool = False
     ignored: str = ""
     traceparent: str = ""
+    wants_canary: bool = False
 
 
 class LineRequests:

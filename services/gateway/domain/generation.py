@@ -70,6 +70,7 @@ class Generation:
         timeout_s: from the request to the end of its answer.
         shown: what the answer shows beside its text.
         fields: what the client's API calls them.
+        wants_canary: it may have the version that is on trial first, and asks for it.
         traceparent: W3C trace context of the client; empty: it sent none.
     """
 
@@ -90,3 +91,4 @@ class Generation:
     shown: Shown = PLAIN
     fields: FieldNames = FieldNames()
     traceparent: str = ""
+    wants_canary: bool = False

@@ -30,6 +30,7 @@ def submit(generation: Generation, retries: Retries, progress: Progress, *, time
         block_hashes=generation.block_hashes,
         block_tokens=BLOCK_TOKENS,
         adapter=generation.model.adapter,
+        canary=generation.wants_canary,
         model_version=progress.version if progress.begun else "",
         at_head=retries.attempt > 1,
         excluded_workers=retries.excluded,

@@ -13,6 +13,8 @@ from services.gateway.accounts.authentication import Authentication
 from services.gateway.accounts.key_headers import KEY_HEADERS
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL, Metrics
+from services.gateway.openai.canary_header import HEADER as CANARY_HEADER
+from services.gateway.openai.canary_header import asks_for_canary
 from services.gateway.openai.ignored_fields import HEADER as IGNORED
 from services.gateway.openai.ignored_fields import STRICT_HEADER
 from services.gateway.openai.limit_headers import Headers
@@ -40,6 +42,7 @@ class Call:
         cache_directive: what the call asks of the response cache, and what came of it.
         strict: whether the call asks that unknown fields be refused.
         ignored: metadata that names what was left out of the request.
+        wants_canary: whether the call asks for the version that is on trial.
         traceparent: W3C trace context of the client; empty: it sent none.
     """
 
@@ -53,6 +56,7 @@ class Call:
     strict: bool = False
     ignored: str = ""
     traceparent: str = ""
+    wants_canary: bool = False
 
     async def send_metadata(self, version: str = "none") -> None:
         """Sends the initial metadata, before the first message or the status. A second call does nothing.
@@ -86,6 +90,7 @@ class Calls:
             call.cache_directive = CacheDirective.of(metadata.get(HEADER))
             call.traceparent = metadata.get("traceparent", "")
             call.strict = metadata.get(STRICT_HEADER) == "true"
+            call.wants_canary = asks_for_canary(metadata.get(CANARY_HEADER))
             yield call
             status = 200
         except TidegateError as error:

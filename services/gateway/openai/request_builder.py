@@ -1,12 +1,15 @@
 """From a decoded request body to what the cluster does: the one way in, for REST and gRPC."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
 from services.gateway.domain.generation import FieldNames, Generation
 from services.gateway.domain.secrets import CacheSalt
+from services.gateway.openai.canary_header import HEADER as CANARY_HEADER
+from services.gateway.openai.canary_header import CanaryTenants
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
 from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
@@ -46,6 +49,11 @@ class Requester(Asker, Protocol):
         ...
 
     @property
+    def wants_canary(self) -> bool:
+        """Whether it asks for the version that is on trial (canary_header.py)."""
+        ...
+
+    @property
     def traceparent(self) -> str:
         """W3C trace context that came with it; empty: none did."""
         ...
@@ -67,6 +75,7 @@ class RequestBuilder:
         tokenizer: TokenizerClient,
         reader: RequestReader,
         seal: ReasoningSeal,
+        canary_tenants: CanaryTenants,
     ) -> None:
         """Makes the builder.
 
@@ -78,9 +87,11 @@ class RequestBuilder:
             tokenizer: asks workers to tokenize.
             reader: validates bodies.
             seal: opens and seals the reasoning that clients keep.
+            canary_tenants: who may ask for a version that is on trial.
         """
         self._latest, self.clock, self._timeout_s = latest, clock, timeout_s
         self._cache_salt, self._tokenizer, self._reader, self._seal = cache_salt, tokenizer, reader, seal
+        self._canary_tenants = canary_tenants
 
     def catalog(self) -> Catalog:
         """Returns the last catalog that a router sent.
@@ -108,7 +119,7 @@ class RequestBuilder:
             StoreUnavailable: no router has sent a catalog yet.
         """
         request = self._reader.read(ChatCompletionRequest, document, requester)
-        return chat_generation(request, self.catalog(), self._origin(requester, timeout_s))
+        return self._pinned(chat_generation(request, self.catalog(), self._origin(requester, timeout_s)), requester)
 
     def read(self, kind: type[R], document: dict[str, Any], requester: Requester) -> R:
         """Returns a body as its model, for APIs that stand on chat completions. Raises InvalidRequest."""
@@ -126,7 +137,8 @@ class RequestBuilder:
             any_limit: see `chat_generation`.
         """
         origin = self._origin(requester, None)
-        return chat_generation(request, self.catalog(), origin, prefix, any_limit=any_limit)
+        generation = chat_generation(request, self.catalog(), origin, prefix, any_limit=any_limit)
+        return self._pinned(generation, requester)
 
     async def count_tokens(self, request: ChatCompletionRequest, requester: Requester) -> int:
         """Returns how many tokens the model would read. Its errors are those of `tokenize`."""
@@ -139,7 +151,8 @@ class RequestBuilder:
     ) -> list[Generation]:
         """Builds the generations of a completion, one for each prompt. Arguments and errors are those of `chat`."""
         request = self._reader.read(CompletionRequest, document, requester)
-        return completion_generations(request, self.catalog(), self._origin(requester, timeout_s))
+        generations = completion_generations(request, self.catalog(), self._origin(requester, timeout_s))
+        return [self._pinned(generation, requester) for generation in generations]
 
     def of_completion(
         self, request: CompletionRequest, prefix: str, requester: Requester, fields: FieldNames
@@ -152,7 +165,9 @@ class RequestBuilder:
             requester: whose request it is.
             fields: what the API calls them.
         """
-        return completion_generations(request, self.catalog(), self._origin(requester, None), prefix, fields)
+        origin = self._origin(requester, None)
+        generations = completion_generations(request, self.catalog(), origin, prefix, fields)
+        return [self._pinned(generation, requester) for generation in generations]
 
     async def tokenize(
         self, document: dict[str, Any], requester: Requester
@@ -226,6 +241,7 @@ class RequestBuilder:
         tenant = identified(requester).tenant
         seal = (lambda text: self._seal.seal(text, tenant)) if request.encrypts_reasoning else None
         generation = response_generation(request, self.catalog(), self._origin(requester, None))
+        generation = self._pinned(generation, requester)
         return generation, Shape(request.echo(stored=stored), request.toolbox, seal)
 
     def model(self, name: str | None, requester: Requester) -> Model:
@@ -248,6 +264,16 @@ class RequestBuilder:
             message = "Missing required parameter: 'model'."
             raise InvalidRequest(message, param="model", code="missing_required_parameter")
         return models[0]
+
+    def _pinned(self, generation: Generation, requester: Requester) -> Generation:
+        """A request that may not ask for the version on trial is served as if it had not, and is told so."""
+        if not requester.wants_canary:
+            return generation
+        if self._canary_tenants.may_ask(generation.model.pool, generation.caller.tenant):
+            return replace(generation, wants_canary=True)
+        if CANARY_HEADER not in requester.ignored.split(", "):
+            requester.ignored = also_ignored(requester.ignored, [CANARY_HEADER])
+        return generation
 
     def _origin(self, requester: Requester, timeout_s: float | None) -> RequestOrigin:
         caller, now = identified(requester), self.clock.wall()

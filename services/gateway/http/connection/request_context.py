@@ -7,6 +7,8 @@ from starlette.types import Scope
 
 from services.gateway.domain.account import Caller
 from services.gateway.metrics import UNKNOWN_MODEL
+from services.gateway.openai.canary_header import HEADER as CANARY_HEADER
+from services.gateway.openai.canary_header import asks_for_canary
 from services.gateway.openai.ignored_fields import STRICT_HEADER, IgnoredFields, also_ignored
 from services.gateway.openai.limit_headers import Headers
 from services.gateway.openai.request_builder import identified
@@ -50,6 +52,11 @@ class RequestContext:
     def strict(self) -> bool:
         """Whether the request asks that unknown fields be refused."""
         return self.headers.get(_STRICT) == b"true"
+
+    @property
+    def wants_canary(self) -> bool:
+        """Whether the request asks for the version that is on trial."""
+        return asks_for_canary(self.header(CANARY_HEADER))
 
     @property
     def traceparent(self) -> str:
