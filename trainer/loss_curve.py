@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+HELD_OUT = "held_out_loss"
+"""Key of lines that a measurement made; those of steps have `loss`."""
+
 
 class Diverged(Exception):
     """A loss is no finite number; trying again would end the same way."""
@@ -30,6 +33,13 @@ class Curve:
     def add(self, line: dict[str, Any]) -> None:
         """Raises Diverged."""
         finite(line["loss"], f"the loss of step {line['step']}")
+        self._append(line)
+
+    def measured(self, step: int, loss: float) -> None:
+        """Adds a loss on held-out data, measured after a step. Raises Diverged."""
+        self._append({"step": step, HELD_OUT: finite(loss, f"the loss on held-out data after step {step}")})
+
+    def _append(self, line: dict[str, Any]) -> None:
         with self._file.open("a") as out:
             out.write(json.dumps(line) + "\n")
 
@@ -48,10 +58,16 @@ def plot(curve: list[dict[str, Any]], held_out: tuple[float, float], file: Path)
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    steps = [line["step"] for line in curve]
-    axes.plot(steps, [line["loss"] for line in curve], label="training")
-    axes.plot([0, steps[-1] if steps else 0], held_out, "o--", label="held out, before and after")
+    trained = [(line["step"], line["loss"]) for line in curve if "loss" in line]
+    measured = [(line["step"], line[HELD_OUT]) for line in curve if HELD_OUT in line]
+    last = trained[-1][0] if trained else 0
+    axes.plot(*_columns(trained), label="training")
+    axes.plot(*_columns([(0, held_out[0]), *measured, (last, held_out[1])]), "o--", label="held out")
     axes.set(xlabel="step", ylabel="loss (nats a token)", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file)
+
+
+def _columns(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [step for step, _ in points], [loss for _, loss in points]

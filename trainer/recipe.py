@@ -1,7 +1,9 @@
 """A recipe: everything that a training run needs to know, in one validated YAML file."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -19,13 +21,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Lora(Strict):
-    """Low-rank adaptation (Hu et al., 2021): W + alpha / r * B A, where only A and B are trained."""
+class Adapter(Strict):
+    """Low-rank adaptation (Hu et al., 2021): W + scale * B A, where only A and B are trained; scale is alpha / r."""
 
     r: int = Field(16, ge=1, le=512, description="Rank of the adapter.")
     alpha: int = Field(32, ge=1, description="Scale of the adapter: its output is multiplied by alpha / r.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Share of the adapter's inputs that is dropped in training.")
-    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+    dora: bool = Field(
+        False, description="Learn lengths and directions of weights apart (DoRA). Engines serve the merged model only."
+    )
+    rslora: bool = Field(False, description="Multiply by alpha / sqrt(r) in place of alpha / r (rsLoRA).")
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         "all-linear", description="Names of the layers that get an adapter; all-linear: every linear layer."
     )
 
@@ -72,23 +78,58 @@ class Publish(Strict):
 
 
 class Recipe(Strict):
-    """One training run. Exactly one of `steps` and `epochs` sets its length."""
+    """What every training run needs to know. Exactly one of `steps` and `epochs` sets its length."""
 
     base: str = Field(description="Registry reference of the base model: model, model@alias or model@version.")
-    method: Literal["sft", "lora"] = Field(description="sft trains all weights; lora trains a low-rank adapter.")
+    method: str = Field(description="How the model learns.")
     data: Path = Field(description="JSONL file of chats. A relative path starts at the recipe's folder.")
     held_out: float = Field(
         0.1, gt=0, le=0.5, description="Share of the chats that the run does not train on, but measures its loss with."
     )
-    steps: Annotated[int | None, Field(ge=1, le=10_000_000, description="Steps of the run.")] = None
-    epochs: Annotated[float | None, Field(gt=0, le=1000, description="Passes over the training chats.")] = None
+    steps: int | None = Field(None, ge=1, le=10_000_000, description="Steps of the run.")
+    epochs: float | None = Field(None, gt=0, le=1000, description="Passes over the training data.")
     learning_rate: float = Field(gt=0, le=1, description="Learning rate of the optimizer at its highest.")
-    batch: int = Field(4, ge=1, le=4096, description="Chats in a step.")
-    max_length: int = Field(1024, ge=8, le=1_048_576, description="Tokens of a chat; longer chats are cut at the end.")
-    lora: Lora | None = Field(None, description="Shape of the adapter; only with method lora.")
+    batch: int = Field(4, ge=1, le=4096, description="Examples that are computed together.")
+    gradient_accumulation_steps: int = Field(
+        1, ge=1, le=65_536, description="Batches whose gradients make one step together."
+    )
+    max_length: int = Field(
+        1024, ge=8, le=1_048_576, description="Tokens of an example; longer ones are cut at the end."
+    )
+    adapter: Adapter | None = Field(None, description="Learn a LoRA of this shape. Default: all weights learn.")
+    optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "sgd"] = Field(
+        "adamw_torch_fused", description="Optimizer, as transformers names it."
+    )
+    weight_decay: float = Field(0.0, ge=0, le=1, description="Weight decay of AdamW.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="First beta of AdamW.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="Second beta of AdamW.")
+    adam_epsilon: float = Field(1e-8, gt=0, le=1, description="Epsilon of AdamW.")
+    max_grad_norm: float = Field(1.0, ge=0, description="Gradients of a larger norm are clipped; 0: they are not.")
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the learning rate falls: to 0, by a cosine to min_lr_ratio of it, or not at all."
+    )
+    min_lr_ratio: float = Field(
+        0.1, ge=0, lt=1, description="Share of the learning rate that the cosine ends with; only for cosine."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises from 0.")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="The same as a share of all steps; one of both.")
+    gradient_checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: less memory, more time."
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the computation. Weights learn in float32 (bfloat16: mixed precision)."
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
     save_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Precision that the run computes in.")
+    eval_every: int | None = Field(
+        None, ge=1, description="Steps between two measurements of the held-out loss. Default: before and after only."
+    )
+    early_stopping_patience: int | None = Field(
+        None,
+        ge=1,
+        description="Stop after so many measurements in a row without a better held-out loss; the best checkpoint is"
+        " the result.",
+    )
     gate: Gate = Field(Gate(), description="What the result must be like to be published.")
     publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
 
@@ -102,10 +143,24 @@ class Recipe(Strict):
     def _is_whole(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("one of steps and epochs says how long to train")
-        if self.lora and self.method != "lora":
-            raise ValueError("lora is set, but method is sft")
-        if self.method == "sft" and self.publish and self.publish.adapter:
-            raise ValueError("publish.adapter is true, but method sft makes no adapter")
+        if self.warmup_steps and self.warmup_ratio:
+            raise ValueError("one of warmup_steps and warmup_ratio says how long to warm up")
+        if "min_lr_ratio" in self.model_fields_set and self.lr_scheduler_type != "cosine":
+            raise ValueError(f"min_lr_ratio is for lr_scheduler_type: cosine, and that is {self.lr_scheduler_type}")
+        if self.early_stopping_patience and self.eval_every is None:
+            raise ValueError("early_stopping_patience needs eval_every")
+        if self.early_stopping_patience and self.save_every != self.eval_every:
+            raise ValueError(
+                f"early_stopping_patience needs a checkpoint at each measurement: set save_every = {self.eval_every}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _publishes_what_it_makes(self) -> Self:
+        if self.publish and self.publish.adapter and self.adapter is None:
+            raise ValueError("publish.adapter is true, but without adapter all weights learn, and none is made")
+        if self.publish and self.publish.adapter and self.adapter and self.adapter.dora:
+            raise ValueError("publish.adapter is true, and engines apply no DoRA: publish the merged model alone")
         return self
 
     @property
@@ -113,14 +168,45 @@ class Recipe(Strict):
         """`base`, parsed."""
         return Reference.parse(self.base)
 
-    @property
-    def lora_shape(self) -> Lora:
-        """`lora`, or its defaults."""
-        return self.lora or Lora()
+
+class SftRecipe(Recipe):
+    """Supervised fine-tuning: the model learns the answers of chats."""
+
+    method: Literal["sft"] = Field(description="How the model learns.")
+    packing: bool = Field(
+        False, description="Put several examples into one row of max_length tokens; they do not see each other."
+    )
 
 
-def load(file: Path) -> Recipe:
+METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe})
+
+
+def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:
+    """Validates the content of a recipe.
+
+    Args:
+        document: The content.
+        name_of: What a key is called in messages.
+
+    Raises:
+        WrongSettings: A key or value is wrong; the message names it.
+    """
+    if not isinstance(document, dict):
+        return check(Recipe, document, name_of)
+    current = _current(document)
+    method = current.get("method")
+    if not (isinstance(method, str) and method in METHODS):
+        given = f" = {method!r}: it is" if "method" in current else " is not set:"
+        raise WrongSettings(f"{name_of('method')}{given} one of {', '.join(METHODS)}")
+    return check(METHODS[method], current, name_of)
+
+
+def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
     """Reads a recipe; its `data` becomes an absolute path.
+
+    Args:
+        file: YAML.
+        changes: KEY=VALUE each, which count in place of what the file says; a key may be one of a part: adapter.r=8.
 
     Raises:
         WrongSettings: The file cannot be read or a value is wrong; the message names file, key and value.
@@ -129,5 +215,40 @@ def load(file: Path) -> Recipe:
         document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WrongSettings(f"{file}: {error}") from None
-    recipe = check(Recipe, document, lambda key: f"{file}: {key}")
+    for change in changes:
+        document = _changed(document, change)
+    recipe = parse(document, lambda key: f"{file}: {key}")
     return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
+
+
+def _changed(document: Any, change: str) -> dict[str, Any]:
+    key, equals, value = change.partition("=")
+    first, *rest = key.split(".")
+    if not equals or not all((first, *rest)):
+        raise WrongSettings(f"--set {change}: write KEY=VALUE, such as learning_rate=0.001 or adapter.r=8")
+    try:
+        new: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise WrongSettings(f"--set {change}: {error}") from None
+    for part in reversed(rest):
+        new = {part: new}
+    return _merged(document if isinstance(document, dict) else {}, {first: new}, len(rest))
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any], depth: int) -> dict[str, Any]:
+    """`new` within `old`; below `depth` parts it takes the place of what was there."""
+    key, value = next(iter(new.items()))
+    if depth:
+        inner = old.get(key)
+        value = _merged(inner if isinstance(inner, dict) else {}, value, depth - 1)
+    return {**old, key: value}
+
+
+def _current(document: dict[str, Any]) -> dict[str, Any]:
+    """Recipes of older releases as they are now: LoRA was a method, and its shape was called lora."""
+    current = dict(document)
+    if current.get("method") == "lora" and "adapter" not in current:
+        current |= {"method": "sft", "adapter": current.pop("lora", None) or {}}
+    if "lora" in current and current["lora"] is None:
+        del current["lora"]
+    return current

@@ -21,6 +21,7 @@ from trainer.announce import start_rollout
 from trainer.chats import Chat, Split
 from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
+from trainer.methods.preflight import check_manifest
 from trainer.publish import Content, Provenance, Published, describe, file_of, offer, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
@@ -90,7 +91,7 @@ class Run:
     def make(self) -> Outcome:
         """Blocks for as long as it takes.
 
-        Raises WrongData, AnotherRun, BrokenSeal, Diverged, Worse, UnknownVersion, RefusedModel, WrongManifest,
+        Raises WrongData, AnotherRun, BrokenSeal, Diverged, Unfit, Worse, UnknownVersion, RefusedModel, WrongManifest,
         WrongCheckpoint, InUse, StoreError, NotAnnounced.
         """
         folder = self._order.folder
@@ -134,6 +135,7 @@ class Run:
         named = self._order.recipe.reference
         reference = Reference(named.model, known.base) if known else named
         manifest = await Registry(self._registrar.store).resolve(reference)
+        check_manifest(self._order.recipe, manifest)
         stager = Stager(self._registrar.store, self._order.cache, self._clock, self._registrar.trusted)
         return await stager.stage(manifest), manifest
 
@@ -142,14 +144,14 @@ class Run:
     def _learnt(self, found: _Ingredients) -> RunRecord:
         """The folders merged/ and adapter/ are there afterwards, whole."""
         known = self._record(found)
-        folders = [found.folder / "merged", *([found.folder / "adapter"] if found.recipe.method == "lora" else [])]
+        folders = [found.folder / "merged", *([found.folder / "adapter"] if found.recipe.adapter else [])]
         if known.held_out_after is not None and all(is_sealed(folder) for folder in folders):
             return known
         return self._learn(found, known)
 
     def _learn(self, found: _Ingredients, known: RunRecord) -> RunRecord:
         self._watcher.phase("loading the base model")
-        from trainer.supervised import Fit
+        from trainer.methods.fit import Fit
 
         fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
         known = self._note(found, known, counts=fit.counts)
@@ -163,7 +165,7 @@ class Run:
         self._watcher.phase("measuring the result on held-out chats")
         known = self._note(found, known, held_out_after=fit.held_out_loss())
         self._watcher.phase("saving")
-        if found.recipe.method == "lora":
+        if found.recipe.adapter:
             fit.save_adapter(found.folder / "adapter", f"{found.manifest.model}@{found.manifest.version}")
         fit.save_merged(found.folder / "merged")
         self._plot(found.folder, known)
@@ -188,7 +190,7 @@ class Run:
         self._watcher.phase("finding golden prompts")
         golden = self._golden(found)
         provenance = Provenance(
-            source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {found.recipe.method}",
+            source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {_means(found.recipe)}",
             parent=found.manifest.version,
             training_job=self._order.job or f"run-{record.digest(found.recipe)[:12]}",
             training=Training(data_sha256=file_of(found.recipe.data).sha256, **outcome.counts.model_dump()),
@@ -246,6 +248,10 @@ class Run:
             *COMMON_QUESTIONS[:GOLDEN_COMMON],
         ]
         return golden_of_folder(found.folder / "merged", questions, parent=found.base)
+
+
+def _means(recipe: Recipe) -> str:
+    return f"{recipe.method} with LoRA" if recipe.adapter else recipe.method
 
 
 def _question(chat: Chat) -> list[dict[str, str]]:

@@ -4,6 +4,7 @@ Events go to standard output; whatever libraries print goes to standard error. S
 when the trainer is gone, however it went, and then this process ends too.
 """
 
+import json
 import logging
 import os
 import sys
@@ -23,11 +24,11 @@ from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced
 from trainer.chats import WrongData
 from trainer.checksums import BrokenSeal
-from trainer.errors import WrongCheckpoint
+from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
-from trainer.recipe import Recipe
+from trainer.recipe import parse
 from trainer.record import AnotherRun
 from trainer.run import InUse, Order, Run
 from trainer.settings import PublisherSettings
@@ -44,6 +45,7 @@ WRONG = (
     AnotherRun,
     BrokenSeal,
     Diverged,
+    Unfit,
     Worse,
 )
 """Trying again would end the same way."""
@@ -96,7 +98,7 @@ def main() -> None:
 
 
 def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str, ...]:
-    recipe = Recipe.model_validate_json((folder / "recipe.json").read_bytes())
+    recipe = parse(json.loads((folder / "recipe.json").read_bytes()))
     recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     registrar = read(PublisherSettings).registrar()
     order = Order(recipe, folder / "run", cache, job)

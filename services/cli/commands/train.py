@@ -24,9 +24,27 @@ app = typer.Typer(help="Training: run a recipe here, or submit it to the trainer
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; trainer/recipes has examples")]
 
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change a key of the recipe: --set steps=50 --set adapter.r=8"),
+]
+
+
+@app.command()
+def init(method: Annotated[str, typer.Argument(help="how the model is to learn: sft")] = "sft") -> None:
+    """Write a recipe to start from, with every key explained."""
+    from trainer.recipe import METHODS
+    from trainer.starter import starter
+
+    if method not in METHODS:
+        raise CommandFailed(f"there is no method {method}: it is one of {', '.join(METHODS)}", status=WRONG_USE)
+    typer.echo(starter(method), nl=False)
+
+
 @app.command()
 def run(
     recipe: RecipeFile,
+    changes: Changes = None,
     output: Annotated[
         Path | None, typer.Option(help="folder of the run; give the same folder again to resume the run")
     ] = None,
@@ -41,7 +59,7 @@ def run(
     from services.cli.views.output import err, out, print_json
     from trainer.run import Order
 
-    loaded = _recipe(recipe)
+    loaded = _recipe(recipe, changes)
     if not publish:
         loaded = loaded.model_copy(update={"publish": None})
     training = data_dir.absolute() / "training"
@@ -60,14 +78,16 @@ def run(
 
 
 @app.command()
-def submit(recipe: RecipeFile, data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
+def submit(
+    recipe: RecipeFile, changes: Changes = None, data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False
+) -> None:
     """Put a recipe with its data into the queue of training jobs."""
     from services.cli.views.output import out, print_json
     from services.cli.views.training_jobs import job_document
     from trainer.chats import WrongData, load
     from trainer.jobs.queue import QueueFull
 
-    loaded = _recipe(recipe)
+    loaded = _recipe(recipe, changes)
     try:
         load(loaded.data)
         with _queue(data_dir) as queue:
@@ -124,7 +144,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from trainer.announce import NotAnnounced
     from trainer.chats import WrongData
     from trainer.checksums import BrokenSeal
-    from trainer.errors import WrongCheckpoint
+    from trainer.errors import Unfit, WrongCheckpoint
     from trainer.gate import Worse
     from trainer.loss_curve import Diverged
     from trainer.record import AnotherRun
@@ -133,7 +153,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     with TrainingProgress(console) as watcher:
         try:
             return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
-        except (WrongData, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
+        except (WrongData, Unfit, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
             raise CommandFailed(str(error), status=WRONG_USE) from None
         except Worse as error:
             raise CommandFailed(str(error), status=REFUSED) from None
@@ -143,12 +163,12 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
             raise CommandFailed(f"the object store failed: {error}; call again to go on") from None
 
 
-def _recipe(file: Path) -> "Recipe":
+def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
     from services.shared.settings import WrongSettings
     from trainer.recipe import load
 
     try:
-        return load(file)
+        return load(file, changes or ())
     except WrongSettings as error:
         raise CommandFailed(f"wrong recipe:\n{error}", status=WRONG_USE) from None
 

@@ -80,9 +80,22 @@ def make(store: ObjectStore, folder: Path, watcher: Watcher | None = None, **rec
     return Run(order, tiny.registrar(store), watcher or Watcher(), clock=SystemClock(), random=Random(1)).make()
 
 
-@pytest.mark.parametrize("method", ["lora", "sft"])
-def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(store: ObjectStore, tmp_path: Path, method: str) -> None:
-    recipe: dict[str, Any] = {"method": method} | ({"lora": None} if method == "sft" else {})
+RECIPES: dict[str, dict[str, Any]] = {
+    "a LoRA": {"eval_every": 3},
+    "all weights, mixed precision": {
+        "adapter": None,
+        "dtype": "bfloat16",
+        "gradient_accumulation_steps": 2,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
+    store: ObjectStore, tmp_path: Path, recipe: dict[str, Any]
+) -> None:
     whole = make(store, tmp_path / "whole", **recipe)
     broken = tmp_path / "broken"
     for watcher in (Watcher(last=1), Watcher(last=4), Watcher(last=6), Watcher(phase="measuring the result")):
@@ -93,7 +106,7 @@ def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(store: ObjectStore, t
     assert last.steps == []  # all of them had been made
     curves = [loss_curve.read(folder / "run/metrics.jsonl") for folder in (tmp_path / "whole", broken)]
     assert curves[0] == curves[1]
-    assert [line["step"] for line in curves[0]] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in curves[0] if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert whole.held_out_after < whole.held_out_before
     weights = [(folder / "run/merged/model.safetensors").read_bytes() for folder in (tmp_path / "whole", broken)]
     assert weights[0] == weights[1]
@@ -164,7 +177,7 @@ def test_two_processes_do_not_make_one_run(store: ObjectStore, tmp_path: Path) -
 
 
 def test_data_of_which_nothing_is_left_to_learn_is_refused(store: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(WrongData, match="max_length = 8 cuts off the answers of all chats to learn"):
+    with pytest.raises(WrongData, match="max_length = 8 cuts off the answers of all examples to learn"):
         make(store, tmp_path, max_length=8)
 
 
@@ -195,6 +208,37 @@ def test_a_result_that_is_worse_than_its_base_is_published_only_when_a_person_sa
     assert again.steps == []  # nothing was trained again
     assert outcome.held_out_after > outcome.held_out_before
     assert len(outcome.published) == 2
+
+
+def test_a_run_that_gets_no_better_stops_early_and_its_best_checkpoint_is_the_result(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    recipe: dict[str, Any] = {
+        "steps": 60,
+        "learning_rate": 0.3,
+        "eval_every": 2,
+        "save_every": 2,
+        "early_stopping_patience": 3,
+    }
+    with pytest.raises(Killed):
+        make(store, tmp_path, Watcher(phase="measuring the result"), **recipe)
+    again = Watcher()
+    outcome = make(store, tmp_path, again, **recipe)
+    assert again.steps == []  # it is known to have stopped
+    curve = loss_curve.read(tmp_path / "run/metrics.jsonl")
+    measured = [line[loss_curve.HELD_OUT] for line in curve if loss_curve.HELD_OUT in line]
+    assert curve[-1]["step"] < 60
+    assert outcome.held_out_after == pytest.approx(min(measured), rel=1e-5)
+    assert min(measured) == measured[-4]
+
+
+def test_packed_examples_do_not_see_each_other(store: ObjectStore, tmp_path: Path) -> None:
+    """All examples in one batch: the first loss is the same, however they lie in rows."""
+    recipe: dict[str, Any] = {"adapter": None, "steps": 1, "batch": 16}
+    for packing in (False, True):
+        make(store, tmp_path / str(packing), packing=packing, **recipe)
+    one, other = (loss_curve.read(tmp_path / str(packing) / "run/metrics.jsonl")[0] for packing in (False, True))
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
 def test_answers_that_are_cut_or_left_out_are_counted_and_told(store: ObjectStore, tmp_path: Path) -> None:
@@ -250,7 +294,7 @@ DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}
 
 
 def test_transformers_still_has_the_private_method_that_reads_the_weights_of_a_finished_run() -> None:
-    """supervised.py calls it: there is no public way to load a checkpoint without training on."""
+    """fit.py calls it: there is no public way to load a checkpoint without training on."""
     from trl import SFTTrainer  # takes seconds of every process that collects tests
 
     first, *others = list(inspect.signature(SFTTrainer._load_from_checkpoint).parameters.values())[1:]

@@ -12,7 +12,7 @@ from services.shared.signing import TrustedKeys
 from tests.support.signing import KEY
 from trainer.checkpoint import read
 from trainer.publish import Provenance, describe, point, publish
-from trainer.recipe import Recipe
+from trainer.recipe import Recipe, parse
 from trainer.run import Order, Registrar
 
 WORDS = [
@@ -81,18 +81,18 @@ def chats(file: Path) -> Path:
 def recipe(data: object, **changed: object) -> Recipe:
     fields = {
         "base": "tiny",
-        "method": "lora",
+        "method": "sft",
         "data": data,
         "held_out": 0.2,
         "steps": 6,
         "learning_rate": 0.02,
         "batch": 2,
         "max_length": 64,
-        "lora": {"r": 4, "dropout": 0.1},
+        "adapter": {"r": 4, "dropout": 0.1},
         "save_every": 2,
         "seed": 7,
     }
-    return Recipe.model_validate({**fields, **changed})
+    return parse({**fields, **changed})
 
 
 async def publish_base(store: ObjectStore, folder: Path) -> Manifest:

@@ -1,5 +1,6 @@
 """A wrong recipe is told by file, key and value."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,9 @@ import pytest
 import yaml
 
 from services.shared.settings import WrongSettings
-from trainer.recipe import load
+from trainer.recipe import Adapter, load
 
-GOOD: dict[str, Any] = {"base": "tiny", "method": "lora", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
+GOOD: dict[str, Any] = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
 
 
 def written(folder: Path, **changed: Any) -> Path:
@@ -35,20 +36,57 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
         ({"base": "No Such"}, "base = 'No Such'"),
         ({"epochs": 1}, "one of steps and epochs"),
         ({"steps": None}, "one of steps and epochs"),
-        ({"method": "sft", "lora": {"r": 4}}, "method is sft"),
-        ({"method": "sft", "publish": {"name": "a", "adapter": True}}, "makes no adapter"),
+        ({"method": "sftt"}, "method = 'sftt': it is one of sft"),
+        ({"method": None}, "method = None: it is one of sft"),
+        ({"lora": {"r": 4}}, "lora"),
+        ({"publish": {"name": "a", "adapter": True}}, "without adapter all weights learn"),
+        ({"publish": {"name": "a", "adapter": True}, "adapter": {"dora": True}}, "engines apply no DoRA"),
         ({"publish": {"name": "a", "merged": False}}, "nothing would be published"),
         ({"publish": {"name": "a", "merged": False, "adapter": True, "rollout": True}}, "needs merged"),
         ({"publish": {"name": "a" * 60, "adapter": True}}, "not a model reference"),
+        ({"warmup_steps": 3, "warmup_ratio": 0.1}, "one of warmup_steps and warmup_ratio"),
+        ({"min_lr_ratio": 0.1}, "min_lr_ratio is for lr_scheduler_type: cosine"),
+        ({"early_stopping_patience": 2}, "needs eval_every"),
+        ({"early_stopping_patience": 2, "eval_every": 10}, "set save_every = 10"),
+        ({"adapter": {"targets": []}}, "adapter.targets"),
         ({"publish": {"name": "a", "alias": "latest"}}, "promote a candidate --alias latest"),
         ({"held_out": 0.9}, "held_out = 0.9"),
-        ({"lora": {"targets": "some"}}, "targets"),
+        ({"adapter": {"targets": "some"}}, "targets"),
     ],
 )
 def test_a_wrong_key_is_named(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
     with pytest.raises(WrongSettings, match=r"recipe\.yaml: ") as error:
         load(written(tmp_path, **changed))
     assert told in str(error.value)
+
+
+def test_a_recipe_of_an_older_release_is_read_as_it_was_meant(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, method="lora", lora={"r": 4}))
+    assert (recipe.method, recipe.adapter) == ("sft", Adapter(r=4))
+    assert load(written(tmp_path, method="lora")).adapter == Adapter()
+    assert load(written(tmp_path, lora=None)).adapter is None
+
+
+def test_keys_of_a_recipe_are_changed_on_the_command_line(tmp_path: Path) -> None:
+    changes = ["steps=9", "adapter.r=8", "adapter.targets=[q_proj]", "dtype=bfloat16"]
+    recipe = load(written(tmp_path, adapter={"r": 4, "alpha": 5}), changes)
+    assert (recipe.steps, recipe.dtype) == (9, "bfloat16")
+    assert recipe.adapter == Adapter(r=8, alpha=5, targets=("q_proj",))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("steps", "--set steps: write KEY=VALUE"),
+        ("=3", "--set =3: write KEY=VALUE"),
+        ("steps=[", "--set steps=["),
+        ("stepps=3", "recipe.yaml: stepps = 3: unknown key"),
+        ("steps=x", "recipe.yaml: steps = 'x'"),
+    ],
+)
+def test_a_wrong_change_is_told(tmp_path: Path, change: str, told: str) -> None:
+    with pytest.raises(WrongSettings, match=re.escape(told)):
+        load(written(tmp_path), [change])
 
 
 @pytest.mark.parametrize("content", ["", "- a", "a: [", "\x00"])

@@ -1,0 +1,1 @@
+"""Methods of learning. Each is one module with two functions, `material` and `trainer`."""

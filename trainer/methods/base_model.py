@@ -1,0 +1,87 @@
+"""The base of a run in memory: its weights, its tokenizer, and an adapter on it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from trainer.methods.preflight import check_config, check_targets, check_template
+from trainer.recipe import Adapter, Recipe
+from trainer.selection import CONFIG
+
+_ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding)
+
+
+def tokenizer_of(recipe: Recipe, base: Path) -> Any:
+    """The base's tokenizer. Raises Unfit when it cannot render a chat."""
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    check_template(recipe, tokenizer.chat_template)
+    return tokenizer
+
+
+def model_of(recipe: Recipe, base: Path) -> Any:
+    """The base in float32, the precision in which weights learn.
+
+    Raises:
+        Unfit: Its weights are quantized, or it has not the layers that the recipe's adapter is for.
+    """
+    config = config_of(base)
+    check_config(recipe, config)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=torch.float32, local_files_only=True, attn_implementation=attention(config)
+    )
+    # transformers refuses to save some settings that it loads, and checks that after all the training. The result gets
+    # the base's file as it is.
+    model.generation_config = GenerationConfig()
+    if recipe.adapter:
+        check_targets(recipe.adapter, _layers(model), tied=bool(model.config.get_text_config().tie_word_embeddings))
+    return model
+
+
+def attention(config: dict[str, Any]) -> str | None:
+    """How attention is computed: transformers' faster way leaves out what Gemma 2 does to attention scores.
+
+    Args:
+        config: Content of config.json.
+
+    Returns:
+        A name of transformers, or None for its own choice.
+    """
+    parts = (config, config.get("text_config"))
+    capped = any(isinstance(part, dict) and part.get("attn_logit_softcapping") for part in parts)
+    return "eager" if capped else None
+
+
+def lora_config(adapter: Adapter) -> LoraConfig:
+    """The adapter in PEFT's words."""
+    return LoraConfig(
+        r=adapter.r,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        use_dora=adapter.dora,
+        use_rslora=adapter.rslora,
+        target_modules=adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def config_of(base: Path) -> dict[str, Any]:
+    """Content of the base's config.json."""
+    config: dict[str, Any] = json.loads((base / CONFIG).read_text())
+    return config
+
+
+def dtype_of(base: Path) -> torch.dtype:
+    """The precision of the base's weights."""
+    config = config_of(base)
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
+    return getattr(torch, name)
+
+
+def _layers(model: Any) -> dict[str, bool]:
+    from transformers.pytorch_utils import Conv1D
+
+    return {name: isinstance(module, (*_ADAPTABLE, Conv1D)) for name, module in model.named_modules() if name}

@@ -1,0 +1,39 @@
+"""Supervised fine-tuning, by TRL's SFTTrainer: the loss is that of the answers' tokens."""
+
+from dataclasses import asdict
+from typing import Any
+
+import datasets
+from trl import SFTConfig, SFTTrainer
+
+from trainer.chats import Split
+from trainer.examples import Examples, Renderer
+from trainer.methods.material import Material
+from trainer.recipe import SftRecipe
+from trainer.record import Counts
+
+
+def material(recipe: SftRecipe, renderer: Renderer, split: Split) -> Material:
+    """Data of a run, as SFTTrainer takes it: tokens and labels.
+
+    Raises:
+        WrongData: The base's chat template does not go with the chats.
+    """
+    learnt, held_out = renderer.examples(split.training), renderer.examples(split.held_out)
+    counts = Counts(
+        learnt=len(learnt.kept),
+        held_out=len(held_out.kept),
+        cut=learnt.cut + held_out.cut,
+        dropped=learnt.dropped + held_out.dropped,
+    )
+    return Material(_dataset(learnt), _dataset(held_out), counts)
+
+
+def trainer(recipe: SftRecipe, arguments: dict[str, Any], **common: Any) -> SFTTrainer:
+    """The trainer of this method; `arguments` and `common` are what all methods share."""
+    # Held-out examples are not packed: the loss is the same, and there are as many of them as the counts say.
+    return SFTTrainer(args=SFTConfig(**arguments, packing=recipe.packing, eval_packing=False), **common)
+
+
+def _dataset(examples: Examples) -> datasets.Dataset:
+    return datasets.Dataset.from_list([asdict(example) for example in examples.kept])

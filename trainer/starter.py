@@ -1,0 +1,61 @@
+"""A commented recipe to start from: every key with its meaning, and with its value where nobody says another."""
+
+import textwrap
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from trainer.recipe import METHODS
+
+_WIDTH = 100
+_FIRST = {"base": "smollm2-135m-instruct", "data": "chats.jsonl", "learning_rate": 0.0001, "steps": 100}
+"""Keys that stand in the recipe with a value to begin with."""
+_NAME = "my-model"
+"""Where a part of the recipe wants the name of a model."""
+
+
+def starter(method: str) -> str:
+    """The content of a recipe file.
+
+    Args:
+        method: A key of METHODS.
+    """
+    kind = METHODS[method]
+    told = f"{' '.join((kind.__doc__ or '').split())} A key behind # has its default: take the # away to change it."
+    head = textwrap.wrap(told, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return "\n".join([*head, "", f"method: {method}", *_lines(kind)]) + "\n"
+
+
+def _lines(kind: type[BaseModel]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        if name == "method":
+            continue
+        yield ""
+        yield from textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
+        if name in _FIRST:
+            yield _entry(name, _FIRST[name])
+        elif part := _part(field):
+            yield f"#{name}:"
+            yield from (f"#  {line}" for line in _part_lines(part))
+        else:
+            yield f"#{_entry(name, field.default)}"
+
+
+def _part_lines(part: type[BaseModel]) -> Iterator[str]:
+    for name, field in part.model_fields.items():
+        yield f"{_entry(name, _NAME if field.is_required() else field.default)}  # {field.description}"
+
+
+def _part(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a key that has keys of its own."""
+    kind: Any = field.annotation
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+def _entry(name: str, value: Any) -> str:
+    return yaml.safe_dump({name: value}).strip() if value is not None else f"{name}:"
