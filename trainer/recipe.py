@@ -13,6 +13,8 @@ from services.shared.registry import CANDIDATE, MOVED_BY_ROLLOUT, Reference
 from services.shared.settings import WrongSettings, check
 
 ADAPTER_SUFFIX = "-adapter"
+COSINE_FLOOR = 0.1
+"""What `min_lr_ratio` is where nobody says it."""
 
 
 class Strict(BaseModel):
@@ -108,8 +110,8 @@ class Recipe(Strict):
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the learning rate falls: to 0, by a cosine to min_lr_ratio of it, or not at all."
     )
-    min_lr_ratio: float = Field(
-        0.1, ge=0, lt=1, description="Share of the learning rate that the cosine ends with; only for cosine."
+    min_lr_ratio: float | None = Field(
+        None, ge=0, lt=1, description="Share of the learning rate that the cosine ends with. Default: 0.1."
     )
     warmup_steps: int = Field(0, ge=0, description="Steps in which the learning rate rises from 0.")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="The same as a share of all steps; one of both.")
@@ -145,7 +147,7 @@ class Recipe(Strict):
             raise ValueError("one of steps and epochs says how long to train")
         if self.warmup_steps and self.warmup_ratio:
             raise ValueError("one of warmup_steps and warmup_ratio says how long to warm up")
-        if "min_lr_ratio" in self.model_fields_set and self.lr_scheduler_type != "cosine":
+        if self.min_lr_ratio is not None and self.lr_scheduler_type != "cosine":
             raise ValueError(f"min_lr_ratio is for lr_scheduler_type: cosine, and that is {self.lr_scheduler_type}")
         if self.early_stopping_patience and self.eval_every is None:
             raise ValueError("early_stopping_patience needs eval_every")

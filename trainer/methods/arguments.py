@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.recipe import Recipe
+from trainer.recipe import COSINE_FLOOR, Recipe
 
 KEPT_CHECKPOINTS = 2
 LOSS = "eval_loss"
@@ -55,7 +55,7 @@ def arguments(recipe: Recipe, folder: Path, *, cpu: bool) -> dict[str, Any]:
 def _schedule(recipe: Recipe) -> dict[str, Any]:
     warmup = recipe.warmup_steps or recipe.warmup_ratio  # below 1 it is a share of all steps
     if recipe.lr_scheduler_type == "cosine":
-        floor = {"min_lr_rate": recipe.min_lr_ratio}
+        floor = {"min_lr_rate": COSINE_FLOOR if recipe.min_lr_ratio is None else recipe.min_lr_ratio}
         return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": floor, "warmup_steps": warmup}
     kind = "constant_with_warmup" if warmup and recipe.lr_scheduler_type == "constant" else recipe.lr_scheduler_type
     return {"lr_scheduler_type": kind, "warmup_steps": warmup}

@@ -1,5 +1,6 @@
 """A wrong recipe is told by file, key and value."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import yaml
 
 from services.shared.settings import WrongSettings
-from trainer.recipe import Adapter, load
+from trainer.recipe import METHODS, Adapter, load, parse
 
 GOOD: dict[str, Any] = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
 
@@ -65,6 +66,12 @@ def test_a_recipe_of_an_older_release_is_read_as_it_was_meant(tmp_path: Path) ->
     assert (recipe.method, recipe.adapter) == ("sft", Adapter(r=4))
     assert load(written(tmp_path, method="lora")).adapter == Adapter()
     assert load(written(tmp_path, lora=None)).adapter is None
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_recipe_travels_with_its_job(tmp_path: Path, method: str) -> None:
+    recipe = load(written(tmp_path, method=method, adapter={"r": 4}, publish={"name": "a"}))
+    assert parse(json.loads(recipe.model_dump_json())) == recipe
 
 
 def test_keys_of_a_recipe_are_changed_on_the_command_line(tmp_path: Path) -> None:
