@@ -13,6 +13,7 @@ from services.gateway.database.engine import Database
 from services.gateway.domain.secrets import ServerSecret
 from services.gateway.ledger.ledger import Ledger, LedgerMetrics
 from services.gateway.ledger.store import LedgerStore
+from services.gateway.rollouts.store import RolloutHistory
 from services.gateway.settings import GatewaySettings
 from services.gateway.stored_responses.bounds import Bounds
 from services.gateway.stored_responses.cipher import Cipher
@@ -44,6 +45,7 @@ class Accounting:
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
         self.administration = Administration(accounts, api_keys, (by_digest, by_id), clock)
         self.usage_rows = rows
+        self.rollouts = RolloutHistory(self._database)
         self.responses = _responses(settings, self._database, clock)
 
     async def start(self) -> None:

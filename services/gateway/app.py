@@ -26,6 +26,7 @@ from services.gateway.http.middleware.access import OPEN_PATHS, AccessMiddleware
 from services.gateway.http.middleware.cors import with_cors
 from services.gateway.http.rest_api import rest_api
 from services.gateway.http.routes.admin_keys import KeyRoutes
+from services.gateway.http.routes.admin_rollouts import RolloutRoutes
 from services.gateway.http.routes.admin_tenants import TenantRoutes
 from services.gateway.http.routes.batches import BatchRoutes
 from services.gateway.http.routes.chat_completions import ChatCompletionRoutes
@@ -55,6 +56,7 @@ from services.gateway.response_cache.cached_generations import CachedGenerations
 from services.gateway.response_cache.store import ResponseStore
 from services.gateway.resume.resume_log import ResumeLogClient
 from services.gateway.resume.resuming import Resuming
+from services.gateway.rollouts.history_copy import HistoryCopy
 from services.gateway.settings import GatewaySettings
 from services.gateway.upstream.control_client import ControlClient
 from services.gateway.upstream.router_client import RouterClient
@@ -119,6 +121,7 @@ class GatewayApp:
             await self._batches.start()
         if self._background:
             self._tasks.start(self._background.run(), "background responses")
+        self._tasks.start(self._history_copy().run(), "history of rollouts")
         self._tasks.start(self._report_health(), "gRPC health")
 
     async def stop(self) -> None:
@@ -153,6 +156,11 @@ class GatewayApp:
         if self.router.catalog is None:
             return "the router has not said yet what there is to serve"
         return None
+
+    def _history_copy(self) -> HistoryCopy:
+        settings = self._settings
+        control = ControlClient(settings.routers, settings.tls())
+        return HistoryCopy([pool.name for pool in self._cluster.pools], control, self.accounting.rollouts, self._clock)
 
     def _clients(self) -> tuple[RouterClient, WorkerClient]:
         settings, clock = self._settings, self._clock
@@ -258,6 +266,7 @@ class GatewayApp:
             OpenInferenceRoutes(open_inference),
             KeyRoutes(administration),
             TenantRoutes(administration),
+            RolloutRoutes(self.accounting.rollouts),
             UsageRoutes(self.accounting.usage_rows, self._cluster.prices, clock),
             *self._batch_routes(),
             console,

@@ -175,11 +175,11 @@ class RolloutController:
             return await self._standing(queue, record)
         raise Idle(f"{queue.pool} has had no rollout")
 
-    async def history(self, queue: PoolQueue, after_revision: int) -> list[Event]:
-        """What happened in the pool's rollouts after a revision of the record, oldest first, as far as it is kept."""
+    async def history(self, queue: PoolQueue) -> list[Event]:
+        """What happened in the pool's rollouts, oldest first, as far as it is kept."""
         answer: Any = self._runner.client(queue.keys).lrange(queue.keys.key("rollouts"), 0, -1)
         documents: list[bytes] = await answer
-        return [event for event in map(Event.of_json, documents) if event.revision > after_revision]
+        return list(map(Event.of_json, documents))
 
     async def _standing(self, queue: PoolQueue, record: RolloutRecord) -> Standing:
         return Standing(record, await self._read(queue), await self._verdict(queue, record))

@@ -8,6 +8,7 @@ import grpc
 from pydantic import BaseModel, ConfigDict
 
 from services.cli.clients.control import ANSWER_LIMIT_S, NoRouter, call
+from services.cli.clients.gateway import GatewayApi
 from services.cli.clients.rollout_gate import Gate
 from services.cli.errors import CommandFailed
 from tidegate.router.v1 import router_pb2 as pb
@@ -71,6 +72,7 @@ class RolloutEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    pool: str
     at: float
     event: str
     rollout: str
@@ -82,9 +84,10 @@ class RolloutEvent(BaseModel):
     why: str
 
     @classmethod
-    def of(cls, event: pb.RolloutEvent) -> "RolloutEvent":
+    def of(cls, pool: str, event: pb.RolloutEvent) -> "RolloutEvent":
         """From the proto message."""
         return cls(
+            pool=pool,
             at=event.at_ms / 1000,
             event=_word(pb.RolloutEventKind.Name(event.kind), "ROLLOUT_EVENT_KIND_"),
             rollout=event.rollout_id,
@@ -256,7 +259,22 @@ async def history(routers: Sequence[str], pool: str) -> list[RolloutEvent]:
     """
     request = pb.ListRolloutEventsRequest(pool=pool)
     response = await call(routers, lambda stub: stub.ListRolloutEvents(request, timeout=ANSWER_LIMIT_S))
-    return [RolloutEvent.of(event) for event in response.events]
+    return [RolloutEvent.of(pool, event) for event in response.events]
+
+
+def kept_history(api: GatewayApi, pool: str | None, limit: int) -> list[RolloutEvent]:
+    """What happened in rollouts as the gateways' database keeps it, oldest first.
+
+    Args:
+        api: A gateway.
+        pool: Only of this pool; None: of all.
+        limit: So many of the last events.
+
+    Raises:
+        CommandFailed: The gateway cannot be reached, or refuses the key.
+    """
+    rows = api.get("admin/rollouts", {"pool": pool, "limit": limit})["data"]
+    return [RolloutEvent.model_validate(row | {"previous": row["previous_version"]}) for row in reversed(rows)]
 
 
 async def last(routers: Sequence[str], pool: str) -> Rollout:

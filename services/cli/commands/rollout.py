@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from services.cli.options import DEFAULT_DATA_DIR, DataDir, FinishLimit, Json, Model, Reason, Router, Version
+from services.cli.options import (
+    DEFAULT_DATA_DIR,
+    AdminKey,
+    BaseUrl,
+    DataDir,
+    FinishLimit,
+    Json,
+    Model,
+    Reason,
+    Router,
+    Version,
+)
 
 if TYPE_CHECKING:
     from services.cli.clients.rollouts import Asker, Rollout, RolloutEvent, Way
@@ -111,16 +122,28 @@ def abort(
 @app.command("history")
 def history(
     pool: PoolName = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="of all pools and times, from the gateways' database; needs an admin key"),
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="events that --all shows, the last ones")] = 100,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
+    base_url: BaseUrl = None,
+    admin_key: AdminKey = None,
     json: Json = False,
 ) -> None:
     """Show what happened in the rollouts of a pool, when, by whom, and why."""
+    from services.cli.clients import rollouts
     from services.cli.clients.control import router_addresses
+    from services.cli.clients.gateway import GatewayApi
     from services.cli.views.output import out, print_json
     from services.cli.views.rollout import history_table
 
-    events = asyncio.run(_history(router_addresses(data_dir, router), pool))
+    if every:
+        events = rollouts.kept_history(GatewayApi(data_dir, base_url, admin_key), pool, limit)
+    else:
+        events = asyncio.run(_history(router_addresses(data_dir, router), pool))
     if json:
         print_json([event.model_dump() for event in events])
     else:

@@ -34,6 +34,7 @@ def history_table(events: Sequence[RolloutEvent]) -> Table:
     rows = (
         (
             datetime.fromtimestamp(event.at).astimezone().isoformat(" ", "seconds"),
+            event.pool,
             event.event.replace("_", " "),
             f"{event.policy} {event.step}" if event.step else event.policy,
             event.version[:12],
@@ -43,7 +44,7 @@ def history_table(events: Sequence[RolloutEvent]) -> Table:
         )
         for event in events
     )
-    return build_table(("time", "event", "policy", "version", "before", "who", "why"), rows)
+    return build_table(("time", "pool", "event", "policy", "version", "before", "who", "why"), rows)
 
 
 async def follow_rollout(routers: Sequence[str], rollout: Rollout, console: Console) -> Rollout:

@@ -90,7 +90,39 @@ def _rollout(rollout: pb.Rollout) -> Document:
         "reason": rollout.reason,
         "started_ms": rollout.started_ms,
         "ended_ms": rollout.ended_ms,
+        "policy": _name(pb.RolloutPolicy.Name(rollout.policy), "ROLLOUT_POLICY_"),
+        "step": _step(rollout.step) if rollout.HasField("step") else None,
+        "paused_by": rollout.paused_by,
+        "admitted_version": rollout.admitted_version,
+        "who": rollout.who,
+        "why": rollout.why,
+        "gate": _gate(rollout.gate) if rollout.HasField("gate") else None,
         "workers": [_rollout_worker(worker) for worker in rollout.workers],
+    }
+
+
+def _step(step: pb.RolloutStep) -> Document:
+    """Where a canary is; step `count` + 1 is the whole pool."""
+    return {"number": step.number, "count": step.count, "workers": step.workers, "hold_left_ms": step.hold_left_ms}
+
+
+def _gate(gate: pb.GateVerdict) -> Document:
+    """Values are parts of requests, seconds or tokens, as the figure says; null: there were no requests."""
+    return {
+        "decision": _name(pb.GateDecision.Name(gate.decision), "GATE_DECISION_"),
+        "reason": gate.reason,
+        "figures": [
+            {
+                "tier": ServiceClass.of_proto(figure.service_class).label,
+                "figure": figure.figure,
+                "old": figure.old_value if figure.HasField("old_value") else None,
+                "new": figure.new_value if figure.HasField("new_value") else None,
+                "old_requests": figure.old_requests,
+                "new_requests": figure.new_requests,
+                "worse": figure.worse,
+            }
+            for figure in gate.figures
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
 )
 
 metadata = MetaData()
@@ -139,4 +140,22 @@ conversation_items = Table(
     Column("size", Integer, nullable=False),
     Column("document", LargeBinary, nullable=False),
     Index("conversation_items_by_id", "conversation", "id", unique=True),
+)
+
+# What happened in rollouts, as the routers tell it. Their Redis forgets it after a while, or when it loses its data.
+rollout_events = Table(
+    "rollout_events",
+    metadata,
+    Column("pool", String(128), primary_key=True),
+    Column("rollout", String(64), primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("event", String(32), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("previous_version", String(64), nullable=False),
+    Column("policy", String(16), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Index("rollout_events_by_time", "pool", "at"),
 )

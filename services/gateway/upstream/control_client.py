@@ -52,6 +52,15 @@ class ControlClient:
         """
         return await self._ask(_status)
 
+    async def rollout_events(self, pool: str, after_revision: int) -> pb.ListRolloutEventsResponse:
+        """Returns what happened in the rollouts of a pool after a revision of its record, as far as it is kept.
+
+        Raises:
+            StoreUnavailable: no replica answers.
+        """
+        request = pb.ListRolloutEventsRequest(pool=pool, after_revision=after_revision)
+        return await self._ask(lambda channel: _events(channel, request))
+
     async def read_log(self, pool: str, request_id: str) -> bytes | None:
         """Returns the resume log of a stream, whichever gateway wrote it; None when there is none.
 
@@ -90,6 +99,10 @@ async def _rollout(router: ControlServiceStub, pool: str) -> pb.Rollout | None:
             return None
         raise
     return reply.rollout
+
+
+async def _events(channel: grpc.aio.Channel, request: pb.ListRolloutEventsRequest) -> pb.ListRolloutEventsResponse:
+    return await ControlServiceStub(channel).ListRolloutEvents(request)
 
 
 async def _log(channel: grpc.aio.Channel, request: pb.ReadLogRequest) -> bytes | None:

@@ -148,8 +148,11 @@ class ControlService(ControlServiceServicer):
     ) -> pb.ListRolloutEventsResponse:
         """What happened in the rollouts of a pool."""
         queue = await self._queue(request.pool, context)
-        events = await _answered(self._rollouts.history(queue, request.after_revision), context)
-        return pb.ListRolloutEventsResponse(events=[event_message(event) for event in events])
+        kept = await _answered(self._rollouts.history(queue), context)
+        return pb.ListRolloutEventsResponse(
+            events=[event_message(event) for event in kept if event.revision > request.after_revision],
+            last_revision=kept[-1].revision if kept else 0,
+        )
 
     async def SetClassPolicy(  # noqa: N802
         self, request: pb.SetClassPolicyRequest, context: Context

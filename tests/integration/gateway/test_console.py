@@ -13,6 +13,7 @@ import pytest
 
 from services.gateway.app import GatewayApp
 from services.gateway.http.routes.console import PAGES, STATIC, TYPES
+from services.gateway.rollouts.event import RolloutEvent
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Cluster, Started, settings
 from tests.support.fakes import MODEL, VERSION, FakeRouter, FakeWorker
 from tests.support.wait import wait_until
@@ -198,6 +199,49 @@ async def test_a_rollout_is_shown_worker_by_worker(cluster: Cluster, controlled:
         ("worker-1", "staging"),
         ("worker-2", None),
     ]
+
+
+async def test_a_rollout_says_where_it_is_who_wants_it_and_what_its_gate_sees(
+    cluster: Cluster, controlled: ControlledRouter
+) -> None:
+    figure = pb.GateFigure(
+        service_class=pb.SERVICE_CLASS_BATCH, figure="ttft", old_value=0.5, old_requests=7, new_requests=0, worse=True
+    )
+    controlled.rollout = pb.Rollout(
+        policy=pb.ROLLOUT_POLICY_CANARY,
+        step=pb.RolloutStep(number=2, count=3, workers=4, hold_left_ms=1500),
+        state=pb.ROLLOUT_STATE_ROLLING,
+        paused_by="bob: lunch",
+        admitted_version="v1",
+        who="ann",
+        why="better",
+        gate=pb.GateVerdict(decision=pb.GATE_DECISION_WAIT, reason="few requests", figures=[figure]),
+    )
+    rollout = (await seen(cluster))["pools"][0]["rollout"]
+    expected = {
+        "policy": "canary",
+        "step": {"number": 2, "count": 3, "workers": 4, "hold_left_ms": 1500},
+        "paused_by": "bob: lunch",
+        "admitted_version": "v1",
+        "who": "ann",
+        "why": "better",
+    }
+    assert expected.items() <= rollout.items()
+    assert (rollout["gate"]["decision"], rollout["gate"]["reason"]) == ("wait", "few requests")
+    (shown,) = rollout["gate"]["figures"]
+    assert (shown["tier"], shown["old"], shown["new"], shown["worse"]) == ("batch", 0.5, None, True)
+
+
+async def test_the_history_of_rollouts_is_read_from_the_database(cluster: Cluster) -> None:
+    events = [RolloutEvent("tide", "r1", n, float(n), "paused", "v2", "v1", "canary", 1, "ann", "") for n in (1, 2, 3)]
+    await cluster.gateway.accounting.rollouts.add(events)
+    answer = await cluster.http.get("/v1/admin/rollouts", params={"pool": "tide", "limit": 2}, headers=ADMIN)
+    document = answer.json()
+    assert ([event["revision"] for event in document["data"]], document["has_more"]) == ([3, 2], True)
+    assert {"object": "rollout.event", "event": "paused", "who": "ann"}.items() <= document["data"][0].items()
+    assert (await cluster.http.get("/v1/admin/rollouts?pool=other", headers=ADMIN)).json()["data"] == []
+    assert (await cluster.http.get("/v1/admin/rollouts?limit=0", headers=ADMIN)).status_code == 400
+    assert (await cluster.http.get("/v1/admin/rollouts")).status_code == 403
 
 
 async def test_the_gateways_own_counts(cluster: Cluster) -> None:

@@ -147,7 +147,8 @@ async def test_a_rollout_is_paused_resumed_and_aborted_and_the_history_says_by_w
         assert [event.why for event in events[:3]] == ["better answers", "", "lunch"]
         assert {(event.policy, event.model_version, event.previous_version) for event in events} == {(CANARY, NEW, OLD)}
         after = pb.ListRolloutEventsRequest(pool=POOL, after_revision=events[3].revision)
-        assert list((await stub.ListRolloutEvents(after)).events) == list(events[4:])
+        kept = await stub.ListRolloutEvents(after)
+        assert (list(kept.events), kept.last_revision) == (list(events[4:]), events[-1].revision)
 
 
 async def test_no_request_starts_on_the_old_version_after_one_has_started_on_the_new(

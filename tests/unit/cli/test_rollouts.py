@@ -122,6 +122,7 @@ def test_a_change_over_says_which_version_requests_start_on() -> None:
 
 def test_the_history_shows_who_and_why() -> None:
     event = RolloutEvent(
+        pool="tide",
         at=0,
         event="step_reached",
         rollout="r1",
@@ -136,3 +137,18 @@ def test_the_history_shows_who_and_why() -> None:
     written = " ".join(" ".join(shown(history_table([event, paused]))).split())
     assert f"reached canary 2 {'1' * 12} - -" in written
     assert f"paused canary 2 {'1' * 12} - bob lunch" in written
+
+
+class Gateway:
+    """What it answers to one question."""
+
+    def get(self, path: str, params: dict[str, object]) -> object:
+        assert (path, params) == ("admin/rollouts", {"pool": None, "limit": 2})
+        row = {"object": "rollout.event", "pool": "tide", "rollout": "r1", "version": "v", "previous_version": "u"}
+        row |= {"event": "paused", "policy": "canary", "who": "ann", "why": ""}
+        return {"data": [row | {"at": 2.0, "step": 1, "revision": 9}, row | {"at": 1.0, "step": 1, "revision": 8}]}
+
+
+def test_the_history_of_the_database_is_shown_oldest_first() -> None:
+    events = rollouts.kept_history(Gateway(), None, 2)  # type: ignore[arg-type]  # it asks for nothing else
+    assert [(event.at, event.pool, event.previous) for event in events] == [(1.0, "tide", "u"), (2.0, "tide", "u")]

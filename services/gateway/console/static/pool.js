@@ -97,9 +97,11 @@ class RolloutView {
     this.state = el("span", { class: "state" });
     this.what = el("span");
     this.progress = el("progress", { "aria-label": "Workers on the new version" });
+    this.way = el("p", { class: "detail" });
     this.workers = el("ul");
+    this.gate = table("Gate", ["Class", "Figure", "Old version", "New version", "Requests"]);
     this.root = el("div", { class: "rollout", role: "status", hidden: "" },
-      el("p", {}, this.state, this.what), this.progress, this.workers);
+      el("p", {}, this.state, this.what), this.progress, this.way, this.workers, this.gate.root);
   }
 
   /** @param rollout  null: there was none. A rollout that ended long ago is not shown. */
@@ -108,12 +110,47 @@ class RolloutView {
     if (this.root.hidden) return;
     const goal = rollout.state === "undoing" ? rollout.previous_version : rollout.version;
     const there = rollout.workers.filter((worker) => worker.version === goal).length;
-    show(this.state, rollout.state);
+    show(this.state, rollout.paused_by ? "paused" : rollout.state);
+    say(this.way, way(rollout));
+    this.gate.root.hidden = !rollout.gate?.figures.length;
+    keep(this.gate.rows, rollout.gate?.figures ?? [], ({ tier, figure }) => `${tier} ${figure}`, gateRow);
     say(this.what, `${version(rollout.previous_version)} → ${version(rollout.version)}, ${there} of ${rollout.workers.length} workers${rollout.reason ? `: ${rollout.reason}` : ""}`);
     this.progress.max = Math.max(1, rollout.workers.length);
     this.progress.value = there;
     keep(this.workers, rollout.workers.filter(({ phase }) => phase), ({ id }) => id, phaseItem);
   }
+}
+
+/** How the rollout goes through the pool, what it waits for, and who wants it. */
+function way({ policy, state, step, paused_by, admitted_version, version: goal, who, why, gate }) {
+  const said = [];
+  if (state === "rolling") {
+    if (step) said.push(`canary, step ${step.number} of ${step.count + 1}`);
+    if (step?.hold_left_ms) said.push(`holds for ${time(step.hold_left_ms)}`);
+    if (policy === "all_at_once") said.push(admitted_version === goal ? "requests start on the new version" : "not changed over yet");
+    if (paused_by) said.push(`paused by ${paused_by}`);
+    if (gate) said.push(`gate: ${gate.decision}, ${gate.reason}`);
+  }
+  if (who || why) said.push(`started by ${[who, why].filter(Boolean).join(": ")}`);
+  return said.join(" · ");
+}
+
+function gateRow({ tier, figure }) {
+  const [older, newer, requests] = cells(3);
+  const root = el("tr", {}, el("th", { scope: "row" }, tier), el("td", {}, figure), older, newer, requests);
+  const update = (row) => {
+    say(older, gateValue(figure, row.old));
+    say(newer, gateValue(figure, row.new));
+    newer.classList.toggle("late", row.worse);
+    say(requests, `${count(row.old_requests)} / ${count(row.new_requests)}`);
+  };
+  return { root, update };
+}
+
+function gateValue(figure, value) {
+  if (value === null) return "none";
+  if (["errors", "structured"].includes(figure)) return `${(value * 100).toFixed(2)} %`;
+  return figure === "tokens" ? count(Math.round(value)) : time(value * 1000);
 }
 
 function phaseItem() {

@@ -2246,6 +2246,9 @@ class ListRolloutEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    LAST_REVISION_FIELD_NUMBER: _builtins.int
+    last_revision: _builtins.int
+    """Of the last event that is kept, whatever was asked for. 0: none is."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutEvent]:
         """Oldest first."""
@@ -2254,10 +2257,11 @@ class ListRolloutEventsResponse(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___RolloutEvent] | None = ...,
+        last_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_revision", b"last_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

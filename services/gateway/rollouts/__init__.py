@@ -1,0 +1,1 @@
+"""The history of rollouts in the database, which keeps what Redis forgets."""

@@ -1,0 +1,65 @@
+"""The history of rollouts in both databases: each event once, newest first, and what the routers forget stays."""
+
+from services.gateway.database.engine import Database
+from services.gateway.rollouts.event import RolloutEvent
+from services.gateway.rollouts.history_copy import HistoryCopy
+from services.gateway.rollouts.store import RolloutHistory
+from services.shared.clock import SystemClock
+from tidegate.router.v1 import router_pb2 as pb
+
+
+def event(revision: int, rollout: str = "r1") -> pb.RolloutEvent:
+    return pb.RolloutEvent(
+        kind=pb.ROLLOUT_EVENT_KIND_PAUSED,
+        at_ms=1_790_000_000_000 + revision,
+        rollout_id=rollout,
+        revision=revision,
+        model_version="1" * 64,
+        policy=pb.ROLLOUT_POLICY_CANARY,
+        step=2,
+        who="ann",
+        why="lunch " * 200,
+    )
+
+
+class Routers:
+    """What they keep; and how often they were asked for what comes after a revision."""
+
+    def __init__(self, *kept: pb.RolloutEvent) -> None:
+        self.kept = kept
+        self.asked: list[int] = []
+
+    async def rollout_events(self, pool: str, after_revision: int) -> pb.ListRolloutEventsResponse:
+        assert pool == "tide"
+        self.asked.append(after_revision)
+        events = [event for event in self.kept if event.revision > after_revision]
+        return pb.ListRolloutEventsResponse(events=events, last_revision=self.kept[-1].revision if self.kept else 0)
+
+
+async def test_each_event_is_kept_once_and_whole(database: Database) -> None:
+    history = RolloutHistory(database)
+    events = [RolloutEvent.of("tide", event(revision)) for revision in range(1, 251)]
+    await history.add(events)
+    await history.add([*events[200:], RolloutEvent.of("tide", event(251)), RolloutEvent.of("ebb", event(1))])
+    newest = await history.read("tide", 3)
+    assert newest == [RolloutEvent.of("tide", event(revision)) for revision in (251, 250, 249)]
+    assert (newest[0].event, newest[0].policy) == ("paused", "canary")
+    assert len(await history.read("tide", 1_000)) == 251
+    assert len(await history.read(None, 1_000)) == 252
+    await history.add([])
+
+
+async def test_what_the_routers_forget_stays_and_a_redis_that_begins_anew_is_noticed(database: Database) -> None:
+    history, routers = RolloutHistory(database), Routers(event(3), event(7))
+    copy = HistoryCopy(["tide"], routers, history, SystemClock())
+    await copy.copy("tide")
+    routers.kept = (event(7), event(9))
+    await copy.copy("tide")
+    assert routers.asked == [0, 7]
+    routers.kept = ()
+    await copy.copy("tide")
+    routers.kept = (event(1, "r2"), event(4, "r2"))
+    await copy.copy("tide")
+    assert routers.asked == [0, 7, 9, 0, 0]
+    found = sorted((kept.rollout, kept.revision) for kept in await history.read("tide", 10))
+    assert found == [("r1", 3), ("r1", 7), ("r1", 9), ("r2", 1), ("r2", 4)]
