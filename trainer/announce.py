@@ -1,32 +1,107 @@
-"""Telling the router of a new version."""
+"""Bringing a pool to a new version: asking the router for a rollout, and waiting until it has ended."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import TypeVar
 
 import grpc
 
 from services.shared.certificates import Tls
+from services.shared.clock import Clock
+from services.shared.objectstore import ObjectStore
+from services.shared.registry import Reference
 from services.shared.rpc import channel
-from tidegate.router.v1 import router_pb2, router_pb2_grpc
+from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
+from trainer.publish import point
 
 ASK_LIMIT_S = 10.0
+POLL_S = 0.5
+SILENCE_LIMIT_S = 60.0
+"""Routers may restart during a rollout. After this time without an answer, the run gives up, not the rollout."""
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+Response = TypeVar("Response")
 
 
 class NotAnnounced(Exception):
-    """No router took the rollout; the version is published all the same."""
+    """No router took the rollout, or tells of it; the version is published all the same."""
 
 
-async def start_rollout(routers: Sequence[str], pool: str, version: str, tls: Tls | None = None) -> None:
-    """Of the first router that can be reached. Raises NotAnnounced."""
-    trouble = "no router is known (TIDEGATE_ROUTERS)"
-    request = router_pb2.StartRolloutRequest(pool=pool, model_version=version)
-    for address in routers:
-        try:
-            async with channel(address, tls) as opened:
-                await router_pb2_grpc.ControlServiceStub(opened).StartRollout(request, timeout=ASK_LIMIT_S)
-                return
-        except grpc.aio.AioRpcError as error:
-            trouble = f"router {address}: {error.code().name} {error.details()}"
-            if error.code() not in _AWAY:
-                break
-    raise NotAnnounced(f"the rollout of {pool} to {version[:12]} did not start: {trouble}")
+class RolloutFailed(Exception):
+    """The rollout did not end well; the version is published all the same, and no alias that pools follow has moved."""
+
+
+class Announcer:
+    """Tells the routers of a new version.
+
+    Args:
+        store: The registry's.
+        routers: host:port of each.
+        tls: None means plain text.
+        clock: For the delays between two questions.
+        random: For the delays when somebody else moves the alias.
+    """
+
+    def __init__(
+        self, store: ObjectStore, routers: Sequence[str], tls: Tls | None, *, clock: Clock, random: Random
+    ) -> None:
+        self._store, self._routers, self._tls = store, routers, tls
+        self._clock, self._random = clock, random
+
+    async def roll_out(self, pool: str, version: str, *, limit_s: float) -> None:
+        """Brings a pool to a version of the model of the same name, and then the alias that the pool follows.
+
+        So does `tidegate models promote`: an alias never names a version that no rollout has proved.
+
+        Args:
+            pool: Name of the pool.
+            version: SHA-256 of the manifest.
+            limit_s: Seconds that the rollout may take.
+
+        Raises:
+            NotAnnounced: No router took the rollout, or none tells how it goes.
+            RolloutFailed: It failed, another one took its place, or it has not ended in time.
+            StoreError: The alias was not moved.
+        """
+        what = f"the rollout of {pool} to {version[:12]}"
+        start = pb.StartRolloutRequest(pool=pool, model_version=version)
+        rollout = (await self._ask(what, lambda router: router.StartRollout(start, timeout=ASK_LIMIT_S))).rollout
+        began, followed = self._clock.monotonic(), rollout.rollout_id
+        while not rollout.ended_ms:
+            if self._clock.monotonic() - began > limit_s:
+                raise RolloutFailed(f"{what} has not ended within {limit_s:g} s; it goes on")
+            await self._clock.sleep(POLL_S)
+            rollout = await self._last(what, pool)
+            if rollout.rollout_id != followed:
+                raise RolloutFailed(f"{what} has ended: another one, to {rollout.model_version[:12]}, has begun")
+        if rollout.state != pb.ROLLOUT_STATE_DONE:
+            raise RolloutFailed(f"{what} failed: {rollout.reason}")
+        pools = await self._ask(what, lambda router: router.ListPools(pb.ListPoolsRequest(), timeout=ASK_LIMIT_S))
+        alias = {status.pool.name: Reference.parse(status.model) for status in pools.pools}.get(pool)
+        if alias and alias.model == pool and not alias.is_version:
+            await point(self._store, alias, version, clock=self._clock, random=self._random)
+
+    async def _last(self, what: str, pool: str) -> pb.Rollout:
+        """The pool's last rollout; routers that are away are asked again for SILENCE_LIMIT_S. Raises NotAnnounced."""
+        heard_at, request = self._clock.monotonic(), pb.GetRolloutRequest(pool=pool)
+        while True:
+            try:
+                return (await self._ask(what, lambda router: router.GetRollout(request, timeout=ASK_LIMIT_S))).rollout
+            except NotAnnounced:
+                if self._clock.monotonic() - heard_at > SILENCE_LIMIT_S:
+                    raise
+            await self._clock.sleep(POLL_S)
+
+    async def _ask(self, what: str, request: Callable[[ControlServiceStub], Awaitable[Response]]) -> Response:
+        """The answer of the first router that can be reached. Raises NotAnnounced."""
+        trouble = "no router is known (TIDEGATE_ROUTERS)"
+        for address in self._routers:
+            try:
+                async with channel(address, self._tls) as opened:
+                    return await request(ControlServiceStub(opened))
+            except grpc.aio.AioRpcError as error:
+                trouble = f"router {address}: {error.code().name} {error.details()}"
+                if error.code() not in _AWAY:
+                    break
+        raise NotAnnounced(f"{what}: {trouble}")

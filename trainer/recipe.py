@@ -61,7 +61,14 @@ class Publish(Strict):
     )
     merged: bool = Field(True, description="Publish the whole model, with the adapter merged into it.")
     adapter: bool = Field(False, description="Publish the adapter alone too.")
-    rollout: bool = Field(False, description="Start a rollout of the pool called `name` to the merged model.")
+    rollout: bool = Field(
+        False,
+        description="Bring the pool called `name` to the merged model, and move the alias that it follows when the"
+        " rollout is done.",
+    )
+    rollout_limit_s: float = Field(
+        3600.0, gt=0, description="Seconds that the run waits for the rollout to end; the rollout goes on after them."
+    )
 
     @model_validator(mode="after")
     def _something_is_published(self) -> Self:

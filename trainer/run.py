@@ -17,7 +17,7 @@ from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
 from trainer import chats, gate, loss_curve, record
 from trainer.adapters import adapter_manifest, check_adapter
-from trainer.announce import start_rollout
+from trainer.announce import Announcer
 from trainer.chats import Chat, Split
 from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
@@ -92,7 +92,7 @@ class Run:
         """Blocks for as long as it takes.
 
         Raises WrongData, AnotherRun, BrokenSeal, Diverged, Unfit, Worse, UnknownVersion, RefusedModel, WrongManifest,
-        WrongCheckpoint, InUse, StoreError, NotAnnounced.
+        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed.
         """
         folder = self._order.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,9 +206,14 @@ class Run:
         if wanted.merged:
             sent.append(await self._send_merged(wanted, found, provenance))
         if wanted.rollout:
-            self._watcher.phase(f"asking the router to roll out {wanted.name}")
-            await start_rollout(self._registrar.routers, wanted.name, sent[-1].version, self._registrar.tls)
+            await self._roll_out(wanted, sent[-1].version)
         return sent
+
+    async def _roll_out(self, wanted: Publish, version: str) -> None:
+        self._watcher.phase(f"rolling out {wanted.name}")
+        own = self._registrar
+        announcer = Announcer(own.store, own.routers, own.tls, clock=self._clock, random=self._random)
+        await announcer.roll_out(wanted.name, version, limit_s=wanted.rollout_limit_s)
 
     async def _send_merged(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         checkpoint = read(found.folder / "merged")

@@ -6,10 +6,10 @@ float8_e4m3 has no infinity, and its NaN has every bit but the sign's set.
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.shared.safetensors_header import LENGTH_BYTES, DamagedTensors, Tensor, header_length, parse_tensors
 from trainer.errors import WrongCheckpoint
 
 if TYPE_CHECKING:
@@ -26,13 +26,8 @@ _NOT_FINITE = {
 }
 # Bits of the integers into which quantized weights are packed. An I8 always holds one weight.
 _PACKED = {"U8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
-_LENGTH_BYTES = 8
 _CHUNK = 1 << 22
 """Numbers looked at together."""
-MAX_HEADER_BYTES = 100_000_000
-"""What the format's own library accepts."""
-MAX_TENSORS = 65_536
-"""Of one file: far more than models have, few enough to be read in a moment."""
 
 
 def not_finite(file: Path) -> str | None:
@@ -40,8 +35,8 @@ def not_finite(file: Path) -> str | None:
     import numpy as np
 
     content: numpy.ndarray[Any, Any] = np.memmap(file, dtype=np.uint8, mode="r")
-    start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES].tobytes(), "little")
-    tensors = json.loads(content[_LENGTH_BYTES:start].tobytes())
+    start = LENGTH_BYTES + int.from_bytes(content[:LENGTH_BYTES].tobytes(), "little")
+    tensors = json.loads(content[LENGTH_BYTES:start].tobytes())
     for name, tensor in tensors.items():
         if name != "__metadata__" and tensor["dtype"] in _NOT_FINITE:
             first, end = tensor["data_offsets"]
@@ -58,7 +53,7 @@ def numbers_of(file: Path, packed_bits: int | None = None) -> int:
         packed_bits: Bits of a weight, if several of them may be packed into one integer.
     """
     with file.open("rb") as opened:
-        header = opened.read(int.from_bytes(opened.read(_LENGTH_BYTES), "little"))
+        header = opened.read(int.from_bytes(opened.read(LENGTH_BYTES), "little"))
     tensors = (tensor for name, tensor in json.loads(header).items() if name != "__metadata__")
     return sum(math.prod(tensor["shape"]) * _weights_in_one(tensor["dtype"], packed_bits) for tensor in tensors)
 
@@ -75,14 +70,6 @@ def _holds_one(content: "numpy.ndarray[Any, Any] | bytes", kind: str, bits: int)
     return any(bool((numbers[at : at + _CHUNK] & mask == mask).any()) for at in range(0, len(numbers), _CHUNK))
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    name: str
-    precision: str
-    start: int
-    end: int
-
-
 class WeightsStream:
     """Checks a safetensors file that passes by in chunks: that it is whole, and that its numbers are finite.
 
@@ -94,7 +81,7 @@ class WeightsStream:
     def __init__(self, name: str, wanted: frozenset[str] = frozenset()) -> None:
         self._name, self._wanted = name, wanted
         self._header = bytearray()
-        self._tensors: list[_Tensor] | None = None
+        self._tensors: list[Tensor] | None = None
         self._end = 0
         self._next = 0  # the tensor that the next byte may belong to
         self._at = 0  # place of the next byte, from the first byte after the header
@@ -117,27 +104,19 @@ class WeightsStream:
             raise self._wrong(f"it has {at} bytes of tensors, its header says {self._end}")
 
     def _header_end(self) -> int | None:
-        if len(self._header) < _LENGTH_BYTES:
+        if len(self._header) < LENGTH_BYTES:
             return None
-        length = int.from_bytes(self._header[:_LENGTH_BYTES], "little")
-        if length > MAX_HEADER_BYTES:
-            raise self._wrong(f"its header has {length} bytes")
-        return _LENGTH_BYTES + length
+        try:
+            return LENGTH_BYTES + header_length(bytes(self._header[:LENGTH_BYTES]))
+        except DamagedTensors as error:
+            raise self._wrong(str(error)) from None
 
     def _read_header(self, end: int) -> None:
         try:
-            rows = json.loads(self._header[_LENGTH_BYTES:end])
-            found = [
-                _Tensor(name, str(row["dtype"]), *map(int, row["data_offsets"]))
-                for name, row in rows.items()
-                if name != "__metadata__"
-            ]
-            found.sort(key=lambda tensor: tensor.start)
-            self._end = max((tensor.end for tensor in found), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise self._wrong(f"its header cannot be read: {error}") from None
-        if len(found) > MAX_TENSORS:
-            raise WrongCheckpoint(f"{self._name} holds {len(found)} tensors, more than {MAX_TENSORS}")
+            found = parse_tensors(bytes(self._header[LENGTH_BYTES:end]))
+        except DamagedTensors as error:
+            raise self._wrong(str(error)) from None
+        self._end = found[-1].end if found else 0
         if lost := sorted(self._wanted - {tensor.name for tensor in found}):
             raise WrongCheckpoint(f"the index looks for {lost[0]} in {self._name}, which does not hold it")
         self._tensors = found

@@ -4,6 +4,7 @@ The folder of a version gets its name only when it is complete and verified. So 
 be used.
 """
 
+import asyncio
 import json
 import logging
 import shutil
@@ -19,6 +20,7 @@ from services.shared.manifests import MANIFEST, File, Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
 from services.shared.remote_code import code_key, is_configuration
+from services.shared.safetensors_header import DamagedTensors, read_tensors
 from services.shared.signing import TrustedKeys, Untrusted
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 # Formats that hold only data and no code. All others (.bin, .pt, .pkl, .py, ...) are refused.
 _ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
 _ALLOWED_NAMES = {"LICENSE"}
+_WEIGHTS = ".safetensors"
 _REPORT_EVERY_S = 5.0
 
 
@@ -88,7 +91,8 @@ class Stager:
         progress = _Progress(manifest, self._clock)
         for file in manifest.files:
             await self._fetch(part, manifest, file, progress.add)
-        check_contents(part, manifest)
+        # In a thread, because a process that serves streams meanwhile must not block them.
+        await asyncio.to_thread(check_contents, part, manifest)
         (part / MANIFEST).write_bytes(manifest.to_json())
         log.info("staged and verified %s@%s (%d files)", manifest.model, manifest.version, len(manifest.files))
 
@@ -123,13 +127,14 @@ def check_names(manifest: Manifest) -> None:
 
 
 def check_contents(folder: Path, manifest: Manifest) -> None:
-    """Checks the configuration files and weight indexes of a version.
+    """Checks the configuration files, weight indexes and headers of the weights of a version.
 
     Raises:
-        RefusedModel: A file is not a JSON object, a configuration asks for code of the model's own, or an index names
-            files that do not belong to the version.
+        RefusedModel: A file is not a JSON object, a configuration asks for code of the model's own, an index names
+            what does not belong to the version, or a file of weights is damaged: no engine could read it.
     """
     names = {file.name for file in manifest.files}
+    tensors = {name: _tensors(folder, name, manifest) for name in sorted(names) if name.endswith(_WEIGHTS)}
     for name in sorted(names):
         if is_configuration(name):
             if key := code_key(_json(folder, name, manifest)):
@@ -138,6 +143,16 @@ def check_contents(folder: Path, manifest: Manifest) -> None:
             shards = _json(folder, name, manifest).get("weight_map")
             if not isinstance(shards, dict) or not names.issuperset(map(str, shards.values())):
                 raise RefusedModel(f"{manifest.model}: {name} names weight files that do not belong to the version")
+            for tensor, shard in shards.items():
+                if tensor not in tensors.get(shard, ()):
+                    raise RefusedModel(f"{manifest.model}: {name} looks for {tensor[:100]} in {shard}: it is not there")
+
+
+def _tensors(folder: Path, name: str, manifest: Manifest) -> frozenset[str]:
+    try:
+        return frozenset(tensor.name for tensor in read_tensors(folder / name))
+    except DamagedTensors as error:
+        raise RefusedModel(f"{manifest.model}: {name} is not a whole safetensors file: {error}") from None
 
 
 def _json(folder: Path, name: str, manifest: Manifest) -> dict[str, Any]:

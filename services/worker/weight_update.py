@@ -218,6 +218,8 @@ class WeightUpdates:
         model = Model(model.folder, model.manifest, old.draft)
         try:
             await self._engine.check_swap(model)
+        except RefusedModel as error:
+            raise UpdateRefused(str(error)) from None
         except SwapFailed as error:
             raise NeedsRestart(str(error)) from None
         return model

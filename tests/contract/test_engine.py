@@ -20,6 +20,7 @@ from services.shared.clock import SystemClock
 from services.shared.config import Ngram, VllmEngine
 from services.shared.config import SimulatedEngine as SimulatedConfig
 from services.shared.manifests import Golden
+from services.shared.staging import RefusedModel
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import (
     ChatPrompt,
@@ -618,10 +619,40 @@ async def test_tensors_of_another_shape_are_refused_before_anything_is_touched(
         pytest.skip("the simulated engine loads nothing")
     before, _ = await said(engine, "whole")
     folder: Path = request.getfixturevalue("broken_smollm2_folder")
+    broken = Model(folder, manifest_of({"model.safetensors": b"broken"}, model="smollm2"))
+    with pytest.raises(RefusedModel, match=r"down_proj.weight is \[7, "):
+        await engine.check_swap(broken)
     with pytest.raises(SwapFailed, match=r"down_proj.weight is \[7, ") as failed:
-        await engine.swap(Model(folder, manifest_of({"model.safetensors": b"broken"}, model="smollm2")))
+        await engine.swap(broken)
     assert failed.value.intact
     assert (await said(engine, "whole again"))[0] == before
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"architectures": ["TideForCausalLM"]}, "TideForCausalLM"),
+        ({"model_type": "tide", "auto_map": {}}, "tide"),
+        ({"num_hidden_layers": 31}, "layer 30 of 31 is missing"),
+        ({"intermediate_size": 1024}, "config.json asks for"),
+        ({"num_attention_heads": 7}, "attention heads"),
+    ],
+)
+async def test_what_no_start_could_serve_is_refused(
+    engine: Engine, model: Model, tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    """vLLM only: the worker would be drained for a version with which it cannot start."""
+    if model.manifest.model != "smollm2":
+        pytest.skip("the simulated engine reads no model")
+    shutil.copytree(
+        model.folder, tmp_path / "set", ignore=shutil.ignore_patterns("config.json"), copy_function=os.symlink
+    )
+    config = json.loads((model.folder / "config.json").read_text()) | change
+    (tmp_path / "set/config.json").write_text(json.dumps(config))
+    architecture = config["architectures"][0]
+    manifest = model.manifest.model_copy(update={"architecture": architecture, "version": "f" * 64})
+    with pytest.raises(RefusedModel, match=reason):
+        await engine.check_swap(Model(tmp_path / "set", manifest))
 
 
 @pytest.mark.parametrize(

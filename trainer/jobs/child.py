@@ -21,7 +21,7 @@ from services.shared.registry import UnknownVersion
 from services.shared.settings import WrongSettings, read
 from services.shared.staging import RefusedModel
 from services.shared.telemetry import configure_logging
-from trainer.announce import NotAnnounced
+from trainer.announce import NotAnnounced, RolloutFailed
 from trainer.chats import WrongData
 from trainer.checksums import BrokenSeal
 from trainer.errors import Unfit, WrongCheckpoint
@@ -47,6 +47,7 @@ WRONG = (
     Diverged,
     Unfit,
     Worse,
+    RolloutFailed,
 )
 """Trying again would end the same way."""
 UNWELL = (StoreError, NotAnnounced, InUse)

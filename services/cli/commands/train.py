@@ -141,7 +141,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from services.shared.objectstore import StoreError
     from services.shared.registry import UnknownVersion
     from services.shared.staging import RefusedModel
-    from trainer.announce import NotAnnounced
+    from trainer.announce import NotAnnounced, RolloutFailed
     from trainer.chats import WrongData
     from trainer.checksums import BrokenSeal
     from trainer.errors import Unfit, WrongCheckpoint
@@ -157,7 +157,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
             raise CommandFailed(str(error), status=WRONG_USE) from None
         except Worse as error:
             raise CommandFailed(str(error), status=REFUSED) from None
-        except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced) as error:
+        except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced, RolloutFailed) as error:
             raise CommandFailed(str(error)) from None
         except StoreError as error:
             raise CommandFailed(f"the object store failed: {error}; call again to go on") from None

@@ -507,6 +507,7 @@ class Engine(Protocol):
         """Checks that the weights can be replaced in place by those of `model`. It changes nothing; requests may run.
 
         Raises:
+            RefusedModel: No engine with these settings could serve the version, not even one that starts on it.
             SwapFailed: They cannot; the message says why, and `intact` is true.
             EngineDead: The engine is gone.
         """

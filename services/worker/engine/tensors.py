@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+from services.shared.safetensors_header import DamagedTensors, read_tensors
 
 Shape = tuple[int, ...]
 
@@ -20,9 +20,8 @@ def shapes(folder: Path) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(file, framework="numpy") as opened:
-                found.update({name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()})  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
+            found.update({tensor.name: tensor.shape for tensor in read_tensors(file)})
+        except (DamagedTensors, OSError) as error:
             raise UnreadableTensors(f"{file.name}: {error}") from None
     return found
 

@@ -22,6 +22,7 @@ from tests.integration.cluster.test_certificates import CLIENTS, CONFIG, keep_as
 from tests.integration.cluster.whole import WholeCluster, client_of, metrics_of
 from tests.integration.worker.store import FILES, publish
 from tests.support.signing import KEY, STRANGER
+from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
 from tests.unit.worker.models import manifest_of
 from tidegate.router.v1 import router_pb2 as pb
@@ -102,7 +103,7 @@ async def test_the_key_that_signs_models_is_replaced(cluster: WholeCluster) -> N
 
 
 async def publish_signed_by_the_new_key(cluster: WholeCluster) -> Manifest:
-    files = FILES | {"model.safetensors": b"newer!!"}
+    files = FILES | {"model.safetensors": tensor_file(b"newer!!")}
     manifest = STRANGER.sign(manifest_of(files))
     return await publish(cluster.store, files, manifest)
 

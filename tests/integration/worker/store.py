@@ -6,9 +6,10 @@ from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry, object_name
 from tests.support.signing import KEY
+from tests.support.tensor_files import tensor_file
 from tests.unit.worker.models import manifest_of, sha256
 
-FILES = {"model.safetensors": b"weights", "config.json": b'{"architectures": ["Simulated"]}'}
+FILES = {"model.safetensors": tensor_file(b"weights"), "config.json": b'{"architectures": ["Simulated"]}'}
 
 
 async def publish(
@@ -28,7 +29,7 @@ def lora_files(word: str, **config: object) -> dict[str, bytes]:
     plain = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
     return {
         "adapter_config.json": json.dumps(plain | config).encode(),
-        "adapter_model.safetensors": word.encode(),
+        "adapter_model.safetensors": tensor_file(word.encode()),
     }
 
 

@@ -17,6 +17,7 @@ from tests.integration.worker.gateway import Gateway, connected
 from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, lora_files, publish, publish_adapter
 from tests.support.signing import STRANGER
+from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2 as pb
@@ -206,7 +207,7 @@ async def test_an_engine_that_refuses_an_adapter_serves_on(
 async def test_what_is_listed_is_signed_for_this_base_and_an_adapter(
     store: ObjectStore, base: Manifest, start_pool: StartWorker, router: Router
 ) -> None:
-    other_base = await publish(store, FILES | {"model.safetensors": b"others!"})
+    other_base = await publish(store, FILES | {"model.safetensors": tensor_file(b"others!")})
     await Registry(store).move_alias(Reference("tide"), base.version)
     await publish_adapter(store, other_base, "tone-other")
     unsigned = await publish_adapter(store, base, "tone-stranger")
@@ -243,7 +244,7 @@ async def test_adapters_appear_and_exact_names_have_aliases_of_their_own(
 async def test_a_weight_update_takes_its_adapters_along(
     store: ObjectStore, base: Manifest, start_pool: StartWorker, router: Router
 ) -> None:
-    new_base = await publish(store, FILES | {"model.safetensors": b"others!"})
+    new_base = await publish(store, FILES | {"model.safetensors": tensor_file(b"others!")})
     await Registry(store).move_alias(Reference("tide"), base.version)
     old = await publish_adapter(store, base, "tone-old")
     new = await publish_adapter(store, new_base, "tone-new")

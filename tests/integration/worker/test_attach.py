@@ -14,6 +14,7 @@ from tests.integration.worker.conftest import StartWorker
 from tests.integration.worker.gateway import connected
 from tests.integration.worker.router import Router, running_router
 from tests.integration.worker.store import publish
+from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
 from tests.unit.worker.models import manifest_of
 from tidegate.worker.v1 import worker_pb2 as pb
@@ -93,8 +94,8 @@ async def test_an_engine_without_steps_is_stuck_until_it_moves(
 async def test_a_corrupt_model_ends_the_worker_with_a_reason(
     start_worker: StartWorker, store: ObjectStore, tmp_path: Path
 ) -> None:
-    flipped = {"model.safetensors": b"weightt"}
-    await publish(store, flipped, manifest_of({"model.safetensors": b"weights"}))
+    flipped = {"model.safetensors": tensor_file(b"weightt")}
+    await publish(store, flipped, manifest_of({"model.safetensors": tensor_file(b"weights")}))
     worker = await start_worker()
     async with asyncio.timeout(20):
         await worker.ended.wait()

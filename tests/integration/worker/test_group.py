@@ -27,6 +27,7 @@ from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, publish
 from tests.integration.worker.test_weight_update import OTHER, SHORT, ended
 from tests.support.signing import KEY
+from tests.support.tensor_files import tensor_file
 from tests.support.tls import Authority
 from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2
@@ -180,7 +181,7 @@ async def test_what_one_node_cannot_stage_is_refused_and_the_old_version_answers
         (folder / name).write_bytes(content)
     name = object_name("tide", manifest.version, "model.safetensors")
     _, etag = await store.get(name)
-    await store.put_if(name, b"nthers!", etag)
+    await store.put_if(name, tensor_file(b"nthers!"), etag)
     router.order_update("forth", manifest.version)
     report = await ended(router, "forth")
     assert report.phase == router_pb2.DELIVERY_PHASE_FAILED
@@ -188,7 +189,7 @@ async def test_what_one_node_cannot_stage_is_refused_and_the_old_version_answers
     assert "model.safetensors is corrupt" in report.reason
     assert (leader.engine.info.model_version, router.states[-1]) == (old, State.READY)
     assert follower.failure is None
-    router.order_update("again", (await publish(store, FILES | {"model.safetensors": b"thirds!"})).version)
+    router.order_update("again", (await publish(store, FILES | {"model.safetensors": tensor_file(b"thirds!")})).version)
     assert (await ended(router, "again")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
 
 

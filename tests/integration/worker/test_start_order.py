@@ -7,11 +7,12 @@ from tests.integration.worker.conftest import StartWorker
 from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, publish
 from tests.support.signing import KEY
+from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
 from tests.unit.worker.models import manifest_of
 from tidegate.router.v1 import router_pb2 as pb
 
-OTHER = FILES | {"model.safetensors": b"others!"}
+OTHER = FILES | {"model.safetensors": tensor_file(b"others!")}
 UNKNOWN = "f" * 64
 
 

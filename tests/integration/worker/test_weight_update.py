@@ -11,12 +11,13 @@ from tests.integration.worker.conftest import StartWorker
 from tests.integration.worker.gateway import connected
 from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, publish
+from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2 as pb
 
 SHORT = pb.Sampling(ignore_eos=True, max_tokens=20)
-OTHER = FILES | {"model.safetensors": b"others!"}
+OTHER = FILES | {"model.safetensors": tensor_file(b"others!")}
 
 
 async def ended(router: Router, delivery_id: str) -> router_pb2.Delivery:
@@ -78,7 +79,7 @@ async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answer
     old, manifest = worker.engine.info.model_version, await publish(store, OTHER)
     name = object_name("tide", manifest.version, "model.safetensors")
     _, etag = await store.get(name)
-    await store.put_if(name, b"nthers!", etag)
+    await store.put_if(name, tensor_file(b"nthers!"), etag)
     router.order_update("forth", manifest.version)
     report = await ended(router, "forth")
     assert "model.safetensors is corrupt" in report.reason
@@ -104,7 +105,7 @@ async def test_old_versions_are_removed_but_not_the_previous_one(
     await wait_until(lambda: worker.status.state is State.READY, description="the worker is ready")
     versions = [worker.engine.info.model_version]
     for weights in (b"one", b"two", b"three"):
-        versions.append((await publish(store, FILES | {"model.safetensors": weights})).version)
+        versions.append((await publish(store, FILES | {"model.safetensors": tensor_file(weights)})).version)
         router.order_update(weights.decode(), versions[-1])
         assert (await ended(router, weights.decode())).phase == router_pb2.DELIVERY_PHASE_COMMITTED
     assert {folder.name for folder in (tmp_path / "cache").iterdir()} == set(versions[1:])

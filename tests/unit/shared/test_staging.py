@@ -13,9 +13,10 @@ from services.shared.registry import object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.support.clock import ManualClock
 from tests.support.signing import KEY, STRANGER, TRUSTED
+from tests.support.tensor_files import tensor_file
 from tests.unit.worker.models import manifest_of
 
-GOOD = {"model.safetensors": b"weights" * 100, "config.json": b"{}", "tokenizer.json": b"[1]"}
+GOOD = {"model.safetensors": tensor_file(b"weights" * 100, "a"), "config.json": b"{}", "tokenizer.json": b"[1]"}
 
 
 async def stager(cache: Path, manifest: Manifest, files: dict[str, bytes]) -> Stager:
@@ -61,9 +62,9 @@ async def test_a_staged_version_is_not_fetched_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        ("model.safetensors", b"weighhs" + b"weights" * 99, "is corrupt"),
-        ("model.safetensors", b"weights" * 99, "has 693 bytes"),
-        ("model.safetensors", b"weights" * 101, "larger than the manifest says"),
+        ("model.safetensors", GOOD["model.safetensors"][:-7] + b"weighhs", "is corrupt"),
+        ("model.safetensors", GOOD["model.safetensors"][:-7], "its manifest says"),
+        ("model.safetensors", GOOD["model.safetensors"] + b"weights", "larger than the manifest says"),
     ],
     ids=["a flipped bit", "short", "long"],
 )

@@ -127,7 +127,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path, precision: str, v
 
 
 def test_a_header_with_too_many_tensors_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.checkpoint.MAX_TENSORS", 0)
+    monkeypatch.setattr("services.shared.safetensors_header.MAX_TENSORS", 0)
     with pytest.raises(WrongCheckpoint, match="holds 1 tensors, more than 0"):
         read(folder)
 

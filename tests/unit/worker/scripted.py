@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from services.shared.staging import RefusedModel
 from services.worker.engine.contract import (
     Adapter,
     AdapterRefused,
@@ -39,6 +40,7 @@ class ScriptedEngine:
         self.hang.set()
         self.death: str | None = None
         self.no_swap: str | None = None
+        self.unservable: str | None = None
 
     async def start(self, model: Model, node: Node | None = None) -> None:
         self._model = model
@@ -75,6 +77,8 @@ class ScriptedEngine:
         pass
 
     async def check_swap(self, model: Model) -> None:
+        if self.unservable:
+            raise RefusedModel(self.unservable)
         if reason := self.no_swap or unfit(self._model.manifest, model.manifest):
             raise SwapFailed(reason, intact=True)
 

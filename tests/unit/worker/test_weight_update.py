@@ -161,6 +161,15 @@ async def test_an_engine_that_cannot_swap_refuses_a_version_that_cannot_be_stage
     assert (report.phase, report.reason) == (Phase.FAILED, "is corrupt")
 
 
+async def test_a_version_that_no_start_could_serve_is_refused_and_the_worker_goes_on() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.engine.no_swap, bench.engine.unservable = "its weights are quantized", "layer 3 of 4 is missing"
+    report = await bench.update()
+    assert (report.phase, report.reason) == (Phase.FAILED, "layer 3 of 4 is missing")
+    assert bench.phases == [Phase.STAGING, Phase.FAILED]
+    assert bench.serves == (State.READY, OLD.manifest.version)
+
+
 async def test_another_tokenizer_needs_a_restart() -> None:
     bench = Bench(ScriptedEngine(OLD))
     report = await bench.update(OTHER.manifest.version)

@@ -21,6 +21,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from services.shared.clock import Clock
 from services.shared.config import Adapters
 from services.shared.config import VllmEngine as Config
+from services.shared.staging import RefusedModel
 from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (
     Adapter,
@@ -35,11 +36,9 @@ from services.worker.engine.contract import (
     SwapFailed,
     Take,
     leave,
-    unfit,
 )
 from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.node import Node
-from services.worker.engine.tensors import UnreadableTensors, difference, shapes
 from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.cpu_options import cpu_arguments
 from services.worker.engine.vllm.environment import name_node
@@ -51,9 +50,9 @@ from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.reload import no_swap
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
-from services.worker.engine.vllm.start_settings import changed_setting
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
+from services.worker.engine.vllm.swap_check import why_restart
 from services.worker.engine.vllm.token_bytes import TokenBytes
 
 log = logging.getLogger(__name__)
@@ -125,12 +124,15 @@ class VllmEngine:
             os.environ.setdefault("OTEL_SERVICE_NAME", "tidegate-engine")  # of vLLM's own spans
         if node is not None:
             name_node(node.address)
-        arguments = engine_arguments(self._config, model, node, self._traces_endpoint) | lora_arguments(self._adapters)
-        arguments |= cpu_arguments(self._config, model)
+        arguments = self._arguments(model, node)
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
         return llm
+
+    def _arguments(self, model: Model, node: Node | None) -> dict[str, Any]:
+        arguments = engine_arguments(self._config, model, node, self._traces_endpoint) | lora_arguments(self._adapters)
+        return arguments | cpu_arguments(self._config, model)
 
     @property
     def info(self) -> EngineInfo:
@@ -264,14 +266,15 @@ class VllmEngine:
         vLLM keeps its tokenizer, chat template and settings, and it cannot recover from a load that broke off.
 
         Raises:
+            RefusedModel: no start of vLLM could serve the version.
             SwapFailed: the weights cannot be replaced in place.
             EngineDead: vLLM's process has ended.
         """
         loaded = self._alive()
         runs = loaded.llm.vllm_config.model_config
         reason = no_swap(runs.architecture, runs.quantization, current_platform.device_type)
-        reason = reason or unfit(loaded.model.manifest, model.manifest)
-        if reason := reason or await asyncio.to_thread(_difference, loaded.model.folder, model.folder):
+        arguments = self._arguments(model, None)
+        if reason := await asyncio.to_thread(why_restart, loaded.model, model, arguments, reason):
             raise SwapFailed(reason, intact=True)
 
     async def swap(self, model: Model) -> None:
@@ -281,7 +284,10 @@ class VllmEngine:
             SwapFailed: the weights were not replaced.
             EngineDead: vLLM's process has ended.
         """
-        await self.check_swap(model)
+        try:
+            await self.check_swap(model)
+        except RefusedModel as error:
+            raise SwapFailed(str(error), intact=True) from None
         loaded = self._alive()
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
@@ -309,14 +315,6 @@ class VllmEngine:
         if self.death or self._loaded is None:
             raise EngineDead(self.death or "the engine has not started")
         return self._loaded
-
-
-def _difference(old: Path, new: Path) -> str | None:
-    """Returns why weights of the folder `new` cannot replace those of `old` in place, or None if they can."""
-    try:
-        return changed_setting(old, new) or difference(shapes(old), shapes(new))
-    except (UnreadableTensors, OSError, ValueError) as error:
-        return str(error)
 
 
 async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
