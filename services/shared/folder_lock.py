@@ -62,6 +62,10 @@ class FolderLock:
         lock.release()
         return None
 
+    def share(self) -> None:
+        """From now on others may use the folder too."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
     def release(self) -> None:
         """Gives the lock up."""
         os.close(self._descriptor)

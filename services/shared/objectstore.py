@@ -141,6 +141,27 @@ class ObjectStore:
             raise _named(error, name) from error
         return digest.hexdigest()
 
+    async def open_range(self, name: str, begin: int, end: int) -> tuple[int, AsyncIterator[Buffer]]:
+        """A part of an object.
+
+        Args:
+            name: The object.
+            begin: Its first byte.
+            end: The byte after its last one.
+
+        Returns:
+            The size of the whole object, and the part in pieces of about 1 MiB. Reading them raises StoreError.
+
+        Raises:
+            Missing: There is no such object.
+        """
+        # A server answers no range of an object that is empty.
+        try:
+            result = await obstore.get_async(self._store, name, options={"range": (begin, end)} if end > begin else {})
+            return result.meta["size"], _pieces(result.stream(min_chunk_size=PIECE_BYTES), name)
+        except (BaseError, FileNotFoundError) as error:
+            raise _named(error, name) from error
+
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """The content of an object in pieces of about 1 MiB.
 
@@ -221,6 +242,14 @@ def connect_by_environment(bucket: str, environ: Mapping[str, str]) -> ObjectSto
         )
     except BaseError as error:
         raise _named(error, bucket) from error
+
+
+async def _pieces(stream: AsyncIterator[Buffer], name: str) -> AsyncIterator[Buffer]:
+    try:
+        async for piece in stream:
+            yield piece
+    except BaseError as error:
+        raise _named(error, name) from error
 
 
 def _write_chunk(chunk: Buffer, out: BinaryIO, digest: "hashlib._Hash") -> None:

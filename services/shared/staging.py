@@ -1,27 +1,28 @@
 """Downloads model files to the local disk and verifies every byte against the manifest.
 
 The folder of a version gets its name only when it is complete and verified. So every folder with a version's name can
-be used.
+be used. Until then its files are in a folder of their own, where the next call goes on.
 """
 
 import asyncio
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+from random import Random, SystemRandom
 from typing import Any
 
 from services.shared.clock import Clock
+from services.shared.disk_contents import contents, take
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import MANIFEST, File, Manifest
-from services.shared.objectstore import ObjectStore
+from services.shared.objectstore import Missing, ObjectStore
 from services.shared.registry import object_name
 from services.shared.remote_code import code_key, is_configuration
 from services.shared.safetensors_header import DamagedTensors, read_tensors
 from services.shared.signing import TrustedKeys, Untrusted
+from services.shared.transfer import Transfer, TransferLimits, WrongSize
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ _ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".model", ".md"}
 _ALLOWED_NAMES = {"LICENSE"}
 _WEIGHTS = ".safetensors"
 _REPORT_EVERY_S = 5.0
+_FILES_AT_ONCE = 4
+"""More than one, because hashing a file takes one core."""
+# Between two looks at the process that is staging the same version.
+_WAIT_S = 0.2
+PART = ".part-"
+"""Name of the folder of a version that is being staged, before its version."""
+
+MakeRoom = Callable[[int], None]
 
 
 class RefusedModel(Exception):
@@ -44,13 +53,31 @@ class Stager:
         cache: Folder for the versions.
         clock: Paces the progress log.
         trusted: Only versions that one of these keys signed are staged.
+        limits: How the files may be fetched.
+        random: For the delays between two tries of a store that fails.
     """
 
-    def __init__(self, store: ObjectStore, cache: Path, clock: Clock, trusted: TrustedKeys) -> None:
-        self._store, self._cache, self._clock, self._trusted = store, cache, clock, trusted
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: Path,
+        clock: Clock,
+        trusted: TrustedKeys,
+        limits: TransferLimits | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self._cache, self._clock, self._trusted = cache, clock, trusted
+        self._transfer = Transfer(store, limits or TransferLimits(), clock=clock, random=random or SystemRandom())
 
-    async def stage(self, manifest: Manifest) -> Path:
+    async def stage(self, manifest: Manifest, make_room: MakeRoom | None = None) -> Path:
         """Downloads and verifies a version unless it is staged already. The signature is checked first.
+
+        Files that another version has here are taken from there. What an earlier call has fetched of the version is not
+        fetched again, even if its process was killed. A process that is staging the same version is waited for.
+
+        Args:
+            manifest: The version.
+            make_room: Is told the bytes that are missing before they are fetched, and may raise OSError.
 
         Returns:
             The folder with the files.
@@ -58,24 +85,31 @@ class Stager:
         Raises:
             RefusedModel: The signature or a file is wrong.
             StoreError: The store failed.
+            OSError: The disk failed, or `make_room` raised it.
         """
         self._check_signature(manifest)
         check_names(manifest)
-        folder = self.folder_of(manifest)
-        if folder.is_dir():
+        folder, part = self.folder_of(manifest), self._cache / f"{PART}{manifest.version}"
+        if (lock := await self._claim(part, folder)) is None:
             log.info("%s is already staged: %s", manifest.model, folder)
             return folder
-        self._cache.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".part-{manifest.version}-", dir=self._cache))
-        lock = FolderLock.to_use(part)
         try:
-            await self._fill(part, manifest)
-            _move(part, folder)
-        finally:
+            await self._fill(part, manifest, make_room)
+            # Who waits for the folder may use it as soon as it has its name.
+            lock.share()
+            part.rename(folder)
+        except (RefusedModel, Missing, OSError):
             shutil.rmtree(part, ignore_errors=True)
-            if lock:
-                lock.release()
+            raise
+        finally:
+            lock.release()
         return folder
+
+    async def _claim(self, part: Path, folder: Path) -> FolderLock | None:
+        """A lock on the folder for what is fetched; None: the version is staged. Waits for another process."""
+        while (lock := _try_claim(part, folder)) is None and not _is_staged(folder):
+            await self._clock.sleep(_WAIT_S)
+        return lock
 
     def folder_of(self, manifest: Manifest) -> Path:
         """The folder of a version, which exists when the version is staged."""
@@ -87,30 +121,81 @@ class Stager:
         except Untrusted as error:
             raise RefusedModel(str(error)) from None
 
-    async def _fill(self, part: Path, manifest: Manifest) -> None:
+    async def _fill(self, part: Path, manifest: Manifest, make_room: MakeRoom | None) -> None:
+        missing = await asyncio.to_thread(self._reuse, part, manifest)
+        if make_room:
+            await asyncio.to_thread(make_room, missing)
         progress = _Progress(manifest, self._clock)
-        for file in manifest.files:
-            await self._fetch(part, manifest, file, progress.add)
+        files = iter(sorted(manifest.files, key=lambda file: file.size))
+
+        async def work() -> None:
+            for file in files:
+                await self._fetch(part, manifest, file, progress.add)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_FILES_AT_ONCE):
+                    group.create_task(work())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
         # In a thread, because a process that serves streams meanwhile must not block them.
         await asyncio.to_thread(check_contents, part, manifest)
         (part / MANIFEST).write_bytes(manifest.to_json())
-        log.info("staged and verified %s@%s (%d files)", manifest.model, manifest.version, len(manifest.files))
+        log.info(
+            "staged and verified %s@%s (%d files, %d MiB were missing)",
+            manifest.model,
+            manifest.version,
+            len(manifest.files),
+            missing >> 20,
+        )
+
+    def _reuse(self, part: Path, manifest: Manifest) -> int:
+        """Takes what other versions have. Returns the bytes that are still missing. Raises OSError."""
+        there = contents(self._cache, but=manifest.version)
+        missing = 0
+        for file in manifest.files:
+            place = part / file.name
+            if place.exists() and place.stat().st_nlink > 1 and place.stat().st_size != file.size:
+                place.unlink()  # another version has it too, and it must not be written to
+            if not place.exists() and file.sha256 in there:
+                take(there[file.sha256], place, file)
+            missing += file.size - (min(place.stat().st_size, file.size) if place.exists() else 0)
+        return missing
 
     async def _fetch(self, part: Path, manifest: Manifest, file: File, progress: Callable[[int], None]) -> None:
-        name = object_name(manifest.model, manifest.version, file.name)
-        budget = _Budget(file.size, lambda: RefusedModel(f"{name} is larger than the manifest says: {file.size} bytes"))
-
-        def arrived(count: int) -> None:
-            budget.spend(count)
-            progress(count)
-
-        place = part / file.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        digest = await self._store.download(name, place, arrived)
-        if (size := place.stat().st_size) != file.size:
-            raise RefusedModel(f"{name} has {size} bytes, its manifest says {file.size}")
+        """Brings a file. If what was there already turns out to be wrong, all of it is fetched once more."""
+        name, place = object_name(manifest.model, manifest.version, file.name), part / file.name
+        was_there = place.exists() and place.stat().st_size > 0
+        digest = await self._fetched(name, file, place, progress)
+        if digest != file.sha256 and was_there:
+            log.warning("%s: what was on this disk is damaged; fetching all of it", name)
+            place.unlink()
+            digest = await self._fetched(name, file, place, lambda _: None)
         if digest != file.sha256:
             raise RefusedModel(f"{name} is corrupt: its SHA-256 is {digest}, its manifest says {file.sha256}")
+
+    async def _fetched(self, name: str, file: File, place: Path, progress: Callable[[int], None]) -> str:
+        try:
+            return await self._transfer.fetch(name, file.size, place, progress)
+        except WrongSize as error:
+            raise RefusedModel(f"{error}, its manifest says {file.size}") from None
+
+
+def _try_claim(part: Path, folder: Path) -> FolderLock | None:
+    """None: the version is staged, or another process is staging it."""
+    if _is_staged(folder):
+        return None
+    part.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock.to_write(part)
+    if lock and _is_staged(folder):  # by another process, just before this one made the folder
+        part.rmdir()
+        lock.release()
+        return None
+    return lock
+
+
+def _is_staged(folder: Path) -> bool:
+    return folder.is_dir()
 
 
 def check_names(manifest: Manifest) -> None:
@@ -163,26 +248,6 @@ def _json(folder: Path, name: str, manifest: Manifest) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RefusedModel(f"{manifest.model}: {name} is not a JSON object")
     return document
-
-
-def _move(part: Path, folder: Path) -> None:
-    """Another worker on this machine may have staged the same version meanwhile; then its folder is used."""
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-@dataclass(slots=True)
-class _Budget:
-    left: int
-    error: Callable[[], Exception]
-
-    def spend(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise self.error()
 
 
 class _Progress:

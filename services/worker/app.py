@@ -97,7 +97,7 @@ class WorkerApp:
             self._pool.engine, self._clock, f"pools.{self._pool.name}.engine", self._pool.adapters, traces_endpoint
         )
         self.status = Status(self._identity())
-        self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions)
+        self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions, settings.cache_bytes)
         store = store or objectstore.connect(settings)
         self._model_source = self._build_source(store)
         self._metrics = self._build_metrics()
@@ -174,7 +174,8 @@ class WorkerApp:
         )
 
     def _build_source(self, store: objectstore.ObjectStore) -> ModelSource:
-        stager = Stager(store, self._settings.cache_dir, self._clock, TrustedKeys(self._settings.trusted_keys))
+        settings, trusted = self._settings, TrustedKeys(self._settings.trusted_keys)
+        stager = Stager(store, settings.cache_dir, self._clock, trusted, settings.transfer_limits, self._random)
         return ModelSource(Registry(store), stager, self._model_cache, clock=self._clock, random=self._random)
 
     def _build_adapters(self, store: objectstore.ObjectStore, config: AdapterConfig) -> Adapters:
@@ -184,7 +185,7 @@ class WorkerApp:
         source = AdapterSource(
             config,
             Registry(store),
-            Stager(store, folder, self._clock, trusted),
+            Stager(store, folder, self._clock, trusted, settings.transfer_limits, self._random),
             ModelCache(folder, config.max_cached),
             trusted,
             clock=self._clock,

@@ -69,9 +69,10 @@ class FollowerApp:
         reference(self._pool.model, f"pools.{self._pool.name}.model")
         self._check_rank()
         self._part = part or build_part(self._pool.engine, f"pools.{self._pool.name}.engine")
-        self._cache = ModelCache(settings.cache_dir, settings.spare_versions)
+        self._cache = ModelCache(settings.cache_dir, settings.spare_versions, settings.cache_bytes)
         store = store or objectstore.connect(settings)
-        stager = Stager(store, settings.cache_dir, self._clock, TrustedKeys(settings.trusted_keys))
+        trusted = TrustedKeys(settings.trusted_keys)
+        stager = Stager(store, settings.cache_dir, self._clock, trusted, settings.transfer_limits, self._random)
         self._source = ModelSource(Registry(store), stager, self._cache, clock=self._clock, random=self._random)
         self._models: dict[str, Model] = {}
         self._connection: Connection | None = None

@@ -15,6 +15,7 @@ from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
 from services.shared.staging import RefusedModel, Stager
+from services.shared.transfer import Stalled
 from services.worker.engine.contract import Model
 from services.worker.model_cache import ModelCache, staged
 
@@ -106,6 +107,8 @@ class ModelSource:
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
                 return await self._fetch_once(version)
+            except Stalled:
+                raise  # it was asked for long enough
             except StoreError as error:
                 log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)

@@ -5,29 +5,37 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
-from services.shared.staging import Stager
+from services.shared.staging import PART, Stager
+from services.worker.cache_room import Held, Inode, Room, to_remove
 
 log = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
-# Folders that killed downloads and removals leave behind. Other names in the cache folder are not ours.
-_UNFINISHED = (".part-", ".gone-")
+# What a removal that was killed leaves behind. Other names in the cache folder are not ours.
+_GONE = ".gone-"
+_PART = re.compile(re.escape(PART) + _VERSION.pattern)
+# Of a download that ended early, which the next one of the same version continues.
+_PART_STAYS_S = 24 * 3600.0
 _TRIES = 5
+_BLOCK_BYTES = 512
+"""Of st_blocks, whatever the file system's own are."""
 
 
 class ModelCache:
     """The folder of staged versions. Several workers may share it; none removes a version that another one uses."""
 
-    def __init__(self, cache: Path, spare: int) -> None:
-        """Uses the folder `cache`, where `spare` unused versions may stay."""
-        self._cache, self._spare = cache, spare
+    def __init__(self, cache: Path, spare: int, limit_bytes: int | None = None) -> None:
+        """Uses the folder `cache`, where `spare` unused versions may stay; all together have `limit_bytes`."""
+        self._cache, self._spare, self._limit = cache, spare, limit_bytes
         self._held: dict[Path, FolderLock] = {}
 
     def hold(self, folder: Path) -> bool:
@@ -57,14 +65,32 @@ class ModelCache:
             lock.release()
 
     def sweep(self) -> None:
-        """Removes unfinished downloads, and unused versions except the `spare` latest used ones. Blocks meanwhile."""
-        if not self._cache.is_dir():
-            return
-        folders = sorted((entry for entry in self._cache.iterdir() if entry.is_dir()), key=_used_at, reverse=True)
-        unfinished = [folder for folder in folders if folder.name.startswith(_UNFINISHED)]
+        """Removes unused versions except the `spare` latest used ones, and what downloads and removals left behind.
+
+        A download that ended early stays for a day, so that it can be continued. It blocks meanwhile.
+        """
+        folders = sorted(self._folders(), key=_used_at, reverse=True)
+        left = [folder for folder in folders if _is_left_over(folder, time.time())]
         unused = [folder for folder in folders if _VERSION.fullmatch(folder.name) and not self._in_use(folder)]
-        for folder in (*unfinished, *unused[self._spare :]):
+        for folder in (*left, *unused[self._spare :]):
             self._remove(folder)
+
+    def make_room(self, needed: int) -> None:
+        """Removes what nobody uses until so many bytes fit: downloads that ended early, then versions, oldest first.
+
+        Nothing is removed if that would not be enough. It blocks meanwhile.
+
+        Raises:
+            NoRoom: They do not fit.
+            OSError: The disk failed.
+        """
+        free = shutil.disk_usage(self._cache).free
+        held = [_held(folder, may_go=_is_ours(folder) and not self._in_use(folder)) for folder in self._folders()]
+        for name in to_remove(held, needed, Room(free, self._limit)):
+            self._remove(self._cache / name)
+
+    def _folders(self) -> list[Path]:
+        return [entry for entry in self._cache.iterdir() if entry.is_dir()] if self._cache.is_dir() else []
 
     def _in_use(self, folder: Path) -> bool:
         if lock := FolderLock.to_remove(folder):
@@ -90,16 +116,40 @@ async def staged(stager: Stager, cache: ModelCache, manifest: Manifest) -> Path:
     Raises:
         RefusedModel: The signature or a file is wrong.
         StoreError: The store failed.
+        NoRoom: The version does not fit on the disk.
         OSError: The disk failed.
     """
     folder = stager.folder_of(manifest)
     for _ in range(_TRIES):
         if not cache.hold(folder):
             await asyncio.to_thread(cache.sweep)
-        await stager.stage(manifest)
+        await stager.stage(manifest, cache.make_room)
         if cache.hold(folder):
             return folder
     raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")
+
+
+def _is_ours(folder: Path) -> bool:
+    return bool(_VERSION.fullmatch(folder.name)) or folder.name.startswith((PART, _GONE))
+
+
+def _is_left_over(folder: Path, now: float) -> bool:
+    if _PART.fullmatch(folder.name):
+        return now - max((_used_at(file) for file in (folder, *folder.rglob("*"))), default=now) > _PART_STAYS_S
+    return folder.name.startswith((PART, _GONE))
+
+
+def _held(folder: Path, *, may_go: bool) -> Held:
+    """Versions go last, those first that were used longest ago."""
+    files: dict[Inode, int] = {}
+    for file in folder.rglob("*"):
+        try:
+            status = file.lstat()
+        except FileNotFoundError:
+            continue  # another worker removes it just now
+        if stat.S_ISREG(status.st_mode):
+            files[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK_BYTES
+    return Held(folder.name, files, may_go, (int(bool(_VERSION.fullmatch(folder.name))), _used_at(folder)))
 
 
 def _used_at(folder: Path) -> float:

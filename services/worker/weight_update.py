@@ -59,12 +59,12 @@ class Limits:
     """Time limits of a weight update, in seconds.
 
     Attributes:
-        stage_s: To bring a version to local disk.
+        stage_s: To bring a version to local disk; None: no limit, as long as the download makes progress.
         finish_s: For running requests to finish.
         swap_s: For the engine to replace its weights, and again to prove them.
     """
 
-    stage_s: float
+    stage_s: float | None
     finish_s: float
     swap_s: float
 
@@ -211,7 +211,7 @@ class WeightUpdates:
         except (RefusedModel, WrongManifest, UnknownVersion, StoreError) as error:
             raise UpdateRefused(str(error)) from error
         except TimeoutError:
-            raise UpdateRefused(f"it was not staged within {self._limits.stage_s:g} s") from None
+            raise UpdateRefused(f"it was not staged within {self._limits.stage_s or 0:g} s") from None
         except OSError as error:
             raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
         # An update does not change the draft model.

@@ -47,6 +47,7 @@ SCENARIOS = (
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),
     Scenario("backup", 0.2, lambda s: {}),
+    Scenario("staging", 1, lambda s: {"gib": 20, "kills": 3}),
     Scenario("clients", 2, lambda s: {"departures": s * 8, "stalls": 200, "flood": s / 5}),
 )
 """The divisors are the seconds that one fault or request takes on two cores, without the start of the cluster."""

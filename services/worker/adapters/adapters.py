@@ -45,12 +45,12 @@ class Limits:
 
     Attributes:
         poll_s: Between two looks at the registry.
-        stage_s: To bring an adapter to local disk.
+        stage_s: To bring an adapter to local disk; None: no limit, as long as the download makes progress.
         load_s: For the engine to load it, and again to prove it.
     """
 
     poll_s: float
-    stage_s: float
+    stage_s: float | None
     load_s: float
 
 
@@ -275,7 +275,7 @@ class Adapters:
                     raise
         except TimeoutError:
             self._metrics.adapter_loads.labels("failed").inc()
-            raise StoreError(f"it was not staged within {self._limits.stage_s:g} s") from None
+            raise StoreError(f"it was not staged within {self._limits.stage_s or 0:g} s") from None
         except (StoreError, OSError, EngineError):
             self._metrics.adapter_loads.labels("failed").inc()
             raise

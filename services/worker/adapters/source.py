@@ -16,6 +16,7 @@ from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.signing import TrustedKeys, Untrusted
 from services.shared.staging import RefusedModel, Stager
+from services.shared.transfer import Stalled
 from services.worker.model_cache import ModelCache, staged
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class AdapterSource:
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
                 return await self._fetch_once(manifest)
+            except Stalled:
+                raise  # it was asked for long enough
             except StoreError as error:
                 log.warning("adapter %s: the object store failed (%s); again in %.1f s", manifest.model, error, delay)
             await self._clock.sleep(delay)

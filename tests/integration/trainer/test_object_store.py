@@ -64,6 +64,16 @@ async def large_files_survive(store: ObjectStore, folder: Path) -> None:
     await store.download("large/file", copy, down.append)
     assert copy.read_bytes() == source.read_bytes()
     assert sum(up) == sum(down) == source.stat().st_size
+    await ranges_are_parts(store, source.read_bytes())
+
+
+async def ranges_are_parts(store: ObjectStore, whole: bytes) -> None:
+    for begin, end in ((0, 1), (1, len(whole)), (3_000_000, 9_000_001), (len(whole) - 1, len(whole))):
+        size, pieces = await store.open_range("large/file", begin, end)
+        assert size == len(whole)
+        assert b"".join([bytes(piece) async for piece in pieces]) == whole[begin:end]
+    with pytest.raises(Missing):
+        await store.open_range("large/none", 0, 1)
 
 
 async def what_is_deleted_is_gone(store: ObjectStore) -> None:

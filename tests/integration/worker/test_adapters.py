@@ -312,7 +312,7 @@ async def test_a_store_that_is_away_fails_only_what_it_is_needed_for(
         async def away(*_: object) -> None:
             raise StoreError("the store is away")
 
-        for method in ("get", "download", "folders"):
+        for method in ("get", "open_range", "folders"):
             monkeypatch.setattr(store, method, away)
         assert (await refused(gateway, 2, "tone-b")).kind == pb.FAILURE_KIND_ENGINE
         assert await ask(gateway, 3, "tone-a") == answer(base, first)

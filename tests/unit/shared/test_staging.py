@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from obstore.store import MemoryStore
+from typing_extensions import Buffer
 
+from services.shared.clock import SystemClock
 from services.shared.manifests import MANIFEST, Manifest
-from services.shared.objectstore import Missing, ObjectStore, Progress
+from services.shared.objectstore import Missing, ObjectStore, StoreError
 from services.shared.registry import object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.support.clock import ManualClock
@@ -23,7 +28,7 @@ async def stager(cache: Path, manifest: Manifest, files: dict[str, bytes]) -> St
     store = ObjectStore(MemoryStore())
     for name, content in files.items():
         await store.put_new(object_name(manifest.model, manifest.version, name), content)
-    return Stager(store, cache, ManualClock(), TRUSTED)
+    return Stager(store, cache, SystemClock(), TRUSTED)
 
 
 def names(folder: Path) -> list[str]:
@@ -64,7 +69,7 @@ async def test_a_staged_version_is_not_fetched_again(tmp_path: Path) -> None:
     [
         ("model.safetensors", GOOD["model.safetensors"][:-7] + b"weighhs", "is corrupt"),
         ("model.safetensors", GOOD["model.safetensors"][:-7], "its manifest says"),
-        ("model.safetensors", GOOD["model.safetensors"] + b"weights", "larger than the manifest says"),
+        ("model.safetensors", GOOD["model.safetensors"] + b"weights", "its manifest says"),
     ],
     ids=["a flipped bit", "short", "long"],
 )
@@ -126,6 +131,96 @@ async def test_a_missing_file_leaves_nothing_behind(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+class Counted(ObjectStore):
+    """`cut_after`: ranges after which the store is away."""
+
+    def __init__(self, store: MemoryStore, cut_after: int = 1_000) -> None:
+        super().__init__(store)
+        self.fetched: list[str] = []
+        self._left = cut_after
+
+    async def open_range(self, name: str, begin: int, end: int) -> tuple[int, AsyncIterator[Buffer]]:
+        if not self._left:
+            raise StoreError("away")
+        self._left -= 1
+        self.fetched.append(name.rpartition("/")[2])
+        return await super().open_range(name, begin, end)
+
+
+async def filled(*versions: dict[str, bytes]) -> MemoryStore:
+    store = MemoryStore()
+    for files in versions:
+        for name, content in files.items():
+            await ObjectStore(store).put_new(object_name("tide", manifest_of(files).version, name), content)
+    return store
+
+
+SHARDS = {f"model-{number}.safetensors": tensor_file(bytes([number]) * 1000, str(number)) for number in range(6)}
+OTHER = SHARDS | {"model-3.safetensors": tensor_file(b"another" * 99, "3"), "config.json": b"{}"}
+
+
+async def test_what_a_version_on_the_disk_has_is_not_fetched(tmp_path: Path) -> None:
+    store = Counted(await filled(SHARDS, OTHER))
+    stage = Stager(store, tmp_path, SystemClock(), TRUSTED).stage
+    first = await stage(manifest_of(SHARDS))
+    store.fetched.clear()
+    missing: list[int] = []
+    second = await stage(manifest_of(OTHER), missing.append)
+    assert sorted(store.fetched) == ["config.json", "model-3.safetensors"]
+    assert missing == [len(OTHER["model-3.safetensors"]) + 2]
+    assert {file.name: file.read_bytes() for file in second.iterdir() if file.name != MANIFEST} == OTHER
+    assert (first / "model-1.safetensors").samefile(second / "model-1.safetensors")
+    shutil.rmtree(first)
+    assert (second / "model-1.safetensors").read_bytes() == OTHER["model-1.safetensors"]
+
+
+async def test_what_is_damaged_on_the_disk_is_fetched_and_not_passed_on(tmp_path: Path) -> None:
+    store = Counted(await filled(SHARDS, OTHER))
+    stage = Stager(store, tmp_path, SystemClock(), TRUSTED).stage
+    first = await stage(manifest_of(SHARDS))
+    damaged = first / "model-1.safetensors"
+    damaged.write_bytes(SHARDS[damaged.name][:-1] + b"x")
+    (first / "model-2.safetensors").write_bytes(b"short")
+    store.fetched.clear()
+    second = await stage(manifest_of(OTHER))
+    assert sorted(store.fetched) == ["config.json", "model-1.safetensors", "model-2.safetensors", "model-3.safetensors"]
+    assert {file.name: file.read_bytes() for file in second.iterdir() if file.name != MANIFEST} == OTHER
+
+
+async def test_a_store_that_goes_away_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    files = dict(list(SHARDS.items())[:3])
+    store = await filled(files)
+    fetched: list[str] = []
+    for _ in files:
+        one = Counted(store, cut_after=1)
+        with suppress(StoreError):
+            await Stager(one, tmp_path, SystemClock(), TRUSTED).stage(manifest_of(files))
+        fetched += one.fetched
+    assert sorted(fetched) == sorted(files)
+    assert names(tmp_path) == [manifest_of(files).version]
+
+
+async def test_a_beginning_that_is_wrong_is_fetched_anew(tmp_path: Path) -> None:
+    """A machine that lost its power may have written anything."""
+    part = tmp_path / f".part-{manifest_of(SHARDS).version}"
+    part.mkdir()
+    (part / "model-1.safetensors").write_bytes(bytes(500))
+    (part / "model-2.safetensors").write_bytes(SHARDS["model-2.safetensors"])
+    store = Counted(await filled(SHARDS))
+    folder = await Stager(store, tmp_path, SystemClock(), TRUSTED).stage(manifest_of(SHARDS))
+    assert (folder / "model-1.safetensors").read_bytes() == SHARDS["model-1.safetensors"]
+    assert "model-2.safetensors" not in store.fetched
+
+
+async def test_what_has_no_room_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    def full(missing: int) -> None:
+        raise OSError(f"{missing} bytes do not fit")
+
+    with pytest.raises(OSError, match=f"{sum(map(len, SHARDS.values()))} bytes do not fit"):
+        await Stager(NeverAsked(MemoryStore()), tmp_path, SystemClock(), TRUSTED).stage(manifest_of(SHARDS), full)
+    assert names(tmp_path) == []
+
+
 async def test_two_that_stage_into_one_folder_do_not_meet(tmp_path: Path) -> None:
     """Workers in containers that share a disk have the same process id too."""
     manifest = manifest_of(GOOD)
@@ -137,7 +232,7 @@ async def test_two_that_stage_into_one_folder_do_not_meet(tmp_path: Path) -> Non
 
 
 class NeverAsked(ObjectStore):
-    async def download(self, name: str, file: Path, progress: Progress) -> str:
+    async def open_range(self, name: str, begin: int, end: int) -> tuple[int, AsyncIterator[Buffer]]:
         raise AssertionError(f"{name} was fetched")
 
 

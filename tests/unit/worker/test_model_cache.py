@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.shared.folder_lock import FolderLock
+from services.worker.cache_room import NoRoom
 from services.worker.model_cache import ModelCache
 
 A, B, C, D = (Path(letter * 64) for letter in "abcd")
@@ -66,15 +67,36 @@ def test_a_removed_version_cannot_be_held(cache: Path) -> None:
     model_cache.keep(())
 
 
-def test_a_killed_download_is_removed_and_a_running_one_stays(cache: Path) -> None:
-    running, killed = cache / ".part-running", cache / ".part-killed"
-    running.mkdir()
-    killed.mkdir()
+def test_a_killed_download_stays_for_a_day_and_a_running_one_as_long_as_it_runs(cache: Path) -> None:
+    """The first name is that of an older release, which could not continue a download."""
+    killed, running, recent, old = (cache / f".part-{name}" for name in ("killed", "1" * 64, "2" * 64, "3" * 64))
+    for folder in (killed, running, recent, old):
+        folder.mkdir()
+    (recent / "model.safetensors").touch()
+    for folder in (running, recent, old):
+        os.utime(folder, (1_000, 1_000))
     lock = FolderLock.to_use(running)
     assert lock is not None
     ModelCache(cache, 9).sweep()
-    assert left(cache) == {A, B, C, D, Path(running.name)}
+    assert left(cache) == {A, B, C, D, Path(running.name), Path(recent.name)}
     lock.release()
+
+
+def test_room_is_made_by_what_was_used_longest_ago_and_only_if_that_is_enough(cache: Path) -> None:
+    for version in (A, B, C, D):
+        (cache / version / "model.safetensors").write_bytes(b"w" * (1 << 20))
+    os.link(cache / A / "model.safetensors", cache / D / "shared.safetensors")
+    (cache / (".part-" + "1" * 64)).mkdir()
+    model_cache, used = ModelCache(cache, 9, 5 << 20), ModelCache(cache, 9)
+    assert used.hold(cache / B)
+    model_cache.make_room(1 << 20)
+    assert len(left(cache)) == 5, "it fits as it is"
+    with pytest.raises(NoRoom, match=r"10 MiB are still to be fetched, 6 MiB more than .* the cache holds 4 MiB"):
+        model_cache.make_room(10 << 20)
+    assert len(left(cache)) == 5, "nothing is removed in vain"
+    model_cache.make_room(2 << 20)
+    assert left(cache) == {B, D}, "A shares its file with D, so C had to go too"
+    used.keep(())
 
 
 def test_other_files_stay(cache: Path) -> None:

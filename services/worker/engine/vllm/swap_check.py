@@ -13,7 +13,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from services.shared.staging import RefusedModel
 from services.worker.engine.contract import Model, unfit
 from services.worker.engine.fit import misfit, unlike
-from services.worker.engine.tensors import UnreadableTensors, difference, shapes
+from services.worker.engine.tensors import difference, shapes
 from services.worker.engine.vllm.start_settings import CONFIG, changed_setting
 
 
@@ -33,7 +33,7 @@ def why_restart(old: Model, new: Model, arguments: dict[str, Any], reason: str |
     try:
         before, after = shapes(old.folder), shapes(new.folder)
         changed = changed_setting(old.folder, new.folder)
-    except (UnreadableTensors, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 -- the libraries raise many kinds for what they cannot read
         raise RefusedModel(f"{new.manifest.model}: no engine can read it: {error}") from None
     reason = reason or changed
     wrong = _cannot_start(new.folder, arguments) or misfit(_config(new.folder), after) if reason else None

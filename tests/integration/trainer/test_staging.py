@@ -1,0 +1,1 @@
+"""Staging from a real S3 server, in processes that are killed: nothing that is on the disk is fetched again."""
