@@ -37,6 +37,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("streams", 3, lambda s: {"kills": s / 3, "freezes": s / 15, "drains": s / 9}),
     Scenario("router", 3, lambda s: {"kills": s / 4, "redis": s / 120}),
+    Scenario("rollouts", 1, lambda s: {"cycles": s / 5, "kills": s / 25}),
     Scenario("gateways", 1, lambda s: {"restarts": s / 8}),
     Scenario("ledger", 1, lambda s: {"stop": s / 4}),
     Scenario("tenants", 0.5, lambda s: {"requests": s * 20}),

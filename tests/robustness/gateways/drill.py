@@ -63,14 +63,15 @@ def balanced(cluster: ClusterUnderTest, folder: Path) -> Iterator[Balanced]:
     """Adds a second gateway to the cluster, and a load balancer before both."""
     with (
         Ports(Random()) as ports,
-        _second_gateway(cluster, folder, ports),
+        second_gateway(cluster, folder, ports),
         balancer(folder, [cluster.view.http[name] for name in GATEWAYS], ports) as started,
     ):
         yield Balanced(cluster, started)
 
 
 @contextmanager
-def _second_gateway(cluster: ClusterUnderTest, folder: Path, ports: Ports) -> Iterator[None]:
+def second_gateway(cluster: ClusterUnderTest, folder: Path, ports: Ports) -> Iterator[None]:
+    """Adds a second gateway to the cluster."""
     grpc, http = (f"127.0.0.1:{ports.free()}" for _ in range(2))
     data = folder / SECOND
     data.mkdir()

@@ -1,0 +1,1 @@
+"""A pool changes over again and again under load: no request starts on the version before."""
