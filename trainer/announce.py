@@ -65,7 +65,7 @@ class Announcer:
             StoreError: The alias was not moved.
         """
         what = f"the rollout of {pool} to {version[:12]}"
-        start = pb.StartRolloutRequest(pool=pool, model_version=version)
+        start = pb.StartRolloutRequest(pool=pool, model_version=version, who="trainer", why="a recipe")
         rollout = (await self._ask(what, lambda router: router.StartRollout(start, timeout=ASK_LIMIT_S))).rollout
         began, followed = self._clock.monotonic(), rollout.rollout_id
         while not rollout.ended_ms:
