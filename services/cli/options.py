@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from services.shared.swap_mode import SwapMode
+
 DEFAULT_DATA_DIR = Path(".tidegate")
 
 DataDir = Annotated[Path, typer.Option(help="folder of the cluster: keys, logs, models, state")]
@@ -21,5 +23,14 @@ Reason = Annotated[str, typer.Option(help="why, for the history of rollouts", sh
 Alias = Annotated[str, typer.Option(help="alias to move")]
 FinishLimit = Annotated[
     float | None,
-    typer.Option(min=0, help="seconds that running requests of a worker get to finish; default: the worker's setting"),
+    typer.Option(
+        min=0,
+        help="seconds that requests of a worker get that no other one can continue; default: the worker's setting",
+    ),
+]
+Mode = Annotated[
+    SwapMode | None,
+    typer.Option(
+        help="what happens to requests that run when a worker's weights change; default: `weight_updates` of the pool"
+    ),
 ]

@@ -266,7 +266,7 @@ _OUTCOMES = {
 def _event(order: Order | Ending) -> DeliveryAsked | DrainAsked:
     if isinstance(order, Ending):
         return DrainAsked(order.worker_id, order.finish_timeout_ms)
-    return DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms)
+    return DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms, order.mode)
 
 
 def _members(row: PoolRow) -> list[Member]:

@@ -14,6 +14,7 @@ from services.shared.gates import Gates
 from services.shared.rollout_settings import RolloutSettings
 from services.shared.settings import WrongSettings, check
 from services.shared.strict_model import Strict
+from services.shared.swap_mode import SwapMode
 from services.shared.tier import Tier
 from services.shared.vllm_args import REFUSED, refusal
 
@@ -332,6 +333,25 @@ class Adapters(Strict):
     )
 
 
+class WeightUpdates(Strict):
+    """What a worker of a pool does with requests when its weights change in place."""
+
+    mode: SwapMode = Field(
+        SwapMode.FINISH,
+        description="What happens to requests that run. `finish`: they get the time of the hold to finish, and the"
+        " others are continued with the weights that come; `recompute`: they are continued with them at once;"
+        " `hand_over`: they get the time of the hold, and the others are continued by a worker that still has the old"
+        " version, or else as in `recompute`.",
+    )
+    hold_s: float | None = Field(
+        None,
+        ge=0,
+        le=3600,
+        description="Seconds that new requests may wait for running ones before the weights change. Default: half of"
+        " `ttft_objective_s` of the class `default`.",
+    )
+
+
 class Pool(Strict):
     """Workers that serve the same model with the same engine settings."""
 
@@ -379,6 +399,10 @@ class Pool(Strict):
         " Default: no streams are kept.",
     )
     adapters: Adapters | None = Field(None, description="LoRA adapters that the pool serves. Default: none.")
+    weight_updates: WeightUpdates = Field(
+        default_factory=WeightUpdates,
+        description="What happens to requests when the weights of a worker change. Default: as its keys say.",
+    )
     response_cache: ResponseCache | None = Field(
         None,
         description="Answers deterministic requests from memory when the request allows it. Default: no cache.",
@@ -544,6 +568,11 @@ class Cluster(Strict):
             if pool.name == name:
                 return pool
         raise WrongSettings(f"pools: no pool is named {name!r} (there are: {', '.join(p.name for p in self.pools)})")
+
+    def hold_s(self, pool: Pool) -> float:
+        """Seconds that admission to a worker of the pool may be held before its weights change."""
+        held = pool.weight_updates.hold_s
+        return self.policy(ServiceClass.DEFAULT).ttft_objective_s / 2 if held is None else held
 
     def policy(self, service_class: ServiceClass) -> ClassPolicy:
         """The rules of a class: the values of the file over the defaults of the class."""

@@ -39,6 +39,7 @@ from services.worker.gpu import GpuCollector
 from services.worker.group.leader import Leader
 from services.worker.group.membership import Membership
 from services.worker.health import StepWatch
+from services.worker.hold import Bounds
 from services.worker.metrics import Metrics
 from services.worker.model import ModelSource, reference
 from services.worker.model_cache import ModelCache
@@ -105,11 +106,12 @@ class WorkerApp:
         self._tracing = tracing(traces_endpoint, "worker", self._metrics.registry, self._clock)
         self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
         self._leader = self._build_leader() if self._pool.engine.nodes > 1 else None
-        self._weight_updates = self._build_weight_updates()
-        self._attachment = self._build_attachment()
         self._service = WorkerService(
             self.engine, self.status, self._metrics, self._clock, adapters=self._adapters, tracing=self._tracing
         )
+        bounds = Bounds(self._pool.weight_updates.mode, settings.delivery_finish_s, cluster.hold_s(self._pool))
+        self._weight_updates = self._build_weight_updates(bounds)
+        self._attachment = self._build_attachment()
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
         self._tasks = Tasks()
@@ -232,14 +234,15 @@ class WorkerApp:
             info=lambda: self.status.info,
         )
 
-    def _build_weight_updates(self) -> WeightUpdates:
+    def _build_weight_updates(self, bounds: Bounds) -> WeightUpdates:
         settings = self._settings
         return WeightUpdates(
             self.engine,
             self.status,
+            self._service,
             self._fetch_version,
             self._fail,
-            limits=Limits(settings.stage_limit_s, settings.delivery_finish_s, settings.swap_limit_s),
+            limits=Limits(settings.stage_limit_s, bounds, settings.swap_limit_s),
             metrics=self._metrics,
             clock=self._clock,
             adapters=self._adapters,

@@ -12,6 +12,7 @@ from services.shared import rpc
 from services.shared.backoff import backoff
 from services.shared.certificates import Tls
 from services.shared.clock import Clock
+from services.shared.swap_mode import SwapMode
 from services.worker.engine.contract import EngineLoad
 from services.worker.status import Status
 from services.worker.weight_update import UpdateOrder
@@ -193,7 +194,8 @@ class Attachment:
 
 def _update_order(deliver: pb.Deliver) -> UpdateOrder:
     finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
-    return UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s)
+    mode = SwapMode.of_proto_name(pb.SwapMode.Name(deliver.mode))
+    return UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s, mode)
 
 
 def _weight_update(report: Report) -> pb.Delivery:

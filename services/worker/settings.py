@@ -96,7 +96,10 @@ class WorkerSettings(ProcessSettings, NodeSettings, StoreSettings):
         " Default: as long as bytes arrive (`stage_stall_s`).",
     )
     delivery_finish_s: float = Field(
-        60.0, ge=0, description="Seconds that running requests get to finish before the weights change."
+        60.0,
+        ge=0,
+        description="Seconds that requests which no other worker can continue get to finish before the weights change."
+        " New requests are served meanwhile.",
     )
     swap_limit_s: float = Field(
         300.0,

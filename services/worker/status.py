@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from enum import IntEnum
 
+from services.shared.swap_mode import SwapMode
 from services.worker.adapter_report import AdapterReport
 from services.worker.engine.contract import EngineInfo
 from services.worker.weight_update_report import Report
@@ -53,7 +54,7 @@ class Status:
         self.requests = 0
         self.weight_update: Report | None = None
         self.adapters = AdapterReport()
-        self._sealed = False
+        self._sealed: SwapMode | None = None
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -76,19 +77,24 @@ class Status:
 
         During a hold, requests that were granted before may still start; after `seal` none may.
         """
-        return self.state is State.READY or (self.state is State.SWAPPING and not self._sealed)
+        return self.state is State.READY or (self.state is State.SWAPPING and self._sealed is None)
 
     def hold(self) -> None:
         """Tells the router to grant nothing more to this worker."""
         self.enter(State.SWAPPING)
 
-    def seal(self) -> None:
-        """Lets no request start any more, even if it was granted."""
-        self._sealed = True
+    def seal(self, mode: SwapMode) -> None:
+        """Lets no request start any more, even if it was granted. mode: how such requests are continued."""
+        self._sealed = mode
+
+    @property
+    def sealed(self) -> SwapMode | None:
+        """How requests are continued that come while the weights change; None while they may start."""
+        return self._sealed
 
     def reopen(self) -> None:
         """Ends a hold. A worker that has begun to drain or is stuck stays in that state."""
-        self._sealed = False
+        self._sealed = None
         if self.state is State.SWAPPING:
             self.enter(State.READY)
 

@@ -1,7 +1,7 @@
 """A weight update: the worker changes to another version of its model, or keeps the old one.
 
 stage  The worker downloads and verifies the version, and goes on serving.
-hold   The router grants nothing more. Granted requests may still start and finish, up to a time limit.
+hold   The router grants nothing more, until no request runs. Long answers go on elsewhere (hold.py).
 swap   The engine replaces its weights; nothing runs.
 prove  The engine must answer the golden prompts exactly.
 
@@ -14,7 +14,7 @@ drains it, and its next process starts on the version.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +23,11 @@ from services.shared.manifests import Manifest, WrongManifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
+from services.shared.swap_mode import SwapMode
 from services.worker.engine.bounded import bounded
 from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed
 from services.worker.golden import NotProven, prove
+from services.worker.hold import Bounds, Hold, Running, UpdateRefused
 from services.worker.metrics import Metrics
 from services.worker.status import State, Status
 from services.worker.update_trace import UpdateTrace
@@ -33,8 +35,6 @@ from services.worker.weight_update_report import Outcome, Phase, Report
 
 log = logging.getLogger(__name__)
 
-# Requests that were granted just before the hold arrive within this time.
-_SETTLE_S = 0.25
 # Characters of the reason. Every heartbeat repeats it.
 _MAX_REASON = 1_000
 
@@ -46,12 +46,15 @@ class UpdateOrder:
     Attributes:
         update_id: Names the order; the router repeats an order under the same id.
         version: SHA-256 of the manifest.
-        finish_s: Seconds that running requests get to finish; None means the worker's own setting.
+        finish_s: Seconds that requests get to finish which no other worker can continue; None means the worker's own
+            setting.
+        mode: What happens to requests that run; None means the pool's setting.
     """
 
     update_id: str
     version: str
     finish_s: float | None = None
+    mode: SwapMode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +63,13 @@ class Limits:
 
     Attributes:
         stage_s: To bring a version to local disk; None: no limit, as long as the download makes progress.
-        finish_s: For running requests to finish.
+        hold: For running requests, unless the order says otherwise.
         swap_s: For the engine to replace its weights, and again to prove them.
     """
 
     stage_s: float | None
-    finish_s: float
+    hold: Bounds
     swap_s: float
-
-
-class UpdateRefused(Exception):
-    """The weight update ends before the engine has changed anything."""
 
 
 class NeedsRestart(Exception):
@@ -96,6 +95,7 @@ class WeightUpdates:
         self,
         engine: Engine,
         status: Status,
+        running: Running,
         fetch: Callable[[str, Collection[Path]], Awaitable[Model]],
         give_up: Callable[[str], None],
         *,
@@ -110,6 +110,7 @@ class WeightUpdates:
         Args:
             engine: The engine whose weights change.
             status: Where the progress is reported.
+            running: The requests of the worker.
             fetch: Brings a version to local disk and keeps the given folders there.
             give_up: Called with the reason when the engine is lost during an update.
             limits: Time limits.
@@ -118,7 +119,8 @@ class WeightUpdates:
             adapters: The adapters that leave the engine before its weights change; None: the pool has none.
             trace: Follows the updates; None: they are not traced.
         """
-        self._engine, self._status, self._fetch, self._give_up = engine, status, fetch, give_up
+        self._engine, self._status, self._running = engine, status, running
+        self._fetch, self._give_up = fetch, give_up
         self._limits, self._metrics, self._clock, self._adapters = limits, metrics, clock, adapters
         self._trace = trace
         self._serving: Model | None = None
@@ -230,23 +232,14 @@ class WeightUpdates:
         return {folder for model in models for folder in (model.folder, model.draft) if folder}
 
     async def _hold(self, order: UpdateOrder) -> None:
-        """Waits until no request runs; from then on none can start. Raises UpdateRefused."""
-        self._expect(State.READY)
-        self._status.hold()
-        self._report(order, Phase.HOLDING)
-        await self._clock.sleep(_SETTLE_S)
-        limit_s = self._limits.finish_s if order.finish_s is None else order.finish_s
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._status.idle()
-        except TimeoutError:
-            raise UpdateRefused(f"{self._status.requests} requests did not finish within {limit_s:g} s") from None
-        self._expect(State.SWAPPING)
-        self._status.seal()
-
-    def _expect(self, state: State) -> None:
-        if self._status.state is not state:
-            raise UpdateRefused(f"this worker is {self._status.state.name.lower()}")
+        """Returns once no request runs; from then on none can start. Raises UpdateRefused."""
+        bounds = self._limits.hold
+        bounds = replace(
+            bounds,
+            mode=order.mode or bounds.mode,
+            finish_s=bounds.finish_s if order.finish_s is None else order.finish_s,
+        )
+        await Hold(self._status, self._running, lambda: self._report(order, Phase.HOLDING), bounds, self._clock).empty()
 
     async def _load(self, order: UpdateOrder, model: Model, phase: Phase) -> None:
         """Swaps to the weights and proves them. Raises SwapFailed, NotProven, EngineDead."""

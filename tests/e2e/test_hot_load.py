@@ -36,6 +36,7 @@ pools:
     model: simulated
     workers: 2
     engine: {kind: simulated, max_running: 4, step_ms: 12, swap_ms: 300}
+    weight_updates: {hold_s: 60}  # every answer finishes, also on a busy machine
     adapters: {names: [tone-*], max_loaded: 4}
 """
 TOKENS = 60

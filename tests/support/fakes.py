@@ -37,6 +37,10 @@ class Behaviour:
     refuses_after: asyncio.Event | None = None
     # Sends nothing more after this many tokens of each choice.
     hang_after: int | None = None
+    # Ends the first attempt after this many tokens of each choice with this failure, and has `next_version` then.
+    moves_after: int | None = None
+    moves_as: "worker_pb2.FailureKind.ValueType" = worker_pb2.FAILURE_KIND_RECOMPUTE
+    next_version: str = "v-fedcba987654"
     # Once this event is set, the worker continues where it stopped.
     wakes: asyncio.Event | None = None
     resumable: bool = False
@@ -67,7 +71,7 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
 
     def __init__(self, worker_id: str = "worker-1", epoch: int = 7) -> None:
         super().__init__()
-        self.worker_id, self.epoch = worker_id, epoch
+        self.worker_id, self.epoch, self.version = worker_id, epoch, VERSION
         self.behaviour = Behaviour()
         self.starts: list[worker_pb2.Start] = []
         self.cancels: list[worker_pb2.Cancel] = []
@@ -137,13 +141,18 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
             await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
             return
         started = worker_pb2.Started(
-            **name, model_version=VERSION, prompt_tokens=11, cached_tokens=4, resumable=behaviour.resumable
+            **name, model_version=self.version, prompt_tokens=11, cached_tokens=4, resumable=behaviour.resumable
         )
         await self._write(context, started=[started])
         limit = start.sampling.max_tokens if start.sampling.HasField("max_tokens") else behaviour.tokens
         tokens, choices = min(limit, behaviour.tokens), start.sampling.n or 1
         had = {point.choice: len(point.token_ids) for point in start.resume}
         for index in range(min(had.get(choice, 0) for choice in range(choices)), tokens):
+            if index == behaviour.moves_after and start.attempt == 1:
+                self.version = behaviour.next_version
+                failure = worker_pb2.Failure(kind=behaviour.moves_as, message="moved by the test")
+                await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
+                return
             if index == behaviour.hang_after:
                 if not behaviour.wakes:
                     return
@@ -318,7 +327,7 @@ def _grant(name: dict[str, Any], worker: FakeWorker, service_class: Any) -> rout
         worker_id=worker.worker_id,
         worker_address=worker.address,
         worker_epoch=worker.epoch,
-        model_version=VERSION,
+        model_version=worker.version,
         queue_wait_ms=3,
         service_class=service_class,
     )

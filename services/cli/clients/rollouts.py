@@ -11,6 +11,7 @@ from services.cli.clients.control import ANSWER_LIMIT_S, NoRouter, call
 from services.cli.clients.gateway import GatewayApi
 from services.cli.clients.rollout_gate import Gate
 from services.cli.errors import CommandFailed
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
@@ -39,8 +40,9 @@ class Asker(BaseModel):
 class Way(BaseModel):
     """How a rollout is to go.
 
-    `policy` and `at_once` are None for the pool's settings. `finish_s`: seconds that running requests of a worker get
-    to finish; None for the worker's own setting. `without_steps`: a way back, on which a canary goes worker by worker.
+    `policy`, `at_once` and `mode` are None for the pool's settings. `finish_s`: seconds that requests of a worker get
+    that no other one can continue; None for the worker's own setting. `mode`: what happens to requests that run when a
+    worker's weights change. `without_steps`: a way back, on which a canary goes worker by worker.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +50,7 @@ class Way(BaseModel):
     policy: Policy | None = None
     at_once: int | None = None
     finish_s: float | None = None
+    mode: SwapMode | None = None
     without_steps: bool = False
 
 
@@ -216,6 +219,7 @@ async def start(routers: Sequence[str], pool: str, version: str, way: Way, asker
         who=asker.who,
         why=asker.why,
         without_steps=way.without_steps,
+        mode=pb.SwapMode.Value(way.mode.proto_name) if way.mode else pb.SWAP_MODE_UNSPECIFIED,
     )
     response = await call(routers, lambda stub: stub.StartRollout(request, timeout=ANSWER_LIMIT_S))
     return Rollout.of(response.rollout)

@@ -7,7 +7,18 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from services.cli.errors import CommandFailed
-from services.cli.options import DEFAULT_DATA_DIR, Alias, DataDir, FinishLimit, Json, Model, Reason, Router, Version
+from services.cli.options import (
+    DEFAULT_DATA_DIR,
+    Alias,
+    DataDir,
+    FinishLimit,
+    Json,
+    Mode,
+    Model,
+    Reason,
+    Router,
+    Version,
+)
 
 if TYPE_CHECKING:
     from services.cli.clients.rollouts import Way
@@ -20,6 +31,7 @@ def promote(
     version: Version,
     alias: Alias = "latest",
     finish_limit: FinishLimit = None,
+    mode: Mode = None,
     reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -32,7 +44,7 @@ def promote(
 
     reference = alias_reference(model, alias, options="MODEL, --alias")
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
-    way = Way(finish_s=finish_limit)
+    way = Way(finish_s=finish_limit, mode=mode)
     _show(asyncio.run(_promote(store, routers, reference, version, way, reason)), json=json)
 
 
@@ -40,6 +52,7 @@ def rollback(
     model: Model,
     alias: Alias = "latest",
     finish_limit: FinishLimit = None,
+    mode: Mode = None,
     reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -56,7 +69,7 @@ def rollback(
     reference = alias_reference(model, alias, options="MODEL, --alias")
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
     version = asyncio.run(_previous(store, reference))
-    way = Way(finish_s=finish_limit, without_steps=True)
+    way = Way(finish_s=finish_limit, mode=mode, without_steps=True)
     _show(asyncio.run(_promote(store, routers, reference, version, way, reason or "a rollback")), json=json)
 
 

@@ -15,6 +15,7 @@ from services.cli.options import (
     DataDir,
     FinishLimit,
     Json,
+    Mode,
     Model,
     Reason,
     Router,
@@ -49,6 +50,7 @@ def start(
     at_once: AtOnce = None,
     reason: Reason = "",
     finish_limit: FinishLimit = None,
+    mode: Mode = None,
     wait: Wait = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -60,7 +62,7 @@ def start(
     from services.cli.clients.rollouts import Policy, Way
 
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
-    way = Way(policy=Policy(policy) if policy else None, at_once=at_once, finish_s=finish_limit)
+    way = Way(policy=Policy(policy) if policy else None, at_once=at_once, finish_s=finish_limit, mode=mode)
     started = _start(store, routers, model, version, pool=pool, way=way, asker=asker(reason), wait=wait)
     _show(asyncio.run(started), json=json)
 

@@ -1,6 +1,7 @@
 """Anthropic's Messages API as a client receives it: one document, or the events from which it builds the document."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,6 +9,8 @@ import orjson
 from services.gateway.anthropic import errors
 from services.gateway.anthropic.message_output import NOT_ENDED, SIGNATURE, Document, MessageOutput, block, tier, usage
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.progress import VersionSpan
+from services.gateway.openai.completion_fields import version_spans_at_end
 from services.gateway.openai.responses_output import Call, Change, Closed, Grown, Item, Message, Opened, Reasoning
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
@@ -37,6 +40,7 @@ def document(header: GenerationHeader, content: list[Document], ending: Document
         "content": content,
         **ending,
         "usage": {**usage(used), "service_tier": tier(header.service_tier)},
+        **version_spans_at_end(header.spans, used),
     }
 
 
@@ -86,11 +90,16 @@ class MessageStream:
         """Returns the events of some deltas, joined."""
         return b"".join([frame for delta in deltas for frame in self._frames(delta)])
 
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """The message names its versions at its end."""
+        self._header = replace(self._header, version=version, spans=spans)
+
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the events that end the last block and the message."""
         items = self._output.items
         last = [self._frame(change) for change in items.finish()] if items.items else []
-        ended = _event("message_delta", delta=self._output.ending(), usage=usage(used))
+        spans = version_spans_at_end(self._header.spans, used)
+        ended = _event("message_delta", delta=self._output.ending(), usage=usage(used), **spans)
         return b"".join([*last, ended, _event("message_stop")])
 
     def fail(self, error: TidegateError) -> bytes:

@@ -25,7 +25,12 @@ MAX_UNREAD_ITEMS = 4 * CREDIT_TOKENS
 HELD_BACK_TOKENS = 32
 HELD_BACK_MS = 500
 
-_HANDOVERS = (worker_pb2.FAILURE_KIND_DRAINING, worker_pb2.FAILURE_KIND_WRONG_VERSION)
+_HANDOVERS: dict[int, FailureCause] = {
+    worker_pb2.FAILURE_KIND_DRAINING: FailureCause.HANDED_OVER,
+    worker_pb2.FAILURE_KIND_WRONG_VERSION: FailureCause.HANDED_OVER,
+    worker_pb2.FAILURE_KIND_RECOMPUTE: FailureCause.RECOMPUTE,
+    worker_pb2.FAILURE_KIND_HAND_OVER: FailureCause.HAND_OVER,
+}
 
 
 class Attempt:
@@ -214,7 +219,7 @@ class Attempt:
         if error := failed(ended.failure, self._generation.fields):
             raise error
         kind = ended.failure.kind
-        cause = FailureCause.HANDED_OVER if kind in _HANDOVERS else FailureCause.OTHER
+        cause = _HANDOVERS.get(kind, FailureCause.OTHER)
         if kind == worker_pb2.FAILURE_KIND_ENGINE:
             self._observation.fault = True
             cause = self._engine_died()

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.gateway.generation.progress import no_prompt
+from services.gateway.generation.progress import VersionSpan, no_prompt
 from services.gateway.generation.token_stream import TokenStream
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
@@ -19,10 +19,11 @@ class GenerationHeader:
         created: seconds since 1970.
         model: name of the model, as the catalog has it.
         service_tier: label of the class that the generation is served in.
-        version: version of the model's weights.
+        version: version of the model's weights, those of the newest tokens.
         prompt_tokens: tokens that the model reads, as far as they are known.
         cached_tokens: how many of them it had in its cache.
         prompt: what the request asks for of its prompt.
+        spans: which tokens so far came from which version; empty if all came from one.
     """
 
     id: str
@@ -33,6 +34,7 @@ class GenerationHeader:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     prompt: worker_pb2.Started = field(default_factory=no_prompt)
+    spans: tuple[VersionSpan, ...] = ()
 
     @classmethod
     def of(cls, stream: TokenStream) -> "GenerationHeader":
@@ -47,6 +49,7 @@ class GenerationHeader:
             used.prompt_tokens,
             used.cached_tokens,
             stream.prompt,
+            stream.spans,
         )
 
 
@@ -59,6 +62,10 @@ class EventStream(Protocol):
 
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         """Returns the events of some deltas, joined; empty when the deltas have nothing to show."""
+        ...
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """Another version of the model gives what comes from here on. spans: which tokens so far came from which."""
         ...
 
     def close(self, used: worker_pb2.Usage) -> bytes:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.usage import LedgerWriter, Outcome, UsedResources
 from services.gateway.generation.attempt import MAX_UNREAD_ITEMS, Attempt
-from services.gateway.generation.progress import Progress
+from services.gateway.generation.progress import Progress, VersionSpan
 from services.gateway.generation.request_trace import RequestTrace
 from services.gateway.generation.retry import FailureCause, Retries, WorkerFailed
 from services.gateway.metrics import Metrics
@@ -101,6 +101,11 @@ class GenerationStream:
         """Version of the model that answers, with or without an adapter; empty until a worker was granted."""
         grant = self._attempt.grant
         return self._progress.version or (grant.model_version if grant else "")
+
+    @property
+    def spans(self) -> tuple[VersionSpan, ...]:
+        """Which tokens so far came from which version of the model; empty if all came from one."""
+        return self._progress.spans()
 
     @property
     def usage(self) -> worker_pb2.Usage:

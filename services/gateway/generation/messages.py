@@ -4,7 +4,7 @@ from services.gateway.domain.account import Caller, Limits
 from services.gateway.domain.generation import Generation
 from services.gateway.domain.prompt import BLOCK_TOKENS
 from services.gateway.generation.progress import Progress
-from services.gateway.generation.retry import Retries
+from services.gateway.generation.retry import Retries, VersionRule
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
@@ -13,8 +13,8 @@ def submit(generation: Generation, retries: Retries, progress: Progress, *, time
     """Asks the router for a worker.
 
     A later attempt goes to the head of its class, since the request had its turn, and away from workers that failed
-    it. An answer that has begun needs a worker with the same model version. The client waits `timeout_s` seconds longer
-    for the whole answer.
+    it. An answer that has begun needs a worker with the same model version, unless the last worker changed its weights.
+    The client waits `timeout_s` seconds longer for the whole answer.
     """
     cost = generation.cost
     return router_pb2.Submit(
@@ -31,7 +31,8 @@ def submit(generation: Generation, retries: Retries, progress: Progress, *, time
         block_tokens=BLOCK_TOKENS,
         adapter=generation.model.adapter,
         canary=generation.wants_canary,
-        model_version=progress.version if progress.begun else "",
+        model_version=progress.version if progress.begun and retries.version_rule is not VersionRule.ANY else "",
+        model_version_optional=retries.version_rule is VersionRule.PREFERRED,
         at_head=retries.attempt > 1,
         excluded_workers=retries.excluded,
         engine_deaths=retries.engine_deaths,

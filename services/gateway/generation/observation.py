@@ -60,7 +60,8 @@ class Observation:
             another worker through no fault, or its weights changed under way.
         """
         refused = ended is not None and ended.failure.kind in _OF_THE_REQUEST
-        if grant is None or (ended and ended.spans) or not (outcome in _COUNTED or refused or self.fault):
+        changed = bool(self._progress.changes or (ended and ended.spans))
+        if grant is None or changed or not (outcome in _COUNTED or refused or self.fault):
             return None
         served = router_pb2.Served(
             model_version=self._progress.version if self._progress.begun else grant.model_version,

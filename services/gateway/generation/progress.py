@@ -1,6 +1,7 @@
 """How far an answer has come, from whichever workers: what is counted, and where another worker continues."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from tidegate.worker.v1 import worker_pb2
 
@@ -18,6 +19,36 @@ class ChoiceProgress:
     token_ids: list[int] = field(default_factory=list)
     text_end: int = 0
     finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """Tokens of one choice that one version of the model gave.
+
+    Attributes:
+        choice: index of the choice.
+        version: of the model.
+        first_token: index of the first of them in the choice.
+        tokens: how many they are, at least 1.
+    """
+
+    choice: int
+    version: str
+    first_token: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChange:
+    """Another version of the model went on with an answer.
+
+    Attributes:
+        before: the version before.
+        tokens: how many each choice had then, by its index.
+    """
+
+    before: str
+    tokens: Mapping[int, int]
 
 
 NO_PROMPT = worker_pb2.Started()
@@ -42,6 +73,7 @@ class Progress:
         resumable: another worker with these versions could continue exactly.
         cut: a choice ended at its limit of tokens.
         prompt: the first worker's message, if the request asks for tokens of the prompt.
+        changes: of the version, while the answer was being made.
     """
 
     choices_expected: int
@@ -53,6 +85,7 @@ class Progress:
     resumable: bool = False
     cut: bool = False
     prompt: worker_pb2.Started = field(default_factory=no_prompt)
+    changes: list[VersionChange] = field(default_factory=list)
 
     @property
     def completion_tokens(self) -> int:
@@ -75,9 +108,35 @@ class Progress:
             self.prompt_tokens, self.cached_tokens = started.prompt_tokens, started.cached_tokens
             if started.prompt_token_ids or started.prompt_logprobs:
                 self.prompt = started
-        self.version = started.model_version or self.version
+        self.go_on_with(started.model_version or self.version)
         self.adapter_version = started.adapter_version or self.adapter_version
         self.resumable = started.resumable
+
+    def go_on_with(self, version: str) -> None:
+        """Notes which version of the model gives the tokens from here on."""
+        if self.begun and version != self.version:
+            tokens = {index: len(choice.token_ids) for index, choice in self.choices.items()}
+            self.changes.append(VersionChange(self.version, tokens))
+        self.version = version
+
+    def spans(self) -> tuple[VersionSpan, ...]:
+        """Which tokens came from which version, choice by choice; empty if all came from one."""
+        if not self.changes:
+            return ()
+        spans = tuple(span for index in sorted(self.choices) for span in self._spans_of(index))
+        return spans if len({span.version for span in spans}) > 1 else ()
+
+    def _spans_of(self, index: int) -> list[VersionSpan]:
+        ends = [(change.before, change.tokens.get(index, 0)) for change in self.changes]
+        spans: list[VersionSpan] = []
+        end = 0
+        for version, next_end in [*ends, (self.version, len(self.choices[index].token_ids))]:
+            if spans and spans[-1].version == version:
+                spans[-1] = replace(spans[-1], tokens=next_end - spans[-1].first_token)
+            elif next_end > end:
+                spans.append(VersionSpan(index, version, end, next_end - end))
+            end = next_end
+        return spans
 
     def take(self, delta: worker_pb2.Delta) -> int:
         """Adds a delta. Returns how many tokens it has."""

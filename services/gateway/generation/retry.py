@@ -23,11 +23,30 @@ class FailureCause(Enum):
     """The worker is draining, or serves another version by now."""
     PREEMPTED = auto()
     """The worker is well, and the router needs its slot for a higher class."""
+    RECOMPUTE = auto()
+    """The worker changes its weights, and the answer may go on with any version."""
+    HAND_OVER = auto()
+    """The worker changes its weights, and the answer goes on with its version while another worker serves it."""
     OTHER = auto()
     """Anything else, such as a worker that was overloaded or whose connection broke before the request began."""
 
 
-_GIVEN_AWAY = (FailureCause.HANDED_OVER, FailureCause.PREEMPTED)
+_CROSSINGS = (FailureCause.RECOMPUTE, FailureCause.HAND_OVER)
+_GIVEN_AWAY = (FailureCause.HANDED_OVER, FailureCause.PREEMPTED, *_CROSSINGS)
+# The worker may have the request again: it has done nothing wrong, and its new weights may go on with the answer.
+_BLAMELESS = (FailureCause.PREEMPTED, *_CROSSINGS)
+
+
+class VersionRule(Enum):
+    """Which versions of the model may go on with an answer that has begun."""
+
+    SAME = auto()
+    PREFERRED = auto()
+    """The same, and any once no ready worker serves it."""
+    ANY = auto()
+
+
+_VERSION_RULES = {FailureCause.RECOMPUTE: VersionRule.ANY, FailureCause.HAND_OVER: VersionRule.PREFERRED}
 
 
 class WorkerFailed(Exception):
@@ -55,6 +74,7 @@ class Retries:
         attempt: number of the current attempt, from 1.
         excluded: ids of workers that the next attempt must not go to.
         engine_deaths: in a row. The router refuses a request that seems to kill engines.
+        version_rule: for the next attempt. Once an attempt has brought tokens, an answer stays with their version.
     """
 
     attempt: int = 1
@@ -63,6 +83,7 @@ class Retries:
     lost_before_start: int = 0
     excluded: list[str] = field(default_factory=list)
     engine_deaths: int = 0
+    version_rule: VersionRule = VersionRule.SAME
 
     def after(self, failure: WorkerFailed, progress: Progress) -> None:
         """Moves on to the next attempt.
@@ -79,6 +100,8 @@ class Retries:
             )
         if failure.gained:
             self.failures, self.lost_before_start, self.engine_deaths, self.excluded = 0, 0, 0, []
+            self.version_rule = VersionRule.SAME
+        self.version_rule = _VERSION_RULES.get(failure.cause, self.version_rule)
         self._count(failure.cause)
         if (
             self.failures >= MAX_FAILURES
@@ -87,7 +110,7 @@ class Retries:
         ):
             raise self._given_up(failure)
         self.attempt += 1
-        if failure.cause is not FailureCause.PREEMPTED and failure.worker_id not in self.excluded:
+        if failure.cause not in _BLAMELESS and failure.worker_id not in self.excluded:
             self.excluded.append(failure.worker_id)
 
     def _count(self, cause: FailureCause) -> None:

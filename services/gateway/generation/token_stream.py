@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from services.gateway.domain.generation import Generation
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.upstream.mailbox import DeltaSink
 from services.shared.classes import ServiceClass
 from tidegate.router.v1 import router_pb2
@@ -22,6 +23,11 @@ class TokenStream(Protocol):
     @property
     def model_version(self) -> str:
         """Version of the model that answers, with or without an adapter; empty until a worker was granted."""
+        ...
+
+    @property
+    def spans(self) -> tuple[VersionSpan, ...]:
+        """Which tokens so far came from which version of the model; empty if all came from one."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.openai.completion_fields import FINISH_REASONS
 from tidegate.inference.v1 import inference_pb2
 from tidegate.worker.v1 import worker_pb2
@@ -24,6 +25,16 @@ def usage(used: worker_pb2.Usage) -> inference_pb2.Usage:
         cached_tokens=used.cached_tokens,
         completion_tokens=used.completion_tokens,
     )
+
+
+def version_spans(spans: Iterable[VersionSpan]) -> list[inference_pb2.VersionSpan]:
+    """Returns which tokens came from which version of the model."""
+    return [
+        inference_pb2.VersionSpan(
+            choice=span.choice, model_version=span.version, first_token=span.first_token, tokens=span.tokens
+        )
+        for span in spans
+    ]
 
 
 def _shows(delta: worker_pb2.Delta) -> bool:

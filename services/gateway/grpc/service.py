@@ -123,15 +123,24 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             await call.send_metadata(stream.version or "none")
             header = _header_fields(resumption.header(stream) if resumption else GenerationHeader.of(stream))
             recorder = resumption.recorder(stream) if resumption else None
+            version = stream.version
             try:
                 while deltas := await stream.read():
+                    changed = stream.version if stream.version != version else ""
+                    version = stream.version
+                    if changed and recorder:
+                        recorder.go_on_with(changed)
                     event_id = _event_id(recorder, deltas)
-                    if choices := choices_of(deltas):
-                        await self._write(call, kind(choices=choices, event_id=event_id, **header))
+                    choices = choices_of(deltas)
+                    if choices or changed:
+                        await self._write(
+                            call, kind(choices=choices, event_id=event_id, model_version=changed, **header)
+                        )
             finally:
                 if recorder:
                     recorder.end()
-            await self._write(call, kind(usage=response_messages.usage(stream.usage), **header))
+            used, spans = response_messages.usage(stream.usage), response_messages.version_spans(stream.spans)
+            await self._write(call, kind(usage=used, version_spans=spans, **header))
 
     async def _write(self, call: Call, message: Message) -> None:
         """Raises ClientLeft when the client read nothing for the stall timeout."""

@@ -6,12 +6,14 @@ reason) are built whole.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from services.gateway.domain.generation import PLAIN, Shown
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.openai import logprobs
 from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, stop_reason, usage
 from services.shared.errors import TidegateError
@@ -37,11 +39,17 @@ class _Events:
     """
 
     def __init__(self, header: GenerationHeader, kind: str, include_usage: bool, shown: Shown) -> None:
+        self._header, self._kind = header, kind
         self._fields = header_fields(header, kind)
         self._include_usage, self._continuous = include_usage, shown.continuous_usage
         self._counts = worker_pb2.Usage(prompt_tokens=header.prompt_tokens, cached_tokens=header.cached_tokens)
         self._usage: dict[str, Any] = {"usage": None} if include_usage else {}
         self.count(0)
+
+    def go_on_with(self, version: str) -> None:
+        """Later events name this version."""
+        self._header = replace(self._header, version=version)
+        self._fields = header_fields(self._header, self._kind)
 
     def count(self, tokens: int) -> None:
         """Counts new tokens of the answer, if each event is to have the counts."""
@@ -70,7 +78,10 @@ class ChatStream:
         self._events = _Events(header, "chat.completion.chunk", include_usage, shown)
         self._shown, self._prompt = shown, header.prompt
         self._choices = choices
-        self._text = [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(choices)]
+        self._text = self._around_text()
+
+    def _around_text(self) -> list[tuple[bytes, bytes]]:
+        return [self._events.around_text(_chat_choice(n, {"content": "@"})) for n in range(self._choices)]
 
     def open(self) -> list[bytes]:
         """Returns an event for each choice, which tells its role."""
@@ -85,6 +96,11 @@ class ChatStream:
         """Returns the events of some deltas, joined."""
         frame = self._frame if self._shown is PLAIN else self._with_more_than_text
         return b"".join([frame(delta) for delta in deltas])
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """Later events have the fingerprint of another version."""
+        self._events.go_on_with(version)
+        self._text = self._around_text()
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the usage event, if the client asked for it, and [DONE]."""
@@ -155,8 +171,12 @@ class CompletionStream:
         self._shown, self._prompt, self._first = shown, header.prompt, first
         # Choices whose first event must still show what is asked of the prompt.
         self._unopened = set(range(choices))
-        self._text = [self._events.around_text(_text_choice(first + n, "@")) for n in range(choices)]
         self._logprobs = [logprobs.CompletionLogprobs() for _ in range(choices)]
+        self._text = self._around_text()
+
+    def _around_text(self) -> list[tuple[bytes, bytes]]:
+        indices = range(self._first, self._first + len(self._logprobs))
+        return [self._events.around_text(_text_choice(index, "@")) for index in indices]
 
     def open(self) -> list[bytes]:
         """Returns nothing: a completion has no opening event."""
@@ -166,6 +186,11 @@ class CompletionStream:
         """Returns the events of some deltas, joined."""
         frame = self._frame if self._shown is PLAIN else self._with_more_than_text
         return b"".join([frame(delta) for delta in deltas])
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """Later events have the fingerprint of another version."""
+        self._events.go_on_with(version)
+        self._text = self._around_text()
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the usage event, if the client asked for it, and [DONE]."""

@@ -1,8 +1,11 @@
 """Fields that responses of chat completions and completions share: header, finish reason, usage."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.progress import VersionSpan
 from tidegate.worker.v1 import worker_pb2
 
 FINISH_REASONS: dict[int, str | None] = {
@@ -31,6 +34,31 @@ def usage(used: worker_pb2.Usage) -> dict[str, Any]:
             "accepted_prediction_tokens": used.accepted_draft_tokens,
         },
     }
+
+
+def version_spans(spans: Sequence[VersionSpan]) -> dict[str, Any]:
+    """Returns the field that says which tokens came from which version; no field if all came from one.
+
+    Args:
+        spans: of one choice, or of an answer that has one.
+    """
+    if not spans:
+        return {}
+    shown = [{"version": s.version, "first_token": s.first_token, "completion_tokens": s.tokens} for s in spans]
+    return {"version_spans": shown}
+
+
+def version_spans_at_end(spans: Sequence[VersionSpan], used: worker_pb2.Usage) -> dict[str, Any]:
+    """Returns the same field once an answer with one choice is complete.
+
+    Args:
+        spans: when its last version began to answer.
+        used: the counts of the whole answer.
+    """
+    if not spans:
+        return {}
+    last = replace(spans[-1], tokens=used.completion_tokens - spans[-1].first_token)
+    return version_spans((*spans[:-1], last))
 
 
 def header_fields(header: GenerationHeader, kind: str) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from services.gateway.domain.generation import PLAIN, Shown
 from services.gateway.generation.event_stream import GenerationHeader
 from services.gateway.generation.token_stream import TokenStream
 from services.gateway.openai import logprobs
-from services.gateway.openai.completion_fields import FINISH_REASONS, header_fields, stop_reason, usage
+from services.gateway.openai.completion_fields import (
+    FINISH_REASONS,
+    header_fields,
+    stop_reason,
+    usage,
+    version_spans,
+)
 from tidegate.worker.v1 import worker_pb2
 
 
@@ -37,6 +43,7 @@ class _ToolCall:
 
 @dataclass(slots=True)
 class _Choice:
+    index: int
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     tool_calls: dict[int, _ToolCall] = field(default_factory=dict)
@@ -80,7 +87,7 @@ class _Choice:
 
 class _Choices:
     def __init__(self, choices: int, *, shown: Shown = PLAIN) -> None:
-        self._choices = [_Choice() for _ in range(choices)]
+        self._choices = [_Choice(index) for index in range(choices)]
         self._shown = shown
 
     def add(self, deltas: Iterable[worker_pb2.Delta]) -> None:
@@ -99,8 +106,10 @@ class _Choices:
             fields["prompt_logprobs"] = logprobs.prompt_positions(header.prompt.prompt_logprobs)
         return fields
 
-    def _of_answer(self, choice: _Choice) -> dict[str, Any]:
-        return {"token_ids": choice.token_ids} if self._shown.token_ids else {}
+    def _of_answer(self, choice: _Choice, header: GenerationHeader) -> dict[str, Any]:
+        """Returns what only some answers have."""
+        fields = version_spans([span for span in header.spans if span.choice == choice.index])
+        return {"token_ids": choice.token_ids, **fields} if self._shown.token_ids else fields
 
 
 class ChatDocument(_Choices):
@@ -115,7 +124,7 @@ class ChatDocument(_Choices):
                 "logprobs": logprobs.chat(choice.logprobs),
                 "finish_reason": choice.finish_reason,
                 "stop_reason": choice.stop_reason,
-                **self._of_answer(choice),
+                **self._of_answer(choice, header),
             }
             for index, choice in enumerate(self._choices)
         ]
@@ -137,7 +146,7 @@ class CompletionDocument(_Choices):
                 "finish_reason": choice.finish_reason,
                 "stop_reason": choice.stop_reason,
                 **self._of_prompt(header),
-                **self._of_answer(choice),
+                **self._of_answer(choice, header),
             }
             for index, choice in enumerate(self._best())
         ]

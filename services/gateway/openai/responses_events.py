@@ -1,13 +1,15 @@
 """OpenAI's Responses API as a client receives it: one document, or the events from which it builds the document."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.openai import logprobs
+from services.gateway.openai.completion_fields import version_spans_at_end
 from services.gateway.openai.responses_output import (
     Call,
     Change,
@@ -71,11 +73,12 @@ def document(header: GenerationHeader, echo: Document, status: str, output: list
 
 def ended(header: GenerationHeader, echo: Document, output: Output, used: worker_pb2.Usage, clock: Clock) -> Document:
     """Returns a response that ends now; it is `incomplete` when the token limit cut it short."""
+    always = {"usage": usage(used), **version_spans_at_end(header.spans, used)}
     if output.complete:
         now = int(clock.wall())
-        return document(header, echo, "completed", output.documents(), usage=usage(used), completed_at=now)
+        return document(header, echo, "completed", output.documents(), completed_at=now, **always)
     reason = {"reason": "max_output_tokens"}
-    return document(header, echo, "incomplete", output.documents(), usage=usage(used), incomplete_details=reason)
+    return document(header, echo, "incomplete", output.documents(), incomplete_details=reason, **always)
 
 
 def usage(used: worker_pb2.Usage) -> Document:
@@ -150,6 +153,10 @@ class ResponseStream:
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         """Returns the events of some deltas, joined."""
         return b"".join([self._frame(change) for delta in deltas for change in self._output.take(delta)])
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """The response names its versions at its end."""
+        self._header = replace(self._header, version=version, spans=spans)
 
     def end(self, used: worker_pb2.Usage) -> Document:
         """Ends the response, and returns it. Only the first call counts."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.event_stream import GenerationHeader
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.openai import logprobs
 from services.gateway.openai.completion_events import DONE, event
-from services.gateway.openai.completion_fields import FINISH_REASONS, stop_reason, usage
+from services.gateway.openai.completion_fields import FINISH_REASONS, stop_reason, usage, version_spans
 from services.shared.errors import TidegateError
 from tidegate.worker.v1 import worker_pb2
 
@@ -65,7 +66,10 @@ class TokenDocument(_Form):
             "prompt_logprobs": positions,
             "prompt_token_ids": list(prompt.prompt_token_ids) if shown.token_ids else None,
             **self._mode,
-            "choices": [self._whole(index, deltas) for index, deltas in enumerate(self._deltas)],
+            "choices": [
+                self._whole(index, deltas) | version_spans([span for span in header.spans if span.choice == index])
+                for index, deltas in enumerate(self._deltas)
+            ],
         }
 
     def _whole(self, index: int, deltas: list[worker_pb2.Delta]) -> dict[str, Any]:
@@ -94,6 +98,10 @@ class TokenStream(_Form):
     def frames(self, deltas: Iterable[worker_pb2.Delta]) -> bytes:
         """Returns the events of some deltas, joined."""
         return b"".join([self._frame(delta) for delta in deltas])
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """Later events name the other version; those before name none."""
+        self._fields["model_version"] = version
 
     def close(self, used: worker_pb2.Usage) -> bytes:
         """Returns the usage event, if the client asked for it, and [DONE]."""

@@ -101,7 +101,7 @@ class CachedGenerations:
         with self._generations.open(generation) as stream:
             stream.observe(recording.take)
             yield stream
-            if recording.complete and stream.version == version:
+            if recording.complete and stream.version == version and not stream.spans:
                 store.put(key, CachedResponse(tuple(recording.deltas), stream.usage, version))
 
     def _count(self, directive: CacheDirective | None) -> None:
@@ -143,6 +143,7 @@ class ReplayedStream:
     resumable = False
     queued = None
     prompt = NO_PROMPT
+    spans = ()
 
     def __init__(self, generation: Generation, response: CachedResponse, entry: LedgerEntry) -> None:
         self.generation, self._response, self._entry = generation, response, entry

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from services.gateway.generation.event_stream import EventStream
+from services.gateway.generation.progress import VersionSpan
 from services.gateway.resume.event_ids import EventIds
 from services.gateway.resume.resume_log import ResumeLogClient
 from services.gateway.resume.stream_log import StreamLog
@@ -43,6 +44,10 @@ class StreamRecorder:
         """Adds a delta that goes to the client."""
         self._log.append(delta)
 
+    def go_on_with(self, version: str) -> None:
+        """Another version of the model gives what comes from here on."""
+        self._log.go_on_with(version)
+
     def event_id(self) -> bytes:
         """Returns the id of the current position; empty when the stream cannot be continued from here."""
         position = self._log.position()
@@ -71,6 +76,11 @@ class ResumableStream:
         opening = [] if self._resumed else self._stream.open()
         last = len(opening) - 1
         return [Event(self._recorder.event_id() if n == last else None, data) for n, data in enumerate(opening)]
+
+    def go_on_with(self, version: str, spans: tuple[VersionSpan, ...]) -> None:
+        """Another version of the model gives what comes from here on. spans: which tokens so far came from which."""
+        self._recorder.go_on_with(version)
+        self._stream.go_on_with(version, spans)
 
     def events(self, deltas: Iterable[worker_pb2.Delta]) -> list[Event]:
         """Returns the events of some deltas, each with its id."""

@@ -31,6 +31,11 @@ class StreamLog:
         self._log = bytearray(beginning)
         self._max_bytes = max_bytes
         self._full = False
+        self._new_version = ""
+
+    def go_on_with(self, version: str) -> None:
+        """Another version of the model gives the deltas from here on."""
+        self._new_version = version
 
     def append(self, delta: worker_pb2.Delta) -> None:
         """Adds a delta. Serialized messages can be concatenated, so the log stays one `router_pb2.StreamLog`."""
@@ -40,7 +45,9 @@ class StreamLog:
             token_ids=delta.token_ids,
             text_end=delta.text_end,
             finished=delta.finish_reason != worker_pb2.FINISH_REASON_UNSPECIFIED,
+            model_version=self._new_version,
         )
+        self._new_version = ""
         self._log += more.SerializeToString()
 
     def position(self) -> StreamPosition | None:
@@ -97,6 +104,7 @@ def restore(log: bytes, choices: int) -> tuple[router_pb2.StreamLog, Progress]:
         resumable=True,
     )
     for entry in record.entries:
+        progress.go_on_with(entry.model_version or progress.version)
         choice = progress.choices.setdefault(entry.choice, ChoiceProgress())
         choice.token_ids.extend(entry.token_ids)
         choice.text_end, choice.finished = entry.text_end, entry.finished

@@ -143,7 +143,9 @@ class WorkerClient:
         """The stream to the worker of this grant. Frames may be sent before it is connected."""
         key = (grant.worker_address, grant.worker_epoch)
         if key not in self._streams:
-            hello = worker_pb2.Hello(gateway_id=self._gateway_id, worker_epoch=grant.worker_epoch)
+            hello = worker_pb2.Hello(
+                gateway_id=self._gateway_id, worker_epoch=grant.worker_epoch, crosses_versions=True
+            )
             stream = self._streams[key] = WorkerStream(hello, self._clock)
             self._closers[key] = self._tasks.start(self._run(key, stream), f"worker {grant.worker_id}").cancel
         return self._streams[key]

@@ -108,13 +108,14 @@ class DrainAsked:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAsked:
-    """A worker is asked to change its weights."""
+    """A worker is asked to change its weights. mode: a SwapMode; "" for the pool's, and from an earlier release."""
 
     kind: ClassVar = "deliver"
     worker_id: Annotated[str, "worker"]
     delivery_id: Annotated[str, "delivery"]
     model_version: Annotated[str, "version"]
     finish_timeout_ms: int
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,8 @@ def decode_event(document: bytes) -> Event:
     event = EVENTS.get(found["kind"])
     if event is None:
         raise ValueError(f"unknown event {found['kind']!r}")
+    if event is DeliveryAsked:
+        found.setdefault("mode", "")
     return event(*_values(event, found))
 
 

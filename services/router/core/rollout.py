@@ -30,6 +30,7 @@ class Order:
     delivery_id: str
     version: str
     finish_timeout_ms: int
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class Request:
 
     Attributes:
         target: The version that workers are brought to.
-        finish_ms: Time for a worker's running requests to end before it changes.
+        finish_ms: Time for requests of a worker that no other one can continue, before it changes.
+        mode: What workers do with requests that run then; "" for what the pool's setting says.
         policy: How the rollout goes through the pool.
         who: Who asks.
         why: Why, as that person says.
@@ -67,6 +69,7 @@ class Request:
 
     target: str
     finish_ms: int = 0
+    mode: str = ""
     policy: Policy = ONE_BY_ONE
     who: str = ""
     why: str = ""
@@ -93,6 +96,7 @@ def begin(
         (before.goal if before else "") or common,
         now_ms,
         finish_timeout_ms=asked.finish_ms,
+        mode=asked.mode,
         revision=before.revision + 1 if before else 1,
         policy=asked.policy,
         admits=common if asked.policy.kind is Kind.ALL_AT_ONCE else "",
@@ -172,7 +176,7 @@ def _order(record: RolloutRecord, member: Member, turn: Turn) -> Order | Ending 
         return ending if member.state != "draining" else None
     if turn.replaced or member.delivery_id == record.delivery_id:
         return None
-    return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms)
+    return Order(member.worker_id, record.delivery_id, record.goal, record.finish_timeout_ms, record.mode)
 
 
 def _advance(

@@ -100,6 +100,7 @@ class RolloutRecord:
         admits: The version that requests may start on; "" for any.
         who: Who started it.
         why: Why, as that person says.
+        mode: What workers do with requests that run when their weights change; "" for what the pool's setting says.
     """
 
     rollout_id: str
@@ -121,6 +122,7 @@ class RolloutRecord:
     admits: str = ""
     who: str = ""
     why: str = ""
+    mode: str = ""
 
     @property
     def goal(self) -> str:

@@ -21,6 +21,7 @@ from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.config import Cluster
 from services.shared.rpc import Context
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceServicer
 
@@ -97,9 +98,14 @@ class ControlService(ControlServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, f"{request.model_version!r} is no version: 64 hex digits are"
             )
+        try:
+            mode = SwapMode.of_proto_name(pb.SwapMode.Name(request.mode))
+        except ValueError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"mode {request.mode} is not known")
         asked = Request(
             request.model_version,
             finish_ms=request.finish_timeout_ms,
+            mode=mode or "",
             policy=self._policy(request),
             who=request.who[:MAX_SAID],
             why=request.why[:MAX_SAID],

@@ -207,6 +207,7 @@ def _submission(session_id: str, submit: pb.Submit, rules: Rules) -> Submission:
         at_head=submit.at_head,
         excluded_workers=tuple(submit.excluded_workers),
         model_version=submit.model_version,
+        version_optional=submit.model_version_optional,
         adapter=submit.adapter,
         prefix_hashes=prefix_hashes(submit.block_hashes, submit.block_tokens),
         canary=submit.canary,

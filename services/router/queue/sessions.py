@@ -18,6 +18,7 @@ from services.router.core.events import (
 )
 from services.router.metrics import RouterMetrics
 from services.router.queue.frames import event_frame
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000
@@ -171,4 +172,5 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
         delivery_id=event.delivery_id,
         model_version=event.model_version,
         finish_timeout_ms=event.finish_timeout_ms,
+        mode=pb.SwapMode.Value(SwapMode(event.mode).proto_name) if event.mode else pb.SWAP_MODE_UNSPECIFIED,
     )

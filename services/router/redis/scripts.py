@@ -140,6 +140,7 @@ class Submission:
         objective_ms: Objective for the time to first token; 0 takes the one of the class.
         at_head: True for work that had its turn before; it goes before all other work of its class.
         model_version: The version that it needs, or "".
+        version_optional: It only prefers the version, and takes any once no ready worker serves it.
         adapter: The adapter that it needs, or "".
         prefix_hashes: See prefix_hashes.py.
         canary: It asks for the version that is on trial, if there is one.
@@ -159,6 +160,7 @@ class Submission:
     at_head: bool = False
     excluded_workers: tuple[str, ...] = ()
     model_version: str = ""
+    version_optional: bool = False
     adapter: str = ""
     prefix_hashes: tuple[str, ...] = ()
     canary: bool = False
@@ -235,7 +237,7 @@ class PoolScripts:
             max_queued=of_class.max_queued,
             max_queued_tokens=of_class.max_queued_tokens,
             excluded=_listed(s.excluded_workers),
-            version=s.model_version,
+            version=f"?{s.model_version}" if s.version_optional and s.model_version else s.model_version,
             adapter=s.adapter,
             canary=int(s.canary),
             prefix_hashes=" ".join(s.prefix_hashes),

@@ -15,12 +15,13 @@ from services.gateway.app import GatewayApp
 from services.gateway.domain.catalog import Catalog
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Started, settings
 from tests.integration.gateway.test_ledger import written
-from tests.support.fakes import MODEL, VERSION, FakeRouter, FakeWorker, text
+from tests.support.fakes import MODEL, VERSION, Behaviour, FakeRouter, FakeWorker, text
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 
 CHAT = "/v1/chat/completions"
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Count."}], "temperature": 0}
+NEW_VERSION = Behaviour.next_version
 USE = {"x-tidegate-cache": "use"}
 
 
@@ -127,6 +128,19 @@ async def test_another_version_of_the_model_answers_anew(
     for versions, outcome in (((VERSION, "v2"), "bypass"), (("v2",), "miss"), ((VERSION,), "hit")):
         monkeypatch.setattr(gateway.router, "catalog", replace(catalog, versions={MODEL: versions}))
         assert (await ask(http))[0] == outcome, versions
+
+
+async def test_an_answer_of_two_versions_is_not_cached(
+    http: httpx.AsyncClient, router: FakeRouter, worker: FakeWorker
+) -> None:
+    """Also not if the version that it was looked for under has ended it."""
+    worker.behaviour.resumable, worker.behaviour.moves_after = True, 2
+    router.send_catalog(NEW_VERSION)
+    assert (await ask(http))[1].json()["choices"][0]["version_spans"]
+    worker.behaviour.moves_after = None
+    outcome, again = await ask(http)
+    assert (outcome, "version_spans" in again.json()["choices"][0]) == ("miss", False)
+    assert (await ask(http))[0] == "hit"
 
 
 async def test_an_incomplete_answer_is_not_cached(http: httpx.AsyncClient, worker: FakeWorker) -> None:

@@ -131,6 +131,28 @@ async def test_a_resumed_stream_can_be_resumed_again(gateways: Gateways, worker:
     assert [len(start.resume[0].token_ids) if start.resume else 0 for start in worker.starts] == [0, 2, 6]
 
 
+async def test_a_stream_whose_version_changed_continues_with_the_version_that_it_had_come_to(
+    gateways: Gateways, router: FakeRouter, worker: FakeWorker
+) -> None:
+    worker.behaviour.moves_after = 3
+    whole = await ask(gateways.first)
+    fingerprints = [event.data["system_fingerprint"] for event in whole]
+    assert len(set(fingerprints)) == 2
+    router.send_catalog(worker.version)
+    crossed = fingerprints.index(fingerprints[-1])
+    for n in (crossed, crossed + 1):
+        rest = await ask(gateways.second, whole[n].id or "")
+        assert said(whole[: n + 1]) + said(rest) == text(TOKENS)
+        assert {event.data["system_fingerprint"] for event in rest} == {fingerprints[-1]}
+        assert router.submits[-1].model_version == worker.version
+
+    async def is_refused() -> bool:
+        headers = {**KEYED, "last-event-id": whole[crossed - 1].id or ""}
+        return (await gateways.second.post(CHAT, json=BODY, headers=headers)).status_code == 409
+
+    await wait_until(is_refused, description="nobody has the version before any more")
+
+
 async def test_the_rest_of_a_complete_answer_needs_no_worker(gateways: Gateways, router: FakeRouter) -> None:
     whole = await ask(gateways.first)
     last = [event for event in whole if event.id][-1]

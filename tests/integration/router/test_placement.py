@@ -185,3 +185,31 @@ async def test_an_engine_that_waits_with_a_full_cache_gets_nothing_more(
         w1.heartbeat.load.kv_tokens_used, w1.heartbeat.load.waiting = 500, 0
         await w1.beat()
         assert await one.granted() == "r2"
+
+
+async def test_a_version_that_is_preferred_counts_while_a_ready_worker_serves_it(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
+    """An answer goes on with its version where it can, and waits for it, but not for ever."""
+    address = routers[0].address
+    wants: dict[str, Any] = {"attempt": 2, "at_head": True, "model_version": "old", "model_version_optional": True}
+    async with (
+        worker(address, "w1", slots=1, version="old") as old,
+        worker(routers[1].address, "w2", slots=8, version="new") as new,
+        gateway(address) as peer,
+    ):
+        await known_to(redis_client, old)
+        await known_to(redis_client, new)
+        assert (await place(peer, "r1", **wants)).worker_id == "w1"
+        await peer.submit("r2", **wants)
+        assert await peer.next("queued")
+        await peer.finish("r1", attempt=2)
+        assert await peer.granted() == "r2"
+        await peer.submit("r3", **wants)
+        assert await peer.next("queued")
+        old.heartbeat.state = pb.WORKER_STATE_SWAPPING
+        await old.beat()
+        grant = await peer.next("grant")
+        assert isinstance(grant, pb.Grant)
+        assert (grant.request_id, grant.worker_id, grant.model_version) == ("r3", "w2", "new")
+        assert (await place(peer, "r4", **wants)).worker_id == "w2"

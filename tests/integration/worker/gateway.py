@@ -22,8 +22,9 @@ class Gateway:
         # gRPC takes one message at a time.
         self._writing = asyncio.Lock()
 
-    async def hello(self, epoch: int = 0) -> None:
-        await self._say(pb.ServeFrame(hello=pb.Hello(gateway_id="test", worker_epoch=epoch)))
+    async def hello(self, epoch: int = 0, *, crosses_versions: bool = True) -> None:
+        hello = pb.Hello(gateway_id="test", worker_epoch=epoch, crosses_versions=crosses_versions)
+        await self._say(pb.ServeFrame(hello=hello))
 
     async def start(
         self, stream_id: int, text: str = "hello", sampling: pb.Sampling | None = None, **fields: Any
@@ -80,12 +81,12 @@ class Gateway:
 
 
 @asynccontextmanager
-async def connected(address: str) -> AsyncIterator[Gateway]:
+async def connected(address: str, *, crosses_versions: bool = True) -> AsyncIterator[Gateway]:
     """A stream that has said Hello."""
     async with rpc.channel(address) as channel:
         call = worker_pb2_grpc.WorkerServiceStub(channel).Serve()
         gateway = Gateway(call)
-        await gateway.hello()
+        await gateway.hello(crosses_versions=crosses_versions)
         reading = asyncio.create_task(gateway.read())
         yield gateway
         call.cancel()

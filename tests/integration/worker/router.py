@@ -34,8 +34,16 @@ class Router(router_pb2_grpc.RouterServiceServicer):
     def drain(self, timeout_ms: int = 1000) -> None:
         self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
 
-    def order_update(self, delivery_id: str, version: str, finish_timeout_ms: int = 5000) -> None:
-        deliver = pb.Deliver(delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms)
+    def order_update(
+        self,
+        delivery_id: str,
+        version: str,
+        finish_timeout_ms: int = 5000,
+        mode: "pb.SwapMode.ValueType" = pb.SWAP_MODE_UNSPECIFIED,
+    ) -> None:
+        deliver = pb.Deliver(
+            delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms, mode=mode
+        )
         self._outgoing.put_nowait(pb.AttachResponse(deliver=deliver))
 
     async def Attach(  # noqa: N802

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import object_name
 from services.worker.app import WorkerApp
@@ -17,6 +19,7 @@ from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2 as pb
 
 SHORT = pb.Sampling(ignore_eos=True, max_tokens=20)
+LONG = pb.Sampling(ignore_eos=True, max_tokens=480)
 OTHER = FILES | {"model.safetensors": tensor_file(b"others!")}
 
 
@@ -71,6 +74,46 @@ async def test_a_running_request_ends_with_the_weights_it_began_with(
         await gateway.end_of(3)
         assert gateway.tokens(1)[:20] == gateway.tokens(2)
         assert gateway.tokens(3) != gateway.tokens(1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        (router_pb2.SWAP_MODE_RECOMPUTE, pb.FAILURE_KIND_RECOMPUTE),
+        (router_pb2.SWAP_MODE_HAND_OVER, pb.FAILURE_KIND_HAND_OVER),
+    ],
+)
+async def test_a_long_answer_is_given_back_with_all_its_tokens_and_goes_on_with_the_new_weights(
+    worker: WorkerApp, router: Router, store: ObjectStore, mode: router_pb2.SwapMode.ValueType, kind: int
+) -> None:
+    new = (await publish(store, OTHER)).version
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=LONG, credit_tokens=20)  # it never ends by itself
+        await wait_until(lambda: gateway.tokens(1), description="tokens flow")
+        router.order_update("forth", new, mode=mode)
+        assert (await gateway.end_of(1)).failure.kind == kind
+        await ended(router, "forth")
+        last = gateway.deltas(1)[-1]
+        point = pb.ResumePoint(token_ids=gateway.tokens(1), text_offset=last.text_end)
+        await gateway.start(2, sampling=LONG, model_version=new, resume=[point])
+        await wait_until(lambda: gateway.tokens(2), description="it goes on")
+        await gateway.start(3, sampling=LONG, model_version=new)
+        own = len(gateway.tokens(1)) + 1
+        await wait_until(lambda: len(gateway.tokens(3)) >= own, description="the new weights have said as much")
+        assert gateway.tokens(2)[0] == gateway.tokens(3)[own - 1], "what the new weights say there"
+
+
+async def test_a_gateway_of_an_earlier_release_gets_the_old_weights_to_the_end(
+    worker: WorkerApp, router: Router, store: ObjectStore
+) -> None:
+    """It would not know what to do with an answer that is given back."""
+    new = (await publish(store, OTHER)).version
+    async with connected(worker.address, crosses_versions=False) as gateway:
+        await gateway.start(1, sampling=pb.Sampling(ignore_eos=True, max_tokens=400))
+        await wait_until(lambda: gateway.tokens(1), description="tokens flow")
+        router.order_update("forth", new, mode=router_pb2.SWAP_MODE_RECOMPUTE)
+        assert not (await gateway.end_of(1)).HasField("failure")
+        assert (await ended(router, "forth")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
 
 
 async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answers(

@@ -95,7 +95,8 @@ def run(case: Case, home: Path) -> Verdict:
 def config(kind: Kind) -> str:
     """The configuration of a cluster with one worker of this kind. Requests wait until a new process has started."""
     engine = f"kind: vllm, dtype: float32, context_tokens: {CONTEXT}, kv_memory_gib: {CACHE_GIB}"
-    pool = f"{{name: {kind.name}, model: {kind.name}, engine: {{{engine}, max_running: {RUNNING}}}}}"
+    updates = f"weight_updates: {{hold_s: {UP_S}}}"  # each answer is of one version
+    pool = f"{{name: {kind.name}, model: {kind.name}, engine: {{{engine}, max_running: {RUNNING}}}, {updates}}}"
     return f"pools: [{pool}]\nclasses: {{default: {{max_wait_s: {UP_S}}}}}"
 
 

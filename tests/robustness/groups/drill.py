@@ -54,7 +54,7 @@ class Setup:
         """The configuration of the cluster."""
         return (
             f"pools: [{{name: {WHOLE}, model: {self.model}, engine: {{{self.engine}}}}},"
-            f" {{name: {GROUP}, model: {self.model}, workers: {self.workers},"
+            f" {{name: {GROUP}, model: {self.model}, workers: {self.workers}, weight_updates: {{hold_s: {UP_S}}},"
             f" engine: {{{self.engine}, nodes: 2{self.split}}}}}]\n"
             f"classes: {{default: {{max_wait_s: {UP_S}}}}}"
         )

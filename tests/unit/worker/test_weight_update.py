@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,8 +14,10 @@ from services.shared.manifests import Golden, make
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
+from services.shared.swap_mode import SwapMode
 from services.shared.tracing import Tracing
 from services.worker.engine.contract import EngineDead, EngineLoad, Model, SwapFailed
+from services.worker.hold import Bounds
 from services.worker.metrics import Metrics
 from services.worker.status import Identity, State, Status
 from services.worker.update_trace import UpdateTrace
@@ -36,7 +39,7 @@ def model(weights: bytes, **changed: object) -> Model:
 
 OLD, NEW, OTHER = model(b"old"), model(b"new"), model(b"other", tokenizer_sha256="1" * 64)
 NEW_VERSION = NEW.manifest.version
-LIMITS = Limits(stage_s=20, finish_s=20, swap_s=20)
+LIMITS = Limits(stage_s=20, hold=Bounds(SwapMode.FINISH, finish_s=20, hold_s=20), swap_s=20)
 
 
 class NotedStatus(Status):
@@ -66,11 +69,14 @@ class Bench:
         self.refusal: Exception | None = None
         self.stall: asyncio.Event | None = None
         self.in_use: list[set[str]] = []
+        self.cannot_continue = 0
+        self.moved: list[SwapMode] = []
         self.given_up: list[str] = []
         self.metrics = Metrics(CollectorRegistry(), EngineLoad)
         self.updates = WeightUpdates(
             engine,
             self.status,
+            self,
             self.fetch,
             self.given_up.append,
             limits=limits,
@@ -89,8 +95,16 @@ class Bench:
             await self.stall.wait()
         return self.versions[version]
 
-    async def update(self, version: str = NEW_VERSION, name: str = "d1") -> Report:
-        order = UpdateOrder(name, version)
+    def fixed(self, older_than_s: float = 0.0) -> int:
+        return self.cannot_continue
+
+    def move(self, mode: SwapMode) -> None:
+        self.moved.append(mode)
+        while self.status.requests:
+            self.status.request_ended()
+
+    async def update(self, version: str = NEW_VERSION, name: str = "d1", **bounds: Any) -> Report:
+        order = UpdateOrder(name, version, **bounds)
         assert self.updates.accept(order)
         await self.updates.run(order)
         assert self.status.weight_update is not None
@@ -252,12 +266,21 @@ async def test_an_engine_that_hangs_in_its_swap_is_given_up() -> None:
     assert len(bench.given_up) == 1
 
 
-async def test_requests_that_do_not_finish_in_time_end_the_update() -> None:
-    bench = Bench(ScriptedEngine(OLD), replace(LIMITS, finish_s=0.05))
+async def test_requests_that_nobody_can_continue_end_the_update() -> None:
+    bench = Bench(ScriptedEngine(OLD))
     bench.status.request_began()
-    report = await bench.update()
-    assert report.reason == "1 requests did not finish within 0.05 s"
+    bench.cannot_continue = 1
+    report = await bench.update(finish_s=0.05)
+    assert report.reason == "1 requests that no other worker can continue did not finish within 0.05 s"
+    assert bench.phases == [Phase.STAGING, Phase.FAILED]
     assert (bench.engine.swaps, bench.serves) == ([], (State.READY, OLD.manifest.version))
+
+
+async def test_an_order_says_what_happens_to_running_requests() -> None:
+    bench = Bench(ScriptedEngine(OLD))
+    bench.status.request_began()
+    assert (await bench.update(mode=SwapMode.RECOMPUTE)).phase is Phase.COMMITTED
+    assert (bench.moved, bench.serves) == ([SwapMode.RECOMPUTE], (State.READY, NEW_VERSION))
 
 
 async def test_granted_requests_may_start_during_a_hold_but_not_during_a_swap() -> None:

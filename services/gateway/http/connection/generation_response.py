@@ -146,7 +146,9 @@ class GenerationResponse(Response):
             await stream.begin()
         finally:
             note_headers(stream, client)
-        return await collect(stream, self._format.document(self._generation.sampling.n))
+        document = await collect(stream, self._format.document(self._generation.sampling.n))
+        note_headers(stream, client)
+        return document
 
     def _open(self, header: GenerationHeader) -> EventStream:
         return self._format.stream(header, self._generation.sampling.n, self._generation.include_usage)
@@ -178,7 +180,11 @@ async def _send_events(stream: TokenStream, events: EventStream, client: Client)
         return True
 
     stream.deliver_to(sink)
+    version = stream.version
     while deltas := await stream.read():
+        if stream.version != version:
+            version = stream.version
+            events.go_on_with(version, stream.spans)
         if frames := unsent + events.frames(deltas):
             await client.send(frames)
         unsent = b""
@@ -189,9 +195,12 @@ async def _send_with_ids(
     stream: TokenStream, resumable: ResumableStream, recorder: StreamRecorder, client: Client
 ) -> None:
     """Sends a stream with ids, up to the last delta."""
-    unsent = resumable.open()
+    unsent, version = resumable.open(), stream.version
     try:
         while deltas := await stream.read():
+            if stream.version != version:
+                version = stream.version
+                resumable.go_on_with(version, stream.spans)
             if events := unsent + resumable.events(deltas):
                 await client.send_events(events)
             unsent = []

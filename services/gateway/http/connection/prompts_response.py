@@ -75,7 +75,9 @@ class PromptsResponse(Response):
         generation, response_format = self._asked[index]
         with self._open(index, client) as stream:
             await self._begin(stream, client)
-            return await collect(stream, response_format.document(generation.sampling.n))
+            document = await collect(stream, response_format.document(generation.sampling.n))
+            note_headers(stream, client)
+            return document
 
     async def _stream(self, client: Client) -> None:
         news = asyncio.create_task(self._tell_news(client), name="queue-news")
@@ -103,7 +105,11 @@ class PromptsResponse(Response):
                 return True
 
             stream.deliver_to(sink)
+            version = stream.version
             while deltas := await stream.read():
+                if stream.version != version:
+                    version = stream.version
+                    events.go_on_with(version, stream.spans)
                 await self._send(events.frames(deltas), client)
             return events, stream.usage
 

@@ -16,7 +16,7 @@
 -- ARG max_queued          longest queue of the class, in requests
 -- ARG max_queued_tokens   longest queue of the class, in tokens
 -- ARG excluded            workers that the request must not go to (",a,b," or "")
--- ARG version             version of the model that it needs, or ""
+-- ARG version             version of the model that it needs, or ""; after a "?", that it prefers (worker_filter.lua)
 -- ARG adapter             adapter that it needs, or ""
 -- ARG canary              1 if it asks for the version that is on trial, else 0
 -- ARG prefix_hashes       prefix hashes of the prompt ("hash.tokens hash.tokens")

@@ -18,13 +18,35 @@ local function is_excluded(worker_id, excluded)
   return commas - 1 < redis.call('ZCARD', KEY.workers)
 end
 
+-- Returns the version of the model that the request needs, or ''. A version after '?' is only preferred: it is needed while a
+-- ready worker serves it that may get requests.
+local function needed_version(request)
+  if string.sub(request.version, 1, 1) ~= '?' then
+    return request.version
+  end
+  local preferred = string.sub(request.version, 2)
+  for _, worker_id in ipairs(redis.call('ZRANGE', KEY.workers, 0, -1)) do
+    local w = worker_of(worker_id)
+    if w.state == 'ready' and w.side ~= 'closed' and w.version == preferred and now < w.quiet
+      and not is_excluded(worker_id, request.excluded)
+    then
+      return preferred
+    end
+  end
+  return ''
+end
+
 -- Returns 'fits', 'full' (the right kind of worker, but without space now) or 'unsuitable'; and for 'fits' whether the adapter
 -- is in the worker's memory. A request that needs all of a KV cache, or more, runs alone.
 local function fit(worker_id, request)
   local w = worker_of(worker_id)
+  if request.version ~= '' and not request.needs then
+    request.needs = needed_version(request)
+  end
+  local needs = request.needs or ''
   if now >= w.quiet
     or is_excluded(worker_id, request.excluded)
-    or (request.version ~= '' and w.version ~= request.version)
+    or (needs ~= '' and w.version ~= needs)
     or (request.adapter ~= '' and not is_listed(w.adapters, request.adapter))
     or (request.side and w.side ~= request.side)
   then

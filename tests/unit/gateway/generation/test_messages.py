@@ -81,6 +81,28 @@ def test_an_answer_that_has_begun_needs_the_same_version() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cause", "version", "optional"), [(FailureCause.RECOMPUTE, "", False), (FailureCause.HAND_OVER, "v1", True)]
+)
+def test_an_answer_whose_worker_changes_its_weights_may_cross_versions(
+    cause: FailureCause, version: str, optional: bool
+) -> None:
+    """Also after a further worker was lost, until one has gone on with the answer."""
+    progress, retries = Progress(choices_expected=1), Retries()
+    progress.start(worker_pb2.Started(model_version="v1", resumable=True))
+    progress.take(worker_pb2.Delta(token_ids=[7], text_end=1))
+    retries.after(WorkerFailed("swap", cause, worker_id="w1", gained=True), progress)
+    assert not submit(retries=retries, progress=progress).excluded_workers
+    retries.after(WorkerFailed("lost", FailureCause.OTHER, worker_id="w2"), progress)
+    message = submit(retries=retries, progress=progress)
+    assert (message.model_version, message.model_version_optional) == (version, optional)
+    progress.start(worker_pb2.Started(model_version="v2", resumable=True))
+    progress.take(worker_pb2.Delta(token_ids=[8], text_end=2))
+    retries.after(WorkerFailed("lost", FailureCause.OTHER, worker_id="w3", gained=True), progress)
+    message = submit(retries=retries, progress=progress)
+    assert (message.model_version, message.model_version_optional) == ("v2", False)
+
+
+@pytest.mark.parametrize(
     ("prompt", "field"),
     [("hi", "text"), (worker_pb2.TokenIds(ids=[1]), "token_ids"), (worker_pb2.ChatPrompt(tools_json=b"[]"), "chat")],
 )

@@ -1,4 +1,4 @@
-from services.gateway.generation.progress import Progress
+from services.gateway.generation.progress import Progress, VersionSpan
 from tidegate.worker.v1 import worker_pb2 as pb
 
 
@@ -30,3 +30,40 @@ def test_an_answer_is_complete_when_every_choice_has_ended() -> None:
         assert not progress.complete
         progress.take(pb.Delta(choice=choice, token_ids=[1], finish_reason=pb.FINISH_REASON_LENGTH))
     assert progress.complete
+
+
+def change(progress: Progress, version: str) -> None:
+    progress.start(pb.Started(model_version=version, resumable=True))
+
+
+def give(progress: Progress, tokens: int, choice: int = 0) -> None:
+    progress.take(pb.Delta(choice=choice, token_ids=range(tokens), text_end=1))
+
+
+def test_an_answer_says_which_tokens_came_from_which_version() -> None:
+    progress = Progress(choices_expected=2)
+    change(progress, "v1")
+    give(progress, 3)
+    assert progress.spans() == ()
+    change(progress, "v2")
+    give(progress, 2)
+    give(progress, 4, choice=1)
+    assert progress.spans() == (
+        VersionSpan(0, "v1", 0, 3),
+        VersionSpan(0, "v2", 3, 2),
+        VersionSpan(1, "v2", 0, 4),
+    )
+
+
+def test_a_version_that_gave_nothing_is_not_named() -> None:
+    progress = Progress(choices_expected=1)
+    change(progress, "v0")
+    change(progress, "v1")
+    give(progress, 3)
+    change(progress, "v2")
+    change(progress, "v1")
+    give(progress, 2)
+    assert progress.spans() == ()
+    change(progress, "v3")
+    give(progress, 1)
+    assert progress.spans() == (VersionSpan(0, "v1", 0, 5), VersionSpan(0, "v3", 5, 1))

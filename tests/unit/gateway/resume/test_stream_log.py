@@ -2,7 +2,7 @@ from random import Random
 
 import pytest
 
-from services.gateway.generation.progress import Progress
+from services.gateway.generation.progress import Progress, VersionSpan
 from services.gateway.resume.stream_log import MAX_TAIL_BYTES, StreamLog, restore
 from tests.unit.gateway.openai.test_generation_builder import generation
 from tidegate.router.v1.router_pb2 import StreamLog as Record
@@ -69,3 +69,16 @@ def test_a_log_that_is_too_long_is_not_written_any_more() -> None:
     refused.note_stored(0, full=True)
     assert refused.next_part(10_000) is None
     assert refused.position()
+
+
+def test_a_log_names_the_version_where_another_one_goes_on() -> None:
+    written = log()
+    written.append(pb.Delta(token_ids=[1, 2], text_end=2))
+    written.go_on_with("v2")
+    written.append(pb.Delta(token_ids=[3], text_end=3))
+    written.append(pb.Delta(token_ids=[4], text_end=4))
+    position = written.position()
+    assert position
+    _, progress = restore(position.tail, 1)
+    assert progress.version == "v2"
+    assert progress.spans() == (VersionSpan(0, "v1", 0, 2), VersionSpan(0, "v2", 2, 2))

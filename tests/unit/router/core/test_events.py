@@ -20,7 +20,7 @@ def test_answers() -> None:
 
 
 def test_what_python_writes_survives_the_outbox() -> None:
-    for asked in (DrainAsked("w", 500), DeliveryAsked("w", "d", "v", 700)):
+    for asked in (DrainAsked("w", 500), DeliveryAsked("w", "d", "v", 700, "recompute")):
         assert events.decode_event(events.encode_event(asked)) == asked
 
 
@@ -33,5 +33,10 @@ def test_json_names_stay_as_replicas_of_other_releases_know_them() -> None:
         "crowded_out": "session request attempt retry_after_ms",
         "yield": "session request attempt",
         "drain": "worker timeout_ms",
-        "deliver": "worker delivery version finish_timeout_ms",
+        "deliver": "worker delivery version finish_timeout_ms mode",
     }
+
+
+def test_a_replica_of_an_earlier_release_names_no_mode() -> None:
+    written = b'{"kind":"deliver","worker":"w","delivery":"d","version":"v","finish_timeout_ms":700}'
+    assert events.decode_event(written) == DeliveryAsked("w", "d", "v", 700)

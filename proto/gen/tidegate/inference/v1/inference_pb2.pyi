@@ -458,6 +458,8 @@ class ChatResponse(_message.Message):
     CHOICES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_SPANS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """chatcmpl-..."""
     created: _builtins.int
@@ -465,11 +467,17 @@ class ChatResponse(_message.Message):
     service_tier: _builtins.str
     event_id: _builtins.str
     """From here the answer can be gone on with, at any gateway; empty where it cannot."""
+    model_version: _builtins.str
+    """Set where another version of the model goes on with the answer than before; what began it is in the metadata."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatChoice]: ...
     @_builtins.property
     def usage(self) -> Global___Usage:
         """On the last message only."""
+
+    @_builtins.property
+    def version_spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionSpan]:
+        """On the last message only, if more than one version of the model gave the answer."""
 
     def __init__(
         self,
@@ -481,14 +489,47 @@ class ChatResponse(_message.Message):
         choices: _abc.Iterable[Global___ChatChoice] | None = ...,
         usage: Global___Usage | None = ...,
         event_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        version_spans: _abc.Iterable[Global___VersionSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "model_version", b"model_version", "service_tier", b"service_tier", "usage", b"usage", "version_spans", b"version_spans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChatResponse: _TypeAlias = ChatResponse  # noqa: Y015
+
+@_typing.final
+class VersionSpan(_message.Message):
+    """Tokens of one choice that one version of the model gave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOICE_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    choice: _builtins.int
+    model_version: _builtins.str
+    first_token: _builtins.int
+    """From 0."""
+    tokens: _builtins.int
+    def __init__(
+        self,
+        *,
+        choice: _builtins.int = ...,
+        model_version: _builtins.str = ...,
+        first_token: _builtins.int = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "first_token", b"first_token", "model_version", b"model_version", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionSpan: _TypeAlias = VersionSpan  # noqa: Y015
 
 @_typing.final
 class ChatChoice(_message.Message):
@@ -698,6 +739,8 @@ class CompleteResponse(_message.Message):
     CHOICES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_SPANS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """cmpl-..."""
     created: _builtins.int
@@ -705,11 +748,17 @@ class CompleteResponse(_message.Message):
     service_tier: _builtins.str
     event_id: _builtins.str
     """From here the answer can be gone on with, at any gateway; empty where it cannot."""
+    model_version: _builtins.str
+    """Set where another version of the model goes on with the answer than before; what began it is in the metadata."""
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompleteChoice]: ...
     @_builtins.property
     def usage(self) -> Global___Usage:
         """On the last message only."""
+
+    @_builtins.property
+    def version_spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionSpan]:
+        """On the last message only, if more than one version of the model gave the answer."""
 
     def __init__(
         self,
@@ -721,10 +770,12 @@ class CompleteResponse(_message.Message):
         choices: _abc.Iterable[Global___CompleteChoice] | None = ...,
         usage: Global___Usage | None = ...,
         event_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        version_spans: _abc.Iterable[Global___VersionSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "service_tier", b"service_tier", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "created", b"created", "event_id", b"event_id", "id", b"id", "model", b"model", "model_version", b"model_version", "service_tier", b"service_tier", "usage", b"usage", "version_spans", b"version_spans"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -196,6 +196,32 @@ DELIVERY_PHASE_NEEDS_RESTART: DeliveryPhase.ValueType  # 8
 """The old version goes on. The version is on local disk, but only a worker that starts on it can serve it."""
 Global___DeliveryPhase: _TypeAlias = DeliveryPhase  # noqa: Y015
 
+class _SwapMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SwapModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SwapMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SWAP_MODE_UNSPECIFIED: _SwapMode.ValueType  # 0
+    SWAP_MODE_FINISH: _SwapMode.ValueType  # 1
+    """They get the time of the hold to finish. The others are continued on any worker, with any version."""
+    SWAP_MODE_RECOMPUTE: _SwapMode.ValueType  # 2
+    """They are continued at once on any worker, with any version."""
+    SWAP_MODE_HAND_OVER: _SwapMode.ValueType  # 3
+    """They get the time of the hold to finish. The others are continued on a worker of the old version; without one, on any."""
+
+class SwapMode(_SwapMode, metaclass=_SwapModeEnumTypeWrapper):
+    """What a worker that changes its weights does with requests that its hold did not see end."""
+
+SWAP_MODE_UNSPECIFIED: SwapMode.ValueType  # 0
+SWAP_MODE_FINISH: SwapMode.ValueType  # 1
+"""They get the time of the hold to finish. The others are continued on any worker, with any version."""
+SWAP_MODE_RECOMPUTE: SwapMode.ValueType  # 2
+"""They are continued at once on any worker, with any version."""
+SWAP_MODE_HAND_OVER: SwapMode.ValueType  # 3
+"""They get the time of the hold to finish. The others are continued on a worker of the old version; without one, on any."""
+Global___SwapMode: _TypeAlias = SwapMode  # noqa: Y015
+
 class _RolloutEventKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -417,6 +443,7 @@ class Submit(_message.Message):
     BLOCK_TOKENS_FIELD_NUMBER: _builtins.int
     TRACE_PARENT_FIELD_NUMBER: _builtins.int
     CANARY_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_OPTIONAL_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     attempt: _builtins.int
     pool: _builtins.str
@@ -441,6 +468,8 @@ class Submit(_message.Message):
     """W3C trace context of the attempt. Empty: it is not traced."""
     canary: _builtins.bool
     """It asks for the version that is on trial in a canary. Without a canary it has no effect."""
+    model_version_optional: _builtins.bool
+    """model_version is preferred, not needed: once no ready worker serves it, any version will do."""
     @_builtins.property
     def cost(self) -> Global___Cost: ...
     @_builtins.property
@@ -482,10 +511,11 @@ class Submit(_message.Message):
         block_tokens: _builtins.int = ...,
         trace_parent: _builtins.str = ...,
         canary: _builtins.bool = ...,
+        model_version_optional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "canary", b"canary", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "trace_parent", b"trace_parent", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter", b"adapter", "at_head", b"at_head", "attempt", b"attempt", "block_hashes", b"block_hashes", "block_tokens", b"block_tokens", "canary", b"canary", "cost", b"cost", "engine_deaths", b"engine_deaths", "excluded_workers", b"excluded_workers", "limits", b"limits", "model_version", b"model_version", "model_version_optional", b"model_version_optional", "placement", b"placement", "pool", b"pool", "request_id", b"request_id", "service_class", b"service_class", "tenant", b"tenant", "timeout_ms", b"timeout_ms", "trace_parent", b"trace_parent", "ttft_objective_ms", b"ttft_objective_ms", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1275,10 +1305,13 @@ class LogEntry(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     TEXT_END_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     choice: _builtins.int
     text_end: _builtins.int
     """See Delta in worker.proto."""
     finished: _builtins.bool
+    model_version: _builtins.str
+    """Set where another version of the model begins to answer."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -1288,10 +1321,11 @@ class LogEntry(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         text_end: _builtins.int = ...,
         finished: _builtins.bool = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "finished", b"finished", "text_end", b"text_end", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "finished", b"finished", "model_version", b"model_version", "text_end", b"text_end", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1617,20 +1651,24 @@ class Deliver(_message.Message):
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     model_version: _builtins.str
     finish_timeout_ms: _builtins.int
-    """Time for running requests to finish. 0: the worker's own setting."""
+    """Time for requests to finish that no other worker can continue. 0: the worker's own setting."""
+    mode: Global___SwapMode.ValueType
+    """Unspecified: the pool's setting."""
     def __init__(
         self,
         *,
         delivery_id: _builtins.str = ...,
         model_version: _builtins.str = ...,
         finish_timeout_ms: _builtins.int = ...,
+        mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1990,11 +2028,12 @@ class StartRolloutRequest(_message.Message):
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     WITHOUT_STEPS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
     """The whole version, 64 hex digits."""
     finish_timeout_ms: _builtins.int
-    """Time that running requests of each worker get. 0: the worker's own setting."""
+    """Time that requests of each worker get that no other one can continue. 0: the worker's own setting."""
     policy: Global___RolloutPolicy.ValueType
     """Unspecified: the pool's, as tidegate.yaml has it."""
     at_once: _builtins.int
@@ -2004,6 +2043,8 @@ class StartRolloutRequest(_message.Message):
     why: _builtins.str
     without_steps: _builtins.bool
     """A way back: a pool whose policy is a canary goes worker by worker."""
+    mode: Global___SwapMode.ValueType
+    """Unspecified: the pool's setting."""
     def __init__(
         self,
         *,
@@ -2015,10 +2056,11 @@ class StartRolloutRequest(_message.Message):
         who: _builtins.str = ...,
         why: _builtins.str = ...,
         without_steps: _builtins.bool = ...,
+        mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "finish_timeout_ms", b"finish_timeout_ms", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,6 +116,10 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     FAILURE_KIND_CANCELLED: _FailureKind.ValueType  # 6
     FAILURE_KIND_DEADLINE: _FailureKind.ValueType  # 7
     FAILURE_KIND_OVERLOADED: _FailureKind.ValueType  # 8
+    FAILURE_KIND_RECOMPUTE: _FailureKind.ValueType  # 9
+    """This worker changes its weights. Any worker may continue, with any version of the model."""
+    FAILURE_KIND_HAND_OVER: _FailureKind.ValueType  # 10
+    """The same, but with the version of this attempt while another worker serves it."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper): ...
 
@@ -130,6 +134,10 @@ FAILURE_KIND_WRONG_VERSION: FailureKind.ValueType  # 5
 FAILURE_KIND_CANCELLED: FailureKind.ValueType  # 6
 FAILURE_KIND_DEADLINE: FailureKind.ValueType  # 7
 FAILURE_KIND_OVERLOADED: FailureKind.ValueType  # 8
+FAILURE_KIND_RECOMPUTE: FailureKind.ValueType  # 9
+"""This worker changes its weights. Any worker may continue, with any version of the model."""
+FAILURE_KIND_HAND_OVER: FailureKind.ValueType  # 10
+"""The same, but with the version of this attempt while another worker serves it."""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 @_typing.final
@@ -342,18 +350,22 @@ class Hello(_message.Message):
 
     GATEWAY_ID_FIELD_NUMBER: _builtins.int
     WORKER_EPOCH_FIELD_NUMBER: _builtins.int
+    CROSSES_VERSIONS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     worker_epoch: _builtins.int
     """The worker epoch that the gateway was granted; another one is answered with FAILED_PRECONDITION. 0: any."""
+    crosses_versions: _builtins.bool
+    """The gateway has an answer continued after RECOMPUTE and HAND_OVER. Of others, nothing is continued on other weights."""
     def __init__(
         self,
         *,
         gateway_id: _builtins.str = ...,
         worker_epoch: _builtins.int = ...,
+        crosses_versions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "worker_epoch", b"worker_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crosses_versions", b"crosses_versions", "gateway_id", b"gateway_id", "worker_epoch", b"worker_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -870,7 +882,7 @@ Global___ServeResponse: _TypeAlias = ServeResponse  # noqa: Y015
 
 @_typing.final
 class Started(_message.Message):
-    """The engine has accepted the request."""
+    """The engine has accepted the request. An attempt may name another version than the one before it: what follows is its."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
