@@ -80,7 +80,7 @@ async def import_adapter(
         folder = source.prepare(empty)
         found = await _golden(folder, manifest, target, empty, clock) if golden else ()
         paths = tuple(folder / name for name in ADAPTER_FILES)
-        provenance = Provenance(source.origin, golden=found)
+        provenance = Provenance(source.origin, golden=found, publisher=target.publisher)
         draft = adapter_manifest(target.reference.model, paths, manifest, provenance, clock.wall())
         progress = watcher.uploading(sum(file.size for file in draft.files))
         published = await publish(target.store, Folder(folder), target.key.sign(draft), progress)

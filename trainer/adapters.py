@@ -64,5 +64,6 @@ def adapter_manifest(
         training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
+        publisher=provenance.publisher,
         **facts,
     )

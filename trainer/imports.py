@@ -53,11 +53,12 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an import goes: the alias of a model, in a store, signed with a key."""
+    """Where an import goes: the alias of a model, in a store, signed with a key. `publisher`: who, for people."""
 
     store: ObjectStore
     reference: Reference
     key: SigningKey
+    publisher: str | None = None
 
 
 class Import:
@@ -130,7 +131,7 @@ class Import:
             files,
             found.config,
             model=self._target.reference.model,
-            provenance=Provenance(found.listing.origin),
+            provenance=Provenance(found.listing.origin, publisher=self._target.publisher),
             created=int(self._clock.wall()),
         )
         progress = self._watcher.uploading(found.size)
@@ -147,7 +148,8 @@ class Import:
         checkpoint = read(folder)
         for text in () if is_told else checkpoint.warnings:
             self._watcher.warning(text)
-        provenance = Provenance(origin, golden=self._find_golden(checkpoint) if golden else ())
+        found = self._find_golden(checkpoint) if golden else ()
+        provenance = Provenance(origin, golden=found, publisher=self._target.publisher)
         draft = describe(
             checkpoint,
             model=self._target.reference.model,

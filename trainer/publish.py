@@ -61,6 +61,7 @@ class Provenance:
     training: Training | None = None
     evaluation: Mapping[str, float | Measured] = field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
+    publisher: str | None = None
 
 
 class Content(Protocol):
@@ -115,6 +116,7 @@ def describe_files(
         training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
+        publisher=provenance.publisher,
     )
 
 
@@ -221,7 +223,7 @@ async def offer(
 async def _exists(store: ObjectStore, manifest: Manifest) -> bool:
     """Whether the version is published.
 
-    If so, its manifest is written again: it counts as new, which keeps it from being pruned (prune.py), and it has the
+    If so, its manifest is written again: it counts as new, so that it stays for some days (garbage.py), and it has the
     signature of this manifest's key.
     """
     name = object_name(manifest.model, manifest.version, MANIFEST)

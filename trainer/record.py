@@ -1,6 +1,7 @@
 """run.json: what a run's output folder belongs to and how far it has come, so that it can be gone on with."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,7 +50,12 @@ def lost_answers(counts: Counts, max_length: int) -> str | None:
 
 def digest(recipe: Recipe) -> str:
     """Of all that decides the result; whether and where it is published does not."""
-    return digest_of([recipe.model_dump(mode="json", exclude={"data", "gate", "publish"}), file_of(recipe.data).sha256])
+    return digest_of([settings(recipe), file_of(recipe.data).sha256])
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe decides the result, beside the data."""
+    return recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
 
 
 def load(folder: Path, wanted: str) -> RunRecord | None:

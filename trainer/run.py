@@ -41,6 +41,7 @@ class Registrar:
     trusted: TrustedKeys
     routers: Sequence[str] = ()
     tls: Tls | None = None
+    publisher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,14 @@ class Run:
             source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {_means(found.recipe)}",
             parent=found.manifest.version,
             training_job=self._order.job or f"run-{record.digest(found.recipe)[:12]}",
-            training=Training(data_sha256=file_of(found.recipe.data).sha256, **outcome.counts.model_dump()),
+            training=Training(
+                data_sha256=file_of(found.recipe.data).sha256,
+                recipe=record.settings(found.recipe),
+                **outcome.counts.model_dump(),
+            ),
             evaluation={"held_out_loss": outcome.loss},
             golden=golden,
+            publisher=self._registrar.publisher,
         )
         return asyncio.run(self._send(wanted, found, provenance))
 

@@ -30,7 +30,7 @@ class PublisherSettings(StoreSettings, SigningSettings, TlsSettings):
         """
         key = self.signing_key()
         trusted = TrustedKeys((key.public, *(self.trusted_keys or ())))
-        return Registrar(connect(self), key, trusted, self.routers, self.tls())
+        return Registrar(connect(self), key, trusted, self.routers, self.tls(), self.publisher)
 
 
 class TrainerSettings(PublisherSettings, LogSettings):

@@ -6,8 +6,8 @@ Layout of a bucket:
     <model>/<version>/manifest.json    written last: without it the version does not exist
     <model>/aliases/<alias>.json       {"version": ..., "previous": ...}, moved by conditional PUT
 
-A version is the SHA-256 of its manifest without version, signature, signer and creation time. So the name proves the
-content, and publishing the same content twice gives one version.
+A version is the SHA-256 of its manifest without version, signature, signer, publisher and creation time. So the name
+proves the content, and publishing the same content twice gives one version.
 """
 
 import hashlib
@@ -22,6 +22,9 @@ MANIFEST = "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _FILE_NAME = re.compile(rf"{_PART}(/{_PART}){{0,3}}")
+PUBLISHER = r"^[^\x00-\x1f\x7f]{1,128}$"
+"""Form of a publisher's name: one short line."""
+_NOT_OF_THE_CONTENT = {"version", "signature", "signer", "publisher", "created"}
 FILE_NAMES = "letters, digits, '.', '_' and '-', below at most three folders"
 
 
@@ -68,6 +71,11 @@ class Training(Stored):
     held_out: int = Field(ge=0, description="examples that it was measured with")
     cut: int = Field(ge=0, description="examples of both kinds whose answers were cut at the length limit")
     dropped: int = Field(ge=0, description="examples that were left out, since nothing of their answers was left")
+    recipe: dict[str, Any] | None = Field(
+        None,
+        exclude_if=lambda recipe: recipe is None,
+        description="the recipe, without its data and without where the result goes",
+    )
 
 
 class Manifest(Stored):
@@ -96,6 +104,12 @@ class Manifest(Stored):
     training: Training | None = Field(None, exclude_if=lambda training: training is None)
     evaluation: dict[str, FiniteFloat | Measured] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
+    publisher: str | None = Field(
+        None,
+        pattern=PUBLISHER,
+        exclude_if=lambda publisher: publisher is None,
+        description="who published it, for people; not signed, as the time is not",
+    )
     signer: str | None = Field(None, max_length=64, description="public key of the signer, base64")
     signature: str | None = Field(None, max_length=128, description="Ed25519 over the version, base64")
 
@@ -106,8 +120,8 @@ class Manifest(Stored):
         return self
 
     def digest(self) -> str:
-        """SHA-256 in hex of the canonical JSON without version, signature, signer and creation time."""
-        return digest_of(self.model_dump(mode="json", exclude={"version", "signature", "signer", "created"}))
+        """SHA-256 in hex of the canonical JSON without version, signature, signer, publisher and creation time."""
+        return digest_of(self.model_dump(mode="json", exclude=_NOT_OF_THE_CONTENT))
 
     def to_json(self) -> bytes:
         """The content of manifest.json."""

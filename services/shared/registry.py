@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from services.shared.manifests import MANIFEST, Manifest, Sha256, Stored, WrongManifest, parse
-from services.shared.objectstore import Missing, ObjectStore
+from services.shared.objectstore import Conflict, Missing, ObjectStore
 
 _VERSION = re.compile(r"[0-9a-f]{64}")
 _REFERENCE = re.compile(r"(?P<model>[a-z0-9][a-z0-9._-]{0,62})(@(?P<which>[a-z0-9][a-z0-9._-]{0,63}))?")
@@ -124,6 +124,25 @@ class Registry:
         else:
             moved = _pointer(reference, document).moved_to(version)
             await self._store.put_if(_alias_name(reference), _written(moved), etag)
+
+    async def sign_again(self, before: Manifest, after: Manifest) -> bool:
+        """Replaces the manifest of a version by one that differs in signer and signature only.
+
+        Returns:
+            False: Somebody else has replaced it meanwhile, or has removed it.
+
+        Raises:
+            WrongManifest: The manifest there does not parse, or is not that of the version.
+        """
+        name = object_name(before.model, before.version, MANIFEST)
+        try:
+            document, etag = await self._store.get(name)
+            if parse(document, expected_version=before.version) != before:
+                return False
+            await self._store.put_if(name, after.to_json(), etag)
+        except (Missing, Conflict):
+            return False
+        return True
 
     async def previous(self, reference: Reference) -> str | None:
         """The version that an alias pointed to before its last move; None when it was never moved.

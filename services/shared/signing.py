@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from services.shared.manifests import Manifest
+from services.shared.manifests import PUBLISHER, Manifest
 from services.shared.settings import Settings, WrongSettings
 
 RAW_KEY_BYTES = 32
@@ -100,6 +100,13 @@ class SigningSettings(Settings):
 
     signing_key_file: Path = Field(
         description="File with the Ed25519 private key that signs model versions: PEM, or base64 of its 32 bytes."
+    )
+
+    publisher: str | None = Field(
+        None,
+        pattern=PUBLISHER,
+        description="Who publishes, for people: written into the manifest of new versions, which does not prove it."
+        " Default: nobody is named; the command line names the user of this machine.",
     )
 
     def signing_key(self) -> SigningKey:

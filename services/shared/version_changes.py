@@ -19,6 +19,7 @@ _FACTS = (
     "source",
     "parent",
     "training_job",
+    "publisher",
     "signer",
 )
 
@@ -62,6 +63,12 @@ def _facts(old: Manifest, new: Manifest) -> Iterator[Change]:
     figures, changed = (manifest.model_dump(mode="json")["evaluation"] for manifest in (old, new))
     for name, before, after in _differing(figures, changed):
         yield Change(f"evaluation: {name}", before, after)
+    learnt, other = (manifest.model_dump(mode="json").get("training") or {} for manifest in (old, new))
+    recipe, changed_recipe = learnt.pop("recipe", None) or {}, other.pop("recipe", None) or {}
+    for name, before, after in _differing(learnt, other):
+        yield Change(f"training: {name}", before, after)
+    for name, before, after in _differing(recipe, changed_recipe):
+        yield Change(f"recipe: {name}", before, after)
     if old.golden != new.golden:
         yield Change("golden prompts", _prompts(old), _prompts(new))
 

@@ -221,6 +221,7 @@ async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_v
 ) -> None:
     (old,) = await served(cluster)
     before = await Registry(store_of(cluster)).resolve(Reference("simulated", old))
+    refused: list[str] = []
     async with load(cluster) as (made, http):
         for bad, signed, reason in (
             (unproven, True, "golden prompt 0: token 0 is"),
@@ -228,6 +229,7 @@ async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_v
             (unsigned, False, "is not signed"),
         ):
             version = await publish_changed(cluster, bad(before), signed=signed)
+            refused.append(version)
             said = await command(cluster, "rollout", "start", "simulated", version, fails=True)
             assert reason in " ".join(said.split())
             assert await served(cluster) == {old}
@@ -235,6 +237,10 @@ async def test_what_is_not_proven_not_signed_or_pickled_is_refused_and_the_old_v
         await many(made)
     check(made, before)
     assert set(made.versions()) == {mark(old)}
+    retention = ("--keep-days", "0", "--keep-last", "0", "--dry-run", "--json")
+    garbage = {folder["version"] for folder in json.loads(await command(cluster, "models", "gc", *retention))}
+    assert set(refused[:2]) <= garbage
+    assert not {old, refused[2]} & garbage, "the last rollout still names the last one"
 
 
 def another_tokenizer(good: Manifest) -> dict[str, Any]:

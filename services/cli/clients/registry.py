@@ -68,6 +68,27 @@ def signing_key(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "Sig
         raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
 
 
+def publisher(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Who publishes, for people: TIDEGATE_PUBLISHER, else the user of this machine; None if it has no name.
+
+    Raises:
+        CommandFailed: The variable is wrong.
+    """
+    import getpass
+    import re
+
+    from services.shared.manifests import PUBLISHER
+
+    if name := environ.get("TIDEGATE_PUBLISHER"):
+        if not re.fullmatch(PUBLISHER, name):
+            raise CommandFailed(f"TIDEGATE_PUBLISHER = {name!r}: one line of at most 128 characters", status=WRONG_USE)
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        return None
+
+
 def trusted_keys(data_dir: Path, environ: Mapping[str, str] = os.environ) -> "TrustedKeys":
     """The keys of TIDEGATE_TRUSTED_KEYS; for the local cluster's registry, the local cluster's key.
 

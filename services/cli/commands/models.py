@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.commands import promote, prune, versions
+from services.cli.commands import gc, promote, sign, versions
 from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from trainer.sources.source import RemoteSource, Source
 
 app = typer.Typer(
-    help="The model registry: import, list, show, compare, verify, promote, roll back, prune.", no_args_is_help=True
+    help="The model registry: import, list, show, compare, verify, sign, promote, roll back, gc.",
+    no_args_is_help=True,
 )
 app.command()(versions.show)
 app.command()(versions.diff)
 app.command()(versions.verify)
 app.command()(promote.promote)
 app.command()(promote.rollback)
-app.command()(prune.prune)
+app.command()(sign.sign)
+app.command()(gc.gc)
 
 
 @app.command("import")
@@ -68,7 +70,7 @@ def import_(
     not sent again. The hub's token is that of HF_TOKEN or HF_TOKEN_PATH, its server that of HF_ENDPOINT. s3:// uses the
     AWS_* variables.
     """
-    from services.cli.clients.registry import alias_reference, open_store, signing_key
+    from services.cli.clients.registry import alias_reference, open_store, publisher, signing_key
     from services.cli.views.output import err, out, print_json
     from services.shared.registry import DEFAULT_ALIAS
     from trainer.imports import Target
@@ -80,7 +82,7 @@ def import_(
     except WrongSource as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     reference = alias_reference(name or picked.name, alias, options="--name, --alias")
-    target = Target(open_store(data_dir), reference, signing_key(data_dir))
+    target = Target(open_store(data_dir), reference, signing_key(data_dir), publisher())
     published = asyncio.run(_import(picked, target, golden, err()))
     manifest = published.manifest
     if json:
@@ -113,7 +115,7 @@ def import_adapter(
     json: Json = False,
 ) -> None:
     """Publish a LoRA adapter for one version of a model."""
-    from services.cli.clients.registry import alias_reference, model_reference, open_store, signing_key
+    from services.cli.clients.registry import alias_reference, model_reference, open_store, publisher, signing_key
     from services.cli.views.output import err, out, print_json
     from trainer.adapter_imports import AdapterFolder
     from trainer.imports import Target
@@ -124,7 +126,7 @@ def import_adapter(
     except WrongSource as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     reference = alias_reference(name or source.name, alias, options="--name, --alias")
-    target = Target(open_store(data_dir), reference, signing_key(data_dir))
+    target = Target(open_store(data_dir), reference, signing_key(data_dir), publisher())
     on = model_reference(base, option="--base")
     published = asyncio.run(_import_adapter(source, on, target, golden, err()))
     manifest = published.manifest

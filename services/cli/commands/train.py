@@ -175,7 +175,7 @@ def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
 
 def _registrar(data_dir: Path) -> "Registrar":
     """From the environment if it names an object store, else from the local cluster."""
-    from services.cli.clients.registry import signing_key, store_settings
+    from services.cli.clients.registry import publisher, signing_key, store_settings
     from services.local.running_cluster import running_cluster
     from services.shared.objectstore import connect
     from services.shared.settings import WrongSettings, read
@@ -190,7 +190,7 @@ def _registrar(data_dir: Path) -> "Registrar":
             raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
     key = signing_key(data_dir)
     routers = running_cluster(data_dir).addresses.routers
-    return Registrar(connect(store_settings(data_dir)), key, TrustedKeys([key.public]), routers)
+    return Registrar(connect(store_settings(data_dir)), key, TrustedKeys([key.public]), routers, publisher=publisher())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from services.shared.registry import Reference
     from services.shared.version_changes import Change
-    from trainer.prune import Folder
+    from trainer.garbage import Folder
 
 _COLUMNS = ("model", "version", "aliases", "architecture", "size", "source")
 
@@ -69,7 +69,7 @@ def change_table(changes: "list[Change]") -> Table:
     return build_table(("what", "before", "after"), rows)
 
 
-def prune_table(folders: "list[Folder]") -> Table:
+def garbage_table(folders: "list[Folder]") -> Table:
     """One row for each folder that is removed."""
     kinds = {True: "a version", False: "a publish that never ended"}
     rows = [
@@ -111,6 +111,7 @@ def _facts(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
         "training": manifest.training.model_dump() if manifest.training else None,
         "evaluation": manifest.model_dump(mode="json")["evaluation"],
         "golden_prompts": len(manifest.golden),
+        "publisher": manifest.publisher,
         "created": f"{datetime.fromtimestamp(manifest.created, UTC):%Y-%m-%d %H:%M} UTC",
         "signer": manifest.signer,
     }

@@ -51,6 +51,23 @@ def test_what_a_version_was_trained_on_and_how_it_compares_survive_its_json() ->
     assert again.evaluation == {"held_out_loss": Measured(value=1.5, parent=2.5)}
 
 
+def test_the_recipe_is_part_of_a_version_and_the_publisher_is_not() -> None:
+    training = Training(data_sha256="d" * 64, learnt=9, held_out=1, cut=2, dropped=0)
+    plain, told = manifest(training=training), manifest(training=training, publisher="Ada")
+    assert (plain.version, b"publisher" in plain.to_json(), b"recipe" in plain.to_json()) == (
+        told.version,
+        False,
+        False,
+    )
+    assert parse(told.to_json(), expected_version=told.version).publisher == "Ada"
+    recipe = {"method": "lora", "learning_rate": 1e-05, "lora": {"r": 16}}
+    made = manifest(training=training.model_copy(update={"recipe": recipe}))
+    assert made.version != plain.version
+    assert parse(made.to_json(), expected_version=made.version).training == made.training
+    with pytest.raises(ValueError, match="publisher"):
+        manifest(publisher="two\nlines")
+
+
 @pytest.mark.parametrize("figure", [float("nan"), float("inf")])
 def test_a_figure_that_json_cannot_hold_is_refused_before_it_is_published(figure: float) -> None:
     with pytest.raises(ValueError, match="finite"):

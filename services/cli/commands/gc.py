@@ -1,4 +1,4 @@
-"""`tidegate models prune`: remove what nothing needs any more from the registry."""
+"""`tidegate models gc`: remove what nothing needs any more from the registry."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,22 +11,24 @@ from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json, Router
 
 if TYPE_CHECKING:
     from services.shared.objectstore import ObjectStore
-    from trainer.prune import Folder
+    from trainer.garbage import Folder
 
 
-def prune(
-    older_than: Annotated[
-        float, typer.Option(min=0, help="days that every version is kept after it was published")
-    ] = 30,
+def gc(
+    keep_days: Annotated[float, typer.Option(min=0, help="days that every version stays after it was published")] = 30,
+    keep_last: Annotated[
+        int, typer.Option(min=0, help="versions of each model that stay, however old: those published last")
+    ] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what would be removed")] = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
     json: Json = False,
 ) -> None:
-    """Remove versions that no alias, worker or rollout needs, and uploads that were never completed.
+    """Remove versions that no alias, pool, worker or rollout needs, and uploads that were never completed.
 
-    The version that an alias pointed to before its last move is kept, so that a rollback stays possible. A version
-    that only a configuration names, such as a draft model, is removed unless an alias points to it.
+    The version that an alias pointed to before its last move stays, so that a rollback stays possible, and so does the
+    base of an adapter that stays. A version that only a configuration names, such as a draft model, is removed unless
+    an alias points to it.
     """
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import open_store
@@ -35,7 +37,7 @@ def prune(
 
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
     try:
-        removed = asyncio.run(_prune(store, routers, older_than, dry_run=dry_run))
+        removed = asyncio.run(_collect(store, routers, keep_days, keep_last, dry_run=dry_run))
     except StoreError as error:
         raise CommandFailed(f"the object store failed: {error}; call again to go on") from None
     except WrongManifest as error:
@@ -43,13 +45,15 @@ def prune(
     _show(removed, dry_run=dry_run, json=json)
 
 
-async def _prune(store: "ObjectStore", routers: Sequence[str], days: float, *, dry_run: bool) -> "list[Folder]":
+async def _collect(
+    store: "ObjectStore", routers: Sequence[str], days: float, last: int, *, dry_run: bool
+) -> "list[Folder]":
     from services.shared.clock import SystemClock
-    from trainer.prune import Age, Pruning
+    from trainer.garbage import Garbage, Retention
 
-    pruning = Pruning(store, await _in_use(routers), Age(days, SystemClock().wall()))
-    found = await pruning.find()
-    return found if dry_run else [folder for folder in found if await pruning.remove(folder)]
+    garbage = Garbage(store, await _in_use(routers), Retention(days, last, SystemClock().wall()))
+    found = await garbage.find()
+    return found if dry_run else [folder for folder in found if await garbage.remove(folder)]
 
 
 async def _in_use(routers: Sequence[str]) -> set[str]:
@@ -70,12 +74,12 @@ async def _in_use(routers: Sequence[str]) -> set[str]:
 def _show(removed: "list[Folder]", *, dry_run: bool, json: bool) -> None:
     from rich.filesize import decimal
 
-    from services.cli.views.models import prune_table
+    from services.cli.views.models import garbage_table
     from services.cli.views.output import out, print_json, print_wide
 
     if json:
         print_json([{"model": folder.model, "version": folder.version, "size": folder.size} for folder in removed])
         return
     if removed:
-        print_wide(prune_table(removed))
+        print_wide(garbage_table(removed))
     out().print(f"{decimal(sum(folder.size for folder in removed))} {'would go' if dry_run else 'removed'}")

@@ -1,12 +1,13 @@
-"""Pruning the registry: versions that nobody needs any more, and what publishes left that never ended.
+"""The garbage of the registry: versions that nobody needs any more, and what publishes left that never ended.
 
-A version stays while it is needed, and for some days after it was last published. A publish counts as given up when
-nothing of it was written for UNFINISHED_S: its files without a manifest are no version that anybody could see.
+A version stays while it is needed, for some days after it was last published, and while it is among the last few of its
+model. A publish counts as given up when nothing of it was written for UNFINISHED_S: its files without a manifest are no
+version that anybody could see.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 
 from services.shared.manifests import MANIFEST, Manifest
 from services.shared.objectstore import Entry, ObjectStore
@@ -33,20 +34,30 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Age:
-    """days: how long a version stays that nobody needs. now: Unix seconds."""
+class Retention:
+    """What stays although nobody needs it.
+
+    Attributes:
+        days: For how long a version stays after it was published.
+        last: How many of the versions of a model that were published last stay, however old they are.
+        now: Unix seconds.
+    """
 
     days: float
+    last: int
     now: float
 
-    def is_reached(self, folder: Folder) -> bool:
-        """Whether a folder is old enough to be removed."""
+    def of(self, folders: Iterable[Folder]) -> set[str]:
+        """The versions that stay."""
+        by_age = sorted(folders, key=lambda folder: (folder.model, folder.is_whole, -folder.written))
+        kept = {folder.version for folder in by_age if not self._is_old(folder)}
+        for (_, is_whole), found in groupby(by_age, key=lambda folder: (folder.model, folder.is_whole)):
+            if is_whole:
+                kept |= {folder.version for folder in islice(found, self.last)}
+        return kept
+
+    def _is_old(self, folder: Folder) -> bool:
         return self.now - folder.written > (self.days * DAY_S if folder.is_whole else UNFINISHED_S)
-
-
-def unneeded(folders: Iterable[Folder], needed: Collection[str], age: Age) -> list[Folder]:
-    """Those that may go. `needed` are versions."""
-    return [folder for folder in folders if folder.version not in needed and age.is_reached(folder)]
 
 
 def pointed_to(pointers: Iterable[Pointer]) -> set[str]:
@@ -60,20 +71,21 @@ def bases(adapters: Iterable[Manifest], folders: Iterable[Folder], gone: Iterabl
     return {made.base.partition("@")[2] for made in adapters if made.base and made.version in stay}
 
 
-class Pruning:
+class Garbage:
     """`in_use`: versions that workers serve, or are to serve."""
 
-    def __init__(self, store: ObjectStore, in_use: Collection[str], age: Age) -> None:
-        self._store, self._in_use, self._age = store, frozenset(in_use), age
+    def __init__(self, store: ObjectStore, in_use: Collection[str], retention: Retention) -> None:
+        self._store, self._in_use, self._retention = store, frozenset(in_use), retention
 
     async def find(self) -> list[Folder]:
         """What may go. Raises StoreError, WrongManifest."""
         registry = Registry(self._store)
         folders = [folder async for folder in self._folders("")]
         adapters = [manifest async for manifest in registry.versions() if manifest.kind == "adapter"]
-        needed = self._in_use | pointed_to((await registry.pointers()).values())
-        gone = unneeded(folders, needed, self._age)
-        return unneeded(folders, needed | bases(adapters, folders, gone), self._age)
+        kept = self._in_use | pointed_to((await registry.pointers()).values()) | self._retention.of(folders)
+        gone = [folder for folder in folders if folder.version not in kept]
+        kept |= bases(adapters, folders, gone)
+        return [folder for folder in gone if folder.version not in kept]
 
     async def remove(self, folder: Folder) -> bool:
         """False: it is wanted again, or was written to since it was found; it stays. Raises StoreError."""
