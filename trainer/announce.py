@@ -8,6 +8,8 @@ import grpc
 
 from services.shared.certificates import Tls
 from services.shared.clock import Clock
+from services.shared.evaluation_message import evaluation_message
+from services.shared.manifests import Manifest
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference
 from services.shared.rpc import channel
@@ -49,14 +51,14 @@ class Announcer:
         self._store, self._routers, self._tls = store, routers, tls
         self._clock, self._random = clock, random
 
-    async def roll_out(self, pool: str, version: str, *, limit_s: float) -> None:
+    async def roll_out(self, pool: str, manifest: Manifest, *, limit_s: float) -> None:
         """Brings a pool to a version of the model of the same name, and then the alias that the pool follows.
 
         So does `tidegate models promote`: an alias never names a version that no rollout has proved.
 
         Args:
             pool: Name of the pool.
-            version: SHA-256 of the manifest.
+            manifest: Of the version.
             limit_s: Seconds that the rollout may take.
 
         Raises:
@@ -64,8 +66,15 @@ class Announcer:
             RolloutFailed: It failed, another one took its place, or it has not ended in time.
             StoreError: The alias was not moved.
         """
+        version = manifest.version
         what = f"the rollout of {pool} to {version[:12]}"
-        start = pb.StartRolloutRequest(pool=pool, model_version=version, who="trainer", why="a recipe")
+        start = pb.StartRolloutRequest(
+            pool=pool,
+            model_version=version,
+            evaluation=evaluation_message(manifest),
+            who="trainer",
+            why="a recipe",
+        )
         rollout = (await self._ask(what, lambda router: router.StartRollout(start, timeout=ASK_LIMIT_S))).rollout
         began, followed = self._clock.monotonic(), rollout.rollout_id
         while not rollout.ended_ms:

@@ -212,14 +212,14 @@ class Run:
         if wanted.merged:
             sent.append(await self._send_merged(wanted, found, provenance))
         if wanted.rollout:
-            await self._roll_out(wanted, sent[-1].version)
+            await self._roll_out(wanted, sent[-1])
         return sent
 
-    async def _roll_out(self, wanted: Publish, version: str) -> None:
+    async def _roll_out(self, wanted: Publish, manifest: Manifest) -> None:
         self._watcher.phase(f"rolling out {wanted.name}")
         own = self._registrar
         announcer = Announcer(own.store, own.routers, own.tls, clock=self._clock, random=self._random)
-        await announcer.roll_out(wanted.name, version, limit_s=wanted.rollout_limit_s)
+        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s)
 
     async def _send_merged(self, wanted: Publish, found: _Ingredients, provenance: Provenance) -> Manifest:
         checkpoint = read(found.folder / "merged")

@@ -129,7 +129,7 @@ class WorkerMetrics:
         )
         self.gate_failures = Counter(
             "tidegate_router_gate_failures_total",
-            "Rollouts that were rolled back because the new version was worse, by figure",
+            "Rollouts that went back, or did not start, because the new version was worse, by figure",
             ["pool", "figure"],
             registry=registry,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from services.router.core import rollout
+from services.router.core.evaluation_gate import FIGURE as EVALUATION
 from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
 from services.router.core.figures import Figure
 from services.router.core.gate import Decision, Verdict
@@ -92,7 +93,7 @@ class RolloutController:
         for pool in queues:
             for state in State:
                 metrics.workers.rollouts.labels(pool, state)
-            for figure in Figure:
+            for figure in (*Figure, EVALUATION):
                 metrics.workers.gate_failures.labels(pool, figure)
 
     async def carry_on(self) -> None:
@@ -124,6 +125,10 @@ class RolloutController:
         if not await self._replace(queue, before, begun):
             raise Busy("another rollout has just been started")
         return Standing(begun, row)
+
+    def count_refusal(self, pool: str) -> None:
+        """Counts a version that is not rolled out, because its evaluation is worse."""
+        self._metrics.workers.gate_failures.labels(pool, EVALUATION).inc()
 
     async def stop(self, queue: PoolQueue, asker: Asker) -> Standing:
         """Gives the pool's rollout up: workers that changed go back.

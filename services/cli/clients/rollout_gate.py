@@ -10,8 +10,8 @@ class GateFigure(BaseModel):
     """One figure of one class.
 
     Attributes:
-        old: A part of requests (errors, structured), seconds (ttft, tpot) or tokens; None without requests. `new`
-            likewise.
+        old: A part of requests (errors, structured), seconds (ttft, tpot) or tokens (length); None without requests.
+        new: The same.
         bound: By how much `new` may be worse; None: it is not judged.
         worse: It is worse by more than the bound, beyond chance.
     """

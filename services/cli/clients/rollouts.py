@@ -1,7 +1,7 @@
 """Rollouts of model versions: start, pause, abort and follow them through the router, and read their history."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 import grpc
@@ -197,7 +197,14 @@ class Rollout(BaseModel):
             raise CommandFailed(f"the rollout of {self.version[:12]} failed: {self.reason}\n{now}")
 
 
-async def start(routers: Sequence[str], pool: str, version: str, way: Way, asker: Asker) -> Rollout:
+async def start(
+    routers: Sequence[str],
+    pool: str,
+    version: str,
+    way: Way,
+    asker: Asker,
+    evaluation: Mapping[str, pb.Evaluated] | None = None,
+) -> Rollout:
     """Starts a rollout.
 
     Args:
@@ -206,6 +213,7 @@ async def start(routers: Sequence[str], pool: str, version: str, way: Way, asker
         version: The full version.
         way: How it is to go.
         asker: Who asks, and why.
+        evaluation: What the manifest has; the router refuses a version that is worse than its gate allows.
 
     Raises:
         CommandFailed: No router answers, or the router refused.
@@ -213,6 +221,7 @@ async def start(routers: Sequence[str], pool: str, version: str, way: Way, asker
     request = pb.StartRolloutRequest(
         pool=pool,
         model_version=version,
+        evaluation=evaluation,
         finish_timeout_ms=max(1, int(way.finish_s * 1000)) if way.finish_s is not None else 0,
         policy=pb.RolloutPolicy.Value(f"ROLLOUT_POLICY_{(way.policy or 'unspecified').upper()}"),
         at_once=way.at_once or 0,

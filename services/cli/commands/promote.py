@@ -93,11 +93,13 @@ async def _promote(
     from services.cli.commands.rollout import asker
     from services.cli.views.output import err
     from services.cli.views.rollout import follow_rollout
+    from services.shared.evaluation_message import evaluation_message
 
     manifest = await find_manifest(store, reference.model, version)
     following = [pool for pool, followed in (await pools(routers)).items() if followed == reference]
     for pool in following:
-        started = await rollouts.start(routers, pool, manifest.version, way, asker(reason))
+        evaluation = evaluation_message(manifest)
+        started = await rollouts.start(routers, pool, manifest.version, way, asker(reason), evaluation)
         (await follow_rollout(routers, started, err())).check()
     await _move_alias(store, reference, manifest.version)
     return Promotion(reference, manifest.version, tuple(following), manifest.kind == "adapter")

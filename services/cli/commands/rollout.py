@@ -197,9 +197,11 @@ async def _start(
     from services.cli.clients import rollouts
     from services.cli.clients.control import pool_of
     from services.cli.clients.registry import find_manifest
+    from services.shared.evaluation_message import evaluation_message
 
     manifest = await find_manifest(store, model, version)
-    rollout = await rollouts.start(routers, await pool_of(routers, model, pool), manifest.version, way, asker)
+    to, evaluation = await pool_of(routers, model, pool), evaluation_message(manifest)
+    rollout = await rollouts.start(routers, to, manifest.version, way, asker, evaluation)
     return await _ended(routers, rollout) if wait else rollout
 
 

@@ -35,7 +35,7 @@ def _value(figure: GateFigure, value: float | None) -> str:
         return "-"
     if figure.is_rate:
         return f"{value:.2%}"
-    if figure.figure == "tokens":
+    if figure.figure == "length":
         return f"{value:.0f}"
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
 

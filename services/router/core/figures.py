@@ -3,7 +3,7 @@
 There is one hash for each version and class. Its fields are counters:
 
     requests:WINDOW  failed:WINDOW  structured:WINDOW  broken:WINDOW
-    FIGURE:SLICE:STRATUM:BUCKET          for the figures ttft, tpot and tokens
+    FIGURE:SLICE:STRATUM:BUCKET          for the figures ttft, tpot and length
 
 Time is divided into windows. Failures are compared within a window, so that a fault which hits both versions blames
 neither. Histograms need fewer cells: their windows are dealt out to three slices in turn. A disturbance that is shorter
@@ -36,11 +36,11 @@ class Figure(StrEnum):
     ERRORS = "errors"
     TTFT = "ttft"
     TPOT = "tpot"
-    TOKENS = "tokens"
+    LENGTH = "length"
     STRUCTURED = "structured"
 
 
-FLOORS = {Figure.TTFT: 0.02, Figure.TPOT: 0.002, Figure.TOKENS: 1.0}
+FLOORS = {Figure.TTFT: 0.02, Figure.TPOT: 0.002, Figure.LENGTH: 1.0}
 """Values up to here are not told apart: nobody notices the difference."""
 
 Histogram = Counter[int]
@@ -89,7 +89,7 @@ class Answer:
         for figure, value, stratum in (
             (Figure.TTFT, self.ttft_s, f"{load}.{prefill}"),
             (Figure.TPOT, self.tpot_s, f"{load}"),
-            (Figure.TOKENS, self.tokens, ""),
+            (Figure.LENGTH, self.tokens, ""),
         ):
             if value is not None:
                 yield f"{figure}:{window % SLICES}:{stratum}:{bucket_of(figure, value)}"

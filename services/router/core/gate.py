@@ -98,7 +98,7 @@ def show(figure: Figure, value: float | None) -> str:
     match figure:
         case Figure.ERRORS | Figure.STRUCTURED:
             return f"{value:.2%}"
-        case Figure.TOKENS:
+        case Figure.LENGTH:
             return f"{value:.0f}"
         case _:
             return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"
@@ -140,7 +140,7 @@ def compare(old: Mapping[str, Figures], new: Mapping[str, Figures], bounds: Gate
 
 def _rows(service_class: str, old: Figures, new: Figures, bounds: Gates) -> Iterator[Row]:
     yield _rate(service_class, Figure.ERRORS, _windows(old, new, "requests", "failed"), bounds.errors)
-    for figure, bound in ((Figure.TTFT, bounds.ttft), (Figure.TPOT, bounds.tpot), (Figure.TOKENS, bounds.tokens)):
+    for figure, bound in ((Figure.TTFT, bounds.ttft), (Figure.TPOT, bounds.tpot), (Figure.LENGTH, bounds.length)):
         if row := _sizes(service_class, figure, old, new, bound):
             yield row
     if old.structured.total() or new.structured.total():
@@ -174,7 +174,7 @@ def _sizes(service_class: str, figure: Figure, old: Figures, new: Figures, bound
     if not old_requests and not new_requests:
         return None
     worse = bound is not None and (
-        _is_larger(figure, old, new, bound) or (figure is Figure.TOKENS and _is_larger(figure, new, old, bound))
+        _is_larger(figure, old, new, bound) or (figure is Figure.LENGTH and _is_larger(figure, new, old, bound))
     )
     return Row(service_class, figure, old.median(figure), new.median(figure), bound, old_requests, new_requests, worse)
 

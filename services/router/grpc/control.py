@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 from redis.exceptions import RedisError
 
+from services.router.core.evaluation_gate import Evaluated, refusal
 from services.router.core.events import DrainAsked, encode_event
 from services.router.core.rollout import Request
 from services.router.core.rollout_policy import Kind, Policy
@@ -102,6 +103,8 @@ class ControlService(ControlServiceServicer):
             mode = SwapMode.of_proto_name(pb.SwapMode.Name(request.mode))
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"mode {request.mode} is not known")
+        if reason := self._refusal(request):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
         asked = Request(
             request.model_version,
             finish_ms=request.finish_timeout_ms,
@@ -112,6 +115,19 @@ class ControlService(ControlServiceServicer):
         )
         started = self._rollouts.start(queue, asked)
         return pb.StartRolloutResponse(rollout=await self._rollout(queue, started, context))
+
+    def _refusal(self, request: pb.StartRolloutRequest) -> str | None:
+        """Why the version may not be rolled out, by its evaluation."""
+        gates = self._cluster.pool(request.pool).gates
+        if gates is None or request.without_steps:
+            return None
+        evaluation = {
+            name: Evaluated(measured.value, measured.parent if measured.HasField("parent") else None)
+            for name, measured in request.evaluation.items()
+        }
+        if reason := refusal(evaluation, gates.evaluation):
+            self._rollouts.count_refusal(request.pool)
+        return reason
 
     def _policy(self, request: pb.StartRolloutRequest) -> Policy:
         settings = self._cluster.pool(request.pool).rollout

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import redis
 
@@ -10,26 +11,36 @@ from services.router.app import RouterApp
 from services.router.core.figures import WINDOW_S
 from services.router.settings import RouterSettings
 from services.shared.clock import SystemClock
+from services.shared.rpc import channel
 from tests.integration.router.test_rollouts import NEW, OLD, Operator, operator
 from tests.support.peers import Gateway, gateway, worker
 from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2 as pb
+from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
 WINDOWS = 3
 IN_WINDOW = 80
+PATIENCE_S = 60.0
 
 
 class SkippingClock(SystemClock):
-    """The real time, from which a test may skip seconds."""
+    """Delays are real. The time of day stands still until the test skips seconds, however busy the machine is."""
 
     def __init__(self) -> None:
         self.skipped = 0.0
+        self._began = time.time()
 
     def wall(self) -> float:
-        return time.time() + self.skipped
+        return self._began + self.skipped
 
 
 Cluster = tuple[RouterApp, RouterApp, SkippingClock]
+
+
+@pytest.fixture
+def settings(settings: RouterSettings) -> RouterSettings:
+    """Leases that do not lapse on a busy machine."""
+    return settings.model_copy(update={"session_lease_ms": 30_000, "worker_lease_ms": 30_000})
 
 
 @pytest.fixture
@@ -70,12 +81,14 @@ async def counted(ops: Operator, requests: int) -> pb.GateVerdict:
     async def known() -> bool:
         return seen((await ops.rollout()).gate) >= requests
 
-    await wait_until(known, description=f"{requests} requests are counted")
+    await wait_until(known, description=f"{requests} requests are counted", timeout=PATIENCE_S)
     return (await ops.rollout()).gate
 
 
 async def compares(*routers: RouterApp) -> None:
-    await wait_until(lambda: all(router._gate._open for router in routers), description="the gates are open")
+    await wait_until(
+        lambda: all(router._gate._open for router in routers), description="the gates are open", timeout=PATIENCE_S
+    )
 
 
 async def test_a_slower_version_goes_back_and_the_figure_is_named_though_a_replica_stops(
@@ -147,3 +160,23 @@ async def test_a_version_that_is_as_good_goes_on(cluster: Cluster, redis_client:
         keys = [str(key) for key in redis_client.scan_iter("*gates:*")]
         assert len(keys) == 3
         assert all(0 < redis_client.ttl(key) <= 86_400 for key in keys)
+
+
+async def test_a_version_whose_evaluation_is_worse_is_not_rolled_out_but_may_be_gone_back_to(
+    cluster: Cluster, redis_client: redis.Redis
+) -> None:
+    one, *_ = cluster
+    asked = pb.StartRolloutRequest(
+        pool="tide", model_version=NEW, evaluation={"held_out_loss": pb.Evaluated(value=3.0, parent=2.5)}
+    )
+    async with worker(one.address, "w1", version=OLD), channel(one.address) as connection:
+        control = ControlServiceStub(connection)
+        with pytest.raises(grpc.aio.AioRpcError, match=r"held_out_loss of the version is 3, and 2\.5") as refused:
+            await control.StartRollout(asked)
+        assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert not redis_client.keys("*rollout*")
+        labels = {"pool": "tide", "figure": "evaluation"}
+        assert one._registry.get_sample_value("tidegate_router_gate_failures_total", labels) == 1
+        asked.without_steps = True
+        started = await control.StartRollout(asked)
+        assert started.rollout.state == pb.ROLLOUT_STATE_ROLLING

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from obstore.store import MemoryStore
 
+from services.shared.manifests import File, Measured, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
 from tests.support.clock import ManualClock
@@ -15,7 +16,20 @@ from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceServicer, add_ControlServiceServicer_to_server
 from trainer.announce import Announcer, NotAnnounced, RolloutFailed
 
-OLD, NEW = "0" * 64, "1" * 64
+OLD = "0" * 64
+TRAINED = make(
+    model="tide",
+    created=1,
+    architecture="Simulated",
+    context_tokens=256,
+    vocab_size=256,
+    files=(File(name="model.safetensors", size=1, sha256="0" * 64),),
+    weights_sha256="0" * 64,
+    tokenizer_sha256="0" * 64,
+    source="a test",
+    evaluation={"held_out_loss": Measured(value=2.5, parent=2.0), "steps": 40.0},
+)
+NEW = TRAINED.version
 ROLLING, DONE, FAILED = pb.ROLLOUT_STATE_ROLLING, pb.ROLLOUT_STATE_DONE, pb.ROLLOUT_STATE_FAILED
 
 
@@ -25,6 +39,7 @@ class Router(ControlServiceServicer):
     def __init__(self, store: ObjectStore, states: list["pb.RolloutState.ValueType"], follows: str) -> None:
         self._store, self._states, self._follows = store, states, follows
         self.started: list[tuple[str, str]] = []
+        self.evaluation: dict[str, tuple[float, float | None]] = {}
         self.aliases: list[str] = []
         self.rollout_id = "r1"
 
@@ -34,6 +49,8 @@ class Router(ControlServiceServicer):
 
     async def StartRollout(self, request: pb.StartRolloutRequest, context: object) -> pb.StartRolloutResponse:  # noqa: N802
         self.started.append((request.pool, request.model_version))
+        for name, measured in request.evaluation.items():
+            self.evaluation[name] = (measured.value, measured.parent if measured.HasField("parent") else None)
         return pb.StartRolloutResponse(rollout=self._rollout(ROLLING))
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: object) -> pb.GetRolloutResponse:  # noqa: N802
@@ -87,8 +104,9 @@ def announcer(store: ObjectStore, *routers: str) -> Announcer:
 async def test_the_alias_that_the_pool_follows_moves_when_the_rollout_is_done(store: ObjectStore, follows: str) -> None:
     router = router_of(store, [ROLLING, ROLLING, DONE], follows)
     async with served(router) as address:
-        await announcer(store, "127.0.0.1:1", address).roll_out("tide", NEW, limit_s=60)
+        await announcer(store, "127.0.0.1:1", address).roll_out("tide", TRAINED, limit_s=60)
     assert router.started == [("tide", NEW)]
+    assert router.evaluation == {"held_out_loss": (2.5, 2.0), "steps": (40.0, None)}
     assert router.aliases == [OLD] * 3
     moved = {which for which in ("latest", "stable") if await latest(store, which) == NEW}
     assert moved == {which for which in ("latest", "stable") if follows == f"tide@{which}"}
@@ -98,10 +116,10 @@ async def test_a_rollout_that_fails_or_takes_too_long_moves_no_alias(store: Obje
     for states, said in (([ROLLING, FAILED], "failed: w1: corrupt"), ([ROLLING], "has not ended within 5 s")):
         async with served(router_of(store, states, "tide@latest")) as address:
             with pytest.raises(RolloutFailed, match=said):
-                await announcer(store, address).roll_out("tide", NEW, limit_s=5)
+                await announcer(store, address).roll_out("tide", TRAINED, limit_s=5)
         assert await latest(store) == OLD
 
 
 async def test_a_router_that_nobody_reaches_is_told(store: ObjectStore) -> None:
     with pytest.raises(NotAnnounced, match="no router is known"):
-        await announcer(store).roll_out("tide", NEW, limit_s=5)
+        await announcer(store).roll_out("tide", TRAINED, limit_s=5)

@@ -29,7 +29,7 @@ VERDICT = pb.GateVerdict(
             new_requests=80,
             worse=True,
         ),
-        pb.GateFigure(service_class=pb.SERVICE_CLASS_FLEX, figure="tokens", old_value=91.4, old_requests=90),
+        pb.GateFigure(service_class=pb.SERVICE_CLASS_FLEX, figure="length", old_value=91.4, old_requests=90),
     ],
 )
 
@@ -42,7 +42,7 @@ def test_a_row_has_both_versions_the_bound_and_what_is_worse() -> None:
     assert rows == [
         ["default", "errors", "0.00%", "1.25%", "+1.25%", "+0.20%", "90", "80"],
         ["flex", "tpot", "20", "ms", "26", "ms", "+30%", "+15%", "90", "80", "worse"],
-        ["flex", "tokens", "91", "-", "-", "off", "90", "0"],
+        ["flex", "length", "91", "-", "-", "off", "90", "0"],
     ]
 
 

@@ -36,6 +36,7 @@ from services.worker.engine.simulated.prompt import kept_tokens, limit_of, text_
 from services.worker.engine.simulated.run import Run
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
 from services.worker.engine.simulated.tokens import END, VOCABULARY, token_str
+from services.worker.engine.simulated.version import SimulatedVersion
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class SimulatedEngine:
             raise WrongSettings(f"engine.kv_tokens = {config.kv_tokens}: less than context_tokens")
         self._scheduler = Scheduler(self._kv, config.max_running, config.step_tokens)
         self._runs: dict[Sequence, Run] = {}
-        self._model: Model | None = None
+        self._version: SimulatedVersion | None = None
         self._adapter_room = adapters.max_loaded if adapters else 0
         self._adapters: dict[int, Adapter] = {}
         self._loop: asyncio.Task[None] | None = None
@@ -70,7 +71,7 @@ class SimulatedEngine:
 
     async def start(self, model: Model, node: Node | None = None) -> None:
         """Starts the loop of engine steps. Other nodes have nothing to do."""
-        self._model = model
+        self._version = SimulatedVersion(model)
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
         self._loop.add_done_callback(self._ended)
 
@@ -112,6 +113,8 @@ class SimulatedEngine:
             raise EngineDead(self._death)
         if request.adapter and self._adapters.get(request.adapter.number) != request.adapter:
             raise EngineError(f"the engine does not have the adapter {request.adapter.name}")
+        if self._running.fails():
+            raise EngineError("this version fails some requests")
         prompt = kept_tokens(request, self._config.context_tokens)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
         run.begin(self._loaded.manifest.weights_sha256 + (request.adapter.version if request.adapter else ""))
@@ -179,6 +182,7 @@ class SimulatedEngine:
     async def swap(self, model: Model) -> None:
         """Replaces the version and forgets all cached KV and all adapters."""
         await self.check_swap(model)
+        version = SimulatedVersion(model)
         if self._scheduler.has_work:
             raise SwapFailed("requests are running", intact=True)
         await self._clock.sleep(self._config.swap_ms / 1000 * self._faults.slowdown)
@@ -189,7 +193,7 @@ class SimulatedEngine:
             raise SwapFailed(self._faults.swap, intact=False)
         self._kv.forget()
         self._adapters.clear()
-        self._model = model
+        self._version = version
 
     async def stop(self) -> None:
         """Fails every running request and ends the loop."""
@@ -205,9 +209,13 @@ class SimulatedEngine:
 
     @property
     def _loaded(self) -> Model:
-        if self._model is None:
+        return self._running.model
+
+    @property
+    def _running(self) -> SimulatedVersion:
+        if self._version is None:
             raise EngineDead("the engine has not started")
-        return self._model
+        return self._version
 
     def _add(self, run: Run) -> None:
         for sequence in run.choices:
@@ -260,7 +268,7 @@ class SimulatedEngine:
             + self._config.sequence_ms * len(self._scheduler.running)
             + self._config.prefill_ms * prefill
         )
-        return cost_ms / 1000 * self._faults.slowdown
+        return cost_ms / 1000 * self._faults.slowdown * self._running.costs.slowdown
 
     def _die(self, reason: str) -> None:
         """Fails all requests; only the first call has an effect."""

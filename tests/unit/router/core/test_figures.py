@@ -42,7 +42,7 @@ def test_an_answer_comes_back_from_its_counters() -> None:
     assert set(figures.histograms[Figure.TTFT]) == {(1, "3.5")}
     assert set(figures.histograms[Figure.TPOT]) == {(1, "3")}
     assert figures.median(Figure.TTFT) == pytest.approx(0.3, rel=0.03)
-    assert figures.median(Figure.TOKENS) == pytest.approx(90, rel=0.03)
+    assert figures.median(Figure.LENGTH) == pytest.approx(90, rel=0.03)
 
 
 def test_a_median_is_of_all_slices_and_strata() -> None:

@@ -110,7 +110,7 @@ def test_a_version_that_fails_one_request_in_a_hundred_is_found_at_50_requests_a
 
 @pytest.mark.parametrize("longer", [3.0, 1 / 3])
 def test_answers_of_another_length_are_found(longer: float) -> None:
-    assert figure_of(Stream(1, longer=longer).first_failure()[1]) == "tokens"
+    assert figure_of(Stream(1, longer=longer).first_failure()[1]) == "length"
 
 
 def test_answers_that_break_their_schema_are_found() -> None:

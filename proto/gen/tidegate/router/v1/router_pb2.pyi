@@ -2020,6 +2020,27 @@ Global___DrainWorkerResponse: _TypeAlias = DrainWorkerResponse  # noqa: Y015
 class StartRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class EvaluationEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Evaluated: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Evaluated | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POOL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
@@ -2028,6 +2049,7 @@ class StartRolloutRequest(_message.Message):
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     WITHOUT_STEPS_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
@@ -2045,6 +2067,10 @@ class StartRolloutRequest(_message.Message):
     """A way back: a pool whose policy is a canary goes worker by worker."""
     mode: Global___SwapMode.ValueType
     """Unspecified: the pool's setting."""
+    @_builtins.property
+    def evaluation(self) -> _containers.MessageMap[_builtins.str, Global___Evaluated]:
+        """The evaluation in the version's manifest. Not judged on a way back."""
+
     def __init__(
         self,
         *,
@@ -2056,15 +2082,41 @@ class StartRolloutRequest(_message.Message):
         who: _builtins.str = ...,
         why: _builtins.str = ...,
         without_steps: _builtins.bool = ...,
+        evaluation: _abc.Mapping[_builtins.str, Global___Evaluated] | None = ...,
         mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "evaluation", b"evaluation", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartRolloutRequest: _TypeAlias = StartRolloutRequest  # noqa: Y015
+
+@_typing.final
+class Evaluated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    parent: _builtins.float
+    """The same of the version that it was trained from. Absent: not known."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        parent: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parent", b"_parent", "parent", b"parent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parent", b"_parent", "parent", b"parent", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__parent: _TypeAlias = _typing.Literal["parent"]  # noqa: Y015
+    _WhichOneofArgType__parent: _TypeAlias = _typing.Literal["_parent", b"_parent"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent) -> _WhichOneofReturnType__parent | None: ...
+
+Global___Evaluated: _TypeAlias = Evaluated  # noqa: Y015
 
 @_typing.final
 class StartRolloutResponse(_message.Message):
@@ -2488,9 +2540,9 @@ class GateFigure(_message.Message):
     WORSE_FIELD_NUMBER: _builtins.int
     service_class: Global___ServiceClass.ValueType
     figure: _builtins.str
-    """errors, ttft, tpot, tokens or structured."""
+    """errors, ttft, tpot, length or structured."""
     old_value: _builtins.float
-    """A part of requests (errors, structured), or a median: seconds (ttft, tpot) or tokens. Absent: no requests."""
+    """A part of requests (errors, structured), or a median: seconds (ttft, tpot) or tokens (length). Absent: no requests."""
     new_value: _builtins.float
     bound: _builtins.float
     """By how much the new version may be worse. Absent: it is not judged."""
