@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
@@ -13,6 +13,7 @@ from services.local import cluster_record, env_file, prometheus_targets, redis, 
 from services.local.data_folder import DataFolder, write_private
 from services.local.errors import ClusterError
 from services.local.events import Event, Report
+from services.local.inherited import inherited
 from services.local.machine import Machine
 from services.local.options import UpOptions
 from services.local.ports import Ports
@@ -25,7 +26,6 @@ from services.shared.clock import Clock, SystemClock
 from services.shared.manifests import WrongManifest
 from services.shared.objectstore import connect
 from services.shared.registry import CANDIDATE, Reference, Registry, UnknownVersion
-from services.shared.settings import PREFIX
 from services.shared.signing import TrustedKeys, Untrusted
 from trainer.sources.pick import BUILT_IN
 
@@ -90,7 +90,7 @@ class LocalCluster:
     def __init__(self, options: UpOptions, plan: ProcessPlan, report: Report, clock: Clock, random: Random) -> None:
         self._options, self._plan, self._report, self._clock = options, plan, report, clock
         self._phase: cluster_record.Phase = "starting"
-        self._launcher = Launcher(plan.folder, _inherited(os.environ))
+        self._launcher = Launcher(plan.folder, inherited(os.environ))
         self._supervisor = Supervisor(self._launcher, clock=clock, random=random, changed=self._save)
         self._began = clock.monotonic()
 
@@ -234,11 +234,6 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
-
-
-def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without TIDEGATE_ variables, which may be meant for another cluster."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
 
 
 def _unknown_model(reference: Reference) -> str:

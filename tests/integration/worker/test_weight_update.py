@@ -130,6 +130,22 @@ async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answer
     assert State.SWAPPING not in router.states
 
 
+async def test_a_version_that_does_not_fit_on_the_disk_is_refused_with_the_sizes(
+    start_worker: StartWorker, router: Router, store: ObjectStore, tmp_path: Path
+) -> None:
+    old = (await publish(store)).version
+    worker = await start_worker(cache_gib=1 / 1024)
+    await wait_until(lambda: worker.ready() is None, description="the worker is ready")
+    large = await publish(store, FILES | {"model.safetensors": tensor_file(bytes(2 << 20))})
+    router.order_update("forth", large.version)
+    report = await ended(router, "forth")
+    assert report.phase == router_pb2.DELIVERY_PHASE_FAILED
+    assert "3 MiB are still to be fetched, 2 MiB more than there is room for" in report.reason
+    assert "1 MiB (TIDEGATE_CACHE_GIB)" in report.reason
+    assert [folder.name for folder in (tmp_path / "cache").iterdir()] == [old]
+    assert worker.engine.info.model_version == old
+
+
 async def test_an_engine_that_dies_in_a_swap_ends_the_worker_with_a_reason(
     worker: WorkerApp, router: Router, store: ObjectStore, faults: Faults
 ) -> None:
