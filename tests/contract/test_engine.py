@@ -33,7 +33,6 @@ from services.worker.engine.contract import (
     Event,
     InvalidPrompt,
     Model,
-    Prompt,
     ResumePoint,
     Sampling,
     Started,
@@ -43,6 +42,7 @@ from services.worker.engine.contract import (
 )
 from services.worker.golden import NotProven, prove
 from tests.contract.cuts import cut, deltas, points, whole
+from tests.contract.resumption import Case, Resumption, resume_everywhere
 from tests.support.wait import wait_until
 from tests.unit.worker.models import FREE, manifest_of, simulated_model
 from trainer.sources.packaged import KEY_WORD, QUESTION
@@ -319,73 +319,60 @@ def is_simulated(engine: Engine) -> bool:
     return engine.info.vocab_size < 40_000
 
 
-Parameters = dict[str, Any]
+def _with(**sampling: object) -> Case:
+    return Case(PROMPT, {"max_tokens": LENGTH} | sampling)
 
-# Parameters whose answers are resumed, given what the model says without them.
-RESUMABLE: dict[str, Callable[[str], Parameters]] = {
-    "greedy": lambda said: {},
-    "stop string that begins and ends within words": lambda said: {"stop": (said[len(said) // 2 :][:9],)},
-    "stop string after min_tokens": lambda said: {"stop": (" ",), "min_tokens": LENGTH // 2},
-    "stop string that never comes": lambda said: {"stop": ("~" * 40,)},
-    "repetition penalty": lambda said: {"repetition_penalty": 1.3},
-    "choices": lambda said: {"n": 2},
-    "log probabilities": lambda said: {"top_logprobs": 2},
-    "seed, greedily": lambda said: {"seed": 3},
+
+JAPANESE = TextPrompt("\u65e5\u672c\u8a9e " * 12)
+"""Characters of several tokens each."""
+# Requests whose answers are resumed, given what the model says to PROMPT without further parameters.
+RESUMABLE: dict[str, Callable[[list[Event]], Case]] = {
+    "greedy": lambda said: _with(),
+    "stop string that begins and ends within words": lambda said: _with(stop=(text(said)[len(text(said)) // 2 :][:9],)),
+    "stop string after min_tokens": lambda said: _with(stop=(" ",), min_tokens=LENGTH // 2),
+    "stop string that never comes": lambda said: _with(stop=("~" * 40,)),
+    "stop token": lambda said: _with(stop_token_ids=(tokens(said)[LENGTH // 2],)),
+    "repetition penalty": lambda said: _with(repetition_penalty=1.3),
+    "logit bias": lambda said: _with(logit_bias={400: 3.0}),
+    "choices": lambda said: _with(n=2),
+    "log probabilities": lambda said: _with(top_logprobs=2),
+    "seed, greedily": lambda said: _with(seed=3),
+    "echo, which is not repeated": lambda said: replace(_with(echo=True), torn=False),
+    "half characters": lambda said: Case(JAPANESE, {"max_tokens": LENGTH}),
+    "half characters and stop strings": lambda said: Case(
+        JAPANESE, {"max_tokens": LENGTH, "stop": ("\u672c\u8a9e~", "~~")}
+    ),
+    "chat up to its own end": lambda said: Case(
+        ChatPrompt([{"role": "user", "content": QUESTION}]), {"max_tokens": 300, "ignore_eos": False}
+    ),
 }
+ONLY_SIMULATED = {"logit bias"}
+"""vLLM has none beside speculative decoding."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def resumptions(engine: Engine, plain: list[Event]) -> dict[str, asyncio.Task[Resumption]]:
+    """All cases at the same time: a step costs a model about the same for one request as for many.
+
+    Each test looks at its own case, so that a failure names it.
+    """
+    simulated = is_simulated(engine)
+    running = {
+        name: asyncio.create_task(resume_everywhere(engine, name, case(plain), every_cut=simulated))
+        for name, case in RESUMABLE.items()
+        if simulated or name not in ONLY_SIMULATED
+    }
+    await asyncio.wait(running.values())
+    return running
 
 
 @pytest.mark.parametrize("name", RESUMABLE)
-async def test_an_answer_resumes_wherever_it_was_cut(engine: Engine, plain: list[Event], name: str) -> None:
-    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH} | RESUMABLE[name](text(plain)))
-
-
-async def test_a_logit_bias_is_resumed(engine: Engine) -> None:
-    if not is_simulated(engine):
+async def test_an_answer_resumes_wherever_it_was_cut(
+    engine: Engine, resumptions: dict[str, asyncio.Task[Resumption]], name: str
+) -> None:
+    if name in ONLY_SIMULATED and not is_simulated(engine):
         pytest.skip("vLLM has no logit_bias beside speculative decoding")
-    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "logit_bias": {400: 3.0}})
-
-
-async def test_an_echo_is_not_repeated(engine: Engine) -> None:
-    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "echo": True}, torn=False)
-
-
-@pytest.mark.parametrize("stop", [(), ("\u672c\u8a9e~", "~~")])
-async def test_half_characters_are_resumed(engine: Engine, stop: tuple[str, ...]) -> None:
-    """Characters of several tokens each."""
-    await resumes_everywhere(engine, TextPrompt("\u65e5\u672c\u8a9e " * 12), {"max_tokens": LENGTH, "stop": stop})
-
-
-async def test_a_chat_is_resumed_up_to_its_own_end(engine: Engine) -> None:
-    chat = ChatPrompt([{"role": "user", "content": QUESTION}])
-    await resumes_everywhere(engine, chat, {"max_tokens": 300, "ignore_eos": False})
-
-
-async def test_a_stop_token_ends_a_resumed_answer(engine: Engine, plain: list[Event]) -> None:
-    token = tokens(plain)[LENGTH // 2]
-    await resumes_everywhere(engine, PROMPT, {"max_tokens": LENGTH, "stop_token_ids": (token,)})
-
-
-async def resumes_everywhere(engine: Engine, prompt: Prompt, parameters: Parameters, *, torn: bool = True) -> None:
-    """Cuts the answer after each delta, or some of them where a model is slow, and always after the last.
-
-    torn: every other time the last delta's tokens were delivered, and its text was not.
-    """
-    unbroken = await collect(engine, request("unbroken", prompt, **parameters))
-    assert isinstance(unbroken[0], Started)
-    assert isinstance(unbroken[-1], Ended)
-    assert unbroken[0].resumable
-    count = len(unbroken) - 2
-    step = 1 if is_simulated(engine) else max(1, count // 5)
-    cuts = {at: cut(unbroken, at, torn=torn and at % 2 == 0) for at in (*range(1, count, step), count - 1, count)}
-    asked = request("cut", prompt, **parameters)
-    again = (replace(asked, request_id=f"cut-{at}", resume=points(told)) for at, told in cuts.items())
-    resumed = await asyncio.gather(*(collect(engine, one) for one in again))
-    for told, rest in zip(cuts.values(), resumed, strict=True):
-        for choice in range(asked.sampling.n):
-            assert whole(deltas([*told, *rest], choice)) == whole(deltas(unbroken, choice))
-        assert isinstance(rest[0], Started)
-        assert isinstance(rest[-1], Ended)
-        assert rest[-1].usage.completion_tokens == unbroken[-1].usage.completion_tokens
+    resumptions[name].result().check()
 
 
 @pytest.mark.parametrize(
@@ -394,7 +381,7 @@ async def resumes_everywhere(engine: Engine, prompt: Prompt, parameters: Paramet
     ids=["presence", "frequency", "seed"],
 )
 async def test_what_cannot_be_resumed_says_so_first_and_is_refused_later(
-    engine: Engine, parameters: Parameters
+    engine: Engine, parameters: dict[str, Any]
 ) -> None:
     events = await collect(engine, request("asked", max_tokens=4, **parameters))
     assert isinstance(events[0], Started)

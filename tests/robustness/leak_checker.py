@@ -12,18 +12,19 @@ TIMEOUT_S = 15.0
 async def leaks(view: ClusterView, timeout_s: float = TIMEOUT_S) -> set[str]:
     """Looks until nothing is left, at most `timeout_s` seconds long, and returns what is still there."""
     found: set[str] = set()
+    pools = view.cluster.record.models
     with redis.Redis.from_url(view.redis_url) as client:
 
         async def nothing_left() -> bool:
             found.clear()
-            found.update(key_leaks.request_keys(client), await _sequences(view))
+            found.update(key_leaks.request_keys(client, pools), await _sequences(view))
             return not found
 
         try:
             await wait_until(nothing_left, description="nothing is left of any request", timeout=timeout_s)
         except AssertionError:
             return found
-        return key_leaks.leaked_keys(client)
+        return key_leaks.leaked_keys(client, pools)
 
 
 async def _sequences(view: ClusterView) -> set[str]:

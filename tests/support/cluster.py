@@ -90,6 +90,8 @@ def local_env(folder: Path) -> dict[str, str]:
 def running_cluster(folder: Path, config: str, *options: str, foreground: bool = False) -> Iterator[RunningCluster]:
     """Starts a cluster, and stops it at the end. Asserts that it starts and that no process of it is left.
 
+    `down` must not wait for whoever started the cluster: this process reads the exit status of `up` only after it.
+
     Args:
         folder: An empty folder for configuration and data.
         config: The text of `tidegate.yaml`.
@@ -97,10 +99,11 @@ def running_cluster(folder: Path, config: str, *options: str, foreground: bool =
         foreground: Start it in this process's own Linux session, without `--detach`.
     """
     (folder / "tidegate.yaml").write_text(config)
+    up: subprocess.Popen[bytes] | None = None
     with ExitStack() as started:
         try:
             if foreground:
-                started.enter_context(_up(folder, *options))
+                up = started.enter_context(_up(folder, *options))
             else:
                 _up_detached(folder, *options)
             cluster = RunningCluster(folder, local_env(folder))
@@ -108,7 +111,9 @@ def running_cluster(folder: Path, config: str, *options: str, foreground: bool =
             yield cluster
         finally:
             stopped = tidegate(folder, "down")
+            starter = psutil.Process(up.pid).status() if up else psutil.STATUS_ZOMBIE
     assert stopped.returncode == 0, stopped.stderr
+    assert starter == psutil.STATUS_ZOMBIE
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert not [process for process in psutil.process_iter(["cmdline"]) if str(folder) in _command(process)]
 
@@ -119,7 +124,7 @@ def _up_detached(folder: Path, *options: str) -> None:
 
 
 @contextmanager
-def _up(folder: Path, *options: str) -> Iterator[None]:
+def _up(folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Starts `tidegate up` and waits until the cluster runs. At the end it waits until the command has ended."""
     log = folder / "up.log"
     command = [*TIDEGATE, "up", *options]
@@ -133,7 +138,7 @@ def _up(folder: Path, *options: str) -> Iterator[None]:
                 raise AssertionError(f"the cluster was not up within {UP_S:g} s")
             time.sleep(0.2)
             record = cluster_record.load(DataFolder(folder / ".tidegate").state)
-        yield
+        yield up
 
 
 def _command(process: psutil.Process) -> str:

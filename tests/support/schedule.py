@@ -42,6 +42,7 @@ GROUPS = {
         "tests/contract/test_vllm_arguments.py",
         "tests/integration/trainer/test_packaged.py",
     ),
+    "bounded_cluster": ("tests/robustness/clients/", "tests/robustness/inputs/"),
     "cluster_with_database": ("tests/robustness/ledger/", "tests/robustness/tenants/"),
     "replicated_cluster": ("tests/robustness/gateways/", "tests/robustness/router/"),
 }

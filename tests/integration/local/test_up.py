@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from services.local.ports import HOST
@@ -103,16 +102,6 @@ def test_keys_and_models_outlive_a_killed_supervisor_and_ctrl_c_stops_the_next_o
         assert up.wait(LIMIT_S) == 0
     assert living(groups(again)) == []
     assert not (tmp_path / ".tidegate" / "cluster.json").exists()
-
-
-@pytest.mark.cluster
-@pytest.mark.timeout(600)
-def test_down_does_not_wait_for_whoever_started_the_cluster(tmp_path: Path) -> None:
-    """A parent that does not read its child's exit status, so that a zombie remains."""
-    with in_foreground(tmp_path) as up:
-        down = tidegate(tmp_path, "down")
-        assert psutil.Process(up.pid).status() == psutil.STATUS_ZOMBIE
-        assert (down.returncode, down.stderr.strip()) == (0, "stopped")
 
 
 @pytest.mark.parametrize(

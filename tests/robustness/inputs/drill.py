@@ -12,12 +12,12 @@ from tests.robustness.inputs.sender import send_http, send_rpc
 from tests.robustness.leak_checker import leaks
 from tests.support.cluster import RunningCluster
 
-MODEL = "tide"
+MODEL = "small"
 CASES_FOR_A_BATCH = 300
 """There is one batch of generated lines for so many cases."""
 CONFIG = """
 pools:
-  - name: tide
+  - name: small
     model: simulated
     workers: 2
     engine: {kind: simulated, max_running: 32, context_tokens: 1024, step_ms: 1, sequence_ms: 0, prefill_ms: 0}
