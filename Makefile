@@ -30,9 +30,10 @@ test: setup      ## run every test that needs no GPU (PYTEST="-k name" passes op
 	@scripts/check.sh & OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(PARALLEL) $(PYTEST); status=$$?; \
 	wait $$! || { echo 'make: scripts/check.sh failed, see above'; status=1; }; exit $$status
 
-drills: setup    ## run the long fault-injection tests, and build and run both images (DRILLS="--minutes 10 --seed 7" passes options)
+drills: setup    ## run the long fault-injection tests, and images as Compose and the chart do (DRILLS="--minutes 10" passes options)
 	@.venv/bin/python -m tests.robustness $(DRILLS)
-	@TEST_IMAGES="gateway router" .venv/bin/python -m pytest -q tests/deploy/test_built_images.py
+	@TEST_IMAGES="gateway router" TEST_PODS=1 .venv/bin/python -m pytest -q tests/deploy/test_built_images.py \
+		tests/deploy/test_kube_play.py tests/deploy/test_compose_under_podman.py
 
 conformance: setup  ## check what clients count on, here and with `vllm serve`, and write the table of docs/api.md
 	@.venv/bin/python -m tests.conformance $(CONFORMANCE)

@@ -63,6 +63,12 @@ lock_peers() {
     "$uv" pip compile requirements/peers.in "${universal[@]}" "${common[@]}" "$@" -o requirements/peers.lock
 }
 
+# What runs docker-compose.yml under podman in `make drills`.
+lock_podman_compose() {
+    "$uv" pip compile requirements/podman-compose.in "${universal[@]}" "${common[@]}" "$@" \
+        -o requirements/podman-compose.lock
+}
+
 if [ "${1:-}" = --images ]; then
     lock_images "${@:2}"
 else
@@ -72,4 +78,5 @@ else
     lock_clients "$@"
     lock_lm_eval "$@"
     lock_peers "$@"
+    lock_podman_compose "$@"
 fi

@@ -27,29 +27,44 @@ runroot = "{folder}/run"
 ENGINE = """
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[network]
+network_config_dir = "{folder}/networks"
+{backend}
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{folder}/tmp"
 """
+NETAVARK = 'network_backend = "netavark"'
+# Where distributions have podman's own programs.
+HELPERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/local/libexec/podman")
+NETWORKING = ("netavark", "aardvark-dns")
+PODS = ("catatonit", "iptables")
 # Only what is built here is ever used, and builds are not signed.
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 # As docker-compose.yml and the chart run our images. There is no network, so that nothing can be in the way.
 RESTRICTED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--no-healthcheck"]
 REMOVALS = 20
-PIP_NETWORK = {"index-url", "cert", "proxy", "trusted-host"}
+LIMIT_S = 400.0
+PIP_NETWORK = {"index-url", "extra-index-url", "find-links", "cert", "proxy", "trusted-host"}
+PIP_FILES = {"extra-index-url", "find-links", "cert"}
+FILE_URL = "file://"
 
 
 class Containers:
-    def __init__(self, tools: Mapping[str, str]) -> None:
+    def __init__(self, tools: Mapping[str, str], kept: Path | None = None) -> None:
+        """`kept`: a folder whose images stay, for the next run; else a new one, which is removed."""
         self._mounts = subprocess.Popen(["unshare", "--mount", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         # Nothing may enter before `cat` runs: until then the namespace is the one that we are in ourselves.
         self._echo()
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="tidegate-containers-"))
+        self._kept = kept is not None
+        self._folder = folder = kept or Path(tempfile.mkdtemp(prefix="tidegate-containers-"))
         settings = folder / "home/.config/containers"
-        settings.mkdir(parents=True)
+        settings.mkdir(parents=True, exist_ok=True)
         (settings / "policy.json").write_text(json.dumps(POLICY))
-        (settings / "containers.conf").write_text(ENGINE)
+        backend = NETAVARK if has_networking() else ""
+        (settings / "containers.conf").write_text(ENGINE.format(folder=folder, backend=backend))
         (settings / "storage.conf").write_text(STORAGE.format(folder=folder, driver=self._driver()))
         self._environment = {
             **tools,
@@ -57,10 +72,17 @@ class Containers:
             "CONTAINERS_CONF": str(settings / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
             "TMPDIR": str(folder),
+            # Health checks from systemd's timers fail where there is no systemd; they are run when they are asked for.
+            "DISABLE_HC_SYSTEMD": "true",
         }
 
-    def call(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return self._enter(command, {**self._environment, **variables})
+    def call(self, *command: str, limit_s: float = LIMIT_S, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self._enter(command, {**self._environment, **variables}, limit_s)
+
+    @property
+    def path(self) -> str:
+        """PATH of what is called."""
+        return self._environment["PATH"]
 
     def holds_images(self) -> bool:
         """Whether podman can unpack an image here at all: not in every sandbox."""
@@ -73,8 +95,8 @@ class Containers:
         container = self.call("buildah", "from", base).stdout.strip()
         return self.call("buildah", "run", "--isolation=chroot", container, "true").returncode == 0
 
-    def podman(self, *arguments: str) -> str:
-        run = self.call("podman", *arguments)
+    def podman(self, *arguments: str, limit_s: float = LIMIT_S) -> str:
+        run = self.call("podman", *arguments, limit_s=limit_s)
         assert run.returncode == 0, run.stdout + run.stderr
         return run.stdout.strip()
 
@@ -96,12 +118,27 @@ class Containers:
         told = pip_network()
         file = self._folder / "pip.conf"
         file.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in told.items())]))
-        mounted = {"/etc/pip.conf": str(file)} | ({told["cert"]: told["cert"]} if "cert" in told else {})
+        places = {place for name in told.keys() & PIP_FILES for place in told[name].split()}
+        # An index's pages lead to files beside its folder.
+        folders = {str(Path(place.removeprefix(FILE_URL)).parent) for place in places if place.startswith(FILE_URL)}
+        mounted = {place: place for place in folders | places if Path(place).exists()}
+        mounted["/etc/pip.conf"] = str(file)
         return [f"--volume={source}:{target}:ro" for target, source in mounted.items()]
 
-    def close(self) -> None:
+    def clear(self) -> None:
+        """Removes all but images."""
+        self.call("podman", "pod", "rm", "--all", "--force", "--time=0")
         self.call("podman", "rm", "--all", "--force", "--time=0")
+        self.call("buildah", "rm", "--all")
+        self.call("podman", "volume", "prune", "--force")
+        self.call("podman", "network", "prune", "--force")
+        self.call("podman", "secret", "rm", "--all")
+
+    def close(self) -> None:
+        self.clear()
         self._mounts.communicate(timeout=10)
+        if self._kept:
+            return
         for _ in range(REMOVALS):
             shutil.rmtree(self._folder, ignore_errors=True)
             if not self._folder.exists():
@@ -116,21 +153,33 @@ class Containers:
         self._mounts.stdin.flush()
         assert self._mounts.stdout.readline() == b"\n", "no namespace for mounts can be made here"
 
-    def _enter(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _enter(
+        self, command: Sequence[str], environment: Mapping[str, str], limit_s: float = LIMIT_S
+    ) -> subprocess.CompletedProcess[str]:
         entered = ["nsenter", f"--mount=/proc/{self._mounts.pid}/ns/mnt", f"--wdns={Path.cwd()}", "--", *command]
-        return subprocess.run(entered, env=environment, capture_output=True, text=True, timeout=400)
+        return subprocess.run(entered, env=environment, capture_output=True, text=True, timeout=limit_s)
 
     def _driver(self) -> str:
         """overlay where the kernel lays one over this folder; else vfs, which copies every layer."""
         at = self._folder / "probe"
         for name in ("lower", "upper", "work", "merged"):
-            (at / name).mkdir(parents=True)
+            (at / name).mkdir(parents=True, exist_ok=True)
         options = f"lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work"
         mounted = self._enter(["mount", "-t", "overlay", "overlay", "-o", options, f"{at}/merged"], os.environ)
         if mounted.returncode:
             return "vfs"
         self._enter(["umount", f"{at}/merged"], os.environ)
         return "overlay"
+
+
+def has_networking() -> bool:
+    """Whether podman can make networks in which containers find each other by name."""
+    return all(any(Path(folder, program).exists() for folder in HELPERS) for program in NETWORKING)
+
+
+def missing_for_pods() -> list[str]:
+    """Programs that podman needs for pods and networks, and this machine lacks."""
+    return [name for name in PODS if not shutil.which(name)] + ([] if has_networking() else list(NETWORKING))
 
 
 def pip_network() -> dict[str, str]:

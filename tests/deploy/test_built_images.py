@@ -5,19 +5,19 @@ code that they hold, and test_images.py for the rest of docker/Dockerfile.
 """
 
 import os
-import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.deploy import pod_images
 from tests.deploy.containers import RESTRICTED, Containers
+from tests.deploy.pod_images import BASE
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
-BASE = "localhost/tidegate-base"
+TAG = "test"
 BUILT = os.environ.get("TEST_IMAGES", "").split()
 CONFIG = f"--volume={Path('tidegate.yaml').absolute()}:/etc/tidegate/tidegate.yaml:ro"
 GATEWAY = [
@@ -37,33 +37,9 @@ each = pytest.mark.parametrize("image", BUILT)
 
 
 @pytest.fixture(scope="module")
-def containers(container_tools: dict[str, str]) -> Iterator[Containers]:
-    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        pytest.skip("this machine gives no namespace for mounts")
-    containers = Containers(container_tools)
-    try:
-        if not containers.holds_images():
-            pytest.skip("podman can unpack no image on this machine")
-        yield containers
-    finally:
-        containers.close()
-
-
-@pytest.fixture(scope="module")
-def base(containers: Containers) -> None:
-    made = containers.call("scripts/base_image.sh", BASE)
-    if made.returncode == 3:
-        pytest.skip(f"no base image can be made here: {made.stdout[-300:]}{made.stderr[-300:]}")
-    assert made.returncode == 0, made.stderr
-    if not containers.builds_on(BASE):
-        pytest.skip("buildah can run no program on this machine")
-
-
-@pytest.fixture(scope="module")
 def built(containers: Containers, base: None) -> None:
-    options = {"BUILDER": "buildah", "BASE_IMAGE": BASE, "IMAGES": "localhost/tidegate", "TAG": "test"}
-    made = containers.call("scripts/images.sh", *BUILT, "--", *containers.pip_options(), **options)
-    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
+    for image in BUILT:
+        pod_images.ours(containers, image, TAG)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +95,7 @@ def test_a_missing_setting_is_named(running: Containers, image: str) -> None:
 
 
 def tag(image: str) -> str:
-    return f"localhost/tidegate/{image}:test"
+    return f"{pod_images.PREFIX}/{image}:{TAG}"
 
 
 async def lives(containers: Containers, container: str) -> None:

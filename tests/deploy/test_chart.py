@@ -141,11 +141,20 @@ def test_the_job_that_makes_secrets_may_read_and_complete_only_those_of_the_rele
     assert own["resourceNames"] == sorted(secrets_plan(objects))
 
 
+def test_an_example_with_a_new_store_imports_what_it_serves() -> None:
+    given = [values(example) for example in EXAMPLES]
+    new = [each for each in given if each.get("objectStore", {}).get("bundled", {}).get("enabled")]
+    assert new
+    for each in new:
+        served = {pool["model"].partition("@")[0] for pool in each["config"]["pools"]}
+        assert served <= {model["name"] for model in each["models"]}
+
+
 def test_an_installation_whose_secrets_exist_needs_no_job_and_no_role() -> None:
     given = values(EXAMPLES[0])
     given |= {name: {"existingSecret": "mine"} for name in ("auth", "redis", "database")}
     given["objectStore"] = {"existingSecret": "mine", "endpoint": "https://s3.test"}
-    given["secrets"] = {"create": False}
+    given |= {"secrets": {"create": False}, "models": []}
     assert not {item["kind"] for item in render(given)} & {"Job", "Role", "RoleBinding", "Secret"}
     with pytest.raises(helm.HelmError, match=r"secrets\.create = false.*shore-tidegate-auth"):
         render({**given, "auth": {"existingSecret": ""}})
