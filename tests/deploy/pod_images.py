@@ -36,12 +36,21 @@ def build(containers: Containers) -> None:
             assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
 
 
-def ours(containers: Containers, image: str, tag: str, *options: str) -> None:
-    """Builds one image of docker/Dockerfile with scripts/images.sh, as operators do. `options`: of the builder."""
+def ours(containers: Containers, image: str, tag: str) -> None:
+    """Builds one image of docker/Dockerfile with scripts/images.sh, as operators do."""
     variables = {"BUILDER": "buildah", "BASE_IMAGE": BASE, "IMAGES": PREFIX, "TAG": tag}
-    command = ["scripts/images.sh", image, "--", *containers.pip_options(), *options]
+    command = ["scripts/images.sh", image, "--", *containers.pip_options()]
     made = containers.call(*command, limit_s=BUILD_LIMIT_S, **variables)
     assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-3000:]
+
+
+def next_version(containers: Containers, image: str, tag: str) -> None:
+    """One of our images once more, with another tag and another id: it has one more label."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Dockerfile").write_text(f"FROM {PREFIX}/{image}:{TAG}\nLABEL tidegate.drill={tag}\n")
+        command = ["buildah", "build", "--isolation=chroot", "--format=docker", f"--tag={PREFIX}/{image}:{tag}", folder]
+        made = containers.call(*command)
+    assert made.returncode == 0, made.stdout + made.stderr
 
 
 def standin(name: str) -> str:

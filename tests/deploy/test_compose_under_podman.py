@@ -156,7 +156,7 @@ def restarted(containers: Containers, name: str) -> bool:
 async def upgrade(installation: PodmanInstallation, client: Client) -> None:
     """To images that differ by a label, while requests are always open."""
     for image in pod_images.OURS:
-        pod_images.ours(installation.containers, image, NEXT, "--label=tidegate.drill=next")
+        pod_images.next_version(installation.containers, image, NEXT)
     before = images(installation)
     random, target = Random(1), Target.of(f"{client.rest}/v1", client.key)
     workload = Workload(target, random)
