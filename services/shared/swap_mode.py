@@ -13,7 +13,8 @@ class SwapMode(StrEnum):
     RECOMPUTE = "recompute"
     """They are continued at once on any worker, with any version."""
     HAND_OVER = "hand_over"
-    """They get the time of the hold. The others are continued on a worker of the old version; without one, on any."""
+    """They get the time of the hold. The others are continued on a worker of the old version that has a slot; without
+    one, on any."""
 
     @property
     def proto_name(self) -> str:

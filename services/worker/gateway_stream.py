@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 # not ask the router.
 _OVERLOAD_FACTOR = 4
 
+# A router that does not know yet that the weights change here would grant the same request here again, and again.
+_REFUSE_AFTER_S = 0.25
+
 _OUTCOMES = {
     pb.FAILURE_KIND_UNSPECIFIED: "completed",
     pb.FAILURE_KIND_CANCELLED: "cancelled",
@@ -150,7 +153,10 @@ class GatewayStream:
     async def _start(self, start: pb.Start) -> None:
         if refusal := self._refusal(start):
             self._metrics.requests.labels("refused").inc()
-            await self.batch.end(_ended(start, failure=refusal))
+            if refusal.kind in _MOVED.values():
+                self._tasks.start(self._refuse_later(start, refusal), f"refused-{start.request_id}")
+            else:
+                await self.batch.end(_ended(start, failure=refusal))
             return
         request = Request(start, self._clock)
         if self._tracing and start.trace_parent:
@@ -162,6 +168,10 @@ class GatewayStream:
         if start.timeout_ms:
             expiry = self._tasks.start(self._expire(request), f"deadline-{start.request_id}")
             request.task.add_done_callback(lambda _: expiry.cancel())
+
+    async def _refuse_later(self, start: pb.Start, refusal: pb.Failure) -> None:
+        await self._clock.sleep(_REFUSE_AFTER_S)
+        await self.batch.end(_ended(start, failure=refusal))
 
     def _refusal(self, start: pb.Start) -> pb.Failure | None:
         info = self._status.info

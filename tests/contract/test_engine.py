@@ -502,12 +502,30 @@ async def test_without_a_limit_the_answer_fits_the_context(engine: Engine) -> No
     assert len(tokens(await collect(engine, request("all", prompt)))) == 5
 
 
+SAID_PROMPT = TokenPrompt(tuple(range(300, 600)))
+
+
 async def said(engine: Engine, name: str) -> tuple[list[int], int]:
     """Tokens, and how many of the prompt's were cached."""
-    prompt = TokenPrompt(tuple(range(300, 600)))
-    events = await collect(engine, EngineRequest(name, prompt, Sampling(max_tokens=16, **GREEDY)))  # type: ignore[arg-type]
+    events = await collect(engine, EngineRequest(name, SAID_PROMPT, Sampling(max_tokens=16, **GREEDY)))  # type: ignore[arg-type]
     assert isinstance(events[0], Started)
     return tokens(events), events[0].cached_tokens
+
+
+async def rest_of(engine: Engine, had: list[int]) -> list[int]:
+    """How the answer of `said` goes on after the tokens that other weights gave."""
+    asked = EngineRequest("crossing", SAID_PROMPT, Sampling(max_tokens=16, **GREEDY))  # type: ignore[arg-type]
+    point = ResumePoint(tuple(had), text_offset=0)
+    return tokens(await collect(engine, replace(asked, resume={0: point})))
+
+
+async def said_after(engine: Engine, had: list[int], changed: list[int]) -> list[int]:
+    """What these weights say after the tokens. For a model they are a prompt; the simulated engine counts its own."""
+    if is_simulated(engine):
+        return changed[len(had) :]
+    prompt = TokenPrompt((*SAID_PROMPT.ids, *had))
+    asked = EngineRequest("after", prompt, Sampling(max_tokens=16 - len(had), **GREEDY))  # type: ignore[arg-type]
+    return tokens(await collect(engine, asked))
 
 
 async def test_answers_change_with_the_weights_and_change_back(
@@ -519,6 +537,7 @@ async def test_answers_change_with_the_weights_and_change_back(
     assert engine.info.model_version == other_model.manifest.version
     changed, cached = await said(engine, "changed")
     assert (changed != before, cached) == (True, 0)
+    assert await rest_of(engine, before[:8]) == await said_after(engine, before[:8], changed)
     await engine.swap(model)
     assert engine.info.model_version == model.manifest.version
     assert await said(engine, "back") == (before, 0)

@@ -44,6 +44,7 @@ SCENARIOS = (
     Scenario("inputs", 1, lambda s: {"cases": s * 25}),
     Scenario("adapters", 1, lambda s: {"requests": s * 2}),
     Scenario("parallel", 1, lambda s: {"requests": s / 10}),
+    Scenario("swaps", 1, lambda s: {"rollouts": s / 10}),
     Scenario("groups", 1, lambda s: {"requests": s / 10}),
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),

@@ -26,7 +26,7 @@ class FailureCause(Enum):
     RECOMPUTE = auto()
     """The worker changes its weights, and the answer may go on with any version."""
     HAND_OVER = auto()
-    """The worker changes its weights, and the answer goes on with its version while another worker serves it."""
+    """The worker changes its weights, and the answer goes on with its version where another worker has a slot."""
     OTHER = auto()
     """Anything else, such as a worker that was overloaded or whose connection broke before the request began."""
 
@@ -42,7 +42,7 @@ class VersionRule(Enum):
 
     SAME = auto()
     PREFERRED = auto()
-    """The same, and any once no ready worker serves it."""
+    """The same, and any while no worker of it has a slot."""
     ANY = auto()
 
 

@@ -140,7 +140,7 @@ class Submission:
         objective_ms: Objective for the time to first token; 0 takes the one of the class.
         at_head: True for work that had its turn before; it goes before all other work of its class.
         model_version: The version that it needs, or "".
-        version_optional: It only prefers the version, and takes any once no ready worker serves it.
+        version_optional: It only prefers the version, and takes any while no worker of it has a slot.
         adapter: The adapter that it needs, or "".
         prefix_hashes: See prefix_hashes.py.
         canary: It asks for the version that is on trial, if there is one.

@@ -11,18 +11,26 @@ from typing import Any
 import httpx
 import pytest
 
+from loadtests.redis_server import RedisServer
 from services.gateway.app import GatewayApp
 from services.router.app import RouterApp
+from services.shared.clock import SystemClock
+from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.config import load
 from services.shared.manifests import Manifest
 from services.shared.rpc import channel
 from services.shared.swap_mode import SwapMode
 from services.worker.app import WorkerApp
 from services.worker.engine.contract import ChatPrompt, Sampling
 from services.worker.engine.simulated.choice import SimulatedChoice
+from services.worker.engine.simulated.engine import SimulatedEngine
+from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.prompt import tokens_of
 from services.worker.engine.simulated.tokens import Oracle
+from services.worker.status import State
 from tests.integration.cluster.whole import API_KEY, WholeCluster, metrics_of
 from tests.integration.worker.store import FILES, publish
+from tests.support.key_leaks import request_keys
 from tests.support.plain_http import no_certificates
 from tests.support.tensor_files import tensor_file
 from tests.support.wait import wait_until
@@ -30,19 +38,17 @@ from tests.unit.worker.models import manifest_of
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 
-SWAP_S = 0.3
-CONFIG = f"""
-pools:
-  - name: tide
-    model: tide
-    engine: {{kind: simulated, max_running: 8, step_ms: 10, swap_ms: {SWAP_S * 1000:.0f}}}
-    weight_updates: {{hold_s: 0.2}}
-"""
+NEWER = FILES | {"model.safetensors": tensor_file(b"newer!!")}
 # More tokens than a rollout has steps: long answers run before, during and after it.
 LONG, SHORT = 2000, 3
 QUESTIONS = ("Where does the tide go?", "Who counts the waves?", "What does the moon want?")
 # No wait that this test makes is longer; a busy machine takes its time.
 LIMIT_S = 20.0
+
+
+def config(*, swap_s: float) -> str:
+    engine = f"kind: simulated, max_running: 8, step_ms: 10, swap_ms: {swap_s * 1000:.0f}"
+    return f"pools: [{{name: tide, model: tide, engine: {{{engine}}}, weight_updates: {{hold_s: 0.2}}}}]"
 
 
 @dataclass
@@ -59,7 +65,7 @@ class Long:
 
     question: str
     pieces: list[Piece] = field(default_factory=list)
-    enough: asyncio.Event = field(default_factory=asyncio.Event)
+    reading: asyncio.Task[None] | None = None
 
     @property
     def text(self) -> str:
@@ -69,16 +75,19 @@ class Long:
     def fingerprints(self) -> list[str]:
         return [piece.fingerprint for piece in self.pieces]
 
+    def leave(self) -> None:
+        """Its client has gone."""
+        assert self.reading is not None
+        self.reading.cancel()
+
     async def read(self, http: httpx.AsyncClient) -> None:
-        """Reads until the test has seen enough, then leaves."""
+        """Reads until the client leaves."""
         body = body_of(self.question, LONG) | {"stream": True}
         async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
             assert answer.status_code == 200
             async for line in answer.aiter_lines():
                 if line.startswith("data: {"):
                     self.take(json.loads(line.removeprefix("data: ")))
-                if self.enough.is_set():
-                    return
         raise AssertionError("the answer ended too soon")
 
     def take(self, event: dict[str, Any]) -> None:
@@ -138,7 +147,7 @@ async def clients(gateway: GatewayApp) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def started(cluster: WholeCluster, *workers: str) -> tuple[RouterApp, GatewayApp, list[WorkerApp]]:
-    await cluster.write_config(CONFIG)
+    await cluster.write_config(config(swap_s=0.3))
     router = await cluster.router()
     gateway = await cluster.gateway(router.address)
     apps = [await cluster.start_worker(name, router.address) for name in workers]
@@ -159,20 +168,23 @@ async def is_done(router: RouterApp) -> bool:
 
 @asynccontextmanager
 async def long_answers(http: httpx.AsyncClient) -> AsyncIterator[list[Long]]:
-    """Three long answers that have begun. At the end they must have gone on after what the block did."""
+    """Three long answers that have begun. At the end those whose clients stay must go on."""
     answers = [Long(question) for question in QUESTIONS]
-    reading = [asyncio.create_task(answer.read(http)) for answer in answers]
+    for answer in answers:
+        answer.reading = asyncio.create_task(answer.read(http))
     await wait_until(lambda: all(len(a.text) > 20 for a in answers), description="long answers run", timeout=LIMIT_S)
     yield answers
-    lengths = [len(answer.text) for answer in answers]
+    stay = [answer for answer in answers if answer.reading and not answer.reading.cancelled()]
+    lengths = [len(answer.text) for answer in stay]
     await wait_until(
-        lambda: all(len(a.text) > length + 20 for a, length in zip(answers, lengths, strict=True)),
+        lambda: all(len(a.text) > length + 20 for a, length in zip(stay, lengths, strict=True)),
         description="long answers go on",
         timeout=LIMIT_S,
     )
     for answer in answers:
-        answer.enough.set()
-    await asyncio.gather(*reading)
+        answer.leave()
+    ends = await asyncio.gather(*(a.reading for a in answers if a.reading), return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
 
 
 @pytest.mark.parametrize(
@@ -184,7 +196,7 @@ async def test_no_long_answer_stops_a_rollout_and_nobody_waits_for_it(
 ) -> None:
     router, gateway, apps = await started(cluster, *workers)
     old = manifest_of(FILES)
-    new = await publish(cluster.store, FILES | {"model.safetensors": tensor_file(b"newer!!")})
+    new = await publish(cluster.store, NEWER)
     others = Others()
     async with clients(gateway) as http, long_answers(http) as answers:
         asking = asyncio.create_task(others.ask(http))
@@ -202,3 +214,62 @@ async def test_no_long_answer_stops_a_rollout_and_nobody_waits_for_it(
     assert took < LIMIT_S
     assert others.seconds
     assert max(others.seconds) < took, "it waited for a swap, and not for a long answer"
+
+
+async def all_given_back(worker: WorkerApp) -> None:
+    """The worker changes its weights, and no request runs there."""
+    await wait_until(
+        lambda: worker.status.sealed and not worker.status.requests, description="nothing runs", timeout=LIMIT_S
+    )
+
+
+async def test_a_router_that_ends_and_a_client_that_leaves_in_a_swap_cost_nobody_a_token(
+    cluster: WholeCluster, redis_server: RedisServer
+) -> None:
+    await cluster.write_config(config(swap_s=1.0))
+    routers = [await cluster.router(name) for name in ("router-1", "router-2")]
+    gateway = await cluster.gateway(*(router.address for router in routers))
+    worker = await cluster.start_worker("w1", *(router.address for router in routers))
+    await wait_until(lambda: worker.ready() is None, description="the worker is ready", timeout=60)
+    old, new = manifest_of(FILES), await publish(cluster.store, NEWER)
+    async with clients(gateway) as http, long_answers(http) as answers:
+        await roll_out(routers[1], new.version, SwapMode.RECOMPUTE)
+        await all_given_back(worker)
+        answers[0].leave()
+        await routers[0].stop()
+        await wait_until(lambda: worker.status.state is State.READY, description="it has changed", timeout=LIMIT_S)
+        await wait_until(
+            lambda: all(len(a.pieces) > 1 for a in answers[1:]), description="the others cross", timeout=LIMIT_S
+        )
+    for answer in answers[1:]:
+        assert is_crossing(answer, old, new)
+    assert len(answers[0].pieces) == 1
+    await wait_until(lambda: not request_keys(redis_server.client), description="nothing is left", timeout=LIMIT_S)
+    await wait_until(lambda: not worker.engine.load().running, description="the engine is idle", timeout=LIMIT_S)
+
+
+async def test_a_worker_that_is_lost_in_its_swap_takes_no_answer_with_it(cluster: WholeCluster) -> None:
+    """They wait for its next process, which starts on the old version, and stay with it."""
+    await cluster.write_config(config(swap_s=0.1))
+    router = await cluster.router()
+    gateway = await cluster.gateway(router.address)
+    pool = load(cluster.config).pool("tide")
+    assert isinstance(pool.engine, SimulatedConfig)
+    engine = SimulatedEngine(pool.engine, SystemClock(), Faults(swap="crash"))
+    worker = await cluster.start_worker("w1", router.address, engine=engine)
+    await wait_until(lambda: worker.ready() is None, description="the worker is ready", timeout=60)
+    old, new = manifest_of(FILES), await publish(cluster.store, NEWER)
+    async with clients(gateway) as http, long_answers(http) as answers:
+        await roll_out(router, new.version, SwapMode.RECOMPUTE)
+        await asyncio.wait_for(worker.ended.wait(), LIMIT_S)
+        await cluster.stop_worker("w1")
+        said = [answer.text for answer in answers]
+        await cluster.start_worker("w1", router.address)
+        await wait_until(
+            lambda: all(a.text != text for a, text in zip(answers, said, strict=True)),
+            description="they go on",
+            timeout=LIMIT_S,
+        )
+    for answer in answers:
+        assert answer.fingerprints == [mark(old)]
+        assert "".join(words(old, answer.question)).startswith(answer.text)

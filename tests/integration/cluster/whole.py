@@ -18,6 +18,7 @@ from services.shared import settings as shared_settings
 from services.shared.certificates import Tls
 from services.shared.objectstore import ObjectStore
 from services.worker.app import WorkerApp
+from services.worker.engine.contract import Engine
 from services.worker.settings import WorkerSettings
 from tests.integration.worker.store import publish
 from tests.support.plain_http import no_certificates
@@ -79,7 +80,7 @@ class WholeCluster:
         await wait_until(lambda: gateway.ready() is None, description="the gateway is ready", timeout=START_S)
         return gateway
 
-    async def start_worker(self, name: str, *routers: str, **given: Any) -> WorkerApp:
+    async def start_worker(self, name: str, *routers: str, engine: Engine | None = None, **given: Any) -> WorkerApp:
         told = {
             "config": self.config,
             "pool": "tide",
@@ -93,7 +94,7 @@ class WholeCluster:
             "drain_s": 5,
         }
         settings = shared_settings.check(WorkerSettings, {**told, **ANYWHERE, **self._tls(name), **given})
-        worker = WorkerApp(settings, random=Random(1), store=self.store)
+        worker = WorkerApp(settings, random=Random(1), store=self.store, engine=engine)
         self.workers[name] = worker
         self.stack.push_async_callback(worker.stop)
         await worker.start()

@@ -187,29 +187,33 @@ async def test_an_engine_that_waits_with_a_full_cache_gets_nothing_more(
         assert await one.granted() == "r2"
 
 
-async def test_a_version_that_is_preferred_counts_while_a_ready_worker_serves_it(
+async def test_a_version_that_is_preferred_counts_while_a_worker_of_it_has_a_slot(
     routers: Routers, redis_client: redis.Redis
 ) -> None:
-    """An answer goes on with its version where it can, and waits for it, but not for ever."""
+    """An answer goes on with its version where that has a slot, and does not wait for it while another has one."""
     address = routers[0].address
     wants: dict[str, Any] = {"attempt": 2, "at_head": True, "model_version": "old", "model_version_optional": True}
     async with (
         worker(address, "w1", slots=1, version="old") as old,
-        worker(routers[1].address, "w2", slots=8, version="new") as new,
+        worker(routers[1].address, "w2", slots=1, version="new") as new,
         gateway(address) as peer,
     ):
         await known_to(redis_client, old)
         await known_to(redis_client, new)
-        assert (await place(peer, "r1", **wants)).worker_id == "w1"
-        await peer.submit("r2", **wants)
-        assert await peer.next("queued")
+        assert (await place(peer, "r1", **wants)).model_version == "old"
+        assert (await place(peer, "r2", **wants)).model_version == "new"
+        for waiting in ("r3", "r4"):
+            await peer.submit(waiting, **wants)
+            assert await peer.next("queued")
         await peer.finish("r1", attempt=2)
-        assert await peer.granted() == "r2"
-        await peer.submit("r3", **wants)
-        assert await peer.next("queued")
+        first = await peer.next("grant")
+        await peer.finish("r2", attempt=2)
+        second = await peer.next("grant")
+        assert isinstance(first, pb.Grant)
+        assert isinstance(second, pb.Grant)
+        assert (first.model_version, second.model_version) == ("old", "new")
+        await peer.finish(second.request_id, attempt=2)
+        await peer.finish(first.request_id, attempt=2)
         old.heartbeat.state = pb.WORKER_STATE_SWAPPING
         await old.beat()
-        grant = await peer.next("grant")
-        assert isinstance(grant, pb.Grant)
-        assert (grant.request_id, grant.worker_id, grant.model_version) == ("r3", "w2", "new")
-        assert (await place(peer, "r4", **wants)).worker_id == "w2"
+        assert (await place(peer, "r5", **wants)).model_version == "new"

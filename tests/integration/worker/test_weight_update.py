@@ -1,5 +1,6 @@
 """A router orders a weight update while the worker serves: over gRPC, with a simulated engine."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,18 @@ async def test_old_versions_are_removed_but_not_the_previous_one(
         router.order_update(weights.decode(), versions[-1])
         assert (await ended(router, weights.decode())).phase == router_pb2.DELIVERY_PHASE_COMMITTED
     assert {folder.name for folder in (tmp_path / "cache").iterdir()} == set(versions[1:])
+
+
+async def test_a_request_that_comes_while_weights_change_goes_back_after_a_moment(
+    worker: WorkerApp, router: Router, store: ObjectStore, faults: Faults
+) -> None:
+    """The router may not know yet; it would grant the request here again at once."""
+    old, new = worker.engine.info.model_version, (await publish(store, OTHER)).version
+    faults.slowdown = 4.0  # the swap takes 2 s
+    async with connected(worker.address) as gateway:
+        router.order_update("forth", new, mode=router_pb2.SWAP_MODE_HAND_OVER)
+        await wait_until(lambda: worker.status.sealed, description="the weights change")
+        began = time.monotonic()
+        await gateway.start(1, sampling=SHORT, model_version=old)
+        assert (await gateway.end_of(1)).failure.kind == pb.FAILURE_KIND_HAND_OVER
+        assert time.monotonic() - began >= 0.2

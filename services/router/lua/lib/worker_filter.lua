@@ -19,7 +19,7 @@ local function is_excluded(worker_id, excluded)
 end
 
 -- Returns the version of the model that the request needs, or ''. A version after '?' is only preferred: it is needed while a
--- ready worker serves it that may get requests.
+-- worker of it has a slot for the request. So such a request waits for the first slot of either kind.
 local function needed_version(request)
   if string.sub(request.version, 1, 1) ~= '?' then
     return request.version
@@ -27,7 +27,7 @@ local function needed_version(request)
   local preferred = string.sub(request.version, 2)
   for _, worker_id in ipairs(redis.call('ZRANGE', KEY.workers, 0, -1)) do
     local w = worker_of(worker_id)
-    if w.state == 'ready' and w.side ~= 'closed' and w.version == preferred and now < w.quiet
+    if w.version == preferred and now < w.quiet and is_eligible(request, worker_id)
       and not is_excluded(worker_id, request.excluded)
     then
       return preferred

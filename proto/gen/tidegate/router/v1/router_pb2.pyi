@@ -208,7 +208,9 @@ class _SwapModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SwapMode.Val
     SWAP_MODE_RECOMPUTE: _SwapMode.ValueType  # 2
     """They are continued at once on any worker, with any version."""
     SWAP_MODE_HAND_OVER: _SwapMode.ValueType  # 3
-    """They get the time of the hold to finish. The others are continued on a worker of the old version; without one, on any."""
+    """They get the time of the hold to finish. The others are continued on a worker of the old version that has a slot;
+    without one, on any.
+    """
 
 class SwapMode(_SwapMode, metaclass=_SwapModeEnumTypeWrapper):
     """What a worker that changes its weights does with requests that its hold did not see end."""
@@ -219,7 +221,9 @@ SWAP_MODE_FINISH: SwapMode.ValueType  # 1
 SWAP_MODE_RECOMPUTE: SwapMode.ValueType  # 2
 """They are continued at once on any worker, with any version."""
 SWAP_MODE_HAND_OVER: SwapMode.ValueType  # 3
-"""They get the time of the hold to finish. The others are continued on a worker of the old version; without one, on any."""
+"""They get the time of the hold to finish. The others are continued on a worker of the old version that has a slot;
+without one, on any.
+"""
 Global___SwapMode: _TypeAlias = SwapMode  # noqa: Y015
 
 class _RolloutEventKind:
@@ -469,7 +473,7 @@ class Submit(_message.Message):
     canary: _builtins.bool
     """It asks for the version that is on trial in a canary. Without a canary it has no effect."""
     model_version_optional: _builtins.bool
-    """model_version is preferred, not needed: once no ready worker serves it, any version will do."""
+    """model_version is preferred, not needed: while no worker of it has a slot, any version will do."""
     @_builtins.property
     def cost(self) -> Global___Cost: ...
     @_builtins.property

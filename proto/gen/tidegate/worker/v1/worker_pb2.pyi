@@ -119,7 +119,7 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     FAILURE_KIND_RECOMPUTE: _FailureKind.ValueType  # 9
     """This worker changes its weights. Any worker may continue, with any version of the model."""
     FAILURE_KIND_HAND_OVER: _FailureKind.ValueType  # 10
-    """The same, but with the version of this attempt while another worker serves it."""
+    """The same, but with the version of this attempt where another worker of it has a slot."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper): ...
 
@@ -137,7 +137,7 @@ FAILURE_KIND_OVERLOADED: FailureKind.ValueType  # 8
 FAILURE_KIND_RECOMPUTE: FailureKind.ValueType  # 9
 """This worker changes its weights. Any worker may continue, with any version of the model."""
 FAILURE_KIND_HAND_OVER: FailureKind.ValueType  # 10
-"""The same, but with the version of this attempt while another worker serves it."""
+"""The same, but with the version of this attempt where another worker of it has a slot."""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 @_typing.final
