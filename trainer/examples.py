@@ -1,12 +1,16 @@
-"""Examples: what a run learns, as tokens. Each answer of a chat is one, after all that came before it."""
+"""Examples: what a run learns, as tokens.
 
-from collections.abc import Iterable, Sequence
+Each answer of a conversation is one, after all that came before it; of a text, each part that fits into the limit.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import TemplateError
 
-from trainer.chats import Chat, WrongData
+from trainer.data.sample import Conversation, PreferencePair, Sample, Text, documents
+from trainer.data.wrong import WrongData
 
 IGNORED = -100
 """Label of a token that is not learnt, as PyTorch's cross entropy wants it."""
@@ -26,7 +30,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What became of some chats.
+    """What became of some samples.
 
     Attributes:
         kept: Those to learn or to measure with.
@@ -40,32 +44,44 @@ class Examples:
 
 
 class Renderer:
-    """Makes tokens of chats, by a tokenizer and its chat template."""
+    """Makes tokens of samples, by a tokenizer and its chat template."""
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         """`max_length`: tokens of an example, prompt and answer together."""
         self._tokenizer, self._max_length = tokenizer, max_length
 
-    def examples(self, chats: Iterable[Chat]) -> Examples:
-        """All answers of the chats, each with what came before it.
+    def examples(self, samples: Iterable[Sample]) -> Examples:
+        """All answers of conversations, each with what came before it, and all parts of texts.
 
         Raises:
-            WrongData: The chat template refuses a chat, or renders a prompt otherwise when its answer follows.
+            WrongData: The chat template refuses a conversation, does not show its tools, or renders a prompt otherwise
+                when its answer follows. The samples are preference pairs.
         """
-        made = [self._example(messages, turn) for messages, turn in answers(chats)]
+        made = [example for sample in samples for example in self._of(sample)]
         whole = [(example, self._shortened(example)) for example in made]
         kept = [(before, after) for before, after in whole if any(label != IGNORED for label in after.labels)]
         cut = sum(len(before.input_ids) > len(after.input_ids) for before, after in kept)
         return Examples(tuple(after for _, after in kept), cut, len(whole) - len(kept))
 
-    def prompt(self, messages: Messages) -> str:
-        """The text that comes before an answer."""
-        return self._render(messages, add_generation_prompt=True)
+    def prompt(self, messages: Messages, tools: Sequence[dict[str, Any]] = ()) -> str:
+        """The text that comes before an answer. Raises TemplateError."""
+        return self._render(messages, tools, add_generation_prompt=True)
 
-    def _example(self, messages: Messages, turn: int) -> Example:
-        prompt, whole = self.prompt(messages[:turn]), self._render(messages[: turn + 1])
+    def answer(self, conversation: Conversation, turn: int) -> Example:
+        """One turn of a conversation, which is learnt, after all that came before it. It is not shortened.
+
+        Raises:
+            WrongData: As `examples`.
+        """
+        messages, tools = documents(conversation.messages[: turn + 1]), conversation.tools
+        try:
+            prompt, whole = self.prompt(messages[:turn], tools), self._render(messages, tools)
+            if tools and whole == self._render(messages):
+                raise WrongData(_without_tools(conversation.place))
+        except TemplateError as error:
+            raise WrongData(f"{conversation.place}: the base's chat template refuses the chat: {error}") from None
         if not whole.startswith(prompt):
-            raise WrongData(_differs(prompt, whole))
+            raise WrongData(f"{conversation.place}: {_differs(prompt, whole)}")
         before, ids = self._tokens(prompt), self._tokens(whole)
         if ids[: len(before)] != before:
             # The answer's first characters would join the prompt's last token. A server cannot join them: its prompt
@@ -73,18 +89,37 @@ class Renderer:
             ids = before + self._tokens(whole[len(prompt) :])
         return Example(ids, [IGNORED] * len(before) + ids[len(before) :])
 
+    def text(self, text: str) -> list[int]:
+        """The tokens of a text, with those that begin and end one."""
+        ids = list(self._tokenizer(text)["input_ids"])
+        end = self._tokenizer.eos_token_id
+        return ids if end is None or ids[-1:] == [end] else [*ids, end]
+
+    def _of(self, sample: Sample) -> Iterator[Example]:
+        if isinstance(sample, PreferencePair):
+            raise WrongData(f"{sample.place}: preference pairs are no answers to learn: give conversations or texts")
+        if isinstance(sample, Text):
+            ids = self.text(sample.text)
+            for part in parts(len(ids), self._max_length):
+                yield Example(ids[part], ids[part])
+            return
+        for turn in sample.turns:
+            yield self.answer(sample, turn)
+
     def _shortened(self, example: Example) -> Example:
         return Example(example.input_ids[: self._max_length], example.labels[: self._max_length])
 
-    def _render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
-        try:
-            text = self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+    def _render(
+        self, messages: Messages, tools: Sequence[dict[str, Any]] = (), *, add_generation_prompt: bool = False
+    ) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                list(messages),
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
             )
-        except TemplateError as error:
-            shown = str(messages[0]["content"])[:_SHOWN]
-            raise WrongData(f"the base's chat template refuses the chat that begins {shown!r}: {error}") from None
-        return str(text)
+        )
 
     def _tokens(self, text: str) -> list[int]:
         """The template has written the special tokens already."""
@@ -92,9 +127,20 @@ class Renderer:
         return ids
 
 
-def answers(chats: Iterable[Chat]) -> list[tuple[Messages, int]]:
-    """The place of each answer in the messages of its chat."""
-    return [([message.model_dump() for message in chat.messages], turn) for chat in chats for turn in chat.turns]
+def parts(length: int, limit: int) -> list[slice]:
+    """As few parts of a sequence as can have at most `limit` each, all about as long.
+
+    A last part of one token would teach nothing.
+    """
+    count = -(-length // limit)
+    return [slice(at * length // count, (at + 1) * length // count) for at in range(count)]
+
+
+def _without_tools(place: str) -> str:
+    return (
+        f"{place}: the conversation has tools, and the base's chat template does not show them. Train a base whose"
+        " template does, or take tools out of the data"
+    )
 
 
 def _differs(prompt: str, whole: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -21,7 +22,7 @@ from services.shared.manifests import Golden
 from trainer.errors import WrongCheckpoint
 from trainer.quiet import quiet
 
-Chat = Sequence[dict[str, str]]
+Chat = Sequence[dict[str, Any]]
 
 MARGIN_LOGITS = 1.0
 MAX_PROMPTS = 8

@@ -11,10 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from services.shared.config import Name
 from services.shared.registry import CANDIDATE, MOVED_BY_ROLLOUT, Reference
 from services.shared.settings import WrongSettings, check
+from trainer.data.forms.form import Form
 
 ADAPTER_SUFFIX = "-adapter"
 COSINE_FLOOR = 0.1
 """What `min_lr_ratio` is where nobody says it."""
+
+Address = Annotated[str, Field(pattern=r"^s3://")]
+"""Where data lies in a bucket."""
 
 
 class Strict(BaseModel):
@@ -91,9 +95,20 @@ class Recipe(Strict):
 
     base: str = Field(description="Registry reference of the base model: model, model@alias or model@version.")
     method: str = Field(description="How the model learns.")
-    data: Path = Field(description="JSONL file of chats. A relative path starts at the recipe's folder.")
+    data: Annotated[Address | Path, Field(union_mode="left_to_right")] = Field(
+        description="File or folder of data, or s3://bucket/prefix. A relative path starts at the recipe's folder."
+    )
+    format: Form | None = Field(
+        None,
+        exclude_if=lambda form: form is None,
+        description="Form of the data: messages, sharegpt, alpaca, completion, preference or text. Default: found out,"
+        " for each file.",
+    )
     held_out: float = Field(
-        0.1, gt=0, le=0.5, description="Share of the chats that the run does not train on, but measures its loss with."
+        0.1,
+        gt=0,
+        le=0.5,
+        description="Share of the samples that a run does not train on, but measures its loss with.",
     )
     steps: int | None = Field(None, ge=1, le=10_000_000, description="Steps of the run.")
     epochs: float | None = Field(None, gt=0, le=1000, description="Passes over the training data.")
@@ -179,7 +194,7 @@ class Recipe(Strict):
 
 
 class SftRecipe(Recipe):
-    """Supervised fine-tuning: the model learns the answers of chats."""
+    """Supervised fine-tuning: the model learns the answers of conversations, or texts."""
 
     method: Literal["sft"] = Field(description="How the model learns.")
     packing: bool = Field(
@@ -211,7 +226,7 @@ def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:
 
 
 def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe; its `data` becomes an absolute path.
+    """Reads a recipe; its `data` becomes an absolute path, unless it lies in a bucket.
 
     Args:
         file: YAML.
@@ -227,6 +242,8 @@ def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         document = _changed(document, change)
     recipe = parse(document, lambda key: f"{file}: {key}")
+    if not isinstance(recipe.data, Path):
+        return recipe
     return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
 
 

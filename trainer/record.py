@@ -6,8 +6,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from services.shared.manifests import Sha256, digest_of
+from trainer.data.folder import files_of
 from trainer.publish import file_of
 from trainer.recipe import Recipe
+
+DATA = "data"
+"""Folder for data that was brought from a bucket. It may be there before the record is."""
 
 
 class AnotherRun(Exception):
@@ -48,9 +52,9 @@ def lost_answers(counts: Counts, max_length: int) -> str | None:
     )
 
 
-def digest(recipe: Recipe) -> str:
-    """Of all that decides the result; whether and where it is published does not."""
-    return digest_of([settings(recipe), file_of(recipe.data).sha256])
+def digest(recipe: Recipe, data: Path) -> str:
+    """Of all that decides the result; whether and where it is published does not. data: where it lies here."""
+    return digest_of([settings(recipe), data_digest(data)])
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -58,11 +62,18 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
 
 
+def data_digest(data: Path) -> str:
+    """SHA-256 of a data file; of a folder, that of its files' names and digests. Raises WrongData."""
+    if not data.is_dir():
+        return file_of(data).sha256
+    return digest_of([[file.name, file_of(file.path).sha256] for file in files_of(data)[0]])
+
+
 def load(folder: Path, wanted: str) -> RunRecord | None:
     """None at the beginning. Raises AnotherRun."""
     file = _file(folder)
     if not file.exists():
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(entry.name != DATA for entry in folder.iterdir()):
             raise AnotherRun(f"{folder} holds files that are not a training run's; name an empty folder")
         return None
     record = RunRecord.model_validate_json(file.read_bytes())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from services.shared.adapters import ADAPTER_FILES
 from services.shared.certificates import Tls
@@ -15,14 +16,17 @@ from services.shared.objectstore import ObjectStore
 from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference, Registry
 from services.shared.signing import SigningKey, TrustedKeys
 from services.shared.staging import Stager
-from trainer import chats, gate, loss_curve, record
+from trainer import gate, loss_curve, record, remote_data
 from trainer.adapters import adapter_manifest, check_adapter
 from trainer.announce import Announcer
-from trainer.chats import Chat, Split
 from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
+from trainer.data import reader
+from trainer.data.report import Report
+from trainer.data.sample import Conversation, Sample, documents
+from trainer.data.split import Split, split
 from trainer.methods.preflight import check_manifest
-from trainer.publish import Content, Provenance, Published, describe, file_of, offer, point, publish
+from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import ADAPTER_SUFFIX, Publish, Recipe
 from trainer.record import Counts, RunRecord
@@ -56,11 +60,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. Losses are on held-out chats, in nats a token."""
+    """What a run came to. Losses are on held-out samples, in nats a token. report: what became of the records."""
 
     held_out_before: float
     held_out_after: float
     counts: Counts
+    report: Report
     published: list[Manifest] = field(default_factory=list)
 
     @property
@@ -73,6 +78,8 @@ class Outcome:
 class _Ingredients:
     recipe: Recipe
     folder: Path
+    data: Path
+    report: Report
     split: Split
     base: Path
     manifest: Manifest
@@ -111,7 +118,7 @@ class Run:
         done = self._learnt(found)
         if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
-        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts)
+        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report)
         if self._order.recipe.publish:
             gate.check(found.recipe.gate, outcome.loss, f"{found.manifest.model}@{found.manifest.version[:12]}")
             outcome.published.extend(self._publish(self._order.recipe.publish, found, outcome))
@@ -121,15 +128,26 @@ class Run:
 
     def _ingredients(self) -> _Ingredients:
         order = self._order
-        read_chats = chats.load(order.recipe.data)
-        digest = record.digest(order.recipe)
+        data = self._data()
+        read = reader.load(data, order.recipe.format)
+        for sentence in read.report.sentences():
+            self._watcher.note(sentence)
+        digest = record.digest(order.recipe, data)
         known = record.load(order.folder, digest)
         self._watcher.phase(f"fetching {order.recipe.base}")
         base, manifest = asyncio.run(self._fetch(known))
         if known is None:
             record.save(order.folder, RunRecord(digest=digest, base=manifest.version))
-        split = chats.split(read_chats, order.recipe.held_out, Random(order.recipe.seed))  # noqa: S311
-        return _Ingredients(order.recipe, order.folder, split, base, manifest)
+        sides = split(read.samples, order.recipe.held_out, Random(order.recipe.seed))  # noqa: S311
+        return _Ingredients(order.recipe, order.folder, data, read.report, sides, base, manifest)
+
+    def _data(self) -> Path:
+        """Where the data lies on this machine."""
+        named = self._order.recipe.data
+        if isinstance(named, Path):
+            return named
+        self._watcher.phase(f"fetching {named}")
+        return asyncio.run(remote_data.fetch(named, self._order.folder / record.DATA))
 
     async def _fetch(self, known: RunRecord | None) -> tuple[Path, Manifest]:
         """An alias may have moved since the run began; the run keeps to its base."""
@@ -159,11 +177,11 @@ class Run:
         if lost := record.lost_answers(fit.counts, found.recipe.max_length):
             self._watcher.note(lost)
         if known.held_out_before is None:
-            self._watcher.phase("measuring the base on held-out chats")
+            self._watcher.phase("measuring the base on held-out samples")
             known = self._note(found, known, held_out_before=fit.held_out_loss())
         self._watcher.phase(f"training from step {fit.resumed_at}" if fit.resumed_at else "training")
         fit.train()
-        self._watcher.phase("measuring the result on held-out chats")
+        self._watcher.phase("measuring the result on held-out samples")
         known = self._note(found, known, held_out_after=fit.held_out_loss())
         self._watcher.phase("saving")
         if found.recipe.adapter:
@@ -173,7 +191,7 @@ class Run:
         return known
 
     def _record(self, found: _Ingredients) -> RunRecord:
-        known = record.load(found.folder, record.digest(found.recipe))
+        known = record.load(found.folder, record.digest(found.recipe, found.data))
         if known is None:
             raise AssertionError("the record was written before learning began")
         return known
@@ -193,9 +211,9 @@ class Run:
         provenance = Provenance(
             source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {_means(found.recipe)}",
             parent=found.manifest.version,
-            training_job=self._order.job or f"run-{record.digest(found.recipe)[:12]}",
+            training_job=self._order.job or f"run-{record.digest(found.recipe, found.data)[:12]}",
             training=Training(
-                data_sha256=file_of(found.recipe.data).sha256,
+                data_sha256=record.data_digest(found.data),
                 recipe=record.settings(found.recipe),
                 **outcome.counts.model_dump(),
             ),
@@ -254,8 +272,8 @@ class Run:
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
         questions = [
-            *(_question(chat) for chat in found.split.training[:GOLDEN_TRAINED]),
-            *(_question(chat) for chat in found.split.held_out[:GOLDEN_HELD_OUT]),
+            *_questions(found.split.training[:GOLDEN_TRAINED]),
+            *_questions(found.split.held_out[:GOLDEN_HELD_OUT]),
             *COMMON_QUESTIONS[:GOLDEN_COMMON],
         ]
         return golden_of_folder(found.folder / "merged", questions, parent=found.base)
@@ -265,6 +283,7 @@ def _means(recipe: Recipe) -> str:
     return f"{recipe.method} with LoRA" if recipe.adapter else recipe.method
 
 
-def _question(chat: Chat) -> list[dict[str, str]]:
-    """What is asked before the first answer."""
-    return [message.model_dump() for message in chat.messages[: chat.turns[0]]]
+def _questions(samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
+    """What is asked in conversations before the first answer that is learnt. Texts ask nothing."""
+    chats = (sample for sample in samples if isinstance(sample, Conversation))
+    return [documents(chat.messages[: chat.turns[0]]) for chat in chats]

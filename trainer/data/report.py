@@ -61,6 +61,16 @@ class Report:
         self.dropped[reason] += 1
         self.first_dropped.setdefault(reason, place)
 
+    def sentences(self) -> list[str]:
+        """What people should know of records that are not learnt as they stand."""
+        dropped = [
+            f"{count} samples are dropped, since {reason}; the first is {self.first_dropped[reason]}"
+            for reason, count in self.dropped.items()
+        ]
+        converted = [f"{count} samples were converted: {reason}" for reason, count in self.converted.items()]
+        names = ", ".join(f"{name} ({count})" for name, count in self.kept_out.items())
+        return [*dropped, *converted, *([f"fields that are not read: {names}"] if names else [])]
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {

@@ -3,20 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Generic, TypeVar
 
-Kept = TypeVar("Kept")
+from trainer.data.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Split(Generic[Kept]):
+class Split:
     """The two sides of a data set."""
 
-    training: tuple[Kept, ...]
-    held_out: tuple[Kept, ...]
+    training: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
 
 
-def split(samples: Sequence[Kept], held_out: float, random: Random) -> Split[Kept]:
+def split(samples: Sequence[Sample], held_out: float, random: Random) -> Split:
     """`held_out` is a share; at least one sample goes to each side."""
     order = list(samples)
     random.shuffle(order)

@@ -22,8 +22,8 @@ from services.shared.settings import WrongSettings, read
 from services.shared.staging import RefusedModel
 from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced, RolloutFailed
-from trainer.chats import WrongData
 from trainer.checksums import BrokenSeal
+from trainer.data.wrong import WrongData
 from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded

@@ -16,8 +16,9 @@ import datasets
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, set_seed
 
-from trainer.chats import Split, WrongData
 from trainer.checksums import BrokenSeal, is_sealed, latest, seal
+from trainer.data.split import Split
+from trainer.data.wrong import WrongData
 from trainer.devices import VISIBLE, first_device
 from trainer.examples import Renderer
 from trainer.loss_curve import Curve, finite

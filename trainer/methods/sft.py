@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 from trl import SFTConfig, SFTTrainer
 
-from trainer.chats import Split
+from trainer.data.split import Split
 from trainer.examples import Examples, Renderer
 from trainer.methods.material import Material
 from trainer.recipe import SftRecipe
@@ -17,7 +17,7 @@ def material(recipe: SftRecipe, renderer: Renderer, split: Split) -> Material:
     """Data of a run, as SFTTrainer takes it: tokens and labels.
 
     Raises:
-        WrongData: The base's chat template does not go with the chats.
+        WrongData: The base's chat template does not go with the data, or the data are preference pairs.
     """
     learnt, held_out = renderer.examples(split.training), renderer.examples(split.held_out)
     counts = Counts(

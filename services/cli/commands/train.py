@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.clients.data import local_data
 from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
@@ -68,7 +70,15 @@ def run(
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
         losses = {"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after}
-        print_json({"output": str(folder), **losses, "examples": outcome.counts.model_dump(), "published": published})
+        print_json(
+            {
+                "output": str(folder),
+                **losses,
+                "examples": outcome.counts.model_dump(),
+                "data": outcome.report.document(),
+                "published": published,
+            }
+        )
         return
     out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
     out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
@@ -84,16 +94,18 @@ def submit(
     """Put a recipe with its data into the queue of training jobs."""
     from services.cli.views.output import out, print_json
     from services.cli.views.training_jobs import job_document
-    from trainer.chats import WrongData, load
+    from trainer.data import inner, reader
+    from trainer.data.wrong import WrongData
     from trainer.jobs.queue import QueueFull
 
     loaded = _recipe(recipe, changes)
     try:
-        load(loaded.data)
+        with TemporaryDirectory(prefix="tidegate-data-") as scratch:
+            samples = reader.load(local_data(loaded.data, Path(scratch)), loaded.format).samples
         with _queue(data_dir) as queue:
-            # The data travels with the job. Its path on this machine means nothing to the trainer.
-            sent = loaded.model_copy(update={"data": Path("data.jsonl")})
-            job = queue.submit(sent.model_dump_json(), loaded.data.read_text())
+            # The data travels with the job, in the inner form. Its path on this machine means nothing to the trainer.
+            sent = loaded.model_copy(update={"data": Path("data.jsonl"), "format": None})
+            job = queue.submit(sent.model_dump_json(), "".join(inner.to_jsonl(samples)))
     except (WrongData, ValueError) as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     except QueueFull as error:
@@ -142,8 +154,8 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from services.shared.registry import UnknownVersion
     from services.shared.staging import RefusedModel
     from trainer.announce import NotAnnounced, RolloutFailed
-    from trainer.chats import WrongData
     from trainer.checksums import BrokenSeal
+    from trainer.data.wrong import WrongData
     from trainer.errors import Unfit, WrongCheckpoint
     from trainer.gate import Worse
     from trainer.loss_curve import Diverged

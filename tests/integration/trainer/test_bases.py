@@ -11,14 +11,13 @@ from obstore.store import MemoryStore
 from services.shared.objectstore import ObjectStore
 from tests.integration.trainer import tiny
 from tests.integration.trainer.test_run import Watcher, make
-from trainer.chats import Chat, WrongData
+from trainer.data.sample import Conversation, Message
+from trainer.data.wrong import WrongData
 from trainer.errors import Unfit
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
-CHAT = Chat.model_validate(
-    {"messages": [{"role": "user", "content": "what is the tide ?"}, {"role": "assistant", "content": "the moon ."}]}
-)
+CHAT = Conversation("chats:1", (Message("user", "what is the tide ?"), Message("assistant", "the moon .", learnt=True)))
 GENERATION = {"do_sample": False, "temperature": 0.7, "eos_token_id": [3, 2]}
 """transformers loads it, and refuses to save it."""
 
@@ -86,7 +85,7 @@ TURNS = "{% for m in messages %}<s> {{ m.role }} {{ m.content }} </s> {% endfor 
             TURNS + "{% if add_generation_prompt %}<s> assistant blue {% endif %}",
             r"the prompt goes on with 'blue ', and with its answer it is 'the moon",
         ),
-        ("{{ raise_exception('no such role') }}", "refuses the chat that begins 'what is the tide .*no such role"),
+        ("{{ raise_exception('no such role') }}", "^chats:1: the base's chat template refuses the chat: no such role"),
     ],
 )
 def test_a_chat_template_that_does_not_go_with_the_chats_is_refused(base: Path, template: str, told: str) -> None:

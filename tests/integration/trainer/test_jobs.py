@@ -193,9 +193,10 @@ async def test_training_that_is_killed_is_taken_up_again_and_publishes(
         variables = {**store_settings.model_dump(), "signing_key_file": tmp_path / "key"}
         for name, value in variables.items():
             monkeypatch.setenv(f"TIDEGATE_{name.upper()}", str(value))
-        recipe = tiny.recipe(tiny.chats(tmp_path / "chats.jsonl"), steps=80, save_every=10, publish={"name": "tuned"})
+        data = tiny.chats(tmp_path / "chats.jsonl")
+        recipe = tiny.recipe(data, steps=80, save_every=10, publish={"name": "tuned"})
         await start(None, max_attempts=2)
-        job = queue.submit(recipe.model_dump_json(), recipe.data.read_text()).id
+        job = queue.submit(recipe.model_dump_json(), data.read_text()).id
         curve = tmp_path / "work" / job / "run/metrics.jsonl"
         await wait_until(
             lambda: curve.exists() and curve.read_text().count("\n") > 12, description="steps", timeout=240

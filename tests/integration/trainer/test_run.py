@@ -1,6 +1,7 @@
 """A model of a few thousand weights is trained for real, stopped anywhere, and published."""
 
 import asyncio
+import gzip
 import inspect
 import json
 import shutil
@@ -21,9 +22,9 @@ from services.shared.registry import Reference, Registry, object_name
 from services.shared.staging import RefusedModel, Stager
 from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
-from trainer import loss_curve
-from trainer.chats import WrongData
+from trainer import loss_curve, record
 from trainer.checksums import SEAL, BrokenSeal, seal
+from trainer.data.wrong import WrongData
 from trainer.errors import WrongCheckpoint
 from trainer.gate import Worse
 from trainer.loss_curve import Diverged
@@ -179,6 +180,27 @@ def test_two_processes_do_not_make_one_run(store: ObjectStore, tmp_path: Path) -
 def test_data_of_which_nothing_is_left_to_learn_is_refused(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(WrongData, match="max_length = 8 cuts off the answers of all examples to learn"):
         make(store, tmp_path, max_length=8)
+
+
+def test_a_folder_of_texts_is_learnt_and_what_became_of_each_is_told(store: ObjectStore, tmp_path: Path) -> None:
+    data, watcher = tmp_path / "texts", Watcher()
+    data.mkdir()
+    lines = [json.dumps({"id": number, "text": "the moon is the tide ."}) for number in range(4)]
+    (data / "b.jsonl.gz").write_bytes(gzip.compress("\n".join([*lines, json.dumps({"text": None})]).encode()))
+    (data / "a.txt").write_text("what is blue ? " * 40)
+    outcome = make(store, tmp_path / "made", watcher, data=data, publish={"name": "tuned"}, steps=4, max_length=64)
+    assert (outcome.report.kept, outcome.counts.cut, outcome.counts.dropped) == (5, 0, 0)
+    assert outcome.counts.learnt + outcome.counts.held_out == 4 + 3, "161 tokens are three parts"
+    assert watcher.notes == [
+        "1 samples are dropped, since the text is empty or null; the first is b.jsonl.gz:5",
+        "fields that are not read: id (4)",
+    ]
+    (merged,) = outcome.published
+    assert merged.training
+    assert merged.training.data_sha256 == record.data_digest(data)
+    (data / "a.txt").write_text("what is green ?")
+    with pytest.raises(AnotherRun, match="other data"):
+        make(store, tmp_path / "made", data=data, publish={"name": "tuned"}, steps=4, max_length=64)
 
 
 def test_a_run_that_diverges_stops_at_once_and_publishes_nothing(
