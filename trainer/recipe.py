@@ -202,7 +202,30 @@ class SftRecipe(Recipe):
     )
 
 
-METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe})
+class DpoRecipe(Recipe):
+    """Direct preference optimization: the model learns to prefer the chosen answer of a pair to the rejected one."""
+
+    method: Literal["dpo"] = Field(description="How the model learns.")
+    loss: Literal["sigmoid", "sigmoid_norm", "hinge", "ipo", "robust", "apo_zero", "apo_down"] = Field(
+        "sigmoid", description="Loss, as TRL names it (loss_type); sigmoid is that of DPO's own paper."
+    )
+    beta: float = Field(
+        0.1, gt=0, le=100, description="How much a departure from the base costs (for ipo: tau of its paper)."
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="Share of pairs that are taken to be the wrong way round; only for loss: robust."
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_loss(self) -> Self:
+        if self.label_smoothing and self.loss != "robust":
+            raise ValueError(f"label_smoothing is for loss: robust, and that is {self.loss}")
+        if self.adapter and self.adapter.dropout:
+            raise ValueError("adapter.dropout is set, and DPO compares with the base without dropout: leave it out")
+        return self
+
+
+METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe, "dpo": DpoRecipe})
 
 
 def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:

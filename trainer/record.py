@@ -30,7 +30,11 @@ class Counts(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """digest: of the recipe and its data. base: the version that its reference meant when the run began."""
+    """How far a run has come.
+
+    digest: of the recipe and its data. base: the version that its reference meant when the run began. figures: what its
+    method measures beside the loss.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +43,7 @@ class RunRecord(BaseModel):
     counts: Counts | None = None
     held_out_before: float | None = None
     held_out_after: float | None = None
+    figures: dict[str, float] = {}
 
 
 def lost_answers(counts: Counts, max_length: int) -> str | None:

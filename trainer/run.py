@@ -60,12 +60,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. Losses are on held-out samples, in nats a token. report: what became of the records."""
+    """What a run came to. Losses are on held-out samples, in nats a token.
+
+    report: what became of the records. figures: what the method measures of held-out samples beside the loss.
+    """
 
     held_out_before: float
     held_out_after: float
     counts: Counts
     report: Report
+    figures: dict[str, float]
     published: list[Manifest] = field(default_factory=list)
 
     @property
@@ -118,7 +122,7 @@ class Run:
         done = self._learnt(found)
         if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
-        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report)
+        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report, done.figures)
         if self._order.recipe.publish:
             gate.check(found.recipe.gate, outcome.loss, f"{found.manifest.model}@{found.manifest.version[:12]}")
             outcome.published.extend(self._publish(self._order.recipe.publish, found, outcome))
@@ -178,11 +182,12 @@ class Run:
             self._watcher.note(lost)
         if known.held_out_before is None:
             self._watcher.phase("measuring the base on held-out samples")
-            known = self._note(found, known, held_out_before=fit.held_out_loss())
+            known = self._note(found, known, held_out_before=fit.measure()[0])
         self._watcher.phase(f"training from step {fit.resumed_at}" if fit.resumed_at else "training")
         fit.train()
         self._watcher.phase("measuring the result on held-out samples")
-        known = self._note(found, known, held_out_after=fit.held_out_loss())
+        loss, figures = fit.measure()
+        known = self._note(found, known, held_out_after=loss, figures=figures)
         self._watcher.phase("saving")
         if found.recipe.adapter:
             fit.save_adapter(found.folder / "adapter", f"{found.manifest.model}@{found.manifest.version}")
@@ -196,8 +201,8 @@ class Run:
             raise AssertionError("the record was written before learning began")
         return known
 
-    def _note(self, found: _Ingredients, known: RunRecord, **figures: float | Counts) -> RunRecord:
-        return record.save(found.folder, known.model_copy(update=figures))
+    def _note(self, found: _Ingredients, known: RunRecord, **changes: float | Counts | dict[str, float]) -> RunRecord:
+        return record.save(found.folder, known.model_copy(update=changes))
 
     def _plot(self, folder: Path, known: RunRecord) -> None:
         losses = (known.held_out_before or 0.0, known.held_out_after or 0.0)
@@ -217,7 +222,7 @@ class Run:
                 recipe=record.settings(found.recipe),
                 **outcome.counts.model_dump(),
             ),
-            evaluation={"held_out_loss": outcome.loss},
+            evaluation={"held_out_loss": outcome.loss, **outcome.figures},
             golden=golden,
             publisher=self._registrar.publisher,
         )

@@ -1,1 +1,1 @@
-"""Methods of learning. Each is one module with two functions, `material` and `trainer`."""
+"""Methods of learning. Each is one module with two functions, `material` and `trainer`, and FIGURES."""

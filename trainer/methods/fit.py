@@ -9,6 +9,7 @@ builds tensors and plain values and nothing that runs. Nothing is read before it
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Fit:
         if note:
             watcher.note(note)
         method = pick(recipe)
+        self._figures: Mapping[str, str] = method.FIGURES
         material = method.material(recipe, Renderer(tokenizer, recipe.max_length), split)
         self.counts: Counts = material.counts
         _check_counts(self.counts, recipe.max_length)
@@ -75,9 +77,11 @@ class Fit:
         """Step of the checkpoint that the run goes on from; 0 at the beginning."""
         return self._resume[0] if self._resume else 0
 
-    def held_out_loss(self) -> float:
-        """Mean loss over the held-out data, nats a token. Raises Diverged."""
-        return finite(float(self._trainer.evaluate()[LOSS]), "the loss on held-out data")
+    def measure(self) -> tuple[float, dict[str, float]]:
+        """Mean loss over the held-out data, and what else the method measures. Raises Diverged."""
+        found = self._trainer.evaluate()
+        figures = {name: float(found[key]) for name, key in self._figures.items()}
+        return finite(float(found[LOSS]), "the loss on held-out data"), figures
 
     def train(self) -> None:
         """Raises Diverged, BrokenSeal."""

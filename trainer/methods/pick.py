@@ -2,12 +2,12 @@
 
 from types import ModuleType
 
-from trainer.methods import sft
+from trainer.methods import dpo, sft
 from trainer.recipe import Recipe
 
-MODULES = {"sft": sft}
+MODULES = {"sft": sft, "dpo": dpo}
 
 
 def pick(recipe: Recipe) -> ModuleType:
-    """The module of a recipe's method, with its functions `material` and `trainer`."""
+    """The module of a recipe's method, with its functions `material` and `trainer`, and FIGURES."""
     return MODULES[recipe.method]

@@ -1,6 +1,8 @@
 """Supervised fine-tuning, by TRL's SFTTrainer: the loss is that of the answers' tokens."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -11,6 +13,9 @@ from trainer.examples import Examples, Renderer
 from trainer.methods.material import Material
 from trainer.recipe import SftRecipe
 from trainer.record import Counts
+
+FIGURES: Mapping[str, str] = MappingProxyType({})
+"""What is measured of held-out examples beside the loss."""
 
 
 def material(recipe: SftRecipe, renderer: Renderer, split: Split) -> Material:

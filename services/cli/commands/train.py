@@ -33,7 +33,7 @@ Changes = Annotated[
 
 
 @app.command()
-def init(method: Annotated[str, typer.Argument(help="how the model is to learn: sft")] = "sft") -> None:
+def init(method: Annotated[str, typer.Argument(help="how the model is to learn: sft or dpo")] = "sft") -> None:
     """Write a recipe to start from, with every key explained."""
     from trainer.recipe import METHODS
     from trainer.starter import starter
@@ -70,6 +70,7 @@ def run(
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
         losses = {"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after}
+        losses |= outcome.figures
         print_json(
             {
                 "output": str(folder),
@@ -81,6 +82,8 @@ def run(
         )
         return
     out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
+    for name, figure in outcome.figures.items():
+        out().print(f"{name.replace('_', ' ')} {figure:.3f}")
     out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
     out().print(f"loss curve: {folder / 'loss.png'}", markup=False)
     for name in published:

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import inspect
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_scheduler_type": "cosine",
         "warmup_steps": 2,
     },
+    "preferences": {"method": "dpo", "adapter": {"r": 4}, "batch": 4},
 }
 
 
@@ -97,6 +99,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
     store: ObjectStore, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
+    if recipe.get("method") == "dpo":
+        recipe = {**recipe, "data": tiny.preferences(tmp_path / "pairs.jsonl")}
     whole = make(store, tmp_path / "whole", **recipe)
     broken = tmp_path / "broken"
     for watcher in (Watcher(last=1), Watcher(last=4), Watcher(last=6), Watcher(phase="measuring the result")):
@@ -254,6 +258,29 @@ def test_a_run_that_gets_no_better_stops_early_and_its_best_checkpoint_is_the_re
     assert min(measured) == measured[-4]
 
 
+def test_preferences_are_learnt_beside_what_the_base_prefers(store: ObjectStore, tmp_path: Path) -> None:
+    """Before the first step the model is its base, so the loss is that of a coin: ln 2."""
+    recipe: dict[str, Any] = {"method": "dpo", "adapter": None, "publish": {"name": "tuned"}}
+    data = tiny.preferences(tmp_path / "pairs.jsonl")
+    outcome = make(store, tmp_path / "run", data=data, steps=12, batch=4, learning_rate=0.003, **recipe)
+    assert outcome.held_out_before == pytest.approx(math.log(2), rel=1e-5)
+    assert outcome.held_out_after < 0.6
+    assert outcome.figures == {"held_out_accuracy": 1.0}
+    (published,) = outcome.published
+    assert published.evaluation == {"held_out_loss": outcome.loss, "held_out_accuracy": 1.0}
+    assert published.golden
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_data_of_another_kind_than_the_method_learns_from_is_refused(
+    store: ObjectStore, tmp_path: Path, method: str
+) -> None:
+    data = (tiny.chats if method == "dpo" else tiny.preferences)(tmp_path / "other.jsonl")
+    told = "learns from preference pairs, and the data holds" if method == "dpo" else "preference pairs are no answers"
+    with pytest.raises(WrongData, match=told):
+        make(store, tmp_path / "run", data=data, method=method, adapter=None)
+
+
 def test_packed_examples_do_not_see_each_other(store: ObjectStore, tmp_path: Path) -> None:
     """All examples in one batch: the first loss is the same, however they lie in rows."""
     recipe: dict[str, Any] = {"adapter": None, "steps": 1, "batch": 16}
@@ -317,8 +344,9 @@ DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}
 
 def test_transformers_still_has_the_private_method_that_reads_the_weights_of_a_finished_run() -> None:
     """fit.py calls it: there is no public way to load a checkpoint without training on."""
-    from trl import SFTTrainer  # takes seconds of every process that collects tests
+    from trl import DPOTrainer, SFTTrainer  # takes seconds of every process that collects tests
 
     first, *others = list(inspect.signature(SFTTrainer._load_from_checkpoint).parameters.values())[1:]
     assert first.name == "resume_from_checkpoint"
     assert all(other.default is not inspect.Parameter.empty for other in others)
+    assert "dataset" in inspect.signature(DPOTrainer._prepare_dataset).parameters  # dpo.py has its own

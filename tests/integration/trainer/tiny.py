@@ -78,6 +78,25 @@ def chats(file: Path) -> Path:
     return file
 
 
+def preferences(file: Path) -> Path:
+    """Pairs of answers to the same questions: the chosen one is always about the moon, the other about the tide."""
+    random = Random(3)
+    with file.open("w") as out:
+        for _ in range(12):
+            asked = " ".join(random.choices(WORDS[:12], k=5))
+            pair = {"prompt": asked, "chosen": "the moon .", "rejected": "the tide ."}
+            out.write(
+                json.dumps(
+                    {
+                        key: [{"role": "user" if key == "prompt" else "assistant", "content": text}]
+                        for key, text in pair.items()
+                    }
+                )
+                + "\n"
+            )
+    return file
+
+
 def recipe(data: object, **changed: object) -> Recipe:
     fields = {
         "base": "tiny",

@@ -1,0 +1,72 @@
+"""Preference pairs as tokens: a prompt, the answer that people prefer, and the other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from trainer.data.sample import Conversation, Message, PreferencePair, Sample, kind_of
+from trainer.data.wrong import WrongData
+from trainer.examples import IGNORED, Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Tokens of a prompt and of both answers."""
+
+    prompt: list[int]
+    chosen: list[int]
+    rejected: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What became of some preference pairs.
+
+    Attributes:
+        kept: Those to learn or to measure with.
+        cut: How many of them lack the end of an answer: the limit of the length cuts it off.
+        dropped: How many are not kept: their prompt alone fills the limit.
+    """
+
+    kept: tuple[Pair, ...]
+    cut: int
+    dropped: int
+
+
+def pairs(samples: Iterable[Sample], renderer: Renderer, max_length: int) -> Pairs:
+    """Renders preference pairs.
+
+    Args:
+        samples: Preference pairs.
+        renderer: By the base's chat template.
+        max_length: Most tokens of a prompt with one answer.
+
+    Raises:
+        WrongData: A sample is no preference pair, or the chat template does not go with it.
+    """
+    made = [_pair(sample, renderer) for sample in samples]
+    kept = tuple(pair for pair in made if len(pair.prompt) < max_length)
+    cut = sum(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) > max_length for pair in kept)
+    return Pairs(kept, cut, len(made) - len(kept))
+
+
+def _pair(sample: Sample, renderer: Renderer) -> Pair:
+    if not isinstance(sample, PreferencePair):
+        raise WrongData(
+            f"{sample.place}: method dpo learns from preference pairs, and the data holds {kind_of(sample)}"
+        )
+    prompt, chosen = _answer(sample, sample.chosen, renderer)
+    _, rejected = _answer(sample, sample.rejected, renderer)
+    return Pair(prompt, chosen, rejected)
+
+
+def _answer(sample: PreferencePair, answer: tuple[Message, ...], renderer: Renderer) -> tuple[list[int], list[int]]:
+    """The tokens of the prompt, and those of one answer after it."""
+    if len(answer) != 1:
+        raise WrongData(
+            f"{sample.place}: an answer has {len(answer)} turns; method dpo compares one turn with one. Put the turns"
+            " before it into prompt"
+        )
+    conversation = Conversation(sample.place, (*sample.prompt, *answer), sample.tools)
+    example = renderer.answer(conversation, len(sample.prompt))
+    begins = next((at for at, label in enumerate(example.labels) if label != IGNORED), len(example.labels))
+    return example.input_ids[:begins], example.input_ids[begins:]
