@@ -58,7 +58,8 @@ class Fit:
         self.counts: Counts = material.counts
         _check_counts(self.counts, recipe.max_length)
         model = model_of(recipe, base)
-        self._tokens = {name: getattr(model.config, name, None) for name in _TOKENS}
+        configs = (model.config, model.config.get_text_config())
+        self._tokens = [(one, name, getattr(one, name)) for one in configs for name in _TOKENS if hasattr(one, name)]
         curve = Curve(folder / "metrics.jsonl", self.resumed_at)
         self._trainer: Trainer = method.trainer(
             recipe,
@@ -113,8 +114,8 @@ class Fit:
         """
         model = self._trainer.model
         whole = model.merge_and_unload() if self._recipe.adapter else model
-        for name, token in self._tokens.items():
-            setattr(whole.config, name, token)
+        for config, name, token in self._tokens:
+            setattr(config, name, token)
         whole.to(dtype_of(self._base)).save_pretrained(_fresh(folder))
         (folder / _GENERATION).unlink(missing_ok=True)
         for file in self._base.iterdir():
