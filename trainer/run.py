@@ -23,7 +23,7 @@ from trainer.checkpoint import Folder, read
 from trainer.checksums import is_sealed
 from trainer.data import reader
 from trainer.data.report import Report
-from trainer.data.sample import Conversation, Sample, documents
+from trainer.data.sample import Conversation, Message, PreferencePair, Sample, Text, documents
 from trainer.data.split import Split, split
 from trainer.methods.preflight import check_manifest
 from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
@@ -289,6 +289,10 @@ def _means(recipe: Recipe) -> str:
 
 
 def _questions(samples: Sequence[Sample]) -> list[list[dict[str, Any]]]:
-    """What is asked in conversations before the first answer that is learnt. Texts ask nothing."""
-    chats = (sample for sample in samples if isinstance(sample, Conversation))
-    return [documents(chat.messages[: chat.turns[0]]) for chat in chats]
+    """What is asked before the first answer that is learnt. Texts ask nothing."""
+    asked = [_asked(sample) for sample in samples if not isinstance(sample, Text)]
+    return [documents(messages) for messages in asked]
+
+
+def _asked(sample: Conversation | PreferencePair) -> Sequence[Message]:
+    return sample.messages[: sample.turns[0]] if isinstance(sample, Conversation) else sample.prompt
