@@ -276,7 +276,11 @@ def test_data_of_another_kind_than_the_method_learns_from_is_refused(
     store: ObjectStore, tmp_path: Path, method: str
 ) -> None:
     data = (tiny.chats if method == "dpo" else tiny.preferences)(tmp_path / "other.jsonl")
-    told = "learns from preference pairs, and the data holds conv" if method == "dpo" else "preference pairs are no answers"
+    told = (
+        "learns from preference pairs, and the data holds conv"
+        if method == "dpo"
+        else "preference pairs are no answers"
+    )
     with pytest.raises(WrongData, match=told):
         make(store, tmp_path / "run", data=data, method=method, adapter=None)
 
