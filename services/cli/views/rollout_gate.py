@@ -9,10 +9,8 @@ _COLUMNS = ("class", "figure", "old", "new", "change", "bound", "requests old", 
 
 
 def gate_table(gate: Gate) -> Table:
-    """A row for each class and figure, under the verdict."""
-    table = build_table(_COLUMNS, map(_row, gate.figures))
-    table.title = f"gate: {gate.decision}, {gate.reason}"
-    return table
+    """A row for each class and figure. The verdict stands in the table of the rollout (views/rollout.py)."""
+    return build_table(_COLUMNS, map(_row, gate.figures))
 
 
 def _row(figure: GateFigure) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ function gateRow({ tier, figure }) {
 function gateValue(figure, value) {
   if (value === null) return "none";
   if (["errors", "structured"].includes(figure)) return `${(value * 100).toFixed(2)} %`;
-  return figure === "tokens" ? count(Math.round(value)) : time(value * 1000);
+  return figure === "length" ? count(Math.round(value)) : time(value * 1000);
 }
 
 function phaseItem() {
