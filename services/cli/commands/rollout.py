@@ -139,7 +139,7 @@ def history(
     from services.cli.clients import rollouts
     from services.cli.clients.control import router_addresses
     from services.cli.clients.gateway import GatewayApi
-    from services.cli.views.output import out, print_json
+    from services.cli.views.output import print_json, print_wide
     from services.cli.views.rollout import history_table
 
     if every:
@@ -149,7 +149,7 @@ def history(
     if json:
         print_json([event.model_dump() for event in events])
     else:
-        out().print(history_table(events))
+        print_wide(history_table(events))
 
 
 def asker(reason: str) -> "Asker":
