@@ -75,7 +75,7 @@ def effective(cluster: Cluster, options: UpOptions) -> Cluster:
 
 def to_yaml(cluster: Cluster) -> str:
     """The configuration as YAML, with all defaults spelt out."""
-    return yaml.safe_dump(cluster.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    return yaml.safe_dump(cluster.model_dump(mode="json"), sort_keys=False)
 
 
 def references(cluster: Cluster) -> tuple[Reference, ...]:

@@ -7,6 +7,7 @@ import yaml
 from services.local.options import UpOptions
 from services.local.served_pools import check_device, configured, effective, references, to_yaml
 from services.shared.config import Cluster, Draft, Pool, SimulatedEngine, VllmEngine
+from services.shared.gates import Gates
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings
 
@@ -96,6 +97,14 @@ def test_an_argument_of_vllm_that_is_null_is_written_again(tmp_path: Path) -> No
     file = tmp_path / "tidegate.yaml"
     file.write_text(to_yaml(Cluster(pools=(REAL.model_copy(update={"engine": engine}),))))
     assert configured(file, tmp_path).pools[0].engine == engine
+
+
+def test_a_bound_or_a_whole_gate_that_is_off_is_written_again_as_off(tmp_path: Path) -> None:
+    """What is null by default may be left out, but not what is null on purpose."""
+    file = tmp_path / "tidegate.yaml"
+    for gates in (None, Gates(tpot=None, evaluation={"held_out_loss": None})):
+        file.write_text(to_yaml(Cluster(pools=(REAL.model_copy(update={"gates": gates}),))))
+        assert configured(None, tmp_path).pools[0].gates == gates
 
 
 def test_a_setting_that_does_not_go_with_the_device_is_told_with_its_pool() -> None:
