@@ -68,14 +68,7 @@ class Announcer:
         """
         version = manifest.version
         what = f"the rollout of {pool} to {version[:12]}"
-        start = pb.StartRolloutRequest(
-            pool=pool,
-            model_version=version,
-            evaluation=evaluation_message(manifest),
-            who="trainer",
-            why="a recipe",
-        )
-        rollout = (await self._ask(what, lambda router: router.StartRollout(start, timeout=ASK_LIMIT_S))).rollout
+        rollout = await self._start(what, pool, manifest)
         began, followed = self._clock.monotonic(), rollout.rollout_id
         while not rollout.ended_ms:
             if self._clock.monotonic() - began > limit_s:
@@ -90,6 +83,29 @@ class Announcer:
         alias = {status.pool.name: Reference.parse(status.model) for status in pools.pools}.get(pool)
         if alias and alias.model == pool and not alias.is_version:
             await point(self._store, alias, version, clock=self._clock, random=self._random)
+
+    async def _start(self, what: str, pool: str, manifest: Manifest) -> pb.Rollout:
+        """The new rollout, or the one that an earlier attempt of this run has started. Raises NotAnnounced."""
+
+        async def running(router: ControlServiceStub) -> pb.Rollout | None:
+            try:
+                last = (await router.GetRollout(pb.GetRolloutRequest(pool=pool), timeout=ASK_LIMIT_S)).rollout
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return None
+                raise
+            return last if not last.ended_ms and last.model_version == manifest.version else None
+
+        if rollout := await self._ask(what, running):
+            return rollout
+        start = pb.StartRolloutRequest(
+            pool=pool,
+            model_version=manifest.version,
+            evaluation=evaluation_message(manifest),
+            who="trainer",
+            why="a recipe",
+        )
+        return (await self._ask(what, lambda router: router.StartRollout(start, timeout=ASK_LIMIT_S))).rollout
 
     async def _last(self, what: str, pool: str) -> pb.Rollout:
         """The pool's last rollout; routers that are away are asked again for SILENCE_LIMIT_S. Raises NotAnnounced."""

@@ -16,6 +16,7 @@ from typing import Any
 from services.shared.clock import Clock
 from services.shared.disk_contents import contents, take
 from services.shared.folder_lock import FolderLock
+from services.shared.lifecycle import unbroken
 from services.shared.manifests import MANIFEST, File, Manifest
 from services.shared.objectstore import Missing, ObjectStore
 from services.shared.registry import object_name
@@ -122,9 +123,10 @@ class Stager:
             raise RefusedModel(str(error)) from None
 
     async def _fill(self, part: Path, manifest: Manifest, make_room: MakeRoom | None) -> None:
-        missing = await asyncio.to_thread(self._reuse, part, manifest)
+        # Work in threads goes to its end, also if staging is cancelled: another process may then take the folder.
+        missing = await unbroken(asyncio.to_thread(self._reuse, part, manifest))
         if make_room:
-            await asyncio.to_thread(make_room, missing)
+            await unbroken(asyncio.to_thread(make_room, missing))
         progress = _Progress(manifest, self._clock)
         files = iter(sorted(manifest.files, key=lambda file: file.size))
 
@@ -139,7 +141,7 @@ class Stager:
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         # In a thread, because a process that serves streams meanwhile must not block them.
-        await asyncio.to_thread(check_contents, part, manifest)
+        await unbroken(asyncio.to_thread(check_contents, part, manifest))
         (part / MANIFEST).write_bytes(manifest.to_json())
         log.info(
             "staged and verified %s@%s (%d files, %d MiB were missing)",

@@ -8,6 +8,7 @@ that are fetched at the same time.
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -93,7 +94,7 @@ class Transfer:
             OSError: The disk failed.
         """
         digest = hashlib.sha256()
-        done = await asyncio.to_thread(_read_beginning, place, size, digest)
+        done = await _stoppable(lambda stop: _read_beginning(place, size, digest, stop))
         progress(done)
         if done == size and size:
             return digest.hexdigest()
@@ -202,14 +203,26 @@ class _File:
             self._turn.notify_all()
 
 
-def _read_beginning(place: Path, size: int, digest: "hashlib._Hash") -> int:
+async def _stoppable(work: Callable[[threading.Event], int]) -> int:
+    """Runs work in a thread. A cancellation tells the thread to stop and waits: then nothing touches the disk."""
+    stop = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(work, stop))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await unbroken(asyncio.wait({running}))
+        raise
+
+
+def _read_beginning(place: Path, size: int, digest: "hashlib._Hash", stop: threading.Event) -> int:
     """Hashes what is there of a file; a file that is too long is emptied. Returns the bytes that are there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     place.touch()
     if place.stat().st_size > size:
         place.write_bytes(b"")
     with place.open("rb") as there:
-        while chunk := there.read(_READ_BYTES):
+        while not stop.is_set() and (chunk := there.read(_READ_BYTES)):
             digest.update(chunk)
         return there.tell()
 

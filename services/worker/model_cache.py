@@ -7,10 +7,10 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Collection
 from pathlib import Path
 
+from services.shared.clock import Clock, SystemClock
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
@@ -33,9 +33,17 @@ _BLOCK_BYTES = 512
 class ModelCache:
     """The folder of staged versions. Several workers may share it; none removes a version that another one uses."""
 
-    def __init__(self, cache: Path, spare: int, limit_bytes: int | None = None) -> None:
-        """Uses the folder `cache`, where `spare` unused versions may stay; all together have `limit_bytes`."""
+    def __init__(self, cache: Path, spare: int, limit_bytes: int | None = None, *, clock: Clock | None = None) -> None:
+        """Uses the folder `cache`, where `spare` unused versions may stay.
+
+        Args:
+            cache: The folder.
+            spare: Unused versions that stay while there is room.
+            limit_bytes: What the folder may hold; None: what the disk has.
+            clock: For the age of downloads that ended early. Default: the system's clock.
+        """
         self._cache, self._spare, self._limit = cache, spare, limit_bytes
+        self._clock = clock or SystemClock()
         self._held: dict[Path, FolderLock] = {}
 
     def hold(self, folder: Path) -> bool:
@@ -70,7 +78,7 @@ class ModelCache:
         A download that ended early stays for a day, so that it can be continued. It blocks meanwhile.
         """
         folders = sorted(self._folders(), key=_used_at, reverse=True)
-        left = [folder for folder in folders if _is_left_over(folder, time.time())]
+        left = [folder for folder in folders if _is_left_over(folder, self._clock.wall())]
         unused = [folder for folder in folders if _VERSION.fullmatch(folder.name) and not self._in_use(folder)]
         for folder in (*left, *unused[self._spare :]):
             self._remove(folder)

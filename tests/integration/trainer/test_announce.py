@@ -8,6 +8,7 @@ import grpc
 import pytest
 from obstore.store import MemoryStore
 
+from services.shared import rpc
 from services.shared.manifests import File, Measured, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
@@ -41,19 +42,31 @@ class Router(ControlServiceServicer):
         self.started: list[tuple[str, str]] = []
         self.evaluation: dict[str, tuple[float, float | None]] = {}
         self.aliases: list[str] = []
-        self.rollout_id = "r1"
+        self.running = ""
 
     def _rollout(self, state: "pb.RolloutState.ValueType") -> pb.Rollout:
         ended = 0 if state == ROLLING else 2
-        return pb.Rollout(rollout_id=self.rollout_id, pool="tide", state=state, ended_ms=ended, reason="w1: corrupt")
+        return pb.Rollout(
+            rollout_id="r1",
+            pool="tide",
+            model_version=self.running,
+            state=state,
+            ended_ms=ended,
+            reason="w1: corrupt",
+        )
 
-    async def StartRollout(self, request: pb.StartRolloutRequest, context: object) -> pb.StartRolloutResponse:  # noqa: N802
+    async def StartRollout(self, request: pb.StartRolloutRequest, context: rpc.Context) -> pb.StartRolloutResponse:  # noqa: N802
+        if self.running:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "another rollout runs")
+        self.running = request.model_version
         self.started.append((request.pool, request.model_version))
         for name, measured in request.evaluation.items():
             self.evaluation[name] = (measured.value, measured.parent if measured.HasField("parent") else None)
         return pb.StartRolloutResponse(rollout=self._rollout(ROLLING))
 
-    async def GetRollout(self, request: pb.GetRolloutRequest, context: object) -> pb.GetRolloutResponse:  # noqa: N802
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: rpc.Context) -> pb.GetRolloutResponse:  # noqa: N802
+        if not self.running:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there was none")
         self.aliases.append(await latest(self._store))
         state = self._states.pop(0) if len(self._states) > 1 else self._states[0]
         return pb.GetRolloutResponse(rollout=self._rollout(state))
@@ -118,6 +131,22 @@ async def test_a_rollout_that_fails_or_takes_too_long_moves_no_alias(store: Obje
             with pytest.raises(RolloutFailed, match=said):
                 await announcer(store, address).roll_out("tide", TRAINED, limit_s=5)
         assert await latest(store) == OLD
+
+
+async def test_a_run_that_is_made_again_follows_the_rollout_that_it_had_started(store: ObjectStore) -> None:
+    router = router_of(store, [ROLLING, DONE], "tide@latest")
+    router.running = NEW
+    async with served(router) as address:
+        await announcer(store, address).roll_out("tide", TRAINED, limit_s=60)
+    assert (router.started, await latest(store)) == ([], NEW)
+
+
+async def test_another_rollout_that_runs_is_told(store: ObjectStore) -> None:
+    router = router_of(store, [ROLLING], "tide@latest")
+    router.running = OLD
+    async with served(router) as address:
+        with pytest.raises(NotAnnounced, match="another rollout runs"):
+            await announcer(store, address).roll_out("tide", TRAINED, limit_s=60)
 
 
 async def test_a_router_that_nobody_reaches_is_told(store: ObjectStore) -> None:

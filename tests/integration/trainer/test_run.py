@@ -132,7 +132,14 @@ def test_what_is_published_is_signed_says_where_it_comes_from_and_can_be_staged(
     assert (merged.architecture, merged.tokenizer_sha256) == (parent.architecture, parent.tokenizer_sha256)
     assert merged.evaluation["held_out_loss"] == adapter.evaluation["held_out_loss"] == outcome.loss
     data = file_of(tmp_path / "chats.jsonl").sha256
-    assert merged.training == adapter.training == Training(data_sha256=data, learnt=10, held_out=2, cut=0, dropped=0)
+    assert merged.training == adapter.training
+    assert merged.training is not None
+    recipe = merged.training.recipe
+    assert recipe is not None
+    assert (recipe["base"], recipe["method"], recipe["steps"], recipe["adapter"]["r"]) == ("tiny", "sft", 40, 4)
+    assert not {"data", "publish"} & recipe.keys()
+    counted = merged.training.model_copy(update={"recipe": None})
+    assert counted == Training(data_sha256=data, learnt=10, held_out=2, cut=0, dropped=0)
     assert merged.golden
     assert all(golden.expected_token_ids for golden in merged.golden)
     for manifest in (merged, adapter):

@@ -17,10 +17,12 @@ def main() -> None:
     setup = Setup(shards=10, shard_bytes=int(options.gib * _GIB / 10), kills=options.kills, seed=options.seed)
     with folder(keep=options.keep) as made:
         report = asyncio.run(drill(made, setup))
+    halves = " and ".join(str(most >> 20) for most in report.halves.values())
     print_line(
         f"staging, seed {options.seed}: {report.size >> 20} MiB, killed with {[size >> 20 for size in report.on_disk]}"
         f" MiB on the disk; {report.sent >> 20} MiB were sent in all, {report.last >> 20} MiB to the last process; it"
-        f" grew by at most {report.memory >> 20} MiB; one shard of {report.shard >> 20} MiB changed:"
+        f" grew by at most {report.memory >> 20} MiB, and had at most {halves} MiB in the first and second half; one"
+        f" shard of {report.shard >> 20} MiB changed:"
         f" {report.changed >> 20} MiB were sent"
     )
     print_line("\n".join(report.violations) or "no violations")

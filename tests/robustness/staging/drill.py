@@ -36,8 +36,10 @@ CONFIG = b'{"architectures": ["Simulated"]}'
 _MIB = 1 << 20
 # The store's answers have headers, and the worker asks for the alias and the manifest.
 _BESIDES = 0.01, 512 * 1024
-# What a worker takes for buffers of the HTTP client and of the disk, beside the ranges.
-_BUFFERS = 96 * _MIB
+# What a worker takes for buffers of the HTTP client and of the disk, and for what it imports meanwhile.
+_BUFFERS = 224 * _MIB
+# How much more it may take in the second half of a download than in the first one: nothing grows with the size.
+_GROWTH = 48 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Report:
     """Sent to the last process, which was not killed."""
     memory: int = 0
     """The most that a worker had while it downloaded, over what it had before."""
+    halves: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+    """The most that a worker had in the first half and in the second half of the version."""
     changed: int = 0
     """Sent for a version with one shard that the worker has, and another one."""
     shard: int = 0
@@ -132,6 +136,8 @@ async def _watch(
         memory, staged = program.memory_info().rss, stage.staged_bytes(version)
         if staged > before:
             report.memory = max(report.memory, memory - first)
+            is_second = staged > stage.setup.size / 2
+            report.halves[is_second] = max(report.halves[is_second], memory)
         else:
             first = max(first, memory)
         return staged >= until
@@ -150,6 +156,8 @@ def _judge(report: Report) -> None:
         report.violations.append(f"{report.sent} bytes were sent of {report.size}, {under_way} at most were under way")
     if report.memory > RANGES * RANGE_BYTES + _BUFFERS:
         report.violations.append(f"the worker grew by {report.memory} bytes")
+    if (growth := report.halves[True] - report.halves[False]) > _GROWTH:
+        report.violations.append(f"the worker grew by {growth} bytes in the second half of the version")
 
 
 async def _change(stage: _Stage, report: Report) -> None:

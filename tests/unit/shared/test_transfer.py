@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
@@ -15,6 +16,7 @@ from services.shared.clock import SystemClock
 from services.shared.objectstore import Missing, ObjectStore, StoreError
 from services.shared.transfer import Stalled, Transfer, TransferLimits, WrongSize
 from tests.support.clock import ManualClock
+from tests.support.wait import wait_until
 
 CONTENT = Random(1).randbytes(1_000_000)
 RANGE = 65_536
@@ -109,6 +111,31 @@ async def test_a_fetch_that_is_cancelled_leaves_a_beginning(tmp_path: Path, stop
     assert CONTENT.startswith(beginning)
     assert await fetch(again := await Counting().fill(), place) == SHA256
     assert sum(end - begin for begin, end in again.sent) == len(CONTENT) - len(beginning)
+
+
+async def test_nothing_touches_the_disk_after_a_fetch_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever removes the folder of a version that was refused must not see it come back."""
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    read = transfer._read_beginning
+
+    def slow(place: Path, size: int, digest: "hashlib._Hash", stop: threading.Event) -> int:
+        begun.set()
+        assert stop.wait(60), "it is told to stop"
+        assert go_on.wait(60)
+        count = read(place, size, digest, stop)
+        ended.set()
+        return count
+
+    monkeypatch.setattr(transfer, "_read_beginning", slow)
+    task = asyncio.create_task(fetch(await Counting().fill(), tmp_path / "file"))
+    await wait_until(begun.is_set, description="the beginning is read")
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
 
 
 async def test_a_store_that_fails_is_asked_again_for_that_range_only(tmp_path: Path) -> None:
