@@ -25,6 +25,9 @@ from tests.support.s3 import running_s3
 from tests.support.signing import KEY, TRUSTED
 from tests.support.wait import wait_until
 from tests.unit.trainer.repositories import INDEX, REPOSITORIES, contents
+from trainer import remote_data
+from trainer.data.reader import load
+from trainer.data.wrong import WrongData
 from trainer.errors import WrongCheckpoint
 from trainer.imports import Import, Target
 from trainer.publish import Published
@@ -281,7 +284,7 @@ async def test_golden_prompts_want_room_on_the_disk(
         await work.run(RemoteSource("tiny", HubRepository(QWEN, endpoint=hub.url)))
 
 
-async def test_a_killed_import_goes_on_and_a_bucket_is_a_source_too(
+async def test_a_killed_import_goes_on_and_a_bucket_is_a_source_of_models_and_data(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a real S3 server, with the real command."""
@@ -343,3 +346,9 @@ async def test_a_killed_import_goes_on_and_a_bucket_is_a_source_too(
         assert copy.manifest.files == manifest.files
         with pytest.raises(WrongSource, match="holds nothing"):
             await imported(S3Prefix.parse(f"s3://{settings.s3_bucket}/nowhere"), store)
+
+        await store.put_new("chats/b/chats.jsonl", b'{"text": "The tide."}\n' * 2)
+        folder = await remote_data.fetch(f"s3://{settings.s3_bucket}/chats", tmp_path / "data")
+        assert load(folder).report.kept == 2
+        with pytest.raises(WrongData, match="no object there ends in"):
+            await remote_data.fetch(f"s3://{settings.s3_bucket}/nowhere", tmp_path / "other")
