@@ -97,7 +97,9 @@ class Renderer:
 
     def _of(self, sample: Sample) -> Iterator[Example]:
         if isinstance(sample, PreferencePair):
-            raise WrongData(f"{sample.place}: preference pairs are no answers to learn: give conversations or texts")
+            raise WrongData(
+                f"{sample.place}: preference pairs are no answers to learn: set method: dpo, or give conversations or texts"
+            )
         if isinstance(sample, Text):
             ids = self.text(sample.text)
             for part in parts(len(ids), self._max_length):
