@@ -15,10 +15,20 @@ from trainer.selection import CONFIG
 _ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding)
 
 
-def tokenizer_of(recipe: Recipe, base: Path) -> Any:
-    """The base's tokenizer. Raises Unfit when it cannot render a chat."""
+def tokenizer_of(recipe: Recipe, base: Path, *, for_chats: bool) -> Any:
+    """The base's tokenizer.
+
+    Args:
+        recipe: The run's.
+        base: Folder of the base.
+        for_chats: Whether it must render chats; texts need no chat template.
+
+    Raises:
+        Unfit: It cannot render a chat, and must.
+    """
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    check_template(recipe, tokenizer.chat_template)
+    if for_chats:
+        check_template(recipe, tokenizer.chat_template)
     return tokenizer
 
 

@@ -18,6 +18,7 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from trainer.checksums import BrokenSeal, is_sealed, latest, seal
+from trainer.data.sample import Text
 from trainer.data.split import Split
 from trainer.data.wrong import WrongData
 from trainer.devices import VISIBLE, first_device
@@ -48,7 +49,8 @@ class Fit:
         self._recipe, self._base = recipe, base
         self._resume = latest(folder / CHECKPOINTS)
         set_seed(recipe.seed)
-        tokenizer = tokenizer_of(recipe, base)
+        for_chats = not all(isinstance(sample, Text) for sample in (*split.training, *split.held_out))
+        tokenizer = tokenizer_of(recipe, base, for_chats=for_chats)
         tokenizer.pad_token, note = padding(tokenizer)
         if note:
             watcher.note(note)

@@ -57,6 +57,16 @@ def test_a_base_is_loaded_in_float32_whatever_the_computation_is_in(base: Path) 
     assert {str(weights.dtype) for weights in model.parameters()} == {"torch.float32"}
 
 
+def test_only_texts_are_learnt_without_a_chat_template(base: Path) -> None:
+    from trainer.methods.base_model import tokenizer_of
+
+    (base / "chat_template.jinja").unlink()
+    recipe = tiny.recipe("chats.jsonl")
+    assert tokenizer_of(recipe, base, for_chats=False).chat_template is None
+    with pytest.raises(Unfit, match="it has no chat template"):
+        tokenizer_of(recipe, base, for_chats=True)
+
+
 @pytest.mark.parametrize(
     ("config", "recipe", "told"),
     [
