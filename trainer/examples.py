@@ -98,7 +98,8 @@ class Renderer:
     def _of(self, sample: Sample) -> Iterator[Example]:
         if isinstance(sample, PreferencePair):
             raise WrongData(
-                f"{sample.place}: preference pairs are no answers to learn: set method: dpo, or give conversations or texts"
+                f"{sample.place}: preference pairs are no answers to learn: set method: dpo, or give"
+                " conversations or texts"
             )
         if isinstance(sample, Text):
             ids = self.text(sample.text)
