@@ -318,3 +318,34 @@ async def test_a_store_that_is_away_fails_only_what_it_is_needed_for(
         assert await ask(gateway, 3, "tone-a") == answer(base, first)
         monkeypatch.undo()
         await ask(gateway, 4, "tone-b")
+
+
+@pytest.mark.parametrize(
+    ("mode", "phase"),
+    [
+        (router_pb2.SWAP_MODE_FINISH, router_pb2.DELIVERY_PHASE_FAILED),
+        (router_pb2.SWAP_MODE_RECOMPUTE, router_pb2.DELIVERY_PHASE_COMMITTED),
+    ],
+)
+async def test_an_adapters_answer_stays_with_its_weights(
+    store: ObjectStore,
+    base: Manifest,
+    start_pool: StartWorker,
+    router: Router,
+    mode: router_pb2.SwapMode.ValueType,
+    phase: router_pb2.DeliveryPhase.ValueType,
+) -> None:
+    """An adapter belongs to one version of its model. When its time is over, the mode decides who gives way."""
+    await publish_adapter(store, base, "tone-a")
+    worker = await start_pool()
+    new = await publish(store, FILES | {"model.safetensors": tensor_file(b"another")})
+    async with connected(worker.address) as gateway:
+        await gateway.start(1, sampling=LONG, adapter="tone-a", credit_tokens=20)  # it never ends by itself
+        await wait_until(lambda: gateway.tokens(1), description="it runs")
+        router.order_update("forth", new.version, finish_timeout_ms=100, mode=mode)
+        await wait_until(lambda: router.heartbeats[-1].delivery.phase == phase, description="the update has ended")
+        if mode == router_pb2.SWAP_MODE_FINISH:
+            assert "1 requests that no other worker can continue" in router.heartbeats[-1].delivery.reason
+            assert gateway.ended(1) is None
+        else:
+            assert (await gateway.end_of(1)).failure.kind == pb.FAILURE_KIND_DRAINING
