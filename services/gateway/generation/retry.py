@@ -74,7 +74,8 @@ class Retries:
         attempt: number of the current attempt, from 1.
         excluded: ids of workers that the next attempt must not go to.
         engine_deaths: in a row. The router refuses a request that seems to kill engines.
-        version_rule: for the next attempt. Once an attempt has brought tokens, an answer stays with their version.
+        version_rule: for the next attempt. An answer that a worker gave back to change its weights may cross versions
+            from then on; it prefers the version of its last tokens.
     """
 
     attempt: int = 1
@@ -100,7 +101,8 @@ class Retries:
             )
         if failure.gained:
             self.failures, self.lost_before_start, self.engine_deaths, self.excluded = 0, 0, 0, []
-            self.version_rule = VersionRule.SAME
+            # The version that went on with an answer may leave the pool in the same rollout.
+            self.version_rule = VersionRule.SAME if self.version_rule is VersionRule.SAME else VersionRule.PREFERRED
         self.version_rule = _VERSION_RULES.get(failure.cause, self.version_rule)
         self._count(failure.cause)
         if (
