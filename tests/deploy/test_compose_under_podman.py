@@ -24,7 +24,8 @@ from tests.deploy import pod_images
 from tests.deploy.containers import Containers
 from tests.deploy.podman_installation import PodmanInstallation
 from tests.robustness.request import chat
-from tests.robustness.workload import Workload
+from tests.robustness.response import Response, mismatch
+from tests.robustness.workload import RequestLog, Workload
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2 as pb
 from tidegate.inference.v1.inference_pb2_grpc import InferenceServiceStub
@@ -46,7 +47,11 @@ BACKUP = "before-the-loss"
 CLIENTS = 4
 SERVING_S = 180.0
 QUESTION = "Where does the tide go?"
-REQUESTS = [chat(f"{QUESTION} {number}", max_tokens=24, temperature=0, stream=bool(number % 2)) for number in range(8)]
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+REQUESTS = [
+    chat(f"{QUESTION} {number}", max_tokens=24, temperature=0, **(STREAMED if number % 2 else {}))
+    for number in range(8)
+]
 STAY = {
     *("gateway-1", "gateway-2", "router-1", "router-2", "worker-cpu", "trainer-cpu"),
     *("traefik", "redis", "seaweedfs", "postgres", "prometheus", "grafana"),
@@ -171,9 +176,15 @@ async def upgrade(installation: PodmanInstallation, client: Client) -> None:
     after = images(installation)
     ours = {service for service, image in before.items() if image.startswith(pod_images.PREFIX)}
     assert {service for service in before if before[service] != after[service]} == ours
-    wrong = [log for log in workload.log if not log.complete or log.error or log.response != expected[log.request]]
-    assert not wrong, f"{len(wrong)} of {len(workload.log)}: {wrong[:3]}"
+    wrong = [said for log in workload.log if (said := problem(log, expected[log.request]))]
+    assert not wrong, f"{len(wrong)} of {len(workload.log)}: {wrong[:5]}"
     assert len(workload.log) > len(ours)
+
+
+def problem(log: RequestLog, expected: Response) -> str | None:
+    if log.status != 200 or log.error or not log.complete:
+        return f"at {log.sent_s:.1f} s: status {log.status}, {log.error or 'not complete'}"
+    return mismatch(log.response, expected)
 
 
 def images(installation: PodmanInstallation) -> dict[str, str]:
