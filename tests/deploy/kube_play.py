@@ -9,7 +9,7 @@ podman 4.3 plays Pods, Deployments and claims, one at a time. So before it plays
 - Files of ConfigMaps and Secrets, with their `items` and `subPath`, are written to the disk, as a kubelet does, because
   podman ignores both fields. Secrets that variables name are given to podman in the form that it reads.
 - `emptyDir` becomes an empty folder of the pod's own for its group, as a kubelet makes it, because podman shares those
-  with equal names. With `medium: Memory` it becomes a claim on a tmpfs.
+  with equal names. With `medium: Memory` it is on the host's /dev/shm, without a limit.
 - `$(NAME)` in a variable and the pod's address are put in.
 - Ports and probes are left out: podman publishes the first on the host, and needs systemd for the second.
 
@@ -22,6 +22,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ class KubePlay:
         self._subnet = str(told["subnets"][0]["subnet"]).rpartition(".")[0]
         self.addresses: dict[str, str] = {}
         self._aliases: dict[str, str] = {}
+        self._memory = Path(tempfile.mkdtemp(prefix="tidegate-", dir="/dev/shm"))
+        self._memory.chmod(0o755)
+
+    def close(self) -> None:
+        """Removes what is in memory. The pods are gone by then."""
+        shutil.rmtree(self._memory)
 
     def give_addresses(self, *workloads: Object) -> None:
         """Before any of them is played, so that each can name the others."""
@@ -90,10 +97,8 @@ class KubePlay:
     def remove(self, workload: Object) -> None:
         """Kills the pod and removes it, with the folders of its own; its claims of a StatefulSet stay."""
         self._containers.podman("pod", "rm", "--force", "--time=0", _pod(workload))
-        for volume in _template(workload)["spec"].get("volumes", []):
-            if _in_memory(volume):
-                self._containers.podman("volume", "rm", f"{volume['name']}-{_pod(workload)}")
-        shutil.rmtree(self._folder / _pod(workload), ignore_errors=True)
+        for folder in (self._folder, self._memory):
+            shutil.rmtree(folder / _pod(workload), ignore_errors=True)
 
     def _documents(self, workload: Object) -> list[Object]:
         """The pod as podman can play it, after the claims that it mounts."""
@@ -106,9 +111,9 @@ class KubePlay:
         sources = {volume["name"]: volume for volume in spec.get("volumes", [])}
         for mount in container.get("volumeMounts", []):
             name, sub = mount["name"], mount.get("subPath", "")
-            if name in claims or _in_memory(sources[name]):
-                claim = f"{name}-{_name(workload)}-0" if name in claims else f"{name}-{_pod(workload)}"
-                played.append(_claim(claim, spec["securityContext"], sources.get(name, {}).get("emptyDir", {})))
+            if name in claims:
+                claim = f"{name}-{_name(workload)}-0"
+                played.append(_claim(claim, spec["securityContext"]))
                 source = {"persistentVolumeClaim": {"claimName": claim}}
             else:
                 at = self._place(workload, sources[name]) / sub
@@ -127,7 +132,8 @@ class KubePlay:
 
     def _place(self, workload: Object, volume: Object) -> Path:
         """Writes the files of a volume. Those of Secrets are for the pod's group, as `fsGroup` says."""
-        folder = Path(self._folder, _pod(workload), volume["name"])
+        in_memory = volume.get("emptyDir", {}).get("medium") == "Memory"
+        folder = Path(self._memory if in_memory else self._folder, _pod(workload), volume["name"])
         group = _template(workload)["spec"]["securityContext"]["fsGroup"]
         folder.mkdir(parents=True)
         if "emptyDir" in volume:
@@ -156,27 +162,19 @@ def _template(workload: Object) -> Object:
     return workload if workload["kind"] == "Pod" else dict(workload["spec"]["template"])
 
 
-def _in_memory(volume: Object) -> bool:
-    return bool(volume.get("emptyDir", {}).get("medium") == "Memory")
-
-
 def _write(file: Path, text: str, mode: int, group: int) -> None:
     file.write_text(text)
     os.chown(file, -1, group)
     file.chmod(mode)
 
 
-def _claim(name: str, security: Object, in_memory: Object) -> Object:
-    """A claim that belongs to the pod's user, or one in memory."""
-    user, group = security["runAsUser"], security["fsGroup"]
-    told = {"uid": str(user), "gid": str(group)}
-    if in_memory:
-        size = in_memory["sizeLimit"].removesuffix("i").lower()
-        told = {"type": "tmpfs", "device": "tmpfs", "mount-options": f"uid={user},gid={group},mode=1777,size={size}"}
+def _claim(name: str, security: Object) -> Object:
+    """A claim that belongs to the pod's user, as `fsGroup` says."""
+    told = {"volume.podman.io/uid": str(security["runAsUser"]), "volume.podman.io/gid": str(security["fsGroup"])}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "annotations": {f"volume.podman.io/{key}": value for key, value in told.items()}},
+        "metadata": {"name": name, "annotations": told},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
     }
 

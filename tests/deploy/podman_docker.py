@@ -4,6 +4,7 @@ It makes up for what podman 4.3 and podman-compose 1.6 do otherwise than Docker,
 
 - podman runs health checks only where there is systemd. So `up --wait`, and a service that another one needs to be
   healthy, are asked here until they are.
+- podman-compose gives a container that it replaces ten seconds to stop, and not its `stop_grace_period`.
 - `build` and `pull` fetch nothing, because no registry is there: the images of this version must have been built.
 - A profile that only keeps single commands out of `up` is named, as Docker does by itself for `run`.
 - podman-compose fails where a service may do without another one (`required: false`) and the other one's profile is not
@@ -30,6 +31,7 @@ from tests.deploy.compose import COMPOSE, chosen, document, read_env
 
 POLL_S = 0.5
 HEALTHY_LIMIT_S = 400.0
+STOP_S = "10s"
 TOOLS = "tools"
 ENDED_WELL = "on-failure exited 0"
 """Such as first-model, which has done its work, and has no health check."""
@@ -64,6 +66,7 @@ class Up:
         }
         assert set(conditions.values()) <= {"service_healthy"}, conditions
         self.first = sorted(conditions) if self.deps else []
+        self.grace_s = max(int(services[name].get("stop_grace_period", STOP_S).removesuffix("s")) for name in self.all)
 
     def run(self) -> int:
         if self.first and (status := self._start(self.first) or wait_until_healthy(self.first, self.limit_s)):
@@ -72,7 +75,8 @@ class Up:
         return status or (wait_until_healthy(self.all, self.limit_s) if self.wait else 0)
 
     def _start(self, services: Iterable[str]) -> int:
-        return podman_compose("up", "-d", "--no-build", *(() if self.deps else ("--no-deps",)), *services)
+        options = ["-d", "--no-build", f"--timeout={self.grace_s}", *([] if self.deps else ["--no-deps"])]
+        return podman_compose("up", *options, *services)
 
 
 def podman_compose(*arguments: str) -> int:

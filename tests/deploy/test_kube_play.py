@@ -66,6 +66,7 @@ async def test_the_cpu_example_answers_and_survives_a_killed_gateway_and_a_kille
         raise AssertionError(f"{error}\n{logs(pods)}") from None
     finally:
         pods.clear()
+        play.close()
 
 
 def example() -> Object:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # What the entry point of PostgreSQL's own image does with the variables that docker-compose.yml and the chart set: an
-# empty folder becomes a server with one user and one database.
+# empty folder becomes a server with one user and one database. Another command than the server's is run as it is.
 set -eu
+if [ $# -gt 0 ]; then exec "$@"; fi
 data=${PGDATA:-/var/lib/postgresql/data}
 
 if [ ! -s "$data/PG_VERSION" ]; then
