@@ -16,7 +16,11 @@ done
 if [ -e .secrets ] && ! diff -rq .secrets "$from/.secrets" >/dev/null; then
     fail "the keys in .secrets/ are not those of the backup: move .secrets/ away, and call again"
 fi
-if [ ! -e .secrets ]; then cp -R "$from/.secrets" .secrets; fi
+if [ ! -e .secrets ]; then
+    cp -R "$from/.secrets" .secrets
+    # As env.sh makes them: users inside the containers read the files, and only the owner may enter the folder.
+    chmod 644 .secrets/*
+fi
 if [ ! -e .env ]; then cp "$from/.env" .env; fi
 
 say "stopping the containers"

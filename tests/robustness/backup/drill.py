@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,8 @@ async def drill(root: Path) -> tuple[Seen, Seen]:
             shutil.rmtree(installation.root / ".secrets")
             (installation.root / ".env").unlink()
             called(installation, "restore.sh")
+            # Users inside the containers read them.
+            assert {stat.S_IMODE(file.stat().st_mode) for file in (installation.root / ".secrets").iterdir()} == {0o644}
             rows = ledger(plain)
             await start_again(cluster)
             return before, Seen(ask(running, key), rows, keys_of(installation))
