@@ -88,7 +88,7 @@ class Snapshot:
 
     rows: dict[str, PoolRow] = field(default_factory=dict)
     catalog: pb.Catalog = field(default_factory=pb.Catalog)
-    # What pools that scale from zero served when they last had a worker.
+    # What pools served when they last had a worker.
     _served: dict[str, pb.Pool] = field(default_factory=dict)
 
     def update(self, rows: list[PoolRow], rules: Mapping[str, Rules]) -> bool:
@@ -105,10 +105,8 @@ class Snapshot:
         return changed
 
     def _entry(self, row: PoolRow) -> pb.Pool:
-        """The pool as gateways see it. One that scales from zero keeps its adapters while no worker serves them."""
+        """The pool as gateways see it. Without workers it keeps its adapters: they come back with one."""
         entry = _pool(row)
-        if row.sizing.fewest:
-            return entry
         if any(worker.heartbeat.model_version for worker in row.workers):
             self._served[row.pool] = entry
             return entry
