@@ -21,7 +21,7 @@ def main() -> None:
     expected = embed(document)
     if "--check" in sys.argv[1:]:
         if expected != document:
-            sys.exit(f"{SCHEMA.name} differs from services/shared/config.py: run scripts/chart_schema.py")
+            sys.exit(f"{SCHEMA.name} differs from the models of services/shared/config.py: run scripts/chart_schema.py")
     else:
         SCHEMA.write_text(json.dumps(expected, indent=2) + "\n")
 

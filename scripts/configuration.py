@@ -22,6 +22,7 @@ if __name__ == "__main__":
 from services.gateway.settings import GatewaySettings
 from services.router.settings import RouterSettings
 from services.shared import config
+from services.shared.class_policy import ClassPolicy
 from services.shared.settings import PREFIX, Settings
 from services.worker.settings import FollowerSettings, WorkerSettings
 from trainer.settings import PublisherSettings, TrainerSettings
@@ -121,7 +122,7 @@ def models() -> Iterator[type[BaseModel]]:
 def _file_sections() -> Iterator[str]:
     for path, model in _sections("", config.Cluster):
         yield f"### {f'`{path}`' if path else 'Top level'}\n\n{_summary(model)}{_table(model)}"
-        if model is config.ClassPolicy:
+        if model is ClassPolicy:
             yield _class_defaults()
 
 
@@ -245,7 +246,7 @@ def _without_none(annotation: Any) -> Any:
 def _class_defaults() -> str:
     """A table with the defaults of each class, which differ from the model's own."""
     classes = config.Cluster(pools=(config.Pool(name="any", model="any"),)).classes
-    names = list(config.ClassPolicy.model_fields)
+    names = list(ClassPolicy.model_fields)
     rows = [f"| `{name}` | {' | '.join(_shown(getattr(classes[c], name)) for c in classes)} |" for name in names]
     head = [f"| key | {' | '.join(classes)} |", f"|---|{'---|' * len(classes)}"]
     return "\n".join([CLASS_DEFAULTS, *head, *rows, ""])

@@ -13,8 +13,9 @@ from services.router.core.class_rules import Rules
 from services.router.core.keys import PoolKeys
 from services.router.core.prefix_hashes import prefix_hashes
 from services.router.redis.scripts import NAMES, Call, Composition, PoolScripts, Submission, WorkerReport, script
+from services.shared.class_policy import ClassPolicy
 from services.shared.classes import ServiceClass
-from services.shared.config import ClassPolicy, Cluster, Pool
+from services.shared.config import Cluster, Pool
 
 WORKERS, SLOTS = 64, 64
 TENANTS = 50

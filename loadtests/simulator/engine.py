@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import cast
 
-from services.shared.config import SimulatedEngine
+from services.shared.engine_settings import SimulatedEngine
 from services.worker.engine.simulated.kv import BlockHash, KvCache
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
 

@@ -10,7 +10,9 @@ from loadtests.lengths import Fixed, Lengths
 from loadtests.profile import Chats, Objectives, Prefixes
 from loadtests.simulator.ask import BLOCK_TOKENS
 from loadtests.strict import Strict
-from services.shared.config import ClassPolicy, Cluster, Pool, SimulatedEngine
+from services.shared.class_policy import ClassPolicy
+from services.shared.config import Cluster, Pool
+from services.shared.engine_settings import SimulatedEngine
 from services.shared.settings import WrongSettings, check
 from services.shared.tier import Tier
 

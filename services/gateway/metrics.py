@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from services.shared.config import Prices
 from services.shared.counting import Children
+from services.shared.prices import Prices
 
 LATENCY_S = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 TTFT_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.settings import WrongSettings
 
 # vLLM's own default of gpu_memory_utilization.

@@ -14,7 +14,8 @@ from services.local.ports import HOST, Ports
 from services.local.process_spec import START_LIMIT_S, HttpProbe, ProcessSpec
 from services.local.s3 import StorePorts
 from services.local.secrets import Secrets
-from services.shared.config import Cluster, Pool, VllmEngine
+from services.shared.config import Cluster, Pool
+from services.shared.engine_settings import VllmEngine
 from services.shared.objectstore import StoreSettings
 from services.shared.settings import PREFIX
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import yaml
 
 from services.local.options import EngineKind, UpOptions
-from services.shared.config import Cluster, Engine, Pool, SimulatedEngine, VllmEngine, load
+from services.shared.config import Cluster, Pool, load
+from services.shared.engine_settings import Engine, SimulatedEngine, VllmEngine
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings, check
 from services.shared.vllm_device import for_device

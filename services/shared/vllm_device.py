@@ -5,7 +5,7 @@ Nothing here imports vLLM: that takes seconds.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.settings import WrongSettings
 
 _CPU_KV_GIB = 1.0

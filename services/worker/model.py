@@ -9,7 +9,8 @@ from random import Random
 from services.shared.architectures import SIMULATED
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
-from services.shared.config import Draft, Pool, VllmEngine
+from services.shared.config import Pool
+from services.shared.engine_settings import Draft, VllmEngine
 from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion

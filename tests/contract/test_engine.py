@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from services.shared.clock import SystemClock
-from services.shared.config import Ngram, VllmEngine
-from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.engine_settings import Ngram, VllmEngine
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
 from services.shared.manifests import Golden
 from services.shared.staging import RefusedModel
 from services.worker.engine.build import build_engine

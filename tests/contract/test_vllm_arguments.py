@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.settings import WrongSettings
 from services.shared.vllm_args import REFUSED, refusal
 from tests.support.signing import KEY

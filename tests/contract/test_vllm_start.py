@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.shared.clock import SystemClock
-from services.shared.config import VllmEngine as Config
+from services.shared.engine_settings import VllmEngine as Config
 from services.worker.engine.contract import EngineInfo, Model
 from tests.unit.worker.models import manifest_of
 

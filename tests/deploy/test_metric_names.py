@@ -12,7 +12,7 @@ from services.gateway import metrics as gateway
 from services.gateway.ledger.ledger import LedgerMetrics
 from services.router import metrics as router
 from services.shared.certificate_metrics import CertificateCollector
-from services.shared.config import Prices
+from services.shared.prices import Prices
 from services.worker import metrics as worker
 from services.worker.engine.contract import EngineInfo, EngineLoad
 from services.worker.gpu import GpuCollector

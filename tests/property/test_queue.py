@@ -21,8 +21,9 @@ from loadtests.redis_server import programs, running
 from services.router.core.class_rules import Rules
 from services.router.core.events import Event, Granted
 from services.router.redis.scripts import Composition, Limit, Submission, WorkerReport
+from services.shared.class_policy import ClassPolicy
 from services.shared.classes import ServiceClass
-from services.shared.config import ClassPolicy, Cluster, Pool
+from services.shared.config import Cluster, Pool
 from tests.property.budgets import Budget
 from tests.property.model import Model
 from tests.property.replicas import POOL, ROUTERS, Replicas, grants

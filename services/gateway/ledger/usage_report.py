@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.gateway.ledger.store import Usage
-from services.shared.config import Price, Prices
+from services.shared.prices import Price, Prices
 
 GROUPS = {"tenant": "tenant", "key": "key_id", "model": "model", "version": "version", "tier": "tier", "day": "day"}
 """What a report can be grouped by, and the ledger's name for it."""

@@ -7,8 +7,9 @@ from typing import Self
 
 import orjson
 
+from services.shared.class_policy import ClassPolicy
 from services.shared.classes import ServiceClass
-from services.shared.config import ClassPolicy, Cluster
+from services.shared.config import Cluster
 from tidegate.router.v1 import router_pb2 as pb
 
 

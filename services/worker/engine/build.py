@@ -3,9 +3,9 @@
 from services.shared import vllm_device
 from services.shared.clock import Clock
 from services.shared.config import Adapters
-from services.shared.config import Engine as Config
-from services.shared.config import SimulatedEngine as SimulatedConfig
-from services.shared.config import VllmEngine as VllmConfig
+from services.shared.engine_settings import Engine as Config
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
+from services.shared.engine_settings import VllmEngine as VllmConfig
 from services.worker.engine.contract import Engine
 from services.worker.engine.part import Part
 

@@ -15,8 +15,8 @@ from loadtests.redis_server import RedisServer
 from services.gateway.app import GatewayApp
 from services.router.app import RouterApp
 from services.shared.clock import SystemClock
-from services.shared.config import SimulatedEngine as SimulatedConfig
 from services.shared.config import load
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
 from services.shared.manifests import Manifest
 from services.shared.rpc import channel
 from services.shared.swap_mode import SwapMode

@@ -15,7 +15,7 @@ from loadtests.simulator.policies import POLICIES, Policy
 from loadtests.simulator.scenario import ClassTraffic, Flood, Scenario
 from loadtests.simulator.study import Laboratory
 from loadtests.simulator.verdict import ttft_p99
-from services.shared.config import SimulatedEngine
+from services.shared.engine_settings import SimulatedEngine
 
 ENGINE = SimulatedEngine(block_tokens=BLOCK_TOKENS, max_running=16, context_tokens=4096, kv_tokens=32_768)
 SMALL = Scenario(

@@ -9,7 +9,7 @@ from obstore.store import MemoryStore
 
 from services.shared import config as configuration
 from services.shared.clock import SystemClock
-from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
 from services.shared.objectstore import ObjectStore
 from services.worker.app import WorkerApp
 from services.worker.engine.simulated.engine import SimulatedEngine

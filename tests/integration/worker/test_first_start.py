@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from services.shared.clock import SystemClock
-from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
 from services.shared.manifests import Golden, Manifest, make
 from services.shared.objectstore import ObjectStore
 from services.worker.app import WorkerApp

@@ -15,7 +15,7 @@ import numpy as np
 from obstore.store import MemoryStore
 
 from services.shared.clock import SystemClock
-from services.shared.config import SimulatedEngine as SimulatedConfig
+from services.shared.engine_settings import SimulatedEngine as SimulatedConfig
 from services.shared.objectstore import ObjectStore
 from services.worker.app import WorkerApp
 from services.worker.engine.simulated.engine import SimulatedEngine

@@ -6,7 +6,7 @@ import pytest
 
 from services.local.gpus import GpuNeed, hand_out
 from services.local.machine import visible_gpus
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.settings import WrongSettings
 
 

@@ -9,7 +9,8 @@ from services.local.options import UpOptions
 from services.local.ports import Ports
 from services.local.process_plan import PortPlan, ProcessPlan
 from services.local.secrets import Secrets
-from services.shared.config import Cluster, Pool, SimulatedEngine, VllmEngine
+from services.shared.config import Cluster, Pool
+from services.shared.engine_settings import SimulatedEngine, VllmEngine
 from services.worker.engine.vllm.executor import PINNED_THREADS
 
 MACHINE = Machine(redis="/bin/redis", weed="/bin/weed", cores=8, vllm_on_cpu=True, preload=("/lib/a.so", "/lib/b.so"))

@@ -6,7 +6,8 @@ import yaml
 
 from services.local.options import UpOptions
 from services.local.served_pools import check_device, configured, effective, references, to_yaml
-from services.shared.config import Cluster, Draft, Pool, SimulatedEngine, VllmEngine
+from services.shared.config import Cluster, Pool
+from services.shared.engine_settings import Draft, SimulatedEngine, VllmEngine
 from services.shared.gates import Gates
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from services.shared.classes import ServiceClass
-from services.shared.config import Cluster, Ngram, Pool, VllmEngine, load
+from services.shared.config import Cluster, Pool, load
+from services.shared.engine_settings import Ngram, VllmEngine
 from services.shared.settings import WrongSettings
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.vllm_args import DENIED, FIRST_CLASS, refusal
 
 

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from services.shared import vllm_device
-from services.shared.config import Ngram, VllmEngine
+from services.shared.engine_settings import Ngram, VllmEngine
 from services.shared.settings import WrongSettings
 from services.shared.vllm_device import for_device
 

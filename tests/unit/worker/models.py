@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from services.shared.clock import Clock
-from services.shared.config import SimulatedEngine as Config
+from services.shared.engine_settings import SimulatedEngine as Config
 from services.shared.manifests import File, Manifest, make
 from services.worker.engine.contract import Model
 from services.worker.engine.simulated.engine import SimulatedEngine

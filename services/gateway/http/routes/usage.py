@@ -13,8 +13,8 @@ from services.gateway.http.routes.storage import database_errors
 from services.gateway.ledger.store import LedgerStore, Span
 from services.gateway.ledger.usage_report import GROUPS, columns, report
 from services.shared.clock import Clock
-from services.shared.config import Prices
 from services.shared.errors import InvalidRequest, PermissionDenied
+from services.shared.prices import Prices
 
 DEFAULT_DAYS = 30
 MAX_LINES = 10_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.config import Adapters
-from services.shared.config import SimulatedEngine as Config
+from services.shared.engine_settings import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
 from services.worker.engine.bounds import check_token_ids
 from services.worker.engine.contract import (

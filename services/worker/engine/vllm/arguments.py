@@ -16,7 +16,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.platforms import current_platform
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.shared.settings import WrongSettings
 from services.shared.vllm_args import refusal
 

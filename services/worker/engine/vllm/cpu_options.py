@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from vllm.platforms import current_platform
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.worker.engine.contract import Model
 from services.worker.engine.vllm.executor import cpu_executor
 from services.worker.engine.vllm.precision import cpu_dtype

@@ -20,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.shared.clock import Clock
 from services.shared.config import Adapters
-from services.shared.config import VllmEngine as Config
+from services.shared.engine_settings import VllmEngine as Config
 from services.shared.staging import RefusedModel
 from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.shared.config import Draft, Ngram, Speculation, VllmEngine
+from services.shared.engine_settings import Draft, Ngram, Speculation, VllmEngine
 from services.worker.engine.contract import Model
 from services.worker.engine.node import Node
 

@@ -10,7 +10,7 @@ import multiprocessing
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
-from services.shared.config import VllmEngine
+from services.shared.engine_settings import VllmEngine
 from services.worker.engine.contract import EngineDead, Model
 from services.worker.engine.node import Node
 from services.worker.engine.vllm import parent_watch

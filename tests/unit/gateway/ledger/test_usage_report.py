@@ -1,6 +1,6 @@
 from services.gateway.ledger.store import Usage
 from services.gateway.ledger.usage_report import columns, report
-from services.shared.config import Prices
+from services.shared.prices import Prices
 
 PRICES = Prices.model_validate(
     {

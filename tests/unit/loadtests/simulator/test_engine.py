@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from loadtests.simulator.engine import Answering, Engine, answering
-from services.shared.config import SimulatedEngine as Config
+from services.shared.engine_settings import SimulatedEngine as Config
 from services.worker.engine.contract import Ended, EngineRequest, Sampling, Started, TokenPrompt
 from services.worker.engine.simulated.engine import SimulatedEngine
 from tests.support.clock import ManualClock

@@ -4,7 +4,8 @@ import pytest
 
 from services.router.core.sizing import Sizing
 from services.shared.classes import ServiceClass
-from services.shared.config import Adapters, Pool, SimulatedEngine
+from services.shared.config import Adapters, Pool
+from services.shared.engine_settings import SimulatedEngine
 
 POOL = Pool(name="tide", model="m", engine=SimulatedEngine(kind="simulated", max_running=10))
 FROM_ZERO = Sizing.of_pool(POOL.model_copy(update={"scales_from_zero": True}))

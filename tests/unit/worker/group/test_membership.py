@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from services.shared.config import Pool, SimulatedEngine
+from services.shared.config import Pool
+from services.shared.engine_settings import SimulatedEngine
 from services.worker.group.membership import Membership
 
 POOL = Pool(name="tide", model="m", engine=SimulatedEngine(nodes=3))

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from services.shared.config import SimulatedEngine as Config
+from services.shared.engine_settings import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
 from services.worker.engine.contract import Delta, EngineDead, EngineRequest, Sampling, TextPrompt
 from services.worker.engine.simulated.engine import SimulatedEngine

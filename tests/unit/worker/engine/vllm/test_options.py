@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.shared.config import Draft, Mtp, Ngram, Suffix, VllmEngine
+from services.shared.engine_settings import Draft, Mtp, Ngram, Suffix, VllmEngine
 from services.shared.vllm_args import refusal
 from services.worker.engine.node import Node
 from services.worker.engine.vllm.options import engine_arguments, speculative_config
