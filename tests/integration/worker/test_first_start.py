@@ -1,5 +1,7 @@
 """A worker proves its golden prompts before it takes its first request."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -24,7 +26,7 @@ PROMPTS = ((1, 2, 3), (4, 5), (300, 301))
 
 async def answer(manifest: Manifest, prompt: tuple[int, ...]) -> tuple[int, ...]:
     engine = SimulatedEngine(SimulatedConfig.model_validate(ENGINE), SystemClock())
-    await engine.start(Model(manifest=manifest, folder=None))  # type: ignore[arg-type]
+    await engine.start(Model(manifest=manifest, folder=Path("no folder")))
     request = EngineRequest("golden", TokenPrompt(prompt), Sampling(max_tokens=6, temperature=0.0))
     tokens = [
         token async for event in engine.generate(request) if isinstance(event, Delta) for token in event.token_ids

@@ -29,7 +29,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Counting(ObjectStore):
-    """Notes the ranges that were sent to their end. `fails`: at which ranges, in order; `hangs`: after how many."""
+    """Notes the ranges that were sent to their end. `fails`: at which ranges, in order; `hangs`: from which byte on."""
 
     def __init__(self, content: bytes = CONTENT, fails: tuple[int, ...] = (), hangs: int | None = None) -> None:
         super().__init__(MemoryStore())
@@ -52,7 +52,7 @@ class Counting(ObjectStore):
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
-            if self._hangs is not None and len(self.sent) >= self._hangs:
+            if self._hangs is not None and begin >= self._hangs:
                 await asyncio.Event().wait()
             async for piece in pieces:
                 yield piece
@@ -146,7 +146,7 @@ async def test_a_store_that_fails_is_asked_again_for_that_range_only(tmp_path: P
 
 async def test_a_store_that_sends_nothing_more_ends_the_fetch_and_what_came_stays(tmp_path: Path) -> None:
     with pytest.raises(Stalled, match=r"no byte came for 2 s"):
-        await fetch(await Counting(hangs=6).fill(), tmp_path / "file", ranges=2, stall_s=2)
+        await fetch(await Counting(hangs=6 * RANGE).fill(), tmp_path / "file", ranges=2, stall_s=2)
     assert (tmp_path / "file").stat().st_size == 6 * RANGE
     with pytest.raises(StoreError, match="no such luck"):
         await fetch(await Counting(fails=tuple(range(1000))).fill(), tmp_path / "file")
