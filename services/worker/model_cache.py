@@ -7,7 +7,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from services.shared.clock import Clock, SystemClock
@@ -143,21 +144,26 @@ def _is_ours(folder: Path) -> bool:
 
 def _is_left_over(folder: Path, now: float) -> bool:
     if _PART.fullmatch(folder.name):
-        return now - max((_used_at(file) for file in (folder, *folder.rglob("*"))), default=now) > _PART_STAYS_S
+        newest = max((status.st_mtime for status in _statuses(folder)), default=0.0)
+        return now - max(_used_at(folder), newest) > _PART_STAYS_S
     return folder.name.startswith((PART, _GONE))
 
 
 def _held(folder: Path, *, may_go: bool) -> Held:
     """Versions go last, those first that were used longest ago."""
     files: dict[Inode, int] = {}
-    for file in folder.rglob("*"):
-        try:
-            status = file.lstat()
-        except FileNotFoundError:
-            continue  # another worker removes it just now
+    for status in _statuses(folder):
         if stat.S_ISREG(status.st_mode):
             files[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK_BYTES
     return Held(folder.name, files, may_go, (int(bool(_VERSION.fullmatch(folder.name))), _used_at(folder)))
+
+
+def _statuses(folder: Path) -> Iterator[os.stat_result]:
+    """Of all that is in a folder. What is renamed or removed just now, the folder itself too, is left out."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                yield (Path(parent) / name).lstat()
 
 
 def _used_at(folder: Path) -> float:

@@ -1,7 +1,9 @@
 """The model cache removes unused versions and keeps those in use."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +110,21 @@ def test_other_files_stay(cache: Path) -> None:
 
 def test_a_cache_folder_that_does_not_exist_is_ignored(tmp_path: Path) -> None:
     ModelCache(tmp_path / "none", 0).sweep()
+
+
+@pytest.mark.parametrize("look", [ModelCache.sweep, lambda cache: cache.make_room(1)])
+def test_a_folder_that_gets_another_name_while_it_is_looked_at_harms_nobody(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[ModelCache], None]
+) -> None:
+    """Another version is complete just now."""
+    part, whole, scandir = cache / f".part-{'e' * 64}", cache / ("e" * 64), os.scandir
+    part.mkdir()
+
+    def late(folder: str | Path) -> Any:
+        if Path(folder) == part and part.exists():
+            part.rename(whole)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", late)
+    look(ModelCache(cache, 9))
+    assert left(cache) == {A, B, C, D, Path(whole.name)}
