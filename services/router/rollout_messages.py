@@ -6,6 +6,7 @@ from services.router.core.rollout_policy import Kind
 from services.router.core.rollout_record import RolloutRecord, State
 from services.router.queue.snapshot import PoolRow, WorkerRow
 from services.shared.classes import ServiceClass
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 
 _STATES = {
@@ -57,6 +58,7 @@ def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Ver
         who=record.who,
         why=record.why,
         at_once=record.policy.parallel(len(row.workers)),
+        mode=_mode(record.mode),
     )
     if record.policy.steps:
         message.step.CopyFrom(_step(record, len(row.workers), now_ms))
@@ -101,6 +103,7 @@ def event_message(event: Event) -> pb.RolloutEvent:
         step=event.step,
         who=event.who,
         why=event.why,
+        mode=_mode(event.mode),
     )
 
 
@@ -115,6 +118,10 @@ _KINDS = {
     EventKind.DONE: pb.ROLLOUT_EVENT_KIND_DONE,
     EventKind.FAILED: pb.ROLLOUT_EVENT_KIND_FAILED,
 }
+
+
+def _mode(mode: str) -> "pb.SwapMode.ValueType":
+    return pb.SwapMode.Value(SwapMode(mode).proto_name) if mode else pb.SWAP_MODE_UNSPECIFIED
 
 
 def _step(record: RolloutRecord, workers: int, now_ms: int) -> pb.RolloutStep:

@@ -19,6 +19,7 @@ def event(revision: int, rollout: str = "r1") -> pb.RolloutEvent:
         step=2,
         who="ann",
         why="lunch " * 200,
+        mode=pb.SWAP_MODE_HAND_OVER,
     )
 
 
@@ -43,7 +44,7 @@ async def test_each_event_is_kept_once_and_whole(database: Database) -> None:
     await history.add([*events[200:], RolloutEvent.of("tide", event(251)), RolloutEvent.of("ebb", event(1))])
     newest = await history.read("tide", 3)
     assert newest == [RolloutEvent.of("tide", event(revision)) for revision in (251, 250, 249)]
-    assert (newest[0].event, newest[0].policy) == ("paused", "canary")
+    assert (newest[0].event, newest[0].policy, newest[0].mode) == ("paused", "canary", "hand_over")
     assert len(await history.read("tide", 1_000)) == 251
     assert len(await history.read(None, 1_000)) == 252
     await history.add([])

@@ -71,7 +71,10 @@ class Step(BaseModel):
 
 
 class RolloutEvent(BaseModel):
-    """What happened in a rollout. `at` is in Unix seconds; without `who` it was the router."""
+    """What happened in a rollout. `at` is in Unix seconds; without `who` it was the router.
+
+    `mode` is empty if a router of an earlier release has written the event.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -85,6 +88,7 @@ class RolloutEvent(BaseModel):
     step: int
     who: str
     why: str
+    mode: str = ""
 
     @classmethod
     def of(cls, pool: str, event: pb.RolloutEvent) -> "RolloutEvent":
@@ -100,6 +104,7 @@ class RolloutEvent(BaseModel):
             step=event.step,
             who=event.who,
             why=event.why,
+            mode=_mode(event.mode),
         )
 
 
@@ -130,7 +135,8 @@ class Rollout(BaseModel):
     """The last rollout of a pool.
 
     `state` is rolling, undoing, done or failed. `started` and `ended` are Unix seconds. `paused_by` is empty unless it
-    is paused. `admitted` is the only version that requests may start on, or empty for any.
+    is paused. `admitted` is the only version that requests may start on, or empty for any. `mode` is what workers do
+    with requests that run, or empty if a router of an earlier release does not say.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -152,6 +158,7 @@ class Rollout(BaseModel):
     who: str = ""
     why: str = ""
     gate: Gate | None = None
+    mode: str = ""
 
     @classmethod
     def of(cls, rollout: pb.Rollout) -> "Rollout":
@@ -174,6 +181,7 @@ class Rollout(BaseModel):
             who=rollout.who,
             why=rollout.why,
             gate=Gate.of(rollout.gate) if rollout.HasField("gate") else None,
+            mode=_mode(rollout.mode),
         )
 
     @property
@@ -350,6 +358,10 @@ async def follow(routers: Sequence[str], rollout: Rollout, changed: Callable[[Ro
 
 def _phase(phase: "pb.DeliveryPhase.ValueType") -> str:
     return pb.DeliveryPhase.Name(phase).removeprefix("DELIVERY_PHASE_").lower()
+
+
+def _mode(mode: "pb.SwapMode.ValueType") -> str:
+    return SwapMode.of_proto_name(pb.SwapMode.Name(mode)) or ""
 
 
 def _policy(policy: "pb.RolloutPolicy.ValueType") -> str:

@@ -37,6 +37,7 @@ def history_table(events: Sequence[RolloutEvent]) -> Table:
             event.pool,
             event.event.replace("_", " "),
             f"{event.policy} {event.step}" if event.step else event.policy,
+            event.mode.replace("_", " ") or "-",
             event.version[:12],
             event.previous[:12] or "-",
             event.who or "-",
@@ -44,7 +45,7 @@ def history_table(events: Sequence[RolloutEvent]) -> Table:
         )
         for event in events
     )
-    return build_table(("time", "pool", "event", "policy", "version", "before", "who", "why"), rows)
+    return build_table(("time", "pool", "event", "policy", "mode", "version", "before", "who", "why"), rows)
 
 
 async def follow_rollout(routers: Sequence[str], rollout: Rollout, console: Console) -> Rollout:
@@ -100,8 +101,10 @@ def _state(rollout: Rollout) -> str:
 
 
 def _caption(rollout: Rollout) -> str:
-    """What the rollout waits for, what the gate says, and who started it."""
+    """What happens to requests that run, what the rollout waits for, what the gate says, and who started it."""
     lines = []
+    if rollout.mode:
+        lines.append(f"requests that run: {rollout.mode.replace('_', ' ')}")
     if rollout.step and rollout.step.hold_left and rollout.state == "rolling":
         lines.append(f"holds for {rollout.step.hold_left:.0f} s")
     if rollout.gate:

@@ -11,6 +11,7 @@ from prometheus_client.samples import Sample
 from services.gateway.metrics import Metrics
 from services.gateway.upstream.control_client import ClusterStatus
 from services.shared.classes import ServiceClass
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 
 Document = dict[str, Any]
@@ -91,6 +92,7 @@ def _rollout(rollout: pb.Rollout) -> Document:
         "started_ms": rollout.started_ms,
         "ended_ms": rollout.ended_ms,
         "policy": _name(pb.RolloutPolicy.Name(rollout.policy), "ROLLOUT_POLICY_"),
+        "mode": SwapMode.of_proto_name(pb.SwapMode.Name(rollout.mode)),
         "step": _step(rollout.step) if rollout.HasField("step") else None,
         "paused_by": rollout.paused_by,
         "admitted_version": rollout.admitted_version,

@@ -157,5 +157,6 @@ rollout_events = Table(
     Column("step", Integer, nullable=False),
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
+    Column("mode", String(16), nullable=False, server_default=""),
     Index("rollout_events_by_time", "pool", "at"),
 )

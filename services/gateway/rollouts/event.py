@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 
 
@@ -16,6 +17,7 @@ class RolloutEvent:
         event: such as started or step_reached.
         step: of a canary, from 1; 0: the policy has no steps.
         who: who wanted it; empty: the router.
+        mode: what workers do with requests that run; empty: a router of an earlier release does not say.
     """
 
     pool: str
@@ -29,6 +31,7 @@ class RolloutEvent:
     step: int
     who: str
     why: str
+    mode: str = ""
 
     @classmethod
     def of(cls, pool: str, event: pb.RolloutEvent) -> Self:
@@ -45,4 +48,5 @@ class RolloutEvent:
             step=event.step,
             who=event.who,
             why=event.why,
+            mode=SwapMode.of_proto_name(pb.SwapMode.Name(event.mode)) or "",
         )

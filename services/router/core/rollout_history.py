@@ -1,6 +1,6 @@
 """The history of rollouts: what happened, when, and who wanted it and why. Redis keeps the last entries of a pool."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Self
 
@@ -32,6 +32,7 @@ class Event:
         revision: Of the rollout record; with the rollout's id it names the event.
         step: From 1; 0 if the policy has no steps.
         who: Who wanted it; "" is the router.
+        mode: What workers do with requests that run when their weights change; "" in entries of an earlier release.
     """
 
     kind: EventKind
@@ -44,6 +45,7 @@ class Event:
     step: int = 0
     who: str = ""
     why: str = ""
+    mode: str = ""
 
     def to_json(self) -> str:
         """For Redis; `of_json` reads it."""
@@ -51,9 +53,10 @@ class Event:
 
     @classmethod
     def of_json(cls, document: bytes) -> Self:
-        """Raises ValueError for what `to_json` has not written."""
+        """Raises ValueError for what `to_json` has not written. Fields of a later release are left out."""
         values = orjson.loads(document)
-        return cls(**values | {"kind": EventKind(values["kind"])})
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**known | {"kind": EventKind(values["kind"])})
 
 
 def event_of(
@@ -79,7 +82,17 @@ def event_of(
     # The step that was passed, not the one that follows.
     step = step if kind is not EventKind.STEP_PASSED or old is None else old.step + 1
     return Event(
-        kind, now_ms, new.rollout_id, new.revision, new.target, new.previous, new.policy.kind, step, who=who, why=why
+        kind,
+        now_ms,
+        new.rollout_id,
+        new.revision,
+        new.target,
+        new.previous,
+        new.policy.kind,
+        step,
+        who=who,
+        why=why,
+        mode=new.mode,
     )
 
 

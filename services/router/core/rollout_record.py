@@ -100,7 +100,8 @@ class RolloutRecord:
         admits: The version that requests may start on; "" for any.
         who: Who started it.
         why: Why, as that person says.
-        mode: What workers do with requests that run when their weights change; "" for what the pool's setting says.
+        mode: What workers do with requests that run when their weights change; "" in the record of an earlier release:
+            what the pool's setting says.
     """
 
     rollout_id: str

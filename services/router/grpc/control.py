@@ -108,7 +108,8 @@ class ControlService(ControlServiceServicer):
         asked = Request(
             request.model_version,
             finish_ms=request.finish_timeout_ms,
-            mode=mode or "",
+            # With its value: status and history show it, and a change of the setting meanwhile changes nothing.
+            mode=mode or self._cluster.pool(request.pool).weight_updates.mode,
             policy=self._policy(request),
             who=request.who[:MAX_SAID],
             why=request.why[:MAX_SAID],

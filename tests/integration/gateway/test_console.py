@@ -209,6 +209,7 @@ async def test_a_rollout_says_where_it_is_who_wants_it_and_what_its_gate_sees(
     )
     controlled.rollout = pb.Rollout(
         policy=pb.ROLLOUT_POLICY_CANARY,
+        mode=pb.SWAP_MODE_HAND_OVER,
         step=pb.RolloutStep(number=2, count=3, workers=4, hold_left_ms=1500),
         state=pb.ROLLOUT_STATE_ROLLING,
         paused_by="bob: lunch",
@@ -220,6 +221,7 @@ async def test_a_rollout_says_where_it_is_who_wants_it_and_what_its_gate_sees(
     rollout = (await seen(cluster))["pools"][0]["rollout"]
     expected = {
         "policy": "canary",
+        "mode": "hand_over",
         "step": {"number": 2, "count": 3, "workers": 4, "hold_left_ms": 1500},
         "paused_by": "bob: lunch",
         "admitted_version": "v1",

@@ -146,6 +146,8 @@ async def test_a_rollout_is_paused_resumed_and_aborted_and_the_history_says_by_w
         assert [event.who for event in events] == ["ann", "", "bob", "bob", "bob", ""]
         assert [event.why for event in events[:3]] == ["better answers", "", "lunch"]
         assert {(event.policy, event.model_version, event.previous_version) for event in events} == {(CANARY, NEW, OLD)}
+        # Nobody asked for a mode: it is the pool's.
+        assert {event.mode for event in events} | {failed.mode} == {pb.SWAP_MODE_FINISH}
         after = pb.ListRolloutEventsRequest(pool=POOL, after_revision=events[3].revision)
         kept = await stub.ListRolloutEvents(after)
         assert (list(kept.events), kept.last_revision) == (list(events[4:]), events[-1].revision)

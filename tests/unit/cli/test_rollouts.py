@@ -100,6 +100,7 @@ def test_a_canary_says_where_it_is_what_it_waits_for_and_who_started_it() -> Non
     canary = ROLLING.model_copy(
         update={
             "policy": "canary",
+            "mode": "hand_over",
             "step": Step(number=1, count=3, workers=1, hold_left=41.2),
             "who": "ann",
             "why": "better answers",
@@ -108,6 +109,7 @@ def test_a_canary_says_where_it_is_what_it_waits_for_and_who_started_it() -> Non
     )
     lines = [line.strip() for line in shown(rollout_table(canary))]
     assert lines[0] == "tide: canary, step 1 of 4, 0 of 0 workers"
+    assert lines[-4] == "requests that run: hand over"
     assert lines[-3:] == ["holds for 41 s", "gate: wait, 12 of 50 requests", "started by ann: better answers"]
     paused = canary.model_copy(update={"paused_by": "bob: lunch"})
     assert "step 1 of 4, paused by bob: lunch, 0 of 0" in shown(rollout_table(paused))[0]
@@ -132,11 +134,12 @@ def test_the_history_shows_who_and_why() -> None:
         step=2,
         who="",
         why="",
+        mode="hand_over",
     )
-    paused = event.model_copy(update={"event": "paused", "who": "bob", "why": "lunch"})
-    written = " ".join(" ".join(shown(history_table([event, paused]))).split())
-    assert f"reached canary 2 {'1' * 12} - -" in written
-    assert f"paused canary 2 {'1' * 12} - bob lunch" in written
+    paused = event.model_copy(update={"event": "paused", "who": "bob", "why": "lunch", "mode": ""})
+    written = " ".join(" ".join(shown(history_table([event, paused]), 160)).split())
+    assert f"reached canary 2 hand over {'1' * 12} - -" in written
+    assert f"paused canary 2 - {'1' * 12} - bob lunch" in written
 
 
 class Gateway:

@@ -122,7 +122,7 @@ class RolloutView {
 }
 
 /** How the rollout goes through the pool, what it waits for, and who wants it. */
-function way({ policy, state, step, paused_by, admitted_version, version: goal, who, why, gate }) {
+function way({ policy, mode, state, step, paused_by, admitted_version, version: goal, who, why, gate }) {
   const said = [];
   if (state === "rolling") {
     if (step) said.push(`canary, step ${step.number} of ${step.count + 1}`);
@@ -131,6 +131,7 @@ function way({ policy, state, step, paused_by, admitted_version, version: goal, 
     if (paused_by) said.push(`paused by ${paused_by}`);
     if (gate) said.push(`gate: ${gate.decision}, ${gate.reason}`);
   }
+  if (mode) said.push(`requests that run: ${mode.replace("_", " ")}`);
   if (who || why) said.push(`started by ${[who, why].filter(Boolean).join(": ")}`);
   return said.join(" · ");
 }

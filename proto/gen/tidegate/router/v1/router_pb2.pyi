@@ -2379,6 +2379,7 @@ class RolloutEvent(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     kind: Global___RolloutEventKind.ValueType
     at_ms: _builtins.int
     """Unix milliseconds."""
@@ -2393,6 +2394,8 @@ class RolloutEvent(_message.Message):
     who: _builtins.str
     """Empty: the router."""
     why: _builtins.str
+    mode: Global___SwapMode.ValueType
+    """Unspecified: written by a router of an earlier release."""
     def __init__(
         self,
         *,
@@ -2406,10 +2409,11 @@ class RolloutEvent(_message.Message):
         step: _builtins.int = ...,
         who: _builtins.str = ...,
         why: _builtins.str = ...,
+        mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "kind", b"kind", "model_version", b"model_version", "policy", b"policy", "previous_version", b"previous_version", "revision", b"revision", "rollout_id", b"rollout_id", "step", b"step", "who", b"who", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "kind", b"kind", "mode", b"mode", "model_version", b"model_version", "policy", b"policy", "previous_version", b"previous_version", "revision", b"revision", "rollout_id", b"rollout_id", "step", b"step", "who", b"who", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2436,6 +2440,7 @@ class Rollout(_message.Message):
     WHY_FIELD_NUMBER: _builtins.int
     AT_ONCE_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     rollout_id: _builtins.str
     pool: _builtins.str
     model_version: _builtins.str
@@ -2456,6 +2461,10 @@ class Rollout(_message.Message):
     why: _builtins.str
     at_once: _builtins.int
     """Workers that may change at the same time."""
+    mode: Global___SwapMode.ValueType
+    """What workers do with requests that run when their weights change. Unspecified: it was started by a router of an
+    earlier release, and workers go by the pool's setting.
+    """
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutWorker]: ...
     @_builtins.property
@@ -2486,10 +2495,11 @@ class Rollout(_message.Message):
         why: _builtins.str = ...,
         at_once: _builtins.int = ...,
         gate: Global___GateVerdict | None = ...,
+        mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_version", b"admitted_version", "at_once", b"at_once", "ended_ms", b"ended_ms", "gate", b"gate", "model_version", b"model_version", "paused_by", b"paused_by", "policy", b"policy", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "step", b"step", "who", b"who", "why", b"why", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_version", b"admitted_version", "at_once", b"at_once", "ended_ms", b"ended_ms", "gate", b"gate", "mode", b"mode", "model_version", b"model_version", "paused_by", b"paused_by", "policy", b"policy", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "step", b"step", "who", b"who", "why", b"why", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
