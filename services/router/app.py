@@ -27,6 +27,7 @@ from services.router.redis.script_runner import ScriptRunner
 from services.router.rollout_controller import RolloutController
 from services.router.rollout_gate import RolloutGate
 from services.router.settings import RouterSettings
+from services.router.version_staging import VersionStaging
 from services.shared import config, lifecycle, rpc
 from services.shared.backoff import backoff
 from services.shared.certificate_metrics import export_certificate
@@ -177,6 +178,7 @@ class RouterApp:
             snapshot=self._snapshot,
             cluster=self._cluster,
             rollouts=self._rollouts,
+            staging=VersionStaging(self._runner),
             clock=self._clock,
         )
         server = rpc.server(settings.tls())

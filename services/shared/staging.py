@@ -40,6 +40,8 @@ PART = ".part-"
 """Name of the folder of a version that is being staged, before its version."""
 
 MakeRoom = Callable[[int], None]
+Watcher = Callable[[int, int], None]
+"""Is told the bytes of a version that are on the disk, and all of its bytes."""
 
 
 class RefusedModel(Exception):
@@ -70,7 +72,9 @@ class Stager:
         self._cache, self._clock, self._trusted = cache, clock, trusted
         self._transfer = Transfer(store, limits or TransferLimits(), clock=clock, random=random or SystemRandom())
 
-    async def stage(self, manifest: Manifest, make_room: MakeRoom | None = None) -> Path:
+    async def stage(
+        self, manifest: Manifest, make_room: MakeRoom | None = None, watcher: Watcher | None = None
+    ) -> Path:
         """Downloads and verifies a version unless it is staged already. The signature is checked first.
 
         Files that another version has here are taken from there. What an earlier call has fetched of the version is not
@@ -79,6 +83,7 @@ class Stager:
         Args:
             manifest: The version.
             make_room: Is told the bytes that are missing before they are fetched, and may raise OSError.
+            watcher: Follows the progress.
 
         Returns:
             The folder with the files.
@@ -93,9 +98,11 @@ class Stager:
         folder, part = self.folder_of(manifest), self._cache / f"{PART}{manifest.version}"
         if (lock := await self._claim(part, folder)) is None:
             log.info("%s is already staged: %s", manifest.model, folder)
+            if watcher:
+                watcher(_size(manifest), _size(manifest))
             return folder
         try:
-            await self._fill(part, manifest, make_room)
+            await self._fill(part, manifest, make_room, watcher)
             # Who waits for the folder may use it as soon as it has its name.
             lock.share()
             part.rename(folder)
@@ -122,12 +129,12 @@ class Stager:
         except Untrusted as error:
             raise RefusedModel(str(error)) from None
 
-    async def _fill(self, part: Path, manifest: Manifest, make_room: MakeRoom | None) -> None:
+    async def _fill(self, part: Path, manifest: Manifest, make_room: MakeRoom | None, watcher: Watcher | None) -> None:
         # Work in threads goes to its end, also if staging is cancelled: another process may then take the folder.
         missing = await unbroken(asyncio.to_thread(self._reuse, part, manifest))
         if make_room:
             await unbroken(asyncio.to_thread(make_room, missing))
-        progress = _Progress(manifest, self._clock)
+        progress = _Progress(manifest, self._clock, watcher)
         files = iter(sorted(manifest.files, key=lambda file: file.size))
 
         async def work() -> None:
@@ -252,17 +259,23 @@ def _json(folder: Path, name: str, manifest: Manifest) -> dict[str, Any]:
     return document
 
 
-class _Progress:
-    """Logs the progress of a download every few seconds."""
+def _size(manifest: Manifest) -> int:
+    return sum(file.size for file in manifest.files)
 
-    def __init__(self, manifest: Manifest, clock: Clock) -> None:
-        self._manifest, self._clock = manifest, clock
-        self._total = sum(file.size for file in manifest.files)
+
+class _Progress:
+    """Logs the progress of a download every few seconds, and tells a watcher of each part."""
+
+    def __init__(self, manifest: Manifest, clock: Clock, watcher: Watcher | None) -> None:
+        self._manifest, self._clock, self._watcher = manifest, clock, watcher
+        self._total = _size(manifest)
         self._done = 0
         self._reported_at = clock.monotonic()
 
     def add(self, count: int) -> None:
         self._done += count
+        if self._watcher:
+            self._watcher(self._done, self._total)
         if (now := self._clock.monotonic()) - self._reported_at >= _REPORT_EVERY_S:
             self._reported_at = now
             log.info("downloading %s: %d of %d MiB", self._manifest.model, self._done >> 20, self._total >> 20)

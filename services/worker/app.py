@@ -23,7 +23,7 @@ from services.shared.manifests import Manifest, WrongManifest
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
-from services.shared.staging import RefusedModel, Stager
+from services.shared.staging import RefusedModel, Stager, Watcher
 from services.shared.telemetry import admin_app
 from services.shared.tracing import endpoint_of, tracing
 from services.worker.adapters.adapters import Adapters
@@ -45,6 +45,7 @@ from services.worker.model import ModelSource, reference
 from services.worker.model_cache import ModelCache
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
+from services.worker.standby import StageOrder, Standby
 from services.worker.status import Identity, State, Status
 from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
@@ -111,6 +112,7 @@ class WorkerApp:
         )
         bounds = Bounds(self._pool.weight_updates.mode, settings.delivery_finish_s, cluster.hold_s(self._pool))
         self._weight_updates = self._build_weight_updates(bounds)
+        self._standby = self._build_standby()
         self._attachment = self._build_attachment()
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
@@ -254,6 +256,11 @@ class WorkerApp:
             return None
         return UpdateTrace(self._tracing, self._pool.name, self.status.identity.worker_id)
 
+    def _build_standby(self) -> Standby:
+        settings, cache = self._settings, self._model_cache
+        in_use, limit_s = self._weight_updates.in_use, settings.stage_limit_s
+        return Standby(self.status, settings.cache_dir, self._fetch_version, in_use, cache.keep, limit_s=limit_s)
+
     def _build_attachment(self) -> Attachment:
         return Attachment(
             self._settings.routers,
@@ -261,6 +268,7 @@ class WorkerApp:
             self.engine.load,
             self._drain_on_request,
             self._update_on_request,
+            self._stage_on_request,
             clock=self._clock,
             random=self._random,
             tls=self._settings.tls(),
@@ -340,9 +348,10 @@ class WorkerApp:
             versions.append(Reference(Reference.parse(draft).model, model.draft.name))
         return versions
 
-    async def _fetch_version(self, version: str, in_use: Collection[Path]) -> Model:
-        """Brings a version to the disk of every node."""
-        fetching = self._model_source.fetch_version(self._pool, version, in_use)
+    async def _fetch_version(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model:
+        """Brings a version to the disk of every node. What is staged ahead of its rollout stays there too."""
+        in_use = {*in_use, *self._standby.folders}
+        fetching = self._model_source.fetch_version(self._pool, version, in_use, watcher)
         if self._leader is None:
             return await fetching
         name = reference(self._pool.model, f"pools.{self._pool.name}.model").model
@@ -401,7 +410,15 @@ class WorkerApp:
 
     def _update_on_request(self, order: UpdateOrder) -> None:
         if self._weight_updates.accept(order):
-            self._tasks.start(self._weight_updates.run(order), "weight-update")
+            self._tasks.start(self._update(order), "weight-update")
+
+    async def _update(self, order: UpdateOrder) -> None:
+        await self._weight_updates.run(order)
+        self._standby.rolled()
+
+    def _stage_on_request(self, order: StageOrder) -> None:
+        if self._standby.accept(order):
+            self._tasks.start(self._standby.run(order), "standby")
 
     def _drain_on_request(self, limit_s: float | None) -> None:
         if self.status.state is not State.DRAINING:

@@ -14,6 +14,8 @@ from services.shared.certificates import Tls
 from services.shared.clock import Clock
 from services.shared.swap_mode import SwapMode
 from services.worker.engine.contract import EngineLoad
+from services.worker.standby import StageOrder
+from services.worker.standby_report import StandbyPhase, StandbyReport
 from services.worker.status import Status
 from services.worker.weight_update import UpdateOrder
 from services.worker.weight_update_report import Report
@@ -40,6 +42,7 @@ class Attachment:
         load: Callable[[], EngineLoad],
         on_drain: Callable[[float | None], None],
         on_update: Callable[[UpdateOrder], None],
+        on_stage: Callable[[StageOrder], None],
         *,
         clock: Clock,
         random: Random,
@@ -54,12 +57,13 @@ class Attachment:
             on_drain: Called when the router asks to drain, with the seconds that running requests get; None means the
                 worker's own setting.
             on_update: Called when the router orders a weight update; the router repeats its orders.
+            on_stage: Called when the router orders a version for a later rollout; it repeats these orders too.
             clock: For the heartbeat interval.
             random: For the delays between attempts.
             tls: None means plain text.
         """
         self._routers, self._status, self._load = routers, status, load
-        self._on_drain, self._on_update = on_drain, on_update
+        self._on_drain, self._on_update, self._on_stage = on_drain, on_update, on_stage
         self._clock, self._random, self._tls = clock, random, tls
         self._rate = _TokenRate()
         self._welcomed = asyncio.Event()
@@ -120,6 +124,8 @@ class Attachment:
                 self._on_drain(frame.drain.timeout_ms / 1000 or None)
             case "deliver":
                 self._on_update(_update_order(frame.deliver))
+            case "stage":
+                self._on_stage(StageOrder(frame.stage.stage_id, frame.stage.model_version))
 
     async def _await_welcome(self, call: _Call, router: str) -> float:
         """Returns the seconds between heartbeats. Raises TimeoutError, AioRpcError."""
@@ -182,6 +188,10 @@ class Attachment:
             heartbeat.golden_prompts_proved = self._status.golden_proved
         if report := self._status.weight_update:
             heartbeat.delivery.CopyFrom(_weight_update(report))
+        if standby := self._status.standby:
+            heartbeat.staging.CopyFrom(_staging(standby))
+            if standby.phase is StandbyPhase.STAGED:
+                heartbeat.staged_versions.append(standby.version)
         adapters = self._status.adapters
         heartbeat.adapters.extend(adapters.names)
         heartbeat.loaded_adapters.extend(adapters.loaded.keys())
@@ -203,6 +213,17 @@ def _weight_update(report: Report) -> pb.Delivery:
         delivery_id=report.update_id,
         model_version=report.version,
         phase=pb.DeliveryPhase.ValueType(report.phase),
+        reason=report.reason,
+    )
+
+
+def _staging(report: StandbyReport) -> pb.Staging:
+    return pb.Staging(
+        stage_id=report.stage_id,
+        model_version=report.version,
+        phase=pb.StagingPhase.ValueType(report.phase),
+        staged_bytes=report.staged_bytes,
+        total_bytes=report.total_bytes,
         reason=report.reason,
     )
 

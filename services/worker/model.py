@@ -15,7 +15,7 @@ from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
-from services.shared.staging import RefusedModel, Stager
+from services.shared.staging import RefusedModel, Stager, Watcher
 from services.shared.transfer import Stalled
 from services.worker.engine.contract import Model
 from services.worker.model_cache import ModelCache, staged
@@ -76,13 +76,16 @@ class ModelSource:
             return Model(model.folder, model.manifest, draft.folder)
         return model
 
-    async def fetch_version(self, pool: Pool, digest: str, in_use: Collection[Path]) -> Model:
+    async def fetch_version(
+        self, pool: Pool, digest: str, in_use: Collection[Path], watcher: Watcher | None = None
+    ) -> Model:
         """Downloads another version of the pool's model.
 
         Args:
             pool: The pool whose model gets the version.
             digest: SHA-256 of the manifest.
             in_use: Folders that must stay; other versions may be removed from the disk.
+            watcher: Follows the progress.
 
         Raises:
             RefusedModel: This pool cannot serve the version.
@@ -92,12 +95,12 @@ class ModelSource:
         """
         self._cache.keep(in_use)
         named = reference(pool.model, f"pools.{pool.name}.model")
-        model = await self.fetch_exact(Reference(named.model, digest))
+        model = await self.fetch_exact(Reference(named.model, digest), watcher)
         _check(pool, model.manifest)
         return model
 
-    async def fetch_exact(self, version: Reference) -> Model:
-        """Downloads a version, with a few tries.
+    async def fetch_exact(self, version: Reference, watcher: Watcher | None = None) -> Model:
+        """Downloads a version, with a few tries. `watcher` follows the progress.
 
         Raises:
             RefusedModel: The signature or a file is wrong.
@@ -107,17 +110,17 @@ class ModelSource:
         """
         for delay in islice(backoff(self._random, first_s=0.2, cap_s=3.0), _TRIES - 1):
             try:
-                return await self._fetch_once(version)
+                return await self._fetch_once(version, watcher)
             except Stalled:
                 raise  # it was asked for long enough
             except StoreError as error:
                 log.warning("model %s: the object store failed (%s); trying again in %.1f s", version, error, delay)
             await self._clock.sleep(delay)
-        return await self._fetch_once(version)
+        return await self._fetch_once(version, watcher)
 
-    async def _fetch_once(self, version: Reference) -> Model:
+    async def _fetch_once(self, version: Reference, watcher: Watcher | None = None) -> Model:
         manifest = await self._registry.resolve(version)
-        return Model(await staged(self._stager, self._cache, manifest), manifest)
+        return Model(await staged(self._stager, self._cache, manifest, watcher), manifest)
 
     async def _fetch_when_published(self, version: Reference) -> Model:
         for delay in backoff(self._random, first_s=0.2, cap_s=3.0):

@@ -15,7 +15,7 @@ from services.shared.clock import Clock, SystemClock
 from services.shared.folder_lock import FolderLock
 from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
-from services.shared.staging import PART, Stager
+from services.shared.staging import PART, Stager, Watcher
 from services.worker.cache_room import Held, Inode, Room, to_remove
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class ModelCache:
             lock.release()
 
 
-async def staged(stager: Stager, cache: ModelCache, manifest: Manifest) -> Path:
+async def staged(stager: Stager, cache: ModelCache, manifest: Manifest, watcher: Watcher | None = None) -> Path:
     """Stages a version into the cache's folder and locks it against removal.
 
     Raises:
@@ -132,7 +132,7 @@ async def staged(stager: Stager, cache: ModelCache, manifest: Manifest) -> Path:
     for _ in range(_TRIES):
         if not cache.hold(folder):
             await asyncio.to_thread(cache.sweep)
-        await stager.stage(manifest, cache.make_room)
+        await stager.stage(manifest, cache.make_room, watcher)
         if cache.hold(folder):
             return folder
     raise StoreError(f"{folder} was removed {_TRIES} times in a row, as soon as it was staged")

@@ -7,6 +7,7 @@ from enum import IntEnum
 from services.shared.swap_mode import SwapMode
 from services.worker.adapter_report import AdapterReport
 from services.worker.engine.contract import EngineInfo
+from services.worker.standby_report import StandbyReport
 from services.worker.weight_update_report import Report
 
 
@@ -53,6 +54,7 @@ class Status:
         self.golden_proved: int | None = None
         self.requests = 0
         self.weight_update: Report | None = None
+        self.standby: StandbyReport | None = None
         self.adapters = AdapterReport()
         self._sealed: SwapMode | None = None
         self._changed = asyncio.Event()
@@ -102,6 +104,13 @@ class Status:
         """Publishes the progress of a weight update."""
         self.weight_update = report
         self._changed.set()
+
+    def report_standby(self, report: StandbyReport | None) -> None:
+        """Publishes the progress of a version that is staged ahead; None: there is none. Bytes alone are no news."""
+        is_news = report is None or self.standby is None or report.phase is not self.standby.phase
+        self.standby = report
+        if is_news:
+            self._changed.set()
 
     def report_adapters(self, report: AdapterReport) -> None:
         """Publishes which adapters are served and loaded."""

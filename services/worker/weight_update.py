@@ -209,7 +209,7 @@ class WeightUpdates:
         """Brings the version to local disk and checks that it fits. Raises UpdateRefused, NeedsRestart."""
         try:
             async with asyncio.timeout(self._limits.stage_s):
-                model = await self._fetch(order.version, self._in_use())
+                model = await self._fetch(order.version, self.in_use())
         except (RefusedModel, WrongManifest, UnknownVersion, StoreError) as error:
             raise UpdateRefused(str(error)) from error
         except TimeoutError:
@@ -226,7 +226,7 @@ class WeightUpdates:
             raise NeedsRestart(str(error)) from None
         return model
 
-    def _in_use(self) -> set[Path]:
+    def in_use(self) -> set[Path]:
         """Folders of the served and of the previous version: an operator may want to go back."""
         models = [model for model in (self._serving, self._previous) if model]
         return {folder for model in models for folder in (model.folder, model.draft) if folder}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.commands import gc, promote, sign, versions
+from services.cli.commands import gc, promote, sign, stage, versions
 from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from trainer.sources.source import RemoteSource, Source
 
 app = typer.Typer(
-    help="The model registry: import, list, show, compare, verify, sign, promote, roll back, gc.",
+    help="The model registry: import, list, show, compare, verify, sign, stage, promote, roll back, gc.",
     no_args_is_help=True,
 )
 app.command()(versions.show)
 app.command()(versions.diff)
 app.command()(versions.verify)
+app.command()(stage.stage)
 app.command()(promote.promote)
 app.command()(promote.rollback)
 app.command()(sign.sign)

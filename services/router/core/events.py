@@ -119,6 +119,16 @@ class DeliveryAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class StageAsked:
+    """A worker is asked to bring a version to its disk, for a later rollout."""
+
+    kind: ClassVar = "stage"
+    worker_id: Annotated[str, "worker"]
+    stage_id: Annotated[str, "stage"]
+    model_version: Annotated[str, "version"]
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """A request waits. `position`: requests that go before it. `wait_ms`: expected at the present pace."""
 
@@ -144,11 +154,12 @@ class Refused:
     limits: tuple[LimitState, ...] = ()
 
 
-Event = Granted | Revoked | Expired | Displaced | Preempted | DrainAsked | DeliveryAsked
+Event = Granted | Revoked | Expired | Displaced | Preempted | DrainAsked | DeliveryAsked | StageAsked
 Answer = Granted | Queued | Refused | Revoked
 
 EVENTS: Mapping[str, type[Event]] = {
-    event.kind: event for event in (Granted, Revoked, Expired, Displaced, Preempted, DrainAsked, DeliveryAsked)
+    event.kind: event
+    for event in (Granted, Revoked, Expired, Displaced, Preempted, DrainAsked, DeliveryAsked, StageAsked)
 }
 REFUSALS: Mapping[str, tuple[str, ...]] = {
     "stale": (),
@@ -209,7 +220,7 @@ def decode_event(document: bytes) -> Event:
     return event(*_values(event, found))
 
 
-def encode_event(event: DrainAsked | DeliveryAsked) -> bytes:
+def encode_event(event: DrainAsked | DeliveryAsked | StageAsked) -> bytes:
     """Writes an event that no script writes, for the outbox of another replica."""
     names = (name for name, _ in json_fields(type(event)))
     values = (getattr(event, f.name) for f in fields(event))

@@ -18,6 +18,7 @@ from services.router.queue.snapshot import Snapshot, WorkerRow
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.rollout_controller import Asker, Busy, Idle, RolloutController, Standing
 from services.router.rollout_messages import event_message, policy_kind, rollout_message
+from services.router.version_staging import Superseded, VersionStaging
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.config import Cluster
@@ -46,8 +47,10 @@ class ControlService(ControlServiceServicer):
         snapshot: Snapshot,
         cluster: Cluster,
         rollouts: RolloutController,
+        staging: VersionStaging,
         clock: Clock,
     ) -> None:
+        self._staging = staging
         self._clock = clock
         self._queues = queues
         self._cluster = cluster
@@ -95,10 +98,7 @@ class ControlService(ControlServiceServicer):
     ) -> pb.StartRolloutResponse:
         """Starts a rollout of a pool."""
         queue = await self._queue(request.pool, context)
-        if not _VERSION.fullmatch(request.model_version):
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f"{request.model_version!r} is no version: 64 hex digits are"
-            )
+        await _check_version(request.model_version, context)
         try:
             mode = SwapMode.of_proto_name(pb.SwapMode.Name(request.mode))
         except ValueError:
@@ -177,6 +177,22 @@ class ControlService(ControlServiceServicer):
             last_revision=kept[-1].revision if kept else 0,
         )
 
+    async def StageVersion(  # noqa: N802
+        self, request: pb.StageVersionRequest, context: Context
+    ) -> pb.StageVersionResponse:
+        """Has the workers of a pool bring a version to their disks, and says how far they are."""
+        queue = await self._queue(request.pool, context)
+        await _check_version(request.model_version, context)
+        if request.stage_id:
+            asked = self._staging.follow(queue, request.stage_id, request.model_version)
+        else:
+            asked = self._staging.begin(queue, request.model_version)
+        stage = await _answered(asked, context)
+        return pb.StageVersionResponse(
+            stage_id=stage.stage_id,
+            workers=[_stage_worker(worker.heartbeat, stage.stage_id) for worker in stage.workers],
+        )
+
     async def SetClassPolicy(  # noqa: N802
         self, request: pb.SetClassPolicyRequest, context: Context
     ) -> pb.SetClassPolicyResponse:
@@ -219,10 +235,15 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
 
 
+async def _check_version(version: str, context: Context) -> None:
+    if not _VERSION.fullmatch(version):
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{version!r} is no version: 64 hex digits are")
+
+
 async def _answered(asked: Awaitable[Answer], context: Context) -> Answer:
     try:
         return await asked
-    except Busy as error:
+    except (Busy, Superseded) as error:
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
     except Idle as error:
         await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
@@ -232,6 +253,11 @@ async def _answered(asked: Awaitable[Answer], context: Context) -> Answer:
 
 def _asker(request: pb.StopRolloutRequest | pb.PauseRolloutRequest | pb.ResumeRolloutRequest) -> Asker:
     return Asker(request.who[:MAX_SAID], request.why[:MAX_SAID])
+
+
+def _stage_worker(beat: pb.Heartbeat, stage_id: str) -> pb.StageWorker:
+    staging = beat.staging if beat.staging.stage_id == stage_id else None
+    return pb.StageWorker(worker_id=beat.worker_id, state=beat.state, staging=staging)
 
 
 def _status(row: WorkerRow) -> pb.WorkerStatus:

@@ -15,6 +15,7 @@ from services.router.core.events import (
     Granted,
     Preempted,
     Revoked,
+    StageAsked,
 )
 from services.router.metrics import RouterMetrics
 from services.router.queue.frames import event_frame
@@ -23,7 +24,7 @@ from tidegate.router.v1 import router_pb2 as pb
 
 MAX_OUTGOING = 10_000
 MAX_TOGETHER = 256
-MAX_ASKED = 2
+MAX_ASKED = 3
 # Values of the metric's label; dashboards know them.
 _METRIC_KINDS: Mapping[type[Any], str] = {
     Granted: "granted",
@@ -33,6 +34,7 @@ _METRIC_KINDS: Mapping[type[Any], str] = {
     Preempted: "yieldasked",
     DrainAsked: "drainasked",
     DeliveryAsked: "deliveryasked",
+    StageAsked: "stageasked",
 }
 
 
@@ -87,7 +89,7 @@ class AttachedWorker:
     epoch: int
     pool: str
     said_goodbye: bool = False
-    # A drain, a weight update and the end are all that ever wait.
+    # A drain, a weight update, a version to stage and the end are all that ever wait.
     outgoing: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=lambda: asyncio.Queue(MAX_ASKED + 1))
 
     def ask(self, request: pb.AttachResponse) -> None:
@@ -161,6 +163,10 @@ class Sessions:
             case DeliveryAsked():
                 if worker := self._workers.get(event.worker_id):
                     worker.ask(pb.AttachResponse(deliver=_deliver(event)))
+            case StageAsked():
+                if worker := self._workers.get(event.worker_id):
+                    order = pb.StageOrder(stage_id=event.stage_id, model_version=event.model_version)
+                    worker.ask(pb.AttachResponse(stage=order))
             case Granted() | Revoked() | Expired() | Displaced() | Preempted():
                 if session := self._sessions.get(event.session):
                     session.waiting.pop(event.request_id, None)

@@ -1,5 +1,5 @@
 from services.router.core import events
-from services.router.core.events import DeliveryAsked, DrainAsked, Granted, Queued, Refused, Revoked
+from services.router.core.events import DeliveryAsked, DrainAsked, Granted, Queued, Refused, Revoked, StageAsked
 from services.shared.classes import ServiceClass
 
 GRANT = (
@@ -20,7 +20,7 @@ def test_answers() -> None:
 
 
 def test_what_python_writes_survives_the_outbox() -> None:
-    for asked in (DrainAsked("w", 500), DeliveryAsked("w", "d", "v", 700, "recompute")):
+    for asked in (DrainAsked("w", 500), DeliveryAsked("w", "d", "v", 700, "recompute"), StageAsked("w", "s", "v")):
         assert events.decode_event(events.encode_event(asked)) == asked
 
 
@@ -34,6 +34,7 @@ def test_json_names_stay_as_replicas_of_other_releases_know_them() -> None:
         "yield": "session request attempt",
         "drain": "worker timeout_ms",
         "deliver": "worker delivery version finish_timeout_ms mode",
+        "stage": "worker stage version",
     }
 
 

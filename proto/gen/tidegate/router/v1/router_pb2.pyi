@@ -155,6 +155,29 @@ WORKER_STATE_SWAPPING: WorkerState.ValueType  # 5
 """Changes its weights; takes nothing new until it is ready again."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
+class _StagingPhase:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StagingPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StagingPhase.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STAGING_PHASE_UNSPECIFIED: _StagingPhase.ValueType  # 0
+    STAGING_PHASE_FETCHING: _StagingPhase.ValueType  # 1
+    """Downloads and verifies; serves all the while."""
+    STAGING_PHASE_STAGED: _StagingPhase.ValueType  # 2
+    """It is on the worker's disk and stays there until the next weight update has ended, or another version is staged."""
+    STAGING_PHASE_FAILED: _StagingPhase.ValueType  # 3
+
+class StagingPhase(_StagingPhase, metaclass=_StagingPhaseEnumTypeWrapper): ...
+
+STAGING_PHASE_UNSPECIFIED: StagingPhase.ValueType  # 0
+STAGING_PHASE_FETCHING: StagingPhase.ValueType  # 1
+"""Downloads and verifies; serves all the while."""
+STAGING_PHASE_STAGED: StagingPhase.ValueType  # 2
+"""It is on the worker's disk and stays there until the next weight update has ended, or another version is staged."""
+STAGING_PHASE_FAILED: StagingPhase.ValueType  # 3
+Global___StagingPhase: _TypeAlias = StagingPhase  # noqa: Y015
+
 class _DeliveryPhase:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1386,6 +1409,7 @@ class Heartbeat(_message.Message):
     GOLDEN_PROMPTS_PROVED_FIELD_NUMBER: _builtins.int
     REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
     LOADED_ADAPTER_VERSIONS_FIELD_NUMBER: _builtins.int
+    STAGING_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -1422,6 +1446,10 @@ class Heartbeat(_message.Message):
     def loaded_adapter_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Versions of loaded_adapters, in the same order."""
 
+    @_builtins.property
+    def staging(self) -> Global___Staging:
+        """The version that a StageOrder asked for. Absent: none did, or a weight update has ended since."""
+
     def __init__(
         self,
         *,
@@ -1442,16 +1470,53 @@ class Heartbeat(_message.Message):
         golden_prompts_proved: _builtins.int | None = ...,
         refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
         loaded_adapter_versions: _abc.Iterable[_builtins.str] | None = ...,
+        staging: Global___Staging | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "staging", b"staging"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapter_versions", b"loaded_adapter_versions", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "refused_adapters", b"refused_adapters", "staged_versions", b"staged_versions", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapter_versions", b"loaded_adapter_versions", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "refused_adapters", b"refused_adapters", "staged_versions", b"staged_versions", "staging", b"staging", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__golden_prompts_proved: _TypeAlias = _typing.Literal["golden_prompts_proved"]  # noqa: Y015
     _WhichOneofArgType__golden_prompts_proved: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__golden_prompts_proved) -> _WhichOneofReturnType__golden_prompts_proved | None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class Staging(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    STAGED_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    stage_id: _builtins.str
+    model_version: _builtins.str
+    phase: Global___StagingPhase.ValueType
+    staged_bytes: _builtins.int
+    """Bytes of the version that are on the disk, and all of its bytes. Not known yet: 0."""
+    total_bytes: _builtins.int
+    reason: _builtins.str
+    """Why it failed, for operators."""
+    def __init__(
+        self,
+        *,
+        stage_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        phase: Global___StagingPhase.ValueType = ...,
+        staged_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "phase", b"phase", "reason", b"reason", "stage_id", b"stage_id", "staged_bytes", b"staged_bytes", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Staging: _TypeAlias = Staging  # noqa: Y015
 
 @_typing.final
 class Delivery(_message.Message):
@@ -1569,24 +1634,28 @@ class AttachResponse(_message.Message):
     WELCOME_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     DELIVER_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___AttachWelcome: ...
     @_builtins.property
     def drain(self) -> Global___Drain: ...
     @_builtins.property
     def deliver(self) -> Global___Deliver: ...
+    @_builtins.property
+    def stage(self) -> Global___StageOrder: ...
     def __init__(
         self,
         *,
         welcome: Global___AttachWelcome | None = ...,
         drain: Global___Drain | None = ...,
         deliver: Global___Deliver | None = ...,
+        stage: Global___StageOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "stage", b"stage", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliver", b"deliver", "drain", b"drain", "frame", b"frame", "stage", b"stage", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "drain", "deliver"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["welcome", "drain", "deliver", "stage"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -1645,6 +1714,30 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class StageOrder(_message.Message):
+    """Bring another version of the model to the disk and go on serving. It may be repeated; the worker does it once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    stage_id: _builtins.str
+    model_version: _builtins.str
+    def __init__(
+        self,
+        *,
+        stage_id: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "stage_id", b"stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageOrder: _TypeAlias = StageOrder  # noqa: Y015
 
 @_typing.final
 class Deliver(_message.Message):
@@ -2141,6 +2234,86 @@ class StartRolloutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StartRolloutResponse: _TypeAlias = StartRolloutResponse  # noqa: Y015
+
+@_typing.final
+class StageVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    model_version: _builtins.str
+    """The whole version, 64 hex digits."""
+    stage_id: _builtins.str
+    """Of an earlier answer, to ask how far it is. Empty: begins, in place of what the pool staged before."""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        stage_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "pool", b"pool", "stage_id", b"stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageVersionRequest: _TypeAlias = StageVersionRequest  # noqa: Y015
+
+@_typing.final
+class StageVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
+    stage_id: _builtins.str
+    @_builtins.property
+    def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageWorker]:
+        """The attached workers of the pool."""
+
+    def __init__(
+        self,
+        *,
+        stage_id: _builtins.str = ...,
+        workers: _abc.Iterable[Global___StageWorker] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage_id", b"stage_id", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageVersionResponse: _TypeAlias = StageVersionResponse  # noqa: Y015
+
+@_typing.final
+class StageWorker(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STAGING_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    state: Global___WorkerState.ValueType
+    @_builtins.property
+    def staging(self) -> Global___Staging:
+        """Absent: the worker has not begun; it does when it is ready and no weight update of it is under way."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+        state: Global___WorkerState.ValueType = ...,
+        staging: Global___Staging | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["staging", b"staging"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["staging", b"staging", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageWorker: _TypeAlias = StageWorker  # noqa: Y015
 
 @_typing.final
 class GetRolloutRequest(_message.Message):

@@ -240,6 +240,11 @@ class ControlServiceStub:
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.SerializeToString,
                 response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.FromString,
                 _registered_method=True)
+        self.StageVersion = channel.unary_unary(
+                '/tidegate.router.v1.ControlService/StageVersion',
+                request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionRequest.SerializeToString,
+                response_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionResponse.FromString,
+                _registered_method=True)
         self.SetClassPolicy = channel.unary_unary(
                 '/tidegate.router.v1.ControlService/SetClassPolicy',
                 request_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.SetClassPolicyRequest.SerializeToString,
@@ -309,6 +314,14 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StageVersion(self, request, context):
+        """Has every worker of a pool bring a version to its disk now, for a later rollout; says how far they are. It may be
+        repeated: only workers that do not report this stage are asked. FAILED_PRECONDITION: the pool stages another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetClassPolicy(self, request, context):
         """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting.
         """
@@ -363,6 +376,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.ListRolloutEvents,
                     request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.FromString,
                     response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.SerializeToString,
+            ),
+            'StageVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.StageVersion,
+                    request_deserializer=tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionRequest.FromString,
+                    response_serializer=tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionResponse.SerializeToString,
             ),
             'SetClassPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.SetClassPolicy,
@@ -613,6 +631,33 @@ class ControlService:
             '/tidegate.router.v1.ControlService/ListRolloutEvents',
             tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsRequest.SerializeToString,
             tidegate_dot_router_dot_v1_dot_router__pb2.ListRolloutEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StageVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidegate.router.v1.ControlService/StageVersion',
+            tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionRequest.SerializeToString,
+            tidegate_dot_router_dot_v1_dot_router__pb2.StageVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

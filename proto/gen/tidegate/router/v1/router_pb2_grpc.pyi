@@ -73,6 +73,10 @@ class ControlServiceStub:
     ResumeRollout: _aio.UnaryUnaryMultiCallable[_router_pb2.ResumeRolloutRequest, _router_pb2.ResumeRolloutResponse]
     ListRolloutEvents: _aio.UnaryUnaryMultiCallable[_router_pb2.ListRolloutEventsRequest, _router_pb2.ListRolloutEventsResponse]
     """What happened in a pool's rollouts, and who wanted it."""
+    StageVersion: _aio.UnaryUnaryMultiCallable[_router_pb2.StageVersionRequest, _router_pb2.StageVersionResponse]
+    """Has every worker of a pool bring a version to its disk now, for a later rollout; says how far they are. It may be
+    repeated: only workers that do not report this stage are asked. FAILED_PRECONDITION: the pool stages another one.
+    """
     SetClassPolicy: _aio.UnaryUnaryMultiCallable[_router_pb2.SetClassPolicyRequest, _router_pb2.SetClassPolicyResponse]
     """Changes how a class of a pool is treated, from now on, for all replicas. What waits goes on waiting."""
 
@@ -144,6 +148,16 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_router_pb2.ListRolloutEventsRequest, _abc.Awaitable[_router_pb2.ListRolloutEventsResponse]],
     ) -> _abc.Awaitable[_router_pb2.ListRolloutEventsResponse]:
         """What happened in a pool's rollouts, and who wanted it."""
+
+    @_abc_1.abstractmethod
+    def StageVersion(
+        self,
+        request: _router_pb2.StageVersionRequest,
+        context: _aio.ServicerContext[_router_pb2.StageVersionRequest, _abc.Awaitable[_router_pb2.StageVersionResponse]],
+    ) -> _abc.Awaitable[_router_pb2.StageVersionResponse]:
+        """Has every worker of a pool bring a version to its disk now, for a later rollout; says how far they are. It may be
+        repeated: only workers that do not report this stage are asked. FAILED_PRECONDITION: the pool stages another one.
+        """
 
     @_abc_1.abstractmethod
     def SetClassPolicy(
