@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.shared.config import Name
 from services.shared.registry import CANDIDATE, MOVED_BY_ROLLOUT, Reference
@@ -19,6 +19,11 @@ COSINE_FLOOR = 0.1
 
 Address = Annotated[str, Field(pattern=r"^s3://")]
 """Where data lies in a bucket."""
+
+
+def _reference(text: str) -> str:
+    Reference.parse(text)
+    return text
 
 
 class Strict(BaseModel):
@@ -90,19 +95,42 @@ class Publish(Strict):
         return self
 
 
-class Recipe(Strict):
-    """What every training run needs to know. Exactly one of `steps` and `epochs` sets its length."""
+Data = Annotated[Address | Path, Field(union_mode="left_to_right")]
+"""Where data lies. A relative path starts at the recipe's folder."""
 
-    base: str = Field(description="Registry reference of the base model: model, model@alias or model@version.")
-    method: str = Field(description="How the model learns.")
-    data: Annotated[Address | Path, Field(union_mode="left_to_right")] = Field(
-        description="File or folder of data, or s3://bucket/prefix. A relative path starts at the recipe's folder."
+
+class Recipe(Strict):
+    """What every run needs to know."""
+
+    base: Annotated[str, AfterValidator(_reference)] = Field(
+        description="Registry reference of the base model: model, model@alias or model@version."
     )
+    method: str = Field(description="How the model is made.")
+    data: Data | None = Field(None, description="File or folder of data, or s3://bucket/prefix.")
     format: Form | None = Field(
         None,
         exclude_if=lambda form: form is None,
         description="Form of the data: messages, sharegpt, alpaca, completion, preference or text. Default: found out,"
         " for each file.",
+    )
+    max_length: int = Field(
+        1024, ge=8, le=1_048_576, description="Tokens of an example; longer ones are cut at the end."
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
+    gate: Gate = Field(Gate(), description="What the result must be like to be published.")
+    publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
+
+    @property
+    def reference(self) -> Reference:
+        """`base`, parsed."""
+        return Reference.parse(self.base)
+
+
+class LearningRecipe(Recipe):
+    """What every run that learns needs to know. Exactly one of `steps` and `epochs` sets its length."""
+
+    data: Data = Field(
+        description="File or folder of data, or s3://bucket/prefix. A relative path starts at the recipe's folder."
     )
     held_out: float = Field(
         0.1,
@@ -116,9 +144,6 @@ class Recipe(Strict):
     batch: int = Field(4, ge=1, le=4096, description="Examples that are computed together.")
     gradient_accumulation_steps: int = Field(
         1, ge=1, le=65_536, description="Batches whose gradients make one step together."
-    )
-    max_length: int = Field(
-        1024, ge=8, le=1_048_576, description="Tokens of an example; longer ones are cut at the end."
     )
     adapter: Adapter | None = Field(None, description="Learn a LoRA of this shape. Default: all weights learn.")
     optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "sgd"] = Field(
@@ -143,7 +168,6 @@ class Recipe(Strict):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Precision of the computation. Weights learn in float32 (bfloat16: mixed precision)."
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
     save_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
     eval_every: int | None = Field(
         None, ge=1, description="Steps between two measurements of the held-out loss. Default: before and after only."
@@ -154,14 +178,6 @@ class Recipe(Strict):
         description="Stop after so many measurements in a row without a better held-out loss; the best checkpoint is"
         " the result.",
     )
-    gate: Gate = Field(Gate(), description="What the result must be like to be published.")
-    publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
-
-    @field_validator("base")
-    @classmethod
-    def _is_a_reference(cls, base: str) -> str:
-        Reference.parse(base)
-        return base
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -187,13 +203,8 @@ class Recipe(Strict):
             raise ValueError("publish.adapter is true, and engines apply no DoRA: publish the merged model alone")
         return self
 
-    @property
-    def reference(self) -> Reference:
-        """`base`, parsed."""
-        return Reference.parse(self.base)
 
-
-class SftRecipe(Recipe):
+class SftRecipe(LearningRecipe):
     """Supervised fine-tuning: the model learns the answers of conversations, or texts."""
 
     method: Literal["sft"] = Field(description="How the model learns.")
@@ -202,7 +213,7 @@ class SftRecipe(Recipe):
     )
 
 
-class DpoRecipe(Recipe):
+class DpoRecipe(LearningRecipe):
     """Direct preference optimization: the model learns to prefer the chosen answer of a pair to the rejected one."""
 
     method: Literal["dpo"] = Field(description="How the model learns.")
@@ -225,7 +236,62 @@ class DpoRecipe(Recipe):
         return self
 
 
-METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe, "dpo": DpoRecipe})
+class MergedModel(Strict):
+    """A model of a merge."""
+
+    model: Annotated[str, AfterValidator(_reference)] = Field(
+        description="Registry reference: model, model@alias or model@version."
+    )
+    weight: float = Field(1.0, gt=0, le=100, description="How much it counts beside the others.")
+
+
+class MergeRecipe(Recipe):
+    """Merging: the weights of several models become one model, tensor by tensor. Nothing is learnt."""
+
+    method: Literal["merge"] = Field(description="How the model is made.")
+    merge_method: Literal["linear", "slerp", "ties", "dare_linear", "dare_ties"] = Field(
+        description="linear: weighted mean of the models. slerp: on the arc from the base to the one model. The others"
+        " add up what the models changed in the base."
+    )
+    models: tuple[MergedModel, ...] = Field(
+        min_length=1, max_length=16, description="What is merged. The base counts in a mean only if it is named here."
+    )
+    t: float | None = Field(
+        None, ge=0, le=1, description="Place on the arc, for slerp: 0 is the base, 1 the model. Default: 0.5."
+    )
+    density: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of a model's changes that is kept, for ties (the largest) and dare_* (at random)."
+        " Default: 0.5.",
+    )
+    data: Data | None = Field(
+        None,
+        description="Data to measure the loss with, before and after, for the gate: file or folder, or"
+        " s3://bucket/prefix. Default: nothing is measured.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_method(self) -> Self:
+        kind, count = self.merge_method, len(self.models)
+        if kind == "linear" and count < 2:
+            raise ValueError(f"models: linear takes at least 2, and {count} is given; the base can be one of them")
+        if kind == "slerp" and count != 1:
+            raise ValueError(f"models: slerp goes from base to 1 model, and {count} are given")
+        if self.t is not None and kind != "slerp":
+            raise ValueError(f"t is for merge_method: slerp, and that is {kind}")
+        if self.density is not None and kind in ("linear", "slerp"):
+            raise ValueError(f"density is for merge_method: ties, dare_linear and dare_ties, and that is {kind}")
+        names = [str(Reference.parse(part.model)) for part in self.models]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"models: {twice[0]} is there twice: give it one larger weight")
+        if self.publish and self.publish.adapter:
+            raise ValueError("publish.adapter is true, and a merge makes no adapter")
+        return self
+
+
+METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe, "dpo": DpoRecipe, "merge": MergeRecipe})
 
 
 def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:
@@ -266,7 +332,7 @@ def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
         document = _changed(document, change)
     recipe = parse(document, lambda key: f"{file}: {key}")
     if not isinstance(recipe.data, Path):
-        return recipe
+        return recipe  # a bucket, or nothing
     return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
 
 

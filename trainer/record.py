@@ -1,5 +1,6 @@
 """run.json: what a run's output folder belongs to and how far it has come, so that it can be gone on with."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,15 @@ class Counts(BaseModel):
 class RunRecord(BaseModel):
     """How far a run has come.
 
-    digest: of the recipe and its data. base: the version that its reference meant when the run began. figures: what its
-    method measures beside the loss.
+    digest: of the recipe and its data. base: the version that its reference meant when the run began; models: those of
+    a merge, in the recipe's order. figures: what its method measures beside the loss.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: Sha256
     base: Sha256
+    models: tuple[Sha256, ...] = ()
     counts: Counts | None = None
     held_out_before: float | None = None
     held_out_after: float | None = None
@@ -57,7 +59,7 @@ def lost_answers(counts: Counts, max_length: int) -> str | None:
     )
 
 
-def digest(recipe: Recipe, data: Path) -> str:
+def digest(recipe: Recipe, data: Path | None) -> str:
     """Of all that decides the result; whether and where it is published does not. data: where it lies here."""
     return digest_of([settings(recipe), data_digest(data)])
 
@@ -67,8 +69,10 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
 
 
-def data_digest(data: Path) -> str:
-    """SHA-256 of a data file; of a folder, that of its files' names and digests. Raises WrongData."""
+def data_digest(data: Path | None) -> str:
+    """SHA-256 of a data file; of a folder, that of its files' names and digests; else of nothing. Raises WrongData."""
+    if data is None:
+        return hashlib.sha256(b"").hexdigest()
     if not data.is_dir():
         return file_of(data).sha256
     return digest_of([[file.name, file_of(file.path).sha256] for file in files_of(data)[0]])

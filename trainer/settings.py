@@ -7,7 +7,7 @@ from pydantic import Field
 from services.shared.objectstore import StoreSettings, connect
 from services.shared.settings import Address, Addresses, LogSettings, TlsSettings
 from services.shared.signing import PublicKeys, SigningSettings, TrustedKeys
-from trainer.run import Registrar
+from trainer.registrar import Registrar
 
 
 class PublisherSettings(StoreSettings, SigningSettings, TlsSettings):

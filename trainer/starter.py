@@ -12,8 +12,18 @@ from pydantic.fields import FieldInfo
 from trainer.recipe import METHODS
 
 _WIDTH = 100
-_FIRST = {"base": "smollm2-135m-instruct", "data": "chats.jsonl", "learning_rate": 0.0001, "steps": 100}
-"""Keys that stand in the recipe with a value to begin with."""
+_FIRST = {
+    "base": "smollm2-135m-instruct",
+    "data": "chats.jsonl",
+    "learning_rate": 0.0001,
+    "merge_method": "ties",
+    "models": [{"model": "chats", "weight": 1.0}, {"model": "code", "weight": 1.0}],
+}
+"""Keys that must be set, with a value to begin with."""
+_ONE_OF = {"steps": 100}
+"""Keys that need not be set, but one of which must be."""
+_LAST = ("gate", "publish")
+"""What happens to the result stands at the end."""
 _NAME = "my-model"
 """Where a part of the recipe wants the name of a model."""
 
@@ -31,12 +41,15 @@ def starter(method: str) -> str:
 
 
 def _lines(kind: type[BaseModel]) -> Iterator[str]:
-    for name, field in kind.model_fields.items():
+    # sorted() keeps the order of the rest.
+    for name, field in sorted(kind.model_fields.items(), key=lambda entry: entry[0] in _LAST):
         if name == "method":
             continue
         yield ""
         yield from textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        if name in _FIRST:
+        if name in _ONE_OF:
+            yield _entry(name, _ONE_OF[name])
+        elif field.is_required():
             yield _entry(name, _FIRST[name])
         elif part := _part(field):
             yield f"#{name}:"

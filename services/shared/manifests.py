@@ -66,7 +66,7 @@ class Measured(Stored):
 class Training(Stored):
     """What a version was trained on. An example is one answer with all that came before it."""
 
-    data_sha256: Sha256 = Field(description="SHA-256 of the data file")
+    data_sha256: Sha256 = Field(description="SHA-256 of the data file; of nothing, where there was none")
     learnt: int = Field(ge=0, description="examples that the run learnt from")
     held_out: int = Field(ge=0, description="examples that it was measured with")
     cut: int = Field(ge=0, description="examples of both kinds whose answers were cut at the length limit")

@@ -28,9 +28,10 @@ from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
+from trainer.order import Order
 from trainer.recipe import parse
 from trainer.record import AnotherRun
-from trainer.run import InUse, Order, Run
+from trainer.run import InUse, Run
 from trainer.settings import PublisherSettings
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,8 @@ def main() -> None:
 
 def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str, ...]:
     recipe = parse(json.loads((folder / "recipe.json").read_bytes()))
-    recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
+    if recipe.data is not None:
+        recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     registrar = read(PublisherSettings).registrar()
     order = Order(recipe, folder / "run", cache, job)
     outcome = Run(order, registrar, events, clock=SystemClock(), random=Random()).make()  # noqa: S311

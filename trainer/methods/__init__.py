@@ -1,1 +1,1 @@
-"""Methods of learning. Each is one module with two functions, `material` and `trainer`, and FIGURES."""
+"""Methods of learning are one module each, with two functions, `material` and `trainer`, and FIGURES; and merging."""

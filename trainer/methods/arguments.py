@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.recipe import COSINE_FLOOR, Recipe
+from trainer.recipe import COSINE_FLOOR, LearningRecipe
 
 KEPT_CHECKPOINTS = 2
 LOSS = "eval_loss"
 """What early stopping looks at."""
 
 
-def arguments(recipe: Recipe, folder: Path, *, cpu: bool) -> dict[str, Any]:
+def arguments(recipe: LearningRecipe, folder: Path, *, cpu: bool) -> dict[str, Any]:
     """Keyword arguments of TrainingArguments, and so of all that TRL derives from it.
 
     Args:
@@ -52,7 +52,7 @@ def arguments(recipe: Recipe, folder: Path, *, cpu: bool) -> dict[str, Any]:
     }
 
 
-def _schedule(recipe: Recipe) -> dict[str, Any]:
+def _schedule(recipe: LearningRecipe) -> dict[str, Any]:
     warmup = recipe.warmup_steps or recipe.warmup_ratio  # below 1 it is a share of all steps
     if recipe.lr_scheduler_type == "cosine":
         floor = {"min_lr_rate": COSINE_FLOOR if recipe.min_lr_ratio is None else recipe.min_lr_ratio}
@@ -61,7 +61,7 @@ def _schedule(recipe: Recipe) -> dict[str, Any]:
     return {"lr_scheduler_type": kind, "warmup_steps": warmup}
 
 
-def _evaluation(recipe: Recipe) -> dict[str, Any]:
+def _evaluation(recipe: LearningRecipe) -> dict[str, Any]:
     if recipe.eval_every is None:
         return {"eval_strategy": "no"}
     measured = {"eval_strategy": "steps", "eval_steps": recipe.eval_every}

@@ -9,7 +9,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from trainer.methods.preflight import check_config, check_targets, check_template
-from trainer.recipe import Adapter, Recipe
+from trainer.recipe import Adapter, LearningRecipe, Recipe
 from trainer.selection import CONFIG
 
 _ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding)
@@ -32,7 +32,7 @@ def tokenizer_of(recipe: Recipe, base: Path, *, for_chats: bool) -> Any:
     return tokenizer
 
 
-def model_of(recipe: Recipe, base: Path) -> Any:
+def model_of(recipe: LearningRecipe, base: Path) -> Any:
     """The base in float32, the precision in which weights learn.
 
     Raises:

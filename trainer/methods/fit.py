@@ -28,7 +28,7 @@ from trainer.methods.arguments import LOSS, arguments
 from trainer.methods.base_model import dtype_of, lora_config, model_of, tokenizer_of
 from trainer.methods.pick import pick
 from trainer.methods.preflight import padding
-from trainer.recipe import Recipe
+from trainer.recipe import LearningRecipe
 from trainer.record import Counts
 from trainer.selection import is_tokenizer_file
 from trainer.watcher import Watcher
@@ -42,7 +42,7 @@ _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 class Fit:
     """One run in `folder`."""
 
-    def __init__(self, recipe: Recipe, base: Path, split: Split, folder: Path, watcher: Watcher) -> None:
+    def __init__(self, recipe: LearningRecipe, base: Path, split: Split, folder: Path, watcher: Watcher) -> None:
         """Raises BrokenSeal, Unfit, and WrongData when `max_length` leaves nothing to learn or to measure."""
         datasets.disable_progress_bars()
         _take_one_device(watcher)
@@ -167,7 +167,7 @@ def _take_one_device(watcher: Watcher) -> None:
         watcher.note(f"this machine has several GPUs, and a run takes one: {VISIBLE}={device}")
 
 
-def _stopping(recipe: Recipe) -> list[TrainerCallback]:
+def _stopping(recipe: LearningRecipe) -> list[TrainerCallback]:
     patience = recipe.early_stopping_patience
     return [EarlyStoppingCallback(early_stopping_patience=patience)] if patience else []
 

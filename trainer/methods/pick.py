@@ -3,11 +3,11 @@
 from types import ModuleType
 
 from trainer.methods import dpo, sft
-from trainer.recipe import Recipe
+from trainer.recipe import LearningRecipe
 
 MODULES = {"sft": sft, "dpo": dpo}
 
 
-def pick(recipe: Recipe) -> ModuleType:
+def pick(recipe: LearningRecipe) -> ModuleType:
     """The module of a recipe's method, with its functions `material` and `trainer`, and FIGURES."""
     return MODULES[recipe.method]

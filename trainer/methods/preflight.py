@@ -26,6 +26,15 @@ def check_manifest(recipe: Recipe, base: Manifest) -> None:
             f"base = {recipe.base!r}: it is an adapter, which can be trained no further. Name its model, {base.base};"
             " or publish the adapter's run with merged: true, and name what that makes"
         )
+    check_length(recipe, base)
+
+
+def check_length(recipe: Recipe, base: Manifest) -> None:
+    """Checks the length of examples.
+
+    Raises:
+        Unfit: The base's context is shorter than an example may be.
+    """
     if recipe.max_length > base.context_tokens:
         raise Unfit(
             f"max_length = {recipe.max_length}: {recipe.base} has a context of {base.context_tokens} tokens;"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trainer.jobs.queue import JobQueue
+    from trainer.order import Order, Outcome
     from trainer.recipe import Recipe
-    from trainer.run import Order, Outcome, Registrar
+    from trainer.registrar import Registrar
 
 app = typer.Typer(help="Training: run a recipe here, or submit it to the trainers.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ Changes = Annotated[
 
 
 @app.command()
-def init(method: Annotated[str, typer.Argument(help="how the model is to learn: sft or dpo")] = "sft") -> None:
+def init(method: Annotated[str, typer.Argument(help="how the model is to be made: sft, dpo or merge")] = "sft") -> None:
     """Write a recipe to start from, with every key explained."""
     from trainer.recipe import METHODS
     from trainer.starter import starter
@@ -59,7 +60,7 @@ def run(
     Exit status 3: the gate refused the result, and nothing was published.
     """
     from services.cli.views.output import err, out, print_json
-    from trainer.run import Order
+    from trainer.order import Order
 
     loaded = _recipe(recipe, changes)
     if not publish:
@@ -76,16 +77,18 @@ def run(
                 "output": str(folder),
                 **losses,
                 "examples": outcome.counts.model_dump(),
-                "data": outcome.report.document(),
+                "data": outcome.report.document() if outcome.report else None,
                 "published": published,
             }
         )
         return
-    out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
+    if outcome.held_out_before is not None and outcome.held_out_after is not None:
+        out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
     for name, figure in outcome.figures.items():
         out().print(f"{name.replace('_', ' ')} {figure:.3f}")
     out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
-    out().print(f"loss curve: {folder / 'loss.png'}", markup=False)
+    if (curve := folder / "loss.png").exists():
+        out().print(f"loss curve: {curve}", markup=False)
     for name in published:
         out().print(f"published {name}")
 
@@ -103,12 +106,15 @@ def submit(
 
     loaded = _recipe(recipe, changes)
     try:
-        with TemporaryDirectory(prefix="tidegate-data-") as scratch:
-            samples = reader.load(local_data(loaded.data, Path(scratch)), loaded.format).samples
-        with _queue(data_dir) as queue:
+        data = ""
+        if loaded.data is not None:
+            with TemporaryDirectory(prefix="tidegate-data-") as scratch:
+                samples = reader.load(local_data(loaded.data, Path(scratch)), loaded.format).samples
             # The data travels with the job, in the inner form. Its path on this machine means nothing to the trainer.
-            sent = loaded.model_copy(update={"data": Path("data.jsonl"), "format": None})
-            job = queue.submit(sent.model_dump_json(), "".join(inner.to_jsonl(samples)))
+            data = "".join(inner.to_jsonl(samples))
+            loaded = loaded.model_copy(update={"data": Path("data.jsonl"), "format": None})
+        with _queue(data_dir) as queue:
+            job = queue.submit(loaded.model_dump_json(), data)
     except (WrongData, ValueError) as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     except QueueFull as error:
@@ -195,7 +201,7 @@ def _registrar(data_dir: Path) -> "Registrar":
     from services.shared.objectstore import connect
     from services.shared.settings import WrongSettings, read
     from services.shared.signing import TrustedKeys
-    from trainer.run import Registrar
+    from trainer.registrar import Registrar
     from trainer.settings import PublisherSettings
 
     if "TIDEGATE_S3_ENDPOINT" in os.environ:

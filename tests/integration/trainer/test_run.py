@@ -29,9 +29,10 @@ from trainer.data.wrong import WrongData
 from trainer.errors import WrongCheckpoint
 from trainer.gate import Worse
 from trainer.loss_curve import Diverged
+from trainer.order import Outcome
 from trainer.publish import file_of
 from trainer.record import AnotherRun
-from trainer.run import InUse, Outcome, Run
+from trainer.run import InUse, Run
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -82,6 +83,13 @@ def make(store: ObjectStore, folder: Path, watcher: Watcher | None = None, **rec
     return Run(order, tiny.registrar(store), watcher or Watcher(), clock=SystemClock(), random=Random(1)).make()
 
 
+def losses(outcome: Outcome) -> tuple[float, float]:
+    """Before and after."""
+    assert outcome.held_out_before is not None
+    assert outcome.held_out_after is not None
+    return outcome.held_out_before, outcome.held_out_after
+
+
 RECIPES: dict[str, dict[str, Any]] = {
     "a LoRA": {"eval_every": 3},
     "all weights, mixed precision": {
@@ -112,7 +120,8 @@ def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
     curves = [loss_curve.read(folder / "run/metrics.jsonl") for folder in (tmp_path / "whole", broken)]
     assert curves[0] == curves[1]
     assert [line["step"] for line in curves[0] if "loss" in line] == [1, 2, 3, 4, 5, 6]
-    assert whole.held_out_after < whole.held_out_before
+    before, after = losses(whole)
+    assert after < before
     weights = [(folder / "run/merged/model.safetensors").read_bytes() for folder in (tmp_path / "whole", broken)]
     assert weights[0] == weights[1]
     assert (broken / "run/loss.png").read_bytes().startswith(b"\x89PNG")
@@ -200,6 +209,7 @@ def test_a_folder_of_texts_is_learnt_and_what_became_of_each_is_told(store: Obje
     (data / "b.jsonl.gz").write_bytes(gzip.compress("\n".join([*lines, json.dumps({"text": None})]).encode()))
     (data / "a.txt").write_text("what is blue ? " * 40)
     outcome = make(store, tmp_path / "made", watcher, data=data, publish={"name": "tuned"}, steps=4, max_length=64)
+    assert outcome.report
     assert (outcome.report.kept, outcome.counts.cut, outcome.counts.dropped) == (5, 0, 0)
     assert outcome.counts.learnt + outcome.counts.held_out == 4 + 3, "161 tokens are three parts"
     assert watcher.notes == [
@@ -239,7 +249,8 @@ def test_a_result_that_is_worse_than_its_base_is_published_only_when_a_person_sa
     again = Watcher()
     outcome = make(store, tmp_path, again, gate={"publish_worse": True}, **recipe)
     assert again.steps == []  # nothing was trained again
-    assert outcome.held_out_after > outcome.held_out_before
+    before, after = losses(outcome)
+    assert after > before
     assert len(outcome.published) == 2
 
 
@@ -271,7 +282,7 @@ def test_preferences_are_learnt_beside_what_the_base_prefers(store: ObjectStore,
     data = tiny.preferences(tmp_path / "pairs.jsonl")
     outcome = make(store, tmp_path / "run", data=data, steps=12, batch=4, learning_rate=0.003, **recipe)
     assert outcome.held_out_before == pytest.approx(math.log(2), rel=1e-5)
-    assert outcome.held_out_after < 0.6
+    assert losses(outcome)[1] < 0.6
     assert outcome.figures == {"held_out_accuracy": 1.0}
     (published,) = outcome.published
     assert published.evaluation == {"held_out_loss": outcome.loss, "held_out_accuracy": 1.0}

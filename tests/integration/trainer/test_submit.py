@@ -53,3 +53,16 @@ def test_wrong_data_is_told_before_anything_is_queued(database: str, tmp_path: P
     with pytest.raises(CommandFailed, match=r"data\.csv:2: the row has 1 fields and the header 2"):
         submit(recipe_file(tmp_path, "data.csv"))
     assert not (tmp_path / "jobs.db").exists()
+
+
+def test_a_recipe_without_data_is_sent_alone(database: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    models = [{"model": "a"}, {"model": "b"}]
+    file.write_text(yaml.safe_dump({"base": "tiny", "method": "merge", "merge_method": "linear", "models": models}))
+    submit(file, json=True)
+    engine = connect(database)
+    lease = JobQueue(engine, SystemClock()).lease("a trainer")
+    engine.dispose()
+    assert lease
+    assert lease.data == ""
+    assert parse(json.loads(lease.job.recipe)).data is None

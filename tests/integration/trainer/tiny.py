@@ -11,9 +11,10 @@ from services.shared.registry import Reference
 from services.shared.signing import TrustedKeys
 from tests.support.signing import KEY
 from trainer.checkpoint import read
+from trainer.order import Order
 from trainer.publish import Provenance, describe, point, publish
-from trainer.recipe import Recipe, parse
-from trainer.run import Order, Registrar
+from trainer.recipe import LearningRecipe, Recipe, parse
+from trainer.registrar import Registrar
 
 WORDS = [
     "what",
@@ -97,7 +98,7 @@ def preferences(file: Path) -> Path:
     return file
 
 
-def recipe(data: object, **changed: object) -> Recipe:
+def recipe(data: object, **changed: object) -> LearningRecipe:
     fields = {
         "base": "tiny",
         "method": "sft",
@@ -111,7 +112,9 @@ def recipe(data: object, **changed: object) -> Recipe:
         "save_every": 2,
         "seed": 7,
     }
-    return parse({**fields, **changed})
+    made = parse({**fields, **changed})
+    assert isinstance(made, LearningRecipe)
+    return made
 
 
 async def publish_base(store: ObjectStore, folder: Path) -> Manifest:

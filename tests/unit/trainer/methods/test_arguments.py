@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from trainer.methods.arguments import arguments
-from trainer.recipe import parse
+from trainer.recipe import LearningRecipe, parse
 
 RECIPE = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
 
 
 def made(**changed: Any) -> dict[str, Any]:
-    return arguments(parse({**RECIPE, **changed}), Path("run"), cpu=True)
+    recipe = parse({**RECIPE, **changed})
+    assert isinstance(recipe, LearningRecipe)
+    return arguments(recipe, Path("run"), cpu=True)
 
 
 def test_bfloat16_is_mixed_precision() -> None:

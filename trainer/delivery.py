@@ -1,0 +1,99 @@
+"""The way of a run's result into the registry, and to the workers if the recipe says so."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+from services.shared.adapters import ADAPTER_FILES
+from services.shared.clock import Clock
+from services.shared.manifests import Golden, Manifest
+from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference
+from trainer.adapters import adapter_manifest, check_adapter
+from trainer.announce import Announcer
+from trainer.checkpoint import Folder, read
+from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
+from trainer.recipe import ADAPTER_SUFFIX, Publish
+from trainer.registrar import Registrar
+from trainer.watcher import Watcher
+
+MERGED, ADAPTER = "merged", "adapter"
+"""Folders of a run: the whole model, and the adapter alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a run made. folder: its own, with MERGED and perhaps ADAPTER; base: folder of the base."""
+
+    folder: Path
+    base: Path
+    manifest: Manifest
+
+
+class Delivery:
+    """Publishes what a run made."""
+
+    def __init__(self, registrar: Registrar, watcher: Watcher, *, clock: Clock, random: Random) -> None:
+        self._registrar, self._watcher = registrar, watcher
+        self._clock, self._random = clock, random
+
+    async def send(self, wanted: Publish, made: Made, provenance: Provenance) -> list[Manifest]:
+        """Publishes what the recipe wants of it.
+
+        Args:
+            wanted: Of the recipe.
+            made: By the run.
+            provenance: Where it comes from, with the golden prompts of the whole model.
+
+        Returns:
+            The manifests of what was published.
+
+        Raises:
+            WrongCheckpoint: The result is no model that can be served.
+            StoreError: The object store failed.
+            NotAnnounced: No router could be told of the rollout.
+            RolloutFailed: The rollout ended otherwise than it should.
+        """
+        sent: list[Manifest] = []
+        if wanted.adapter:
+            sent.append(await self._send_adapter(wanted, made, provenance))
+        if wanted.merged:
+            sent.append(await self._send_merged(wanted, made, provenance))
+        if wanted.rollout:
+            await self._roll_out(wanted, sent[-1])
+        return sent
+
+    async def _roll_out(self, wanted: Publish, manifest: Manifest) -> None:
+        self._watcher.phase(f"rolling out {wanted.name}")
+        own = self._registrar
+        announcer = Announcer(own.store, own.routers, own.tls, clock=self._clock, random=self._random)
+        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s)
+
+    async def _send_merged(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
+        checkpoint = read(made.folder / MERGED)
+        draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
+        sent = await self._send_files(checkpoint, draft)
+        to = Reference(draft.model, wanted.alias or CANDIDATE)
+        await offer(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
+        return sent
+
+    async def _send_adapter(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
+        paths = tuple(made.folder / ADAPTER / name for name in ADAPTER_FILES)
+        check_adapter(made.folder / ADAPTER)
+        proof = replace(provenance, golden=_adapter_golden(made, provenance.golden))
+        draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, made.manifest, proof, self._clock.wall())
+        sent = await self._send_files(Folder(made.folder / ADAPTER), draft)
+        to = Reference(draft.model, wanted.alias or DEFAULT_ALIAS)
+        await point(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
+        return sent
+
+    async def _send_files(self, content: Content, draft: Manifest) -> Manifest:
+        self._watcher.phase(f"publishing {draft.model}")
+        progress = self._watcher.uploading(sum(file.size for file in draft.files))
+        sent: Published = await publish(self._registrar.store, content, self._registrar.key.sign(draft), progress)
+        return sent.manifest
+
+
+def _adapter_golden(made: Made, golden: tuple[Golden, ...]) -> tuple[Golden, ...]:
+    from trainer.golden import golden_of_adapter
+
+    return golden_of_adapter(made.base, made.folder / ADAPTER, golden)

@@ -1,0 +1,188 @@
+"""A run in which the base learns: from its data to what is published."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from services.shared.clock import Clock
+from services.shared.manifests import Golden, Manifest, Measured, Training
+from services.shared.registry import Reference, Registry
+from services.shared.staging import Stager
+from trainer import gate, loss_curve, record, remote_data
+from trainer.checksums import is_sealed
+from trainer.data import reader
+from trainer.data.report import Report
+from trainer.data.split import Split, split
+from trainer.delivery import ADAPTER, MERGED, Delivery, Made
+from trainer.methods.preflight import check_manifest
+from trainer.order import Order, Outcome
+from trainer.publish import Provenance
+from trainer.questions import questions
+from trainer.recipe import LearningRecipe, Publish
+from trainer.record import Counts, RunRecord
+from trainer.registrar import Registrar
+from trainer.watcher import Watcher
+
+# Of each kind, for golden prompts: what was learnt, what was not, and what any chat model answers.
+GOLDEN_TRAINED, GOLDEN_HELD_OUT, GOLDEN_COMMON = 6, 3, 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Ingredients:
+    recipe: LearningRecipe
+    folder: Path
+    data: Path
+    report: Report
+    split: Split
+    base: Path
+    manifest: Manifest
+
+
+class Learning:
+    """A run in which the base learns from data."""
+
+    def __init__(
+        self,
+        order: Order,
+        recipe: LearningRecipe,
+        registrar: Registrar,
+        watcher: Watcher,
+        *,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._order, self._recipe, self._registrar, self._watcher = order, recipe, registrar, watcher
+        self._clock = clock
+        self._delivery = Delivery(registrar, watcher, clock=clock, random=random)
+
+    def make(self) -> Outcome:
+        """Raises as Run.make does."""
+        found = self._ingredients()
+        done = self._learnt(found)
+        if done.held_out_before is None or done.held_out_after is None or done.counts is None:
+            raise AssertionError("a finished run has measured itself")
+        outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report, done.figures)
+        loss = Measured(value=done.held_out_after, parent=done.held_out_before)
+        if found.recipe.publish:
+            gate.check(found.recipe.gate, loss, f"{found.manifest.model}@{found.manifest.version[:12]}")
+            outcome.published.extend(self._publish(found.recipe.publish, found, outcome.counts, loss, done.figures))
+        return outcome
+
+    # ---- what goes in ----
+
+    def _ingredients(self) -> _Ingredients:
+        order = self._order
+        data = self._data()
+        read = reader.load(data, self._recipe.format)
+        for sentence in read.report.sentences():
+            self._watcher.note(sentence)
+        digest = record.digest(self._recipe, data)
+        known = record.load(order.folder, digest)
+        self._watcher.phase(f"fetching {self._recipe.base}")
+        base, manifest = asyncio.run(self._fetch(known))
+        if known is None:
+            record.save(order.folder, RunRecord(digest=digest, base=manifest.version))
+        sides = split(read.samples, self._recipe.held_out, Random(self._recipe.seed))  # noqa: S311
+        return _Ingredients(self._recipe, order.folder, data, read.report, sides, base, manifest)
+
+    def _data(self) -> Path:
+        """Where the data lies on this machine."""
+        named = self._recipe.data
+        if isinstance(named, Path):
+            return named
+        self._watcher.phase(f"fetching {named}")
+        return asyncio.run(remote_data.fetch(named, self._order.folder / record.DATA))
+
+    async def _fetch(self, known: RunRecord | None) -> tuple[Path, Manifest]:
+        """An alias may have moved since the run began; the run keeps to its base."""
+        named = self._recipe.reference
+        reference = Reference(named.model, known.base) if known else named
+        manifest = await Registry(self._registrar.store).resolve(reference)
+        check_manifest(self._recipe, manifest)
+        stager = Stager(self._registrar.store, self._order.cache, self._clock, self._registrar.trusted)
+        return await stager.stage(manifest), manifest
+
+    # ---- learning ----
+
+    def _learnt(self, found: _Ingredients) -> RunRecord:
+        """The folders merged/ and adapter/ are there afterwards, whole."""
+        known = self._record(found)
+        folders = [found.folder / MERGED, *([found.folder / ADAPTER] if found.recipe.adapter else [])]
+        if known.held_out_after is not None and all(is_sealed(folder) for folder in folders):
+            return known
+        return self._learn(found, known)
+
+    def _learn(self, found: _Ingredients, known: RunRecord) -> RunRecord:
+        self._watcher.phase("loading the base model")
+        from trainer.methods.fit import Fit
+
+        fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
+        known = self._note(found, known, counts=fit.counts)
+        if lost := record.lost_answers(fit.counts, found.recipe.max_length):
+            self._watcher.note(lost)
+        if known.held_out_before is None:
+            self._watcher.phase("measuring the base on held-out samples")
+            known = self._note(found, known, held_out_before=fit.measure()[0])
+        self._watcher.phase(f"training from step {fit.resumed_at}" if fit.resumed_at else "training")
+        fit.train()
+        self._watcher.phase("measuring the result on held-out samples")
+        loss, figures = fit.measure()
+        known = self._note(found, known, held_out_after=loss, figures=figures)
+        self._watcher.phase("saving")
+        if found.recipe.adapter:
+            fit.save_adapter(found.folder / ADAPTER, f"{found.manifest.model}@{found.manifest.version}")
+        fit.save_merged(found.folder / MERGED)
+        self._plot(found.folder, known)
+        return known
+
+    def _record(self, found: _Ingredients) -> RunRecord:
+        known = record.load(found.folder, record.digest(found.recipe, found.data))
+        if known is None:
+            raise AssertionError("the record was written before learning began")
+        return known
+
+    def _note(self, found: _Ingredients, known: RunRecord, **changes: float | Counts | dict[str, float]) -> RunRecord:
+        return record.save(found.folder, known.model_copy(update=changes))
+
+    def _plot(self, folder: Path, known: RunRecord) -> None:
+        losses = (known.held_out_before or 0.0, known.held_out_after or 0.0)
+        loss_curve.plot(loss_curve.read(folder / "metrics.jsonl"), losses, folder / "loss.png")
+
+    # ---- what comes out ----
+
+    def _publish(
+        self, wanted: Publish, found: _Ingredients, counts: Counts, loss: Measured, figures: Mapping[str, float]
+    ) -> list[Manifest]:
+        self._watcher.phase("finding golden prompts")
+        golden = self._golden(found)
+        provenance = Provenance(
+            source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {_means(found.recipe)}",
+            parent=found.manifest.version,
+            training_job=self._order.job or f"run-{record.digest(found.recipe, found.data)[:12]}",
+            training=Training(
+                data_sha256=record.data_digest(found.data),
+                recipe=record.settings(found.recipe),
+                **counts.model_dump(),
+            ),
+            evaluation={"held_out_loss": loss, **figures},
+            golden=golden,
+            publisher=self._registrar.publisher,
+        )
+        made = Made(found.folder, found.base, found.manifest)
+        return asyncio.run(self._delivery.send(wanted, made, provenance))
+
+    def _golden(self, found: _Ingredients) -> tuple[Golden, ...]:
+        from trainer.golden import COMMON_QUESTIONS, golden_of_folder
+
+        asked = [
+            *questions(found.split.training[:GOLDEN_TRAINED]),
+            *questions(found.split.held_out[:GOLDEN_HELD_OUT]),
+            *COMMON_QUESTIONS[:GOLDEN_COMMON],
+        ]
+        return golden_of_folder(found.folder / MERGED, asked, parent=found.base)
+
+
+def _means(recipe: LearningRecipe) -> str:
+    return f"{recipe.method} with LoRA" if recipe.adapter else recipe.method

@@ -1,0 +1,41 @@
+"""A run as it is ordered, and what it came to."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.shared.manifests import Manifest, Measured
+from trainer.data.report import Report
+from trainer.recipe import Recipe
+from trainer.record import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A run that is to be made. folder: its own; cache: of verified base models, shared between runs."""
+
+    recipe: Recipe
+    folder: Path
+    cache: Path
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to. Losses are on held-out samples, in nats a token; None: there was no data to measure with.
+
+    report: what became of the records. figures: what the method measures of held-out samples beside the loss.
+    """
+
+    held_out_before: float | None
+    held_out_after: float | None
+    counts: Counts
+    report: Report | None
+    figures: dict[str, float]
+    published: list[Manifest] = field(default_factory=list)
+
+    @property
+    def loss(self) -> Measured | None:
+        """The loss of the result beside that of its base."""
+        if self.held_out_after is None:
+            return None
+        return Measured(value=self.held_out_after, parent=self.held_out_before)
