@@ -20,7 +20,7 @@ from services.shared.http import HttpServer
 from services.shared.labelled import Labelled
 from services.shared.lifecycle import Tasks
 from services.shared.manifests import Manifest, WrongManifest
-from services.shared.registry import Reference, Registry, UnknownVersion
+from services.shared.registry import Registry, UnknownVersion
 from services.shared.settings import WrongSettings, split
 from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager, Watcher
@@ -33,7 +33,6 @@ from services.worker.attach import Attachment
 from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
 from services.worker.engine.contract import Engine, EngineDead, Model
-from services.worker.engine.node import Node, address_of, free_port
 from services.worker.golden import NotProven, prove
 from services.worker.gpu import GpuCollector
 from services.worker.group.leader import Leader
@@ -47,6 +46,7 @@ from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
 from services.worker.standby import StageOrder, Standby
 from services.worker.status import Identity, State, Status
+from services.worker.supply import Supply
 from services.worker.update_trace import UpdateTrace
 from services.worker.weight_update import Limits, UpdateOrder, WeightUpdates
 from tidegate.worker.v1 import group_pb2_grpc, worker_pb2_grpc
@@ -101,12 +101,13 @@ class WorkerApp:
         self.status = Status(self._identity())
         self._model_cache = ModelCache(settings.cache_dir, settings.spare_versions, settings.cache_bytes)
         store = store or objectstore.connect(settings)
-        self._model_source = self._build_source(store)
+        source = self._build_source(store)
         self._metrics = self._build_metrics()
         export_certificate(self._metrics.registry, settings.tls())
         self._tracing = tracing(traces_endpoint, "worker", self._metrics.registry, self._clock)
         self._adapters = self._build_adapters(store, self._pool.adapters) if self._pool.adapters else None
         self._leader = self._build_leader() if self._pool.engine.nodes > 1 else None
+        self._supply = Supply(source, self._pool, self._leader)
         self._service = WorkerService(
             self.engine, self.status, self._metrics, self._clock, adapters=self._adapters, tracing=self._tracing
         )
@@ -295,9 +296,9 @@ class WorkerApp:
         if order.update_id:
             self._weight_updates.start_on(order)
         try:
-            model = await self._fetch(order)
+            model = await self._supply.fetch(order)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
-            node = await self._gather(self._leader, model) if self._leader else None
+            node = await self._supply.gather(model, split(self._public_address)[0])
             await self.engine.start(model, node)
             await self._prove(model.manifest)
         except (RefusedModel, WrongManifest, UnknownVersion, EngineDead, NotProven, OSError) as error:
@@ -313,55 +314,9 @@ class WorkerApp:
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
 
-    async def _fetch(self, order: UpdateOrder) -> Model:
-        """Fetches what the router says to start on. Raises UnknownVersion, RefusedModel, WrongManifest."""
-        try:
-            return await self._model_source.fetch(self._pool, order.version)
-        except UnknownVersion as error:
-            if order.update_id or not order.version:
-                raise
-            # The pool serves another model than at its last rollout, or the version was removed.
-            log.warning("the version of the last rollout is not there: %s; starting on %s", error, self._pool.model)
-            return await self._model_source.fetch(self._pool)
-
-    async def _gather(self, leader: Leader, model: Model) -> Node:
-        """Waits for the followers, has the model staged on their nodes, and tells them to start.
-
-        Raises:
-            RefusedModel: A node cannot have the model, or a follower has gone.
-            OSError: The host that is advertised is not this machine's.
-        """
-        await leader.complete()
-        versions = self._references(model)
-        await leader.stage([str(version) for version in versions], ())
-        host = split(self._public_address)[0]
-        address = address_of(host)
-        port = free_port(address)
-        leader.run(model.manifest.version, model.draft.name if model.draft else "", port)
-        return Node(0, self._pool.engine.nodes, host, port, address)
-
-    def _references(self, model: Model) -> list[Reference]:
-        """The version of the model, and that of its draft model: what its folder is called."""
-        versions = [Reference(model.manifest.model, model.manifest.version)]
-        draft = getattr(getattr(self._pool.engine, "speculation", None), "model", None)
-        if model.draft and draft:
-            versions.append(Reference(Reference.parse(draft).model, model.draft.name))
-        return versions
-
     async def _fetch_version(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model:
         """Brings a version to the disk of every node. What is staged ahead of its rollout stays there too."""
-        in_use = {*in_use, *self._standby.folders}
-        fetching = self._model_source.fetch_version(self._pool, version, in_use, watcher)
-        if self._leader is None:
-            return await fetching
-        name = reference(self._pool.model, f"pools.{self._pool.name}.model").model
-        staging = self._leader.stage([str(Reference(name, version))], {folder.name for folder in in_use})
-        model, failure = await asyncio.gather(fetching, staging, return_exceptions=True)
-        if isinstance(model, BaseException):
-            raise model
-        if failure is not None:
-            raise failure
-        return model
+        return await self._supply.fetch_version(version, {*in_use, *self._standby.folders}, watcher)
 
     async def _prove(self, manifest: Manifest) -> None:
         """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""

@@ -25,6 +25,7 @@ from tests.integration.worker.conftest import StartWorker
 from tests.integration.worker.gateway import connected
 from tests.integration.worker.router import Router
 from tests.integration.worker.store import FILES, publish
+from tests.integration.worker.test_standby import staged
 from tests.integration.worker.test_weight_update import OTHER, SHORT, ended
 from tests.support.signing import KEY
 from tests.support.tensor_files import tensor_file
@@ -159,6 +160,10 @@ async def test_a_weight_update_is_staged_on_every_node(
 ) -> None:
     leader, _ = await group(start_leader, start_follower, store)
     new = (await publish(store, OTHER)).version
+    # Ahead of its rollout too.
+    router.order_stage("ahead", new)
+    assert (await staged(router, "ahead")).phase == router_pb2.STAGING_PHASE_STAGED
+    assert (tmp_path / "follower" / new / "model.safetensors").exists()
     router.order_update("forth", new)
     assert (await ended(router, "forth")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
     assert leader.engine.info.model_version == new
