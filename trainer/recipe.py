@@ -106,7 +106,11 @@ class Recipe(Strict):
         description="Registry reference of the base model: model, model@alias or model@version."
     )
     method: str = Field(description="How the model is made.")
-    data: Data | None = Field(None, description="File or folder of data, or s3://bucket/prefix.")
+    data: Data | None = Field(
+        None,
+        description="Data to measure the loss with, before and after, for the gate: file or folder, or"
+        " s3://bucket/prefix. Default: nothing is measured.",
+    )
     format: Form | None = Field(
         None,
         exclude_if=lambda form: form is None,
@@ -266,11 +270,6 @@ class MergeRecipe(Recipe):
         description="Share of a model's changes that is kept, for ties (the largest) and dare_* (at random)."
         " Default: 0.5.",
     )
-    data: Data | None = Field(
-        None,
-        description="Data to measure the loss with, before and after, for the gate: file or folder, or"
-        " s3://bucket/prefix. Default: nothing is measured.",
-    )
 
     @model_validator(mode="after")
     def _fits_its_method(self) -> Self:
@@ -291,7 +290,37 @@ class MergeRecipe(Recipe):
         return self
 
 
-METHODS: Mapping[str, type[Recipe]] = MappingProxyType({"sft": SftRecipe, "dpo": DpoRecipe, "merge": MergeRecipe})
+class RoundingGate(Gate):
+    """What quantized weights must be like to be published by themselves."""
+
+    max_loss_increase: float = Field(
+        0.05,
+        ge=-100,
+        le=100,
+        description="Most that the held-out loss may be above the base's, in nats a token: rounding always costs a"
+        " little.",
+    )
+
+
+class QuantizeRecipe(Recipe):
+    """Quantizing: the matrices of a model are rounded to nearest, for less memory and more speed."""
+
+    method: Literal["quantize"] = Field(description="How the model is made.")
+    precision: Literal["int8", "int4", "fp8"] = Field(
+        "int8", description="int8: weights and activations in 8 bits; int4: weights alone; fp8: both in E4M3."
+    )
+    gate: RoundingGate = Field(RoundingGate(), description="What the result must be like to be published.")
+
+    @model_validator(mode="after")
+    def _publishes_what_it_makes(self) -> Self:
+        if self.publish and self.publish.adapter:
+            raise ValueError("publish.adapter is true, and quantizing makes no adapter")
+        return self
+
+
+METHODS: Mapping[str, type[Recipe]] = MappingProxyType(
+    {"sft": SftRecipe, "dpo": DpoRecipe, "merge": MergeRecipe, "quantize": QuantizeRecipe}
+)
 
 
 def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:

@@ -5,10 +5,12 @@ from random import Random
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
 from trainer.learning import Learning
+from trainer.making import Maker, Making
 from trainer.merging import Merging
 from trainer.order import Order, Outcome
+from trainer.quantizing import Quantizing
 from trainer.quiet import quiet, share_cores
-from trainer.recipe import LearningRecipe, MergeRecipe
+from trainer.recipe import LearningRecipe, MergeRecipe, QuantizeRecipe, Recipe
 from trainer.registrar import Registrar
 from trainer.watcher import Watcher
 
@@ -43,10 +45,17 @@ class Run:
         share_cores()
         quiet()
         order, recipe = self._order, self._order.recipe
-        if isinstance(recipe, MergeRecipe):
-            merging = Merging(order, recipe, self._registrar, self._watcher, clock=self._clock, random=self._random)
-            return merging.make()
+        if maker := _maker(recipe):
+            own = self._registrar, self._watcher
+            return Making(order, recipe, maker, *own, clock=self._clock, random=self._random).make()
         if isinstance(recipe, LearningRecipe):
             learning = Learning(order, recipe, self._registrar, self._watcher, clock=self._clock, random=self._random)
             return learning.make()
-        raise AssertionError(f"a recipe of {recipe.method} is one that learns or one that merges")
+        raise AssertionError(f"a recipe of {recipe.method} neither learns nor makes a model of others")
+
+
+def _maker(recipe: Recipe) -> Maker | None:
+    """What makes a model without learning, if the recipe's method does so."""
+    if isinstance(recipe, MergeRecipe):
+        return Merging(recipe)
+    return Quantizing(recipe) if isinstance(recipe, QuantizeRecipe) else None

@@ -26,7 +26,7 @@ def check_version(name: str, manifest: Manifest, base: Manifest) -> None:
     """
     if manifest.kind == "adapter":
         raise Unfit(
-            f"{name}: it is an adapter, and whole models are merged. Name the model that its run published with"
+            f"{name}: it is an adapter, and a whole model is needed. Name the model that its run published with"
             " merged: true"
         )
     if manifest.architecture != base.architecture:

@@ -34,7 +34,9 @@ Changes = Annotated[
 
 
 @app.command()
-def init(method: Annotated[str, typer.Argument(help="how the model is to be made: sft, dpo or merge")] = "sft") -> None:
+def init(
+    method: Annotated[str, typer.Argument(help="how the model is to be made: sft, dpo, merge or quantize")] = "sft",
+) -> None:
     """Write a recipe to start from, with every key explained."""
     from trainer.recipe import METHODS
     from trainer.starter import starter

@@ -18,7 +18,7 @@ def test_a_recipe_to_start_from_is_written(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_unknown_method_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(CommandFailed, match="there is no method ppo: it is one of sft, dpo, merge") as error:
+    with pytest.raises(CommandFailed, match="there is no method ppo: it is one of sft, dpo, merge, quantize") as error:
         train.init("ppo")
     assert error.value.status == WRONG_USE
 

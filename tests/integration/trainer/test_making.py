@@ -1,4 +1,4 @@
-"""Models of a few thousand weights are merged and published."""
+"""Models of a few thousand weights are merged or quantized, and published."""
 
 import asyncio
 import json
@@ -121,13 +121,43 @@ def test_a_merge_that_was_stopped_keeps_to_its_versions(
 def test_the_gate_judges_a_merge_by_its_data(store: ObjectStore, tmp_path: Path) -> None:
     data = tiny.chats(tmp_path / "chats.jsonl")
     far: dict[str, Any] = {"models": [{"model": "far"}, {"model": "near"}], "data": data, "publish": {"name": "soup"}}
-    with pytest.raises(Worse, match="held-out loss"):
+    with pytest.raises(Worse, match=r"held-out loss is .* Merge other models"):
         make(store, tmp_path, **far)
     allowed = make(store, tmp_path, **far, gate={"publish_worse": True})
     (manifest,) = allowed.published
     assert manifest.evaluation == {"held_out_loss": allowed.loss}
     assert manifest.training
     assert (manifest.training.learnt, manifest.training.held_out) == (0, 12)
+
+
+def quantize(store: ObjectStore, folder: Path, **changed: Any) -> Outcome:
+    recipe = parse({"base": "tiny", "method": "quantize", "max_length": 64, **changed})
+    order = Order(recipe, folder / "run", folder / "cache")
+    return Run(order, tiny.registrar(store), Watcher(), clock=SystemClock(), random=Random(1)).make()
+
+
+def test_a_quantized_model_is_measured_judged_and_published(store: ObjectStore, tmp_path: Path) -> None:
+    wanted: dict[str, Any] = {"data": tiny.chats(tmp_path / "chats.jsonl"), "publish": {"name": "small"}}
+    with pytest.raises(Worse, match="Choose a precision that rounds less"):
+        quantize(store, tmp_path, **wanted, gate={"max_loss_increase": -1})
+    outcome = quantize(store, tmp_path, **wanted)
+    (manifest,) = outcome.published
+    base = asyncio.run(Registry(store).resolve(Reference("tiny")))
+    assert asyncio.run(Registry(store).resolve(Reference("small"))) == manifest
+    assert (manifest.parent, manifest.tokenizer_sha256) == (base.version, base.tokenizer_sha256)
+    assert manifest.source == f"quantized from tiny@{base.version[:12]} to int8"
+    assert manifest.golden
+    assert outcome.loss
+    assert outcome.loss.parent
+    assert 0 < abs(outcome.loss.value - outcome.loss.parent) < 0.05
+    assert manifest.evaluation == {"held_out_loss": outcome.loss}
+    assert manifest.training
+    assert manifest.training.recipe
+    assert (manifest.training.recipe["base"], manifest.training.recipe["precision"]) == (f"tiny@{base.version}", "int8")
+    staged = asyncio.run(Stager(store, tmp_path / "staged", SystemClock(), TRUSTED).stage(manifest))
+    assert json.loads((staged / "config.json").read_bytes())["quantization_config"]["format"] == "int-quantized"
+    with pytest.raises(Unfit, match=r"^base = 'small', precision = fp8: small@.{12} is quantized already"):
+        quantize(store, tmp_path / "again", base="small", precision="fp8")
 
 
 def test_the_held_out_loss_is_that_which_transformers_computes(
