@@ -14,6 +14,7 @@ from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import WorkerRow, read_pool
 from services.router.redis.script_runner import ScriptRunner
 from services.router.rollout_controller import OUTBOX_TTL_S
+from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ KEPT_S = 24 * 3600
 
 
 class Superseded(Exception):
-    """The pool stages another version by now, or the routers have forgotten this one."""
+    """Another stage of the pool has begun since, or the routers have forgotten this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,15 @@ class VersionStaging:
         self._runner = runner
 
     async def begin(self, queue: PoolQueue, version: str) -> Stage:
-        """Has all workers of a pool stage a version, in place of what they staged before."""
+        """Has all workers of a pool stage a version, in place of what they staged before.
+
+        If they stage it already, this is the same stage, unless a worker has failed: then all try again.
+        """
+        stage_id, now = await self._kept(queue)
+        if now == version:
+            stage = await self._ask(queue, stage_id, version)
+            if not any(_has_failed(worker, stage_id) for worker in stage.workers):
+                return stage
         stage_id = f"stage-{secrets.token_hex(6)}"
         log.info("%s stages %s", queue.pool, version)
         await self._runner.client(queue.keys).set(queue.keys.key("stage"), f"{stage_id} {version}", ex=KEPT_S)
@@ -50,15 +59,20 @@ class VersionStaging:
         """How far the workers are. Those that have not begun are asked again.
 
         Raises:
-            Superseded: The pool stages another version.
+            Superseded: Another stage has begun since.
         """
-        client, key = self._runner.client(queue.keys), queue.keys.key("stage")
-        answer: Any = client.getex(key, ex=KEPT_S)
-        kept: bytes | None = await answer
-        if kept is None or kept.decode() != f"{stage_id} {version}":
-            now = kept.decode().partition(" ")[2] if kept else "none"
-            raise Superseded(f"{queue.pool} does not stage {version} any more (the last one: {now})")
+        kept_id, now = await self._kept(queue)
+        if (kept_id, now) != (stage_id, version):
+            why = f"another call has begun since, for {now}" if now else "the routers know nothing of it any more"
+            raise Superseded(f"this call no longer stages {version} in {queue.pool}: {why}")
         return await self._ask(queue, stage_id, version)
+
+    async def _kept(self, queue: PoolQueue) -> tuple[str, str]:
+        """Id and version of what the pool stages; ("", "") for nothing."""
+        answer: Any = self._runner.client(queue.keys).getex(queue.keys.key("stage"), ex=KEPT_S)
+        kept: bytes | None = await answer
+        stage_id, _, version = kept.decode().partition(" ") if kept else ("", "", "")
+        return stage_id, version
 
     async def _ask(self, queue: PoolQueue, stage_id: str, version: str) -> Stage:
         client, keys = self._runner.client(queue.keys), queue.keys
@@ -77,3 +91,8 @@ class VersionStaging:
             pipeline.expire(outbox, OUTBOX_TTL_S)
             await pipeline.execute()
         return Stage(stage_id, attached)
+
+
+def _has_failed(worker: WorkerRow, stage_id: str) -> bool:
+    staging = worker.heartbeat.staging
+    return staging.stage_id == stage_id and staging.phase == pb.STAGING_PHASE_FAILED

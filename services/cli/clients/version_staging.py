@@ -91,7 +91,8 @@ async def follow(routers: Sequence[str], staging: Staging, changed: Callable[[St
 
     Raises:
         NoRouter: No router has answered for SILENCE_LIMIT_S.
-        CommandFailed: The pool stages another version by now, or no worker has gone on for STANDSTILL_LIMIT_S.
+        CommandFailed: Another call has begun since, for another version or after a failure; or no worker has gone on
+            for STANDSTILL_LIMIT_S.
     """
     heard_at = moved_at = _now()
     while not staging.has_ended:

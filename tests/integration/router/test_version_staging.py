@@ -9,6 +9,7 @@ from services.cli.clients.version_staging import Staging
 from services.cli.errors import CommandFailed
 from services.router.app import RouterApp
 from tests.support.peers import Worker, worker
+from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2 as pb
 
 Routers = tuple[RouterApp, RouterApp]
@@ -64,5 +65,19 @@ async def test_a_pool_stages_one_version_at_most_and_who_follows_an_earlier_one_
         await report(peer, await asked(peer, earlier.id), pb.STAGING_PHASE_FETCHING)
         later = await version_staging.begin(second, POOL, NEWER)
         assert (await asked(peer, later.id)).model_version == NEWER
-        with pytest.raises(CommandFailed, match=f"does not stage {NEW} any more .the last one: {NEWER}."):
+        with pytest.raises(CommandFailed, match=f"another call has begun since, for {NEWER}"):
             await version_staging.follow(first, earlier, lambda _: None)
+
+
+async def test_the_same_version_again_joins_in_and_tries_again_only_after_a_failure(routers: Routers) -> None:
+    first, second = ((router.address,) for router in routers)
+    async with worker(routers[0].address, "w1") as peer:
+        begun = await version_staging.begin(first, POOL, NEW)
+        order = await asked(peer, begun.id)
+        assert (await version_staging.begin(second, POOL, NEW)).id == begun.id
+        await report(peer, order, pb.STAGING_PHASE_FAILED, "no room")
+
+        async def ended() -> bool:
+            return (await version_staging.begin(second, POOL, NEW)).id != begun.id
+
+        await wait_until(ended, description="it is tried again")

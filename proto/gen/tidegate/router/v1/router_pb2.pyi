@@ -2246,7 +2246,7 @@ class StageVersionRequest(_message.Message):
     model_version: _builtins.str
     """The whole version, 64 hex digits."""
     stage_id: _builtins.str
-    """Of an earlier answer, to ask how far it is. Empty: begins, in place of what the pool staged before."""
+    """Of an earlier answer, to ask how far it is. Empty: begins, in place of another version that the pool stages."""
     def __init__(
         self,
         *,
