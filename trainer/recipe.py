@@ -278,6 +278,8 @@ class MergeRecipe(Recipe):
             raise ValueError(f"models: linear takes at least 2, and {count} is given; the base can be one of them")
         if kind == "slerp" and count != 1:
             raise ValueError(f"models: slerp goes from base to 1 model, and {count} are given")
+        if kind == "slerp" and self.models[0].weight != 1:
+            raise ValueError("models: slerp takes no weight: t says how near the result is to the model")
         if self.t is not None and kind != "slerp":
             raise ValueError(f"t is for merge_method: slerp, and that is {kind}")
         if self.density is not None and kind in ("linear", "slerp"):

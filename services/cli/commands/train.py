@@ -88,7 +88,8 @@ def run(
         out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
     for name, figure in outcome.figures.items():
         out().print(f"{name.replace('_', ' ')} {figure:.3f}")
-    out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
+    if outcome.report:
+        out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
     if (curve := folder / "loss.png").exists():
         out().print(f"loss curve: {curve}", markup=False)
     for name in published:

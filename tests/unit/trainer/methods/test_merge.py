@@ -22,7 +22,7 @@ def recipe(merge_method: str, *weights: float, **changed: Any) -> MergeRecipe:
 
 
 def test_a_recipe_travels_with_its_job() -> None:
-    made = recipe("slerp", 2, t=0.25, publish={"name": "a"})
+    made = recipe("slerp", 1, t=0.25, publish={"name": "a"})
     assert parse(json.loads(made.model_dump_json())) == made
 
 
@@ -103,6 +103,7 @@ def test_what_is_random_depends_on_seed_and_name_alone() -> None:
     [
         ("linear", (1,), {}, "linear takes at least 2"),
         ("slerp", (1, 1), {}, "slerp goes from base to 1 model, and 2 are given"),
+        ("slerp", (2,), {}, "slerp takes no weight"),
         ("ties", (1, 1), {"t": 0.5}, "t is for merge_method: slerp, and that is ties"),
         ("linear", (1, 1), {"density": 0.5}, "density is for merge_method: ties"),
         ("ties", (1, 1), {"models": [{"model": "a"}, {"model": "a@latest"}]}, "a@latest is there twice"),
