@@ -41,6 +41,11 @@ class PodmanInstallation:
         root = Installation.make(folder, {}).root
         (root / "docker-compose.yml").unlink()
         shutil.copy(REPOSITORY / "docker-compose.yml", root)
+        (root / "docker").unlink()
+        shutil.copytree(REPOSITORY / "docker", root / "docker")
+        traefik = root / "docker/traefik/traefik.yml"
+        # Traefik says only at this level why it has cut an answer off.
+        traefik.write_text(traefik.read_text().replace("level: INFO", "level: DEBUG"))
         (root / "tide.yaml").write_text(config)
         podman = shutil.which("podman")
         for name, text in (("docker", DOCKER), ("podman", PODMAN.format(podman=podman))):
