@@ -1,12 +1,18 @@
-"""What a program imports, read from its source and that of our modules that it imports, at their starts and later."""
+"""What a program imports, read from its source and that of our modules that it imports, at their starts and later.
+
+A module whose name stands in the source counts as imported: a program starts another one by the name of its module.
+"""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 OURS = {"services": Path(), "trainer": Path(), "loadtests": Path(), "tidegate": Path("proto/gen")}
 """Our packages, and where they are."""
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)+")
 
 
 def packages(module: str) -> set[str]:
@@ -31,6 +37,13 @@ def _imported(module: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and _is_module(node.value):
+            yield node.value
+
+
+def _is_module(value: object) -> TypeGuard[str]:
+    """Whether a constant is the full name of a module of ours."""
+    return isinstance(value, str) and bool(_NAME.fullmatch(value)) and _file(value) is not None
 
 
 def _file(module: str) -> Path | None:
