@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from services.router.core import rollout
 from services.router.core.evaluation_gate import FIGURE as EVALUATION
-from services.router.core.events import DeliveryAsked, DrainAsked, encode_event
+from services.router.core.events import DeliveryAsked, DrainAsked
 from services.router.core.figures import Figure
 from services.router.core.gate import Decision, Verdict
 from services.router.core.rollout import Ending, Order, Request
@@ -18,6 +18,7 @@ from services.router.core.rollout_history import Event, event_of
 from services.router.core.rollout_record import Member, Outcome, RolloutRecord, State
 from services.router.core.rollout_turn import Timeouts
 from services.router.metrics import RouterMetrics
+from services.router.queue import outbox
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
@@ -27,7 +28,6 @@ from tidegate.router.v1 import router_pb2 as pb
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.25
-OUTBOX_TTL_S = 60
 CHANGE_TRIES = 20
 
 
@@ -203,7 +203,7 @@ class RolloutController:
             return
         self._count_rejection(queue, record, advanced, verdict)
         for order in rollout.orders(advanced, members):
-            await self._send(queue, order)
+            await outbox.send(self._runner, queue.keys, _event(order))
 
     def _count_rejection(
         self, queue: PoolQueue, before: RolloutRecord, after: RolloutRecord, verdict: Verdict | None
@@ -244,18 +244,6 @@ class RolloutController:
     async def start_of(self, queue: PoolQueue, worker_id: str, epoch: int) -> rollout.Start:
         """What a process is to start on that has just attached."""
         return rollout.start_of(await self.record(queue), worker_id, epoch)
-
-    async def _send(self, queue: PoolQueue, order: Order | Ending) -> None:
-        """Uses the outbox of the replica that the worker is attached to."""
-        client = self._runner.client(queue.keys)
-        answer: Any = client.hget(queue.keys.key("worker:", order.worker_id), "router")
-        router: bytes | None = await answer
-        if router is None:
-            return
-        pipeline = client.pipeline(transaction=False)
-        pipeline.rpush(queue.keys.key("outbox:", router.decode()), encode_event(_event(order)))
-        pipeline.expire(queue.keys.key("outbox:", router.decode()), OUTBOX_TTL_S)
-        await pipeline.execute()
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)

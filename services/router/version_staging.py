@@ -9,11 +9,11 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from services.router.core.events import StageAsked, encode_event
+from services.router.core.events import StageAsked
+from services.router.queue import outbox
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import WorkerRow, read_pool
 from services.router.redis.script_runner import ScriptRunner
-from services.router.rollout_controller import OUTBOX_TTL_S
 from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -75,21 +75,11 @@ class VersionStaging:
         return stage_id, version
 
     async def _ask(self, queue: PoolQueue, stage_id: str, version: str) -> Stage:
-        client, keys = self._runner.client(queue.keys), queue.keys
-        row = await read_pool(client, keys, queue.sizing)
+        row = await read_pool(self._runner.client(queue.keys), queue.keys, queue.sizing)
         attached = tuple(worker for worker in row.workers if worker.state != "detached")
         for worker in attached:
-            if worker.heartbeat.staging.stage_id == stage_id:
-                continue
-            answer: Any = client.hget(keys.key("worker:", worker.heartbeat.worker_id), "router")
-            router: bytes | None = await answer
-            if router is None:
-                continue
-            outbox = keys.key("outbox:", router.decode())
-            pipeline = client.pipeline(transaction=False)
-            pipeline.rpush(outbox, encode_event(StageAsked(worker.heartbeat.worker_id, stage_id, version)))
-            pipeline.expire(outbox, OUTBOX_TTL_S)
-            await pipeline.execute()
+            if worker.heartbeat.staging.stage_id != stage_id:
+                await outbox.send(self._runner, queue.keys, StageAsked(worker.heartbeat.worker_id, stage_id, version))
         return Stage(stage_id, attached)
 
 

@@ -38,7 +38,7 @@ def init(
     method: Annotated[str, typer.Argument(help="how the model is to be made: sft, dpo, merge or quantize")] = "sft",
 ) -> None:
     """Write a recipe to start from, with every key explained."""
-    from trainer.recipe import METHODS
+    from trainer.recipe_file import METHODS
     from trainer.starter import starter
 
     if method not in METHODS:
@@ -189,7 +189,7 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
 
 def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
     from services.shared.settings import WrongSettings
-    from trainer.recipe import load
+    from trainer.recipe_file import load
 
     try:
         return load(file, changes or ())

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from redis.exceptions import RedisError
 
 from services.router.core.evaluation_gate import Evaluated, refusal
-from services.router.core.events import DrainAsked, encode_event
+from services.router.core.events import DrainAsked
 from services.router.core.rollout import Request
 from services.router.core.rollout_policy import Kind, Policy
 from services.router.maintenance import Maintenance
+from services.router.queue import outbox
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import Snapshot, WorkerRow
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
@@ -86,7 +87,7 @@ class ControlService(ControlServiceServicer):
         queue = await self._queue(request.pool, context)
         event = DrainAsked(request.worker_id, request.timeout_ms or DEFAULT_DRAIN_MS)
         try:
-            known = await self._send_to_its_router(queue, event)
+            known = await outbox.send(self._runner, queue.keys, event)
         except (RedisError, OSError):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         if not known:
@@ -218,15 +219,6 @@ class ControlService(ControlServiceServicer):
         if queue is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no pool {pool!r} (there are: {', '.join(self._queues)})")
         return queue
-
-    async def _send_to_its_router(self, queue: PoolQueue, event: DrainAsked) -> bool:
-        """Uses the outbox of the replica that the worker is attached to. Returns False when there is no such worker."""
-        client = self._runner.client(queue.keys)
-        router: Any = await client.hget(queue.keys.key("worker:", event.worker_id), "router")
-        if router is None:
-            return False
-        await client.rpush(queue.keys.key("outbox:", router.decode()), encode_event(event))
-        return True
 
     async def _refresh(self, context: Context) -> None:
         try:

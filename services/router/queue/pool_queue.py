@@ -1,5 +1,6 @@
 """The shared queue of one pool: each method calls a script and delivers the events that it returns."""
 
+import logging
 from collections.abc import Sequence
 
 from services.router.core.class_rules import Rules
@@ -13,6 +14,8 @@ from services.router.redis.script_runner import ScriptRunner
 from services.router.redis.scripts import Composition, PoolScripts, Submission, WorkerReport
 from services.router.settings import RouterSettings
 from services.shared.config import Cluster, ResumeLog
+
+log = logging.getLogger(__name__)
 
 REAP_LIMIT = 64
 HISTORY_KEPT = 1_000
@@ -159,9 +162,17 @@ class PoolQueue:
         return bool(await self._runner.call(call))
 
     def deliver(self, events: Sequence[bytes], besides: str = "") -> None:
-        """Delivers events of this pool, except those about the request `besides`."""
+        """Delivers events of this pool, except those about the request `besides`.
+
+        A replica of a later release may leave events that this one does not know. They are skipped: the others must
+        not wait for them.
+        """
         for document in events:
-            event = decode_event(document)
+            try:
+                event = decode_event(document)
+            except ValueError as error:
+                log.warning("an event is skipped", extra={"pool": self.pool, "why": str(error)})
+                continue
             if isinstance(event, Granted):
                 self._count_wait(event)
             if getattr(event, "request_id", None) != besides:

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from services.router.app import RouterApp
+from services.router.core.keys import PoolKeys
 from services.router.settings import RouterSettings
 from services.shared.rpc import channel
 from tests.support.peers import gateway, worker
@@ -197,6 +198,18 @@ async def test_drain_reaches_a_worker_through_any_replica(routers: Routers) -> N
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await control.DrainWorker(pb.DrainWorkerRequest(pool="tide", worker_id="w9"))
         assert unknown.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_event_of_a_later_release_is_skipped_and_those_behind_it_arrive(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
+    async with worker(routers[0].address, "w1") as one, channel(routers[1].address) as to_other:
+        keys = PoolKeys("tide")
+        router = redis_client.hget(keys.key("worker:", "w1"), "router")
+        redis_client.rpush(keys.key("outbox:", str(router)), '{"kind": "of a later release"}')
+        request = pb.DrainWorkerRequest(pool="tide", worker_id="w1", timeout_ms=1234)
+        await ControlServiceStub(to_other).DrainWorker(request)
+        assert (await asyncio.wait_for(one.read(), 20)).drain.timeout_ms == 1234
 
 
 async def test_operators_and_gateways_see_the_pool(routers: Routers) -> None:

@@ -144,11 +144,9 @@ class GenerationResponse(Response):
     async def _collect(self, stream: TokenStream, client: Client) -> dict[str, Any]:
         try:
             await stream.begin()
+            return await collect(stream, self._format.document(self._generation.sampling.n))
         finally:
             note_headers(stream, client)
-        document = await collect(stream, self._format.document(self._generation.sampling.n))
-        note_headers(stream, client)
-        return document
 
     def _open(self, header: GenerationHeader) -> EventStream:
         return self._format.stream(header, self._generation.sampling.n, self._generation.include_usage)
