@@ -5,7 +5,7 @@ Each answer of a conversation is one, after all that came before it; of a text, 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from jinja2 import TemplateError
 
@@ -28,19 +28,25 @@ class Example:
     labels: list[int]
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
-class Examples:
+class Rendered(Generic[T]):
     """What became of some samples.
 
     Attributes:
         kept: Those to learn or to measure with.
-        cut: How many of them lack the end of their answer: the limit of the length cut it off.
+        cut: How many of them lack the end of an answer: the limit of the length cut it off.
         dropped: How many are not kept: the limit left nothing of their answer.
     """
 
-    kept: tuple[Example, ...]
+    kept: tuple[T, ...]
     cut: int
     dropped: int
+
+
+Examples = Rendered[Example]
 
 
 class Renderer:
@@ -61,7 +67,7 @@ class Renderer:
         whole = [(example, self._shortened(example)) for example in made]
         kept = [(before, after) for before, after in whole if any(label != IGNORED for label in after.labels)]
         cut = sum(len(before.input_ids) > len(after.input_ids) for before, after in kept)
-        return Examples(tuple(after for _, after in kept), cut, len(whole) - len(kept))
+        return Rendered(tuple(after for _, after in kept), cut, len(whole) - len(kept))
 
     def prompt(self, messages: Messages, tools: Sequence[dict[str, Any]] = ()) -> str:
         """The text that comes before an answer. Raises TemplateError."""

@@ -16,11 +16,12 @@ from trainer.data import reader
 from trainer.data.report import Report
 from trainer.data.split import Split, split
 from trainer.delivery import ADAPTER, MERGED, Delivery, Made
+from trainer.learning_recipe import LearningRecipe
 from trainer.methods.preflight import check_manifest
 from trainer.order import Order, Outcome
 from trainer.publish import Provenance
 from trainer.questions import questions
-from trainer.recipe import LearningRecipe, Publish
+from trainer.recipe import Publish
 from trainer.record import Counts, RunRecord
 from trainer.registrar import Registrar
 from trainer.watcher import Watcher

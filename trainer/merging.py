@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from trainer.checkpoint import read
 from trainer.making import Part
+from trainer.making_recipe import MergeRecipe
 from trainer.methods.relatives import check_config, check_shapes, check_tokens
-from trainer.recipe import MergeRecipe
 from trainer.selection import CONFIG
 
 if TYPE_CHECKING:

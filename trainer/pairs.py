@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from trainer.data.sample import Conversation, Message, PreferencePair, Sample, kind_of
 from trainer.data.wrong import WrongData
-from trainer.examples import IGNORED, Renderer
+from trainer.examples import IGNORED, Rendered, Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,23 +17,11 @@ class Pair:
     rejected: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """What became of some preference pairs.
-
-    Attributes:
-        kept: Those to learn or to measure with.
-        cut: How many of them lack the end of an answer: the limit of the length cuts it off.
-        dropped: How many are not kept: their prompt alone fills the limit.
-    """
-
-    kept: tuple[Pair, ...]
-    cut: int
-    dropped: int
+Pairs = Rendered[Pair]
 
 
 def pairs(samples: Iterable[Sample], renderer: Renderer, max_length: int) -> Pairs:
-    """Renders preference pairs.
+    """Renders preference pairs. One whose prompt alone fills the limit is dropped.
 
     Args:
         samples: Preference pairs.
@@ -46,7 +34,7 @@ def pairs(samples: Iterable[Sample], renderer: Renderer, max_length: int) -> Pai
     made = [_pair(sample, renderer) for sample in samples]
     kept = tuple(pair for pair in made if len(pair.prompt) < max_length)
     cut = sum(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) > max_length for pair in kept)
-    return Pairs(kept, cut, len(made) - len(kept))
+    return Rendered(kept, cut, len(made) - len(kept))
 
 
 def _pair(sample: Sample, renderer: Renderer) -> Pair:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from trainer.errors import Unfit
 from trainer.making import Part
+from trainer.making_recipe import QuantizeRecipe
 from trainer.quantize import CannotQuantize, Precision, quantize
-from trainer.recipe import QuantizeRecipe
 
 
 class Quantizing:

@@ -5,12 +5,14 @@ from random import Random
 from services.shared.clock import Clock
 from services.shared.folder_lock import FolderLock
 from trainer.learning import Learning
+from trainer.learning_recipe import LearningRecipe
 from trainer.making import Maker, Making
+from trainer.making_recipe import MergeRecipe, QuantizeRecipe
 from trainer.merging import Merging
 from trainer.order import Order, Outcome
 from trainer.quantizing import Quantizing
 from trainer.quiet import quiet, share_cores
-from trainer.recipe import LearningRecipe, MergeRecipe, QuantizeRecipe, Recipe
+from trainer.recipe import Recipe
 from trainer.registrar import Registrar
 from trainer.watcher import Watcher
 

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from trainer.recipe import METHODS
+from trainer.recipe_file import METHODS
 
 _WIDTH = 100
 _FIRST = {

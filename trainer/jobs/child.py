@@ -29,7 +29,7 @@ from trainer.gate import Worse
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.order import Order
-from trainer.recipe import parse
+from trainer.recipe_file import parse
 from trainer.record import AnotherRun
 from trainer.run import InUse, Run
 from trainer.settings import PublisherSettings

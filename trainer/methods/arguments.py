@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.recipe import COSINE_FLOOR, LearningRecipe
+from trainer.learning_recipe import COSINE_FLOOR, LearningRecipe
 
 KEPT_CHECKPOINTS = 2
 LOSS = "eval_loss"

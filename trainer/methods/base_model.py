@@ -8,8 +8,9 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from trainer.learning_recipe import Adapter, LearningRecipe
 from trainer.methods.preflight import check_config, check_targets, check_template
-from trainer.recipe import Adapter, LearningRecipe, Recipe
+from trainer.recipe import Recipe
 from trainer.selection import CONFIG
 
 _ADAPTABLE = (torch.nn.Linear, torch.nn.Embedding)

@@ -13,10 +13,9 @@ from trl import DPOConfig, DPOTrainer
 
 from trainer.data.split import Split
 from trainer.examples import Renderer
-from trainer.methods.material import Material
+from trainer.learning_recipe import DpoRecipe
+from trainer.methods.material import Material, counts_of
 from trainer.pairs import Pairs, pairs
-from trainer.recipe import DpoRecipe
-from trainer.record import Counts
 
 FIGURES: Mapping[str, str] = MappingProxyType({"held_out_accuracy": "eval_rewards/accuracies"})
 """What is measured of held-out pairs beside the loss: the share of which the model prefers the chosen answer more than
@@ -30,13 +29,7 @@ def material(recipe: DpoRecipe, renderer: Renderer, split: Split) -> Material:
         WrongData: The data holds no preference pairs, or the base's chat template does not go with them.
     """
     learnt, held_out = (pairs(side, renderer, recipe.max_length) for side in (split.training, split.held_out))
-    counts = Counts(
-        learnt=len(learnt.kept),
-        held_out=len(held_out.kept),
-        cut=learnt.cut + held_out.cut,
-        dropped=learnt.dropped + held_out.dropped,
-    )
-    return Material(_dataset(learnt), _dataset(held_out), counts)
+    return Material(_dataset(learnt), _dataset(held_out), counts_of(learnt, held_out))
 
 
 def trainer(recipe: DpoRecipe, arguments: dict[str, Any], **common: Any) -> DPOTrainer:

@@ -23,12 +23,12 @@ from trainer.data.split import Split
 from trainer.data.wrong import WrongData
 from trainer.devices import VISIBLE, first_device
 from trainer.examples import Renderer
+from trainer.learning_recipe import LearningRecipe
 from trainer.loss_curve import Curve, finite
 from trainer.methods.arguments import LOSS, arguments
 from trainer.methods.base_model import dtype_of, lora_config, model_of, tokenizer_of
 from trainer.methods.pick import pick
 from trainer.methods.preflight import padding
-from trainer.recipe import LearningRecipe
 from trainer.record import Counts
 from trainer.selection import is_tokenizer_file
 from trainer.watcher import Watcher

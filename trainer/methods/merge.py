@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from peft.utils.merge_utils import dare_linear, dare_ties, task_arithmetic, ties
 
-from trainer.recipe import MergeRecipe
+from trainer.making_recipe import MergeRecipe
 
 DENSITY = 0.5
 """What `density` is where nobody says it."""

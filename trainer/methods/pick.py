@@ -2,8 +2,8 @@
 
 from types import ModuleType
 
+from trainer.learning_recipe import LearningRecipe
 from trainer.methods import dpo, sft
-from trainer.recipe import LearningRecipe
 
 MODULES = {"sft": sft, "dpo": dpo}
 

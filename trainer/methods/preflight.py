@@ -8,7 +8,8 @@ from typing import Any
 
 from services.shared.manifests import Manifest
 from trainer.errors import Unfit
-from trainer.recipe import Adapter, Recipe
+from trainer.learning_recipe import Adapter
+from trainer.recipe import Recipe
 
 _MAX_LISTED = 30
 INPUT, OUTPUT = "embed_tokens", "lm_head"

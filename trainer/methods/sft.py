@@ -10,9 +10,8 @@ from trl import SFTConfig, SFTTrainer
 
 from trainer.data.split import Split
 from trainer.examples import Examples, Renderer
-from trainer.methods.material import Material
-from trainer.recipe import SftRecipe
-from trainer.record import Counts
+from trainer.learning_recipe import SftRecipe
+from trainer.methods.material import Material, counts_of
 
 FIGURES: Mapping[str, str] = MappingProxyType({})
 """What is measured of held-out examples beside the loss."""
@@ -25,13 +24,7 @@ def material(recipe: SftRecipe, renderer: Renderer, split: Split) -> Material:
         WrongData: The base's chat template does not go with the data, or the data are preference pairs.
     """
     learnt, held_out = renderer.examples(split.training), renderer.examples(split.held_out)
-    counts = Counts(
-        learnt=len(learnt.kept),
-        held_out=len(held_out.kept),
-        cut=learnt.cut + held_out.cut,
-        dropped=learnt.dropped + held_out.dropped,
-    )
-    return Material(_dataset(learnt), _dataset(held_out), counts)
+    return Material(_dataset(learnt), _dataset(held_out), counts_of(learnt, held_out))
 
 
 def trainer(recipe: SftRecipe, arguments: dict[str, Any], **common: Any) -> SFTTrainer:

@@ -25,7 +25,7 @@ from trainer.errors import Unfit
 from trainer.gate import Worse
 from trainer.order import Order, Outcome
 from trainer.publish import Provenance, describe, point, publish
-from trainer.recipe import parse
+from trainer.recipe_file import parse
 from trainer.run import Run
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]

@@ -12,7 +12,7 @@ from services.shared.clock import SystemClock
 from trainer.data.reader import load
 from trainer.jobs.database import connect
 from trainer.jobs.queue import JobQueue
-from trainer.recipe import parse
+from trainer.recipe_file import parse
 
 
 @pytest.fixture

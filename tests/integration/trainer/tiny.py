@@ -11,9 +11,11 @@ from services.shared.registry import Reference
 from services.shared.signing import TrustedKeys
 from tests.support.signing import KEY
 from trainer.checkpoint import read
+from trainer.learning_recipe import LearningRecipe
 from trainer.order import Order
 from trainer.publish import Provenance, describe, point, publish
-from trainer.recipe import LearningRecipe, Recipe, parse
+from trainer.recipe import Recipe
+from trainer.recipe_file import parse
 from trainer.registrar import Registrar
 
 WORDS = [

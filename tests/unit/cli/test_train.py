@@ -8,7 +8,7 @@ import yaml
 from services.cli.commands import train
 from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
 from trainer.gate import Worse
-from trainer.recipe import parse
+from trainer.recipe_file import parse
 from trainer.run import Run
 
 

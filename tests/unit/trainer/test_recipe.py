@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from services.shared.settings import WrongSettings
-from trainer.recipe import Adapter, LearningRecipe, Recipe, load, parse
+from trainer.learning_recipe import Adapter, LearningRecipe
+from trainer.recipe import Recipe
+from trainer.recipe_file import load, parse
 
 GOOD: dict[str, Any] = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from trainer.recipe import METHODS, parse
+from trainer.recipe_file import METHODS, parse
 from trainer.starter import starter
 
 

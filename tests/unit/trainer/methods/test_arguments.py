@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from trainer.learning_recipe import LearningRecipe
 from trainer.methods.arguments import arguments
-from trainer.recipe import LearningRecipe, parse
+from trainer.recipe_file import parse
 
 RECIPE = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
 

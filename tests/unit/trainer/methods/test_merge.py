@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from trainer.making_recipe import MergeRecipe
 from trainer.methods.merge import merged, slerp
-from trainer.recipe import MergeRecipe, parse
+from trainer.recipe_file import parse
 
 BASE = torch.tensor([1.0, 1.0, 1.0, 1.0])
 ONE = torch.tensor([3.0, 1.5, 0.0, 5.0])  # changes: 2, 0.5, -1, 4

@@ -8,8 +8,10 @@ import pytest
 from services.shared.manifests import Manifest
 from tests.unit.shared.test_manifests import manifest
 from trainer.errors import Unfit
+from trainer.learning_recipe import Adapter
 from trainer.methods import preflight
-from trainer.recipe import Adapter, Recipe, parse
+from trainer.recipe import Recipe
+from trainer.recipe_file import parse
 
 LAYERS = {
     "model.embed_tokens": True,
