@@ -1,10 +1,13 @@
 """The history of rollouts in both databases: each event once, newest first, and what the routers forget stays."""
 
+import asyncio
+
 from services.gateway.database.engine import Database
 from services.gateway.rollouts.event import RolloutEvent
 from services.gateway.rollouts.history_copy import HistoryCopy
 from services.gateway.rollouts.store import RolloutHistory
 from services.shared.clock import SystemClock
+from tests.support.wait import wait_until
 from tidegate.router.v1 import router_pb2 as pb
 
 
@@ -64,3 +67,24 @@ async def test_what_the_routers_forget_stays_and_a_redis_that_begins_anew_is_not
     assert routers.asked == [0, 7, 9, 0, 0]
     found = sorted((kept.rollout, kept.revision) for kept in await history.read("tide", 10))
     assert found == [("r1", 3), ("r1", 7), ("r1", 9), ("r2", 1), ("r2", 4)]
+
+
+async def test_an_event_that_this_release_does_not_know_waits_and_stops_no_later_copy(database: Database) -> None:
+    """A router of a later release wrote it. A gateway of that release copies it."""
+
+    class Hurried(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(0.001)
+
+    unknown = event(3)
+    unknown.kind = 99  # type: ignore[assignment]
+    history, routers = RolloutHistory(database), Routers(unknown)
+    copying = asyncio.create_task(HistoryCopy(["tide"], routers, history, Hurried()).run())
+    await wait_until(lambda: len(routers.asked) > 1 or copying.done(), description="it tries again")
+    routers.kept = (event(4),)
+
+    async def copied() -> bool:
+        return [kept.revision for kept in await history.read("tide", 10)] == [4]
+
+    await wait_until(copied, description="later events are copied")
+    copying.cancel()

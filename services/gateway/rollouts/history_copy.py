@@ -32,17 +32,26 @@ class HistoryCopy:
         self._copied = dict.fromkeys(pools, 0)
 
     async def run(self) -> None:
-        """Copies for ever. Routers and database may be away meanwhile: Redis keeps the events."""
+        """Copies for ever.
+
+        Routers and database may be away meanwhile, and events may be of a later release: Redis keeps the events.
+        """
         while True:
             await self._clock.sleep(COPY_S)
             for pool in self._copied:
                 try:
                     await self.copy(pool)
-                except (StoreUnavailable, DatabaseAway) as away:
-                    log.warning("the history of rollouts is not copied: %s", away, extra={"pool": pool})
+                except (StoreUnavailable, DatabaseAway, ValueError) as error:
+                    log.warning("the history of rollouts is not copied: %s", error, extra={"pool": pool})
 
     async def copy(self, pool: str) -> None:
-        """Copies what is new of one pool. Raises StoreUnavailable and DatabaseAway."""
+        """Copies what is new of one pool.
+
+        Raises:
+            StoreUnavailable: No router answers.
+            DatabaseAway: The database does not answer.
+            ValueError: This release does not know an event, which a router of a later release wrote.
+        """
         after = self._copied[pool]
         kept = await self._source.rollout_events(pool, after)
         if kept.last_revision < after:
