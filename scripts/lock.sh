@@ -15,14 +15,14 @@ no_torch=(--no-emit-package torchvision --no-emit-package torchaudio --no-emit-p
 # All services, the developer's tools, and vLLM for CPUs.
 lock_cpu() {
     "$uv" pip compile pyproject.toml "${universal[@]}" "${common[@]}" "${no_torch[@]}" "$@" \
-        --extra gateway --extra router --extra worker-cpu --extra trainer --extra local --extra load --extra dev \
+        --extra gateway --extra router --extra worker-cpu --extra trainer --extra data --extra local --extra load --extra dev \
         -o requirements/cpu.lock
 }
 
 # All services and vLLM for NVIDIA GPUs, for the cuda images.
 lock_gpu() {
     "$uv" pip compile pyproject.toml --python-version 3.12 --python-platform x86_64-manylinux_2_28 "${common[@]}" "$@" \
-        --extra gateway --extra router --extra worker-gpu --extra trainer --extra local --extra postgres \
+        --extra gateway --extra router --extra worker-gpu --extra trainer --extra data --extra local --extra postgres \
         --override requirements/overrides-gpu.txt -o requirements/gpu.lock
 }
 
@@ -40,7 +40,7 @@ lock_images() {
     lock_image gateway gateway -- "$@"
     lock_image router router -- "$@"
     lock_image worker-cpu worker-cpu -- "$@"
-    lock_image trainer-cpu trainer cli postgres -- "$@"
+    lock_image trainer-cpu trainer data cli postgres -- "$@"
     # The build tools of the project itself.
     echo hatchling | "$uv" pip compile - "${universal[@]}" "${common[@]}" "$@" \
         --constraint requirements/cpu.lock -o requirements/build.lock
