@@ -1,10 +1,11 @@
 """A run in which the base learns: from its data to what is published."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.manifests import Golden, Manifest, Measured, Training
@@ -14,8 +15,12 @@ from trainer import gate, loss_curve, record, remote_data
 from trainer.checksums import is_sealed
 from trainer.data import reader
 from trainer.data.report import Report
+from trainer.data.sample import Sample
 from trainer.data.split import Split, split
 from trainer.delivery import ADAPTER, MERGED, Delivery, Made
+from trainer.distill_recipe import DistillRecipe
+from trainer.distilling import Distilling
+from trainer.examples import Renderer
 from trainer.learning_recipe import LearningRecipe
 from trainer.methods.preflight import check_manifest
 from trainer.order import Order, Outcome
@@ -24,6 +29,7 @@ from trainer.questions import questions
 from trainer.recipe import Publish
 from trainer.record import Counts, RunRecord
 from trainer.registrar import Registrar
+from trainer.responses import Collected
 from trainer.watcher import Watcher
 
 # Of each kind, for golden prompts: what was learnt, what was not, and what any chat model answers.
@@ -39,6 +45,7 @@ class _Ingredients:
     split: Split
     base: Path
     manifest: Manifest
+    responses: Collected | None = None
 
 
 class Learning:
@@ -55,7 +62,7 @@ class Learning:
         random: Random,
     ) -> None:
         self._order, self._recipe, self._registrar, self._watcher = order, recipe, registrar, watcher
-        self._clock = clock
+        self._clock, self._random = clock, random
         self._delivery = Delivery(registrar, watcher, clock=clock, random=random)
 
     def make(self) -> Outcome:
@@ -67,7 +74,7 @@ class Learning:
         outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report, done.figures)
         loss = Measured(value=done.held_out_after, parent=done.held_out_before)
         if found.recipe.publish:
-            gate.check(found.recipe.gate, loss, f"{found.manifest.model}@{found.manifest.version[:12]}")
+            gate.check(found.recipe.gate, loss, _start(found))
             outcome.published.extend(self._publish(found.recipe.publish, found, outcome.counts, loss, done.figures))
         return outcome
 
@@ -75,6 +82,8 @@ class Learning:
 
     def _ingredients(self) -> _Ingredients:
         order = self._order
+        if distilling := self._distilling():
+            distilling.check()
         data = self._data()
         read = reader.load(data, self._recipe.format)
         for sentence in read.report.sentences():
@@ -85,8 +94,24 @@ class Learning:
         base, manifest = asyncio.run(self._fetch(known))
         if known is None:
             record.save(order.folder, RunRecord(digest=digest, base=manifest.version))
-        sides = split(read.samples, self._recipe.held_out, Random(self._recipe.seed))  # noqa: S311
-        return _Ingredients(self._recipe, order.folder, data, read.report, sides, base, manifest)
+        samples, responses = self._answered(read.samples, base)
+        sides = split(samples, self._recipe.held_out, Random(self._recipe.seed))  # noqa: S311
+        return _Ingredients(self._recipe, order.folder, data, read.report, sides, base, manifest, responses)
+
+    def _answered(self, samples: Sequence[Sample], base: Path) -> tuple[Sequence[Sample], Collected | None]:
+        """The samples; in a distillation, with the answers of the teacher."""
+        if (distilling := self._distilling()) is None or not isinstance(self._recipe, DistillRecipe):
+            return samples, None
+        from trainer.methods.base_model import tokenizer_of
+
+        tokenizer = tokenizer_of(self._recipe, base, for_chats=True)
+        return distilling.samples(samples, Renderer(tokenizer, self._recipe.max_length))
+
+    def _distilling(self) -> Distilling | None:
+        if not isinstance(self._recipe, DistillRecipe):
+            return None
+        own = self._order.teacher, self._order.folder, self._watcher
+        return Distilling(self._recipe, *own, clock=self._clock, random=self._random)
 
     def _data(self) -> Path:
         """Where the data lies on this machine."""
@@ -159,12 +184,12 @@ class Learning:
         self._watcher.phase("finding golden prompts")
         golden = self._golden(found)
         provenance = Provenance(
-            source=f"trained from {found.manifest.model}@{found.manifest.version[:12]} by {_means(found.recipe)}",
+            source=_source(found),
             parent=found.manifest.version,
             training_job=self._order.job or f"run-{record.digest(found.recipe, found.data)[:12]}",
             training=Training(
                 data_sha256=record.data_digest(found.data),
-                recipe=record.settings(found.recipe),
+                recipe=_settings(found),
                 **counts.model_dump(),
             ),
             evaluation={"held_out_loss": loss, **figures},
@@ -185,5 +210,31 @@ class Learning:
         return golden_of_folder(found.folder / MERGED, asked, parent=found.base)
 
 
-def _means(recipe: LearningRecipe) -> str:
-    return f"{recipe.method} with LoRA" if recipe.adapter else recipe.method
+def _short(found: _Ingredients) -> str:
+    return f"{found.manifest.model}@{found.manifest.version[:12]}"
+
+
+def _is_draft(recipe: LearningRecipe) -> bool:
+    return isinstance(recipe, DistillRecipe) and recipe.student is not None
+
+
+def _start(found: _Ingredients) -> str:
+    """What the loss before the first step is of, for people."""
+    return "(a draft model with random weights)" if _is_draft(found.recipe) else _short(found)
+
+
+def _source(found: _Ingredients) -> str:
+    recipe = found.recipe
+    if isinstance(recipe, DistillRecipe) and recipe.student:
+        return f"draft model for {_short(found)}, distilled from answers of {recipe.teacher.model}"
+    means = f"{recipe.method} with LoRA" if recipe.adapter else recipe.method
+    return f"trained from {_short(found)} by {means}"
+
+
+def _settings(found: _Ingredients) -> dict[str, Any]:
+    """The recipe; of a distillation with the version that its base meant, and what the teacher answered."""
+    settings = record.settings(found.recipe)
+    if found.responses:
+        settings["base"] = f"{found.manifest.model}@{found.manifest.version}"
+        settings["teacher"] |= {"responses": found.responses.count, "responses_sha256": found.responses.sha256}
+    return settings

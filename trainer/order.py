@@ -7,16 +7,22 @@ from services.shared.manifests import Manifest, Measured
 from trainer.data.report import Report
 from trainer.recipe import Recipe
 from trainer.record import Counts
+from trainer.teacher import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A run that is to be made. folder: its own; cache: of verified base models, shared between runs."""
+    """A run that is to be made.
+
+    folder: its own; cache: of verified base models, shared between runs. teacher: where the teacher of a distillation
+    is served.
+    """
 
     recipe: Recipe
     folder: Path
     cache: Path
     job: str | None = None
+    teacher: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

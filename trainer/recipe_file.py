@@ -8,12 +8,13 @@ from typing import Any
 import yaml
 
 from services.shared.settings import WrongSettings, check
+from trainer.distill_recipe import DistillRecipe
 from trainer.learning_recipe import DpoRecipe, SftRecipe
 from trainer.making_recipe import MergeRecipe, QuantizeRecipe
 from trainer.recipe import Recipe
 
 METHODS: Mapping[str, type[Recipe]] = MappingProxyType(
-    {"sft": SftRecipe, "dpo": DpoRecipe, "merge": MergeRecipe, "quantize": QuantizeRecipe}
+    {"sft": SftRecipe, "dpo": DpoRecipe, "distill": DistillRecipe, "merge": MergeRecipe, "quantize": QuantizeRecipe}
 )
 
 

@@ -32,7 +32,7 @@ class Run:
         """Blocks for as long as it takes.
 
         Raises WrongData, AnotherRun, BrokenSeal, Diverged, Unfit, Worse, UnknownVersion, RefusedModel, WrongManifest,
-        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed.
+        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed, TeacherAway, TeacherRefused, ChangedResponses.
         """
         folder = self._order.folder
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,37 @@ from pathlib import Path
 from pydantic import Field
 
 from services.shared.objectstore import StoreSettings, connect
-from services.shared.settings import Address, Addresses, LogSettings, TlsSettings
+from services.shared.settings import Address, Addresses, LogSettings, Settings, TlsSettings
 from services.shared.signing import PublicKeys, SigningSettings, TrustedKeys
 from trainer.registrar import Registrar
+from trainer.teacher import Endpoint
 
 
-class PublisherSettings(StoreSettings, SigningSettings, TlsSettings):
+class TeacherSettings(Settings):
+    """Where the teacher of a distillation is served."""
+
+    teacher_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Base URL of the OpenAI API that serves the teacher of a distillation, with /v1. Default: none;"
+        " `tidegate train run` asks the gateway of the local cluster.",
+    )
+    teacher_api_key: str | None = Field(
+        None, min_length=1, description="API key for teacher_url. Default: none is sent."
+    )
+    teacher_concurrency: int = Field(
+        8, ge=1, le=1024, description="Most questions that wait for the teacher's answers at the same time."
+    )
+    teacher_limit_s: float = Field(600.0, gt=0, description="Seconds that one answer of the teacher may take.")
+
+    def teacher(self) -> Endpoint | None:
+        """The endpoint, if there is one."""
+        if self.teacher_url is None:
+            return None
+        return Endpoint(self.teacher_url, self.teacher_api_key, self.teacher_concurrency, self.teacher_limit_s)
+
+
+class PublisherSettings(StoreSettings, SigningSettings, TlsSettings, TeacherSettings):
     """Settings of every process that runs a recipe and publishes the result."""
 
     routers: Addresses = Field(

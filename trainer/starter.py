@@ -49,6 +49,9 @@ def _lines(kind: type[BaseModel]) -> Iterator[str]:
         yield from textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
         if name in _ONE_OF:
             yield _entry(name, _ONE_OF[name])
+        elif field.is_required() and (part := _part(field)):
+            yield f"{name}:"
+            yield from (f"  {line}" for line in _part_lines(part))
         elif field.is_required():
             yield _entry(name, _FIRST[name])
         elif part := _part(field):

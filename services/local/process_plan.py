@@ -174,6 +174,8 @@ class ProcessPlan:
             "DATABASE_URL": self.jobs_url,
             "WORK_DIR": str(self.folder.training),
             "ROUTERS": self._routers,
+            "TEACHER_URL": f"http://{_at(self.ports.gateway.http)}/v1",
+            "TEACHER_API_KEY": self.secrets.api_key,
             **self.signer_variables(),
         }
         ready = HttpProbe(f"http://{at}/readyz")

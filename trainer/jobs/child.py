@@ -31,8 +31,10 @@ from trainer.loss_curve import Diverged
 from trainer.order import Order
 from trainer.recipe_file import parse
 from trainer.record import AnotherRun
+from trainer.responses import ChangedResponses
 from trainer.run import InUse, Run
 from trainer.settings import PublisherSettings
+from trainer.teacher import TeacherAway, TeacherRefused
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +47,15 @@ WRONG = (
     UnknownVersion,
     AnotherRun,
     BrokenSeal,
+    ChangedResponses,
     Diverged,
     Unfit,
     Worse,
     RolloutFailed,
+    TeacherRefused,
 )
 """Trying again would end the same way."""
-UNWELL = (StoreError, NotAnnounced, InUse)
+UNWELL = (StoreError, NotAnnounced, InUse, TeacherAway)
 MAX_REASON = 4000
 """Characters: an event is a line of bounded length."""
 
@@ -103,9 +107,9 @@ def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str,
     recipe = parse(json.loads((folder / "recipe.json").read_bytes()))
     if recipe.data is not None:
         recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
-    registrar = read(PublisherSettings).registrar()
-    order = Order(recipe, folder / "run", cache, job)
-    outcome = Run(order, registrar, events, clock=SystemClock(), random=Random()).make()  # noqa: S311
+    settings = read(PublisherSettings)
+    order = Order(recipe, folder / "run", cache, job, settings.teacher())
+    outcome = Run(order, settings.registrar(), events, clock=SystemClock(), random=Random()).make()  # noqa: S311
     return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)
 
 

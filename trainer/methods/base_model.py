@@ -8,8 +8,10 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from trainer.distill_recipe import DistillRecipe
 from trainer.learning_recipe import Adapter, LearningRecipe
 from trainer.methods.preflight import check_config, check_targets, check_template
+from trainer.methods.student import student_of
 from trainer.recipe import Recipe
 from trainer.selection import CONFIG
 
@@ -34,11 +36,13 @@ def tokenizer_of(recipe: Recipe, base: Path, *, for_chats: bool) -> Any:
 
 
 def model_of(recipe: LearningRecipe, base: Path) -> Any:
-    """The base in float32, the precision in which weights learn.
+    """The base in float32, the precision in which weights learn; or the student that the recipe wants for it.
 
     Raises:
         Unfit: Its weights are quantized, or it has not the layers that the recipe's adapter is for.
     """
+    if isinstance(recipe, DistillRecipe) and recipe.student:
+        return student_of(recipe.student, base)
     config = config_of(base)
     check_config(recipe, config)
     model = AutoModelForCausalLM.from_pretrained(

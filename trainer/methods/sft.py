@@ -23,6 +23,11 @@ def material(recipe: SftRecipe, renderer: Renderer, split: Split) -> Material:
     Raises:
         WrongData: The base's chat template does not go with the data, or the data are preference pairs.
     """
+    return learnt_answers(renderer, split)
+
+
+def learnt_answers(renderer: Renderer, split: Split) -> Material:
+    """Tokens and labels of both sides. Raises WrongData as `material` does."""
     learnt, held_out = renderer.examples(split.training), renderer.examples(split.held_out)
     return Material(_dataset(learnt), _dataset(held_out), counts_of(learnt, held_out))
 

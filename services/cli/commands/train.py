@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trainer.order import Order, Outcome
     from trainer.recipe import Recipe
     from trainer.registrar import Registrar
+    from trainer.teacher import Endpoint
 
 app = typer.Typer(help="Training: run a recipe here, or submit it to the trainers.", no_args_is_help=True)
 
@@ -35,7 +36,9 @@ Changes = Annotated[
 
 @app.command()
 def init(
-    method: Annotated[str, typer.Argument(help="how the model is to be made: sft, dpo, merge or quantize")] = "sft",
+    method: Annotated[
+        str, typer.Argument(help="how the model is to be made, such as sft; docs/training.md has all")
+    ] = "sft",
 ) -> None:
     """Write a recipe to start from, with every key explained."""
     from trainer.recipe_file import METHODS
@@ -69,7 +72,8 @@ def run(
         loaded = loaded.model_copy(update={"publish": None})
     training = data_dir.absolute() / "training"
     folder = output.absolute() if output else training / "runs" / recipe.stem
-    outcome = _run(Order(loaded, folder, training / "base"), _registrar(data_dir), err())
+    order = Order(loaded, folder, training / "base", teacher=_teacher(loaded, data_dir))
+    outcome = _run(order, _registrar(data_dir), err())
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
         losses = {"held_out_loss_before": outcome.held_out_before, "held_out_loss": outcome.held_out_after}
@@ -172,17 +176,23 @@ def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome
     from trainer.gate import Worse
     from trainer.loss_curve import Diverged
     from trainer.record import AnotherRun
+    from trainer.responses import ChangedResponses
     from trainer.run import InUse, Run
+    from trainer.teacher import TeacherAway, TeacherRefused
 
     with TrainingProgress(console) as watcher:
         try:
             return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
-        except (WrongData, Unfit, AnotherRun, BrokenSeal, InUse, UnknownVersion) as error:
+        except (WrongData, Unfit, AnotherRun, BrokenSeal, ChangedResponses, InUse, UnknownVersion) as error:
             raise CommandFailed(str(error), status=WRONG_USE) from None
         except Worse as error:
             raise CommandFailed(str(error), status=REFUSED) from None
         except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced, RolloutFailed) as error:
             raise CommandFailed(str(error)) from None
+        except TeacherRefused as error:
+            raise CommandFailed(str(error)) from None
+        except TeacherAway as error:
+            raise CommandFailed(f"{error}; the answers so far are kept: call again to go on") from None
         except StoreError as error:
             raise CommandFailed(f"the object store failed: {error}; call again to go on") from None
 
@@ -195,6 +205,27 @@ def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
         return load(file, changes or ())
     except WrongSettings as error:
         raise CommandFailed(f"wrong recipe:\n{error}", status=WRONG_USE) from None
+
+
+def _teacher(recipe: "Recipe", data_dir: Path) -> "Endpoint | None":
+    """From the environment if it names a teacher, else the gateway of the local cluster."""
+    from services.local import env_file
+    from services.local.data_folder import DataFolder
+    from services.shared.settings import WrongSettings, read
+    from trainer.distill_recipe import DistillRecipe
+    from trainer.settings import TeacherSettings
+
+    if not isinstance(recipe, DistillRecipe):
+        return None
+    try:
+        settings = read(TeacherSettings)
+    except WrongSettings as error:
+        raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
+    if settings.teacher_url is None and DataFolder.at(data_dir).environment.exists():
+        values = env_file.read(DataFolder.at(data_dir))
+        given = {"teacher_url": values["OPENAI_BASE_URL"], "teacher_api_key": values["OPENAI_API_KEY"]}
+        settings = settings.model_copy(update=given)
+    return settings.teacher()
 
 
 def _registrar(data_dir: Path) -> "Registrar":

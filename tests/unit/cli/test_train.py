@@ -8,7 +8,7 @@ import yaml
 from services.cli.commands import train
 from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
 from trainer.gate import Worse
-from trainer.recipe_file import parse
+from trainer.recipe_file import METHODS, parse
 from trainer.run import Run
 
 
@@ -18,7 +18,7 @@ def test_a_recipe_to_start_from_is_written(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_unknown_method_is_told_with_those_that_there_are() -> None:
-    with pytest.raises(CommandFailed, match="there is no method ppo: it is one of sft, dpo, merge, quantize") as error:
+    with pytest.raises(CommandFailed, match=f"there is no method ppo: it is one of {', '.join(METHODS)}") as error:
         train.init("ppo")
     assert error.value.status == WRONG_USE
 
