@@ -77,6 +77,8 @@ def worth(tokens: str, kind: str) -> str:
     return f"sum by (model) (3600 * {tokens} * on (namespace, release, model) group_left () ({price(kind)}))"
 
 
+FIRST = f'{P},position="1"'
+"""The first position of a draft: every draft has it."""
 CLASS = "pool, service_class"
 CLASS_LEGEND = "{{pool}} {{service_class}}"
 INFO = "on (instance, pool) group_left (version) tidegate_worker_info"
@@ -293,10 +295,7 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "percentunit",
                 (
                     share(
-                        "vllm:spec_decode_num_accepted_tokens_total",
-                        "vllm:spec_decode_num_draft_tokens_total",
-                        P,
-                        "pool",
+                        "tidegate_worker_accepted_draft_tokens_total", "tidegate_worker_draft_tokens_total", P, "pool"
                     ),
                     "{{pool}}",
                 ),
@@ -305,20 +304,22 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "Tokens in each step of a sequence",
                 "short",
                 (
-                    "1 + "
-                    + share(
-                        "vllm:spec_decode_num_accepted_tokens_total", "vllm:spec_decode_num_drafts_total", P, "pool"
-                    ),
+                    f"1 + {rate('tidegate_worker_accepted_draft_tokens_total', P, 'pool')}"
+                    f" / {rate('tidegate_worker_draft_tokens_total', FIRST, 'pool')}",
                     "{{pool}}",
                 ),
-                about="1 without any accepted token.",
+                about="Of sequences that had a draft. 1 without any accepted token.",
             ),
             panel(
                 "Accepted by position",
                 "percentunit",
                 (
-                    f"{rate('vllm:spec_decode_num_accepted_tokens_per_pos_total', P, 'pool, position')}"
-                    f" / on (pool) group_left () {rate('vllm:spec_decode_num_drafts_total', P, 'pool')}",
+                    share(
+                        "tidegate_worker_accepted_draft_tokens_total",
+                        "tidegate_worker_draft_tokens_total",
+                        P,
+                        "pool, position",
+                    ),
                     "{{pool}} {{position}}",
                 ),
                 about="Where the last positions are hardly ever accepted, fewer draft tokens are cheaper.",

@@ -74,7 +74,7 @@ async def import_adapter(
     share_cores()
     manifest = await Registry(target.store).resolve(base)
     if manifest.kind != "model":
-        raise WrongCheckpoint(f"{base} is an adapter itself; --base names a whole model")
+        raise WrongCheckpoint(f"{base} is no whole model ({manifest.kind}); --base names one")
     with scratch("import") as empty:
         watcher.preparing(source.name)
         folder = source.prepare(empty)

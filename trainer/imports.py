@@ -19,6 +19,7 @@ from services.shared.registry import Reference
 from services.shared.scratch import scratch
 from services.shared.signing import SigningKey
 from trainer.checkpoint import Checkpoint, read
+from trainer.drafting import Drafting
 from trainer.publish import Provenance, Published, describe, describe_files, offer, publish
 from trainer.quiet import quiet, share_cores
 from trainer.sources.gguf import convert
@@ -70,11 +71,22 @@ class Import:
         golden: Load the model here to find golden prompts. None: only if its files are on this machine anyway.
         clock: For the time of publishing.
         random: For the delays when somebody else moves the alias.
+        drafting: What a speculator drafts for; None: a whole model is imported. A speculator has no golden prompts of
+            its own: those of its target prove it.
     """
 
-    def __init__(self, target: Target, watcher: Watcher, *, golden: bool | None, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        target: Target,
+        watcher: Watcher,
+        *,
+        golden: bool | None,
+        clock: Clock,
+        random: Random,
+        drafting: Drafting | None = None,
+    ) -> None:
         self._target, self._watcher, self._golden = target, watcher, golden
-        self._clock, self._random = clock, random
+        self._clock, self._random, self._drafting = clock, random, drafting
 
     async def run(self, source: Source | RemoteSource | RemoteGguf) -> Published:
         """Raises WrongCheckpoint, WrongSource, WrongManifest, Changed, MovesByRollout, StoreError, OSError."""
@@ -100,7 +112,7 @@ class Import:
     @property
     def _wants_golden(self) -> bool:
         """Whether to find golden prompts of a model whose files are on this machine."""
-        return self._golden is not False
+        return self._golden is not False and not self._drafting
 
     async def _gguf(self, source: RemoteGguf) -> Published:
         listing, name = await source.find()
@@ -119,7 +131,7 @@ class Import:
     async def _remote(self, found: Streamed) -> Published:
         for text in found.warnings:
             self._watcher.warning(text)
-        if self._golden:
+        if self._golden or self._drafting:
             return await self._by_disk(found)
         files = await found.files(
             self._watcher.fetching(sum(map(found.size_of, found.unmeasured)), "measuring")
@@ -138,16 +150,21 @@ class Import:
         return await publish(self._target.store, found, self._target.key.sign(draft), progress)
 
     async def _by_disk(self, found: Streamed) -> Published:
-        """Golden prompts need the whole model on this machine, for as long as it is imported."""
+        """Golden prompts need the whole model on this machine, for as long as it is imported; so does a speculator."""
+        why, instead = "golden prompts need the model on this machine", ", or leave --golden out"
+        if self._drafting:
+            why, instead = "a speculator is compared with its target on this machine", ""
         with scratch("import") as empty:
-            _want_room(empty, found.size, "golden prompts need the model on this machine", ", or leave --golden out")
+            _want_room(empty, found.size, why, instead)
             await found.save(empty, self._watcher.fetching(found.size, "fetching"))
-            return await self._local(empty, found.listing.origin, golden=True, is_told=True)
+            return await self._local(empty, found.listing.origin, golden=self._wants_golden, is_told=True)
 
     async def _local(self, folder: Path, origin: str, *, golden: bool, is_told: bool = False) -> Published:
         checkpoint = read(folder)
         for text in () if is_told else checkpoint.warnings:
             self._watcher.warning(text)
+        if self._drafting:
+            self._drafting.check(checkpoint)
         found = self._find_golden(checkpoint) if golden else ()
         provenance = Provenance(origin, golden=found, publisher=self._target.publisher)
         draft = describe(
@@ -155,6 +172,7 @@ class Import:
             model=self._target.reference.model,
             provenance=provenance,
             created=int(self._clock.wall()),
+            speculates=self._drafting.speculates if self._drafting else None,
         )
         progress = self._watcher.uploading(checkpoint.size)
         return await publish(self._target.store, checkpoint, self._target.key.sign(draft), progress)

@@ -23,6 +23,7 @@ from services.shared.manifests import (
     Golden,
     Manifest,
     Measured,
+    Speculates,
     Training,
     digest_of_files,
     make,
@@ -76,8 +77,15 @@ class Changed(Exception):
     """A file is no longer what it was when its version was described; the message names it."""
 
 
-def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, created: int) -> Manifest:
-    """Hashes every file. `created` in Unix seconds. Not signed yet."""
+def describe(
+    checkpoint: Checkpoint,
+    *,
+    model: str,
+    provenance: Provenance,
+    created: int,
+    speculates: Speculates | None = None,
+) -> Manifest:
+    """Hashes every file. `created` in Unix seconds. `speculates`: of a speculator. Not signed yet."""
     files = {
         name: file_with(name, checkpoint.rewritten[name])
         if name in checkpoint.rewritten
@@ -85,7 +93,13 @@ def describe(checkpoint: Checkpoint, *, model: str, provenance: Provenance, crea
         for name in checkpoint.selection.names
     }
     return describe_files(
-        checkpoint.selection, files, checkpoint.config, model=model, provenance=provenance, created=created
+        checkpoint.selection,
+        files,
+        checkpoint.config,
+        model=model,
+        provenance=provenance,
+        created=created,
+        speculates=speculates,
     )
 
 
@@ -97,12 +111,15 @@ def describe_files(
     model: str,
     provenance: Provenance,
     created: int,
+    speculates: Speculates | None = None,
 ) -> Manifest:
-    """The manifest of a version whose files are known. Not signed yet."""
+    """The manifest of a version whose files are known; with `speculates`, of a speculator. Not signed yet."""
     weights = tuple(files[name] for name in selection.weights)
     tokenizer = tuple(files[name] for name in selection.tokenizer)
     return make(
         model=model,
+        kind="speculator" if speculates else "model",
+        speculates=speculates,
         created=created,
         architecture=config.architecture,
         context_tokens=config.context_tokens,

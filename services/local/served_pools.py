@@ -10,6 +10,7 @@ from services.shared.config import Cluster, Pool, load
 from services.shared.engine_settings import Engine, SimulatedEngine, VllmEngine
 from services.shared.registry import Reference
 from services.shared.settings import WrongSettings, check
+from services.shared.speculators import reference_of
 from services.shared.vllm_device import for_device
 from trainer.sources.pick import pick_local
 from trainer.sources.source import WrongSource
@@ -80,7 +81,7 @@ def to_yaml(cluster: Cluster) -> str:
 
 
 def references(cluster: Cluster) -> tuple[Reference, ...]:
-    """Every model that a worker loads, once each; draft models for speculative decoding too.
+    """Every model that a worker loads, once each; speculators too.
 
     Raises:
         WrongSettings: A pool's model is not a registry reference.
@@ -88,7 +89,7 @@ def references(cluster: Cluster) -> tuple[Reference, ...]:
     texts: dict[str, None] = {}
     for pool in cluster.pools:
         texts[pool.model] = None
-        if isinstance(pool.engine, VllmEngine) and (draft := getattr(pool.engine.speculation, "model", None)):
+        if draft := reference_of(pool.engine):
             texts[draft] = None
     return tuple(_reference(text) for text in texts)
 

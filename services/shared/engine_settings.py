@@ -27,8 +27,16 @@ class Draft(Strict):
     method: Literal["draft_model", "eagle", "eagle3", "medusa", "dflash", "dspark"] = Field(
         description="Selects this method; it must be the one that the head was trained for."
     )
-    model: str = Field(description="Registry reference of the draft model: model, model@alias or model@version.")
-    tokens: int = Field(3, ge=1, le=16, description="Draft tokens in each engine step.")
+    model: str = Field(
+        description="Registry reference of the speculator (docs/models.md): model, model@alias or model@version."
+    )
+    tokens: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Draft tokens in each engine step. Default: what the speculator's manifest says; 3 for a model that"
+        " was not imported as a speculator.",
+    )
 
 
 class Suffix(Strict):
@@ -39,13 +47,22 @@ class Suffix(Strict):
 
 
 class Mtp(Strict):
-    """Speculative decoding with the multi-token prediction layers that the checkpoint itself has.
+    """Speculative decoding with multi-token prediction layers: those of the checkpoint itself, or a speculator's.
 
     A weight update replaces the model but not these layers: until the worker restarts, fewer drafts may be accepted.
     """
 
     method: Literal["mtp"] = Field(description="Selects this method.")
-    tokens: int = Field(1, ge=1, le=16, description="Draft tokens in each engine step.")
+    model: str | None = Field(
+        None,
+        description="Registry reference of a speculator with these layers. Default: the layers of the checkpoint.",
+    )
+    tokens: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Draft tokens in each engine step. Default: what the speculator's manifest says; 1 without one.",
+    )
 
 
 Speculation = Annotated[Ngram | Draft | Suffix | Mtp, Field(discriminator="method")]
@@ -223,6 +240,23 @@ class VllmEngine(Strict):
         return self
 
 
+class SimulatedDraft(Strict):
+    """Speculative decoding with a simulated speculator. How often its tokens are accepted is in its config.json."""
+
+    method: Literal["draft_model"] = Field("draft_model", description="Selects this method, the only one.")
+    model: str = Field(description="Registry reference of the speculator: model, model@alias or model@version.")
+    tokens: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="Draft tokens in each engine step. Default: what the speculator's manifest says.",
+    )
+    draft_ms: float = Field(0.5, ge=0, description="Milliseconds that drafting adds to a step, for each draft token.")
+    check_ms: float = Field(
+        0.01, ge=0, description="Milliseconds that checking adds to a step, for each draft token of each sequence."
+    )
+
+
 class SimulatedEngine(Strict):
     """Workers run a simulated model: reproducible words, and steps that cost what is set here.
 
@@ -243,6 +277,7 @@ class SimulatedEngine(Strict):
         0.02, ge=0, description="Milliseconds that each prompt token outside the prefix cache adds to a step."
     )
     swap_ms: float = Field(500.0, ge=0, description="Milliseconds that it takes to replace the weights in place.")
+    speculation: SimulatedDraft | None = Field(None, description="Speculative decoding. Default: off.")
     nodes: int = Field(
         1,
         ge=1,

@@ -78,17 +78,41 @@ class Training(Stored):
     )
 
 
+DraftMethod = Literal["draft_model", "eagle", "eagle3", "medusa", "dflash", "dspark", "mtp"]
+"""How a speculator drafts; the names are vLLM's."""
+
+
+class Speculates(Stored):
+    """What a speculator drafts for, and how. It may draft for every version of its target that keeps these facts."""
+
+    target: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{64}$", description="the version it was made for: model@version"
+    )
+    vocab_size: int = Field(ge=1, description="of the target")
+    tokenizer_sha256: Sha256 = Field(description="of the target")
+    method: DraftMethod
+    tokens: int = Field(ge=1, le=16, description="draft tokens in each engine step, unless a pool says otherwise")
+
+    @property
+    def model(self) -> str:
+        """Name of the target."""
+        return self.target.partition("@")[0]
+
+
 class Manifest(Stored):
-    """A model version, or an adapter (LoRA) for one."""
+    """A model version, an adapter (LoRA) for one, or a speculator: a draft model or head."""
 
     schema_version: int = Field(1, ge=1, le=1)
     model: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     version: Sha256
-    kind: Literal["model", "adapter"] = "model"
+    kind: Literal["model", "adapter", "speculator"] = "model"
     base: str | None = Field(
         None,
         pattern=r"^[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{64}$",
         description="the model version that an adapter belongs to: model@version",
+    )
+    speculates: Speculates | None = Field(
+        None, exclude_if=lambda speculates: speculates is None, description="only of a speculator"
     )
     created: int = Field(description="Unix seconds")
     architecture: str = Field(description="class name of the model, from its config")
@@ -116,7 +140,9 @@ class Manifest(Stored):
     @model_validator(mode="after")
     def _an_adapter_has_a_base(self) -> Self:
         if (self.kind == "adapter") != (self.base is not None):
-            raise ValueError("an adapter must name its base, and a model must not")
+            raise ValueError("an adapter must name its base, and nothing else may")
+        if (self.kind == "speculator") != (self.speculates is not None):
+            raise ValueError("a speculator must say what it drafts for, and nothing else may")
         return self
 
     def digest(self) -> str:

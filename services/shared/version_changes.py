@@ -69,6 +69,9 @@ def _facts(old: Manifest, new: Manifest) -> Iterator[Change]:
         yield Change(f"training: {name}", before, after)
     for name, before, after in _differing(recipe, changed_recipe):
         yield Change(f"recipe: {name}", before, after)
+    drafts, others = (manifest.model_dump(mode="json").get("speculates") or {} for manifest in (old, new))
+    for name, before, after in _differing(drafts, others):
+        yield Change(f"speculates: {name}", before, after)
     if old.golden != new.golden:
         yield Change("golden prompts", _prompts(old), _prompts(new))
 

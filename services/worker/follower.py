@@ -18,7 +18,7 @@ from services.shared.signing import TrustedKeys
 from services.shared.staging import RefusedModel, Stager
 from services.shared.telemetry import admin_app
 from services.worker.engine.build import build_part
-from services.worker.engine.contract import EngineDead, Model
+from services.worker.engine.contract import Drafter, EngineDead, Model
 from services.worker.engine.node import Node, own_address
 from services.worker.engine.part import Part
 from services.worker.group.connection import Connection, joined
@@ -201,10 +201,10 @@ class FollowerApp:
         """Raises EngineDead: rank 0 did not have it staged."""
         try:
             model = self._models[order.model_version]
-            draft = self._models[order.draft_version].folder if order.draft_version else None
+            drafter = self._models[order.draft_version] if order.draft_version else None
         except KeyError as error:
             raise EngineDead(f"version {error} was not staged on this node") from None
-        return Model(model.folder, model.manifest, draft)
+        return Model(model.folder, model.manifest, Drafter(drafter.folder, drafter.manifest) if drafter else None)
 
     def _node(self, port: int) -> Node:
         """Raises OSError."""

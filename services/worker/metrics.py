@@ -91,6 +91,7 @@ class _EngineCollector(Collector):
         yield GaugeMetricFamily("tidegate_worker_kv_tokens_used", "Tokens in the KV cache", load.kv_tokens_used)
         yield CounterMetricFamily("tidegate_worker_steps", "Steps of the engine", load.steps)
         yield CounterMetricFamily("tidegate_worker_tokens_generated", "Tokens generated", load.generated_tokens)
+        yield from _by_position(load)
         if info := self._info():
             yield GaugeMetricFamily("tidegate_worker_kv_tokens", "Tokens that fit into the KV cache", info.kv_tokens)
             yield GaugeMetricFamily("tidegate_worker_slots", "Sequences that run together at most", info.max_running)
@@ -100,3 +101,15 @@ class _EngineCollector(Collector):
         if (proved := self._golden_proved()) is not None:
             text = "Golden prompts that the loaded weights have answered right"
             yield GaugeMetricFamily("tidegate_worker_golden_prompts_proved", text, proved)
+
+
+def _by_position(load: EngineLoad) -> Iterator[Metric]:
+    """The positions of a draft count from 1."""
+    for name, text, counts in (
+        ("tidegate_worker_draft_tokens", "Draft tokens that were checked, by position in the draft", load.drafted),
+        ("tidegate_worker_accepted_draft_tokens", "Draft tokens that were accepted, by position", load.accepted),
+    ):
+        family = CounterMetricFamily(name, text, labels=["position"])
+        for position, count in enumerate(counts, start=1):
+            family.add_metric([str(position)], count)
+        yield family

@@ -10,14 +10,15 @@ from services.shared.architectures import SIMULATED
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Pool
-from services.shared.engine_settings import Draft, VllmEngine
+from services.shared.engine_settings import Ngram, Suffix, VllmEngine
 from services.shared.manifests import Manifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import Reference, Registry, UnknownVersion
 from services.shared.settings import WrongSettings
+from services.shared.speculators import misfit, reference_of
 from services.shared.staging import RefusedModel, Stager, Watcher
 from services.shared.transfer import Stalled
-from services.worker.engine.contract import Model
+from services.worker.engine.contract import Drafter, Model
 from services.worker.model_cache import ModelCache, staged
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class ModelSource:
         self._clock, self._random = clock, random
 
     async def fetch(self, pool: Pool, version: str = "") -> Model:
-        """Downloads the pool's model, and its draft model if it has one.
+        """Downloads the pool's model, and its speculator if it has one.
 
         Waits while the object store does not answer, or the pool's model is not published yet; the log says so.
 
@@ -62,18 +63,16 @@ class ModelSource:
             WrongManifest: The manifest is damaged or not signed by a trusted key.
             UnknownVersion: The registry does not have this version.
         """
-        named = reference(pool.model, f"pools.{pool.name}.model")
+        served = reference(pool.model, f"pools.{pool.name}.model")
         if version:
-            model = await self._fetch_when_possible(Reference(named.model, version))
+            model = await self._fetch_when_possible(Reference(served.model, version))
         else:
-            model = await self._fetch_when_published(named)
+            model = await self._fetch_when_published(served)
         _check(pool, model.manifest)
-        speculation = pool.engine.speculation if isinstance(pool.engine, VllmEngine) else None
-        if isinstance(speculation, Draft):
-            draft = await self._fetch_when_published(
-                reference(speculation.model, f"pools.{pool.name}.engine.speculation.model")
-            )
-            return Model(model.folder, model.manifest, draft.folder)
+        if named := reference_of(pool.engine):
+            draft = await self._fetch_when_published(reference(named, f"{_speculation_key(pool)}.model"))
+            check_drafter(pool, draft.manifest, model.manifest)
+            return Model(model.folder, model.manifest, Drafter(draft.folder, draft.manifest))
         return model
 
     async def fetch_version(
@@ -144,7 +143,25 @@ class ModelSource:
 
 def _check(pool: Pool, manifest: Manifest) -> None:
     """Raises RefusedModel when no worker of the pool could serve the version."""
+    if manifest.speculates:
+        raise RefusedModel(
+            f"{pool.model} is a speculator for {manifest.speculates.target}: name that as the pool's model, and this"
+            f" one as {_speculation_key(pool)}.model"
+        )
     if manifest.kind != "model":
         raise RefusedModel(f"{pool.model} is an adapter for {manifest.base}; a pool serves whole models")
     if isinstance(pool.engine, VllmEngine) and manifest.architecture == SIMULATED:
         raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
+
+
+def check_drafter(pool: Pool, drafter: Manifest, target: Manifest) -> None:
+    """Raises RefusedModel when a speculator does not fit what the pool serves, with the key and a way out."""
+    speculation = pool.engine.speculation
+    if speculation is None or isinstance(speculation, Ngram | Suffix):
+        return
+    if reason := misfit(_speculation_key(pool), speculation.method, drafter, target):
+        raise RefusedModel(reason)
+
+
+def _speculation_key(pool: Pool) -> str:
+    return f"pools.{pool.name}.engine.speculation"

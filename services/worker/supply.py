@@ -61,16 +61,13 @@ class Supply:
         await leader.stage([str(version) for version in self._references(model)], ())
         address = address_of(host)
         port = free_port(address)
-        leader.run(model.manifest.version, model.draft.name if model.draft else "", port)
+        leader.run(model.manifest.version, model.draft.manifest.version if model.draft else "", port)
         return Node(0, self._pool.engine.nodes, host, port, address)
 
     def _references(self, model: Model) -> list[Reference]:
-        """The version of the model, and that of its draft model: what its folder is called."""
-        versions = [Reference(model.manifest.model, model.manifest.version)]
-        draft = getattr(getattr(self._pool.engine, "speculation", None), "model", None)
-        if model.draft and draft:
-            versions.append(Reference(Reference.parse(draft).model, model.draft.name))
-        return versions
+        """The version of the model, and that of its speculator."""
+        manifests = (model.manifest, *([model.draft.manifest] if model.draft else ()))
+        return [Reference(manifest.model, manifest.version) for manifest in manifests]
 
     async def fetch_version(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model:
         """Brings another version to the disk of every node.

@@ -229,7 +229,8 @@ class WeightUpdates:
     def in_use(self) -> set[Path]:
         """Folders of the served and of the previous version: an operator may want to go back."""
         models = [model for model in (self._serving, self._previous) if model]
-        return {folder for model in models for folder in (model.folder, model.draft) if folder}
+        drafters = [model.draft for model in models if model.draft]
+        return {model.folder for model in models} | {drafter.folder for drafter in drafters}
 
     async def _hold(self, order: UpdateOrder) -> None:
         """Returns once no request runs; from then on none can start. Raises UpdateRefused."""

@@ -24,7 +24,7 @@ def check_version(name: str, manifest: Manifest, base: Manifest) -> None:
     Raises:
         Unfit: It is an adapter, or it has another architecture or vocabulary than the base.
     """
-    if manifest.kind == "adapter":
+    if manifest.kind != "model":
         raise Unfit(
             f"{name}: it is an adapter, and a whole model is needed. Name the model that its run published with"
             " merged: true"

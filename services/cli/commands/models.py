@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,10 +14,11 @@ from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from services.shared.manifests import Manifest
+    from services.shared.manifests import DraftMethod, Manifest
     from services.shared.objectstore import ObjectStore
     from services.shared.registry import Reference
     from trainer.adapter_imports import AdapterFolder
+    from trainer.drafting import Drafting
     from trainer.imports import Target
     from trainer.publish import Published
     from trainer.sources.remote_gguf import RemoteGguf
@@ -139,6 +140,55 @@ def import_adapter(
         out().print(f"{what} {manifest.model}@{manifest.version}\nfor {manifest.base}\n{reference} now points to it")
 
 
+@app.command("import-speculator")
+def import_speculator(
+    source: Annotated[str, typer.Argument(help="what `models import` takes: a folder, hf://, s3://, a .gguf file")],
+    target: Annotated[
+        str, typer.Option(help="the model in the registry that it drafts for: model, model@alias or model@version")
+    ],
+    method: Annotated[
+        Literal["draft_model", "eagle", "eagle3", "medusa", "dflash", "dspark", "mtp"],
+        typer.Option(help="how it drafts: a smaller model, or the kind of head that was trained"),
+    ] = "draft_model",
+    tokens: Annotated[int, typer.Option(min=1, max=16, help="draft tokens in each engine step")] = 3,
+    name: Annotated[str | None, typer.Option(help="name of the speculator; default: the name of the source")] = None,
+    alias: Annotated[
+        str, typer.Option(help="alias that will point to this version; the first version gets latest too")
+    ] = "candidate",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Publish a draft model or head for speculative decoding. `engine.speculation.model` of a pool names it.
+
+    It must have the vocabulary of its target, and a head its width; golden prompts are those of the target.
+    """
+    from services.cli.clients.registry import alias_reference, model_reference, open_store, publisher, signing_key
+    from services.cli.views.output import err, out, print_json
+    from trainer.imports import Target
+    from trainer.sources.pick import pick
+    from trainer.sources.source import WrongSource
+
+    try:
+        picked = pick(source)
+    except WrongSource as error:
+        raise CommandFailed(str(error), status=WRONG_USE) from None
+    reference = alias_reference(name or picked.name, alias, options="--name, --alias")
+    to = Target(open_store(data_dir), reference, signing_key(data_dir), publisher())
+    drafts_for = model_reference(target, option="--target")
+    published = asyncio.run(_import_speculator(picked, to, drafts_for, method, tokens, err()))
+    manifest, speculates = published.manifest, published.manifest.speculates
+    if json:
+        document = {"model": manifest.model, "version": manifest.version, "alias": alias, "new": published.is_new}
+        print_json(
+            document | {"aliases": list(published.aliases), "speculates": speculates and speculates.model_dump()}
+        )
+    else:
+        what = "published" if published.is_new else "had been published before:"
+        lines = [f"{what} {manifest.model}@{manifest.version}", f"for {speculates.target if speculates else ''}"]
+        lines += [f"{manifest.model}@{which} points to it" for which in published.aliases]
+        out().print("\n".join(lines))
+
+
 @app.command("list")
 def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
     """List every version of every model, with the aliases that point to it."""
@@ -161,8 +211,34 @@ def list_(data_dir: DataDir = DEFAULT_DATA_DIR, json: Json = False) -> None:
         print_wide(version_table(versions))
 
 
+async def _import_speculator(
+    source: "Source | RemoteSource | RemoteGguf",
+    target: "Target",
+    drafts_for: "Reference",
+    method: "DraftMethod",
+    tokens: int,
+    console: "Console",
+) -> "Published":
+    from services.shared.objectstore import StoreError
+    from services.shared.registry import UnknownVersion
+    from trainer.drafting import Drafting
+    from trainer.errors import WrongCheckpoint
+
+    try:
+        drafting = await Drafting.of(target.store, drafts_for, method, tokens)
+    except (UnknownVersion, WrongCheckpoint) as error:
+        raise CommandFailed(f"--target: {error}", status=WRONG_USE) from None
+    except StoreError as error:
+        raise CommandFailed(f"the object store cannot be read: {error}") from None
+    return await _import(source, target, False, console, drafting)
+
+
 async def _import(
-    source: "Source | RemoteSource | RemoteGguf", target: "Target", golden: bool | None, console: "Console"
+    source: "Source | RemoteSource | RemoteGguf",
+    target: "Target",
+    golden: bool | None,
+    console: "Console",
+    drafting: "Drafting | None" = None,
 ) -> "Published":
     from services.cli.views.import_progress import import_progress
     from services.shared.clock import SystemClock
@@ -174,7 +250,8 @@ async def _import(
     from trainer.sources.source import WrongSource
 
     with import_progress(console) as watcher:
-        work = Import(target, watcher, golden=golden, clock=SystemClock(), random=Random())  # noqa: S311
+        random = Random()  # noqa: S311
+        work = Import(target, watcher, golden=golden, clock=SystemClock(), random=random, drafting=drafting)
         try:
             return await work.run(source)
         except (WrongSource, WrongCheckpoint) as error:

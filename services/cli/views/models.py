@@ -90,10 +90,16 @@ def _version_row(manifest: Manifest, aliases: list[str]) -> tuple[object, ...]:
         manifest.model,
         manifest.version[:12],
         ", ".join(aliases) or "-",
-        f"adapter for {short(manifest.base)}" if manifest.base else manifest.architecture,
+        _described(manifest),
         decimal(_size(manifest)),
         manifest.source,
     )
+
+
+def _described(manifest: Manifest) -> str:
+    if manifest.speculates:
+        return f"{manifest.speculates.method} for {short(manifest.speculates.target)}"
+    return f"adapter for {short(manifest.base)}" if manifest.base else manifest.architecture
 
 
 def _facts(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
@@ -101,6 +107,7 @@ def _facts(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
         "aliases": aliases,
         "kind": manifest.kind,
         "base": manifest.base,
+        "speculates": manifest.speculates.model_dump() if manifest.speculates else None,
         "architecture": manifest.architecture,
         "context_tokens": manifest.context_tokens,
         "vocab_size": manifest.vocab_size,

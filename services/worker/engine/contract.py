@@ -371,6 +371,9 @@ class EngineLoad:
         kv_tokens_used: Tokens in the KV cache that running sequences use.
         steps: Steps since the start; it never decreases.
         generated_tokens: Tokens since the start; it never decreases.
+        drafted: Draft tokens since the start that were checked, by their position in the draft, from the first; empty
+            without speculative decoding.
+        accepted: Those of them that were accepted.
     """
 
     running: int = 0
@@ -378,15 +381,25 @@ class EngineLoad:
     kv_tokens_used: int = 0
     steps: int = 0
     generated_tokens: int = 0
+    drafted: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drafter:
+    """A verified version of a speculator on local disk: a draft model or head."""
+
+    folder: Path
+    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A verified model version on local disk, and the folder of its draft model for speculative decoding, if any."""
+    """A verified model version on local disk, and its speculator, if any."""
 
     folder: Path
     manifest: Manifest
-    draft: Path | None = None
+    draft: Drafter | None = None
 
 
 def unfit(old: Manifest, new: Manifest) -> str | None:

@@ -58,7 +58,7 @@ def test_a_wrong_file_is_told_by_file_key_and_value(tmp_path: Path, text: str, k
         ("pools: [{name: a}]", "pools.0.model is not set: Registry reference of the model"),
         (
             "pools: [{name: a, model: a, engine: {kind: vllm, speculation: {method: eagle}}}]",
-            "pools.0.engine.vllm.speculation.eagle.model is not set: Registry reference of the draft model",
+            "pools.0.engine.vllm.speculation.eagle.model is not set: Registry reference of the speculator",
         ),
         (
             "pools: [{name: a, model: a}]\nprices: {models: {a: {prompt: 1}}}",

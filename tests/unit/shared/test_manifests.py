@@ -7,6 +7,7 @@ from services.shared.manifests import (
     File,
     Manifest,
     Measured,
+    Speculates,
     Training,
     WrongManifest,
     digest_of_files,
@@ -49,6 +50,16 @@ def test_what_a_version_was_trained_on_and_how_it_compares_survive_its_json() ->
     again = parse(made.to_json(), expected_version=made.version)
     assert again.training == training
     assert again.evaluation == {"held_out_loss": Measured(value=1.5, parent=2.5)}
+
+
+def test_a_speculator_says_what_it_drafts_for_and_nothing_else_does() -> None:
+    drafts = Speculates(target=f"tide@{'e' * 64}", vocab_size=16, tokenizer_sha256="c" * 64, method="eagle", tokens=2)
+    made = manifest(kind="speculator", speculates=drafts)
+    assert parse(made.to_json(), expected_version=made.version).speculates == drafts
+    assert drafts.model == "tide"
+    for wrong in ({"kind": "speculator"}, {"speculates": drafts}):
+        with pytest.raises(ValueError, match="a speculator must say what it drafts for"):
+            manifest(**wrong)
 
 
 def test_the_recipe_is_part_of_a_version_and_the_publisher_is_not() -> None:

@@ -10,10 +10,12 @@ from services.shared.clock import Clock
 from services.shared.config import Adapters
 from services.shared.engine_settings import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
+from services.shared.speculators import draft_length
 from services.worker.engine.bounds import check_token_ids
 from services.worker.engine.contract import (
     Adapter,
     AdapterRefused,
+    Drafter,
     Ended,
     EngineDead,
     EngineError,
@@ -30,6 +32,7 @@ from services.worker.engine.contract import (
     unfit,
 )
 from services.worker.engine.node import Node
+from services.worker.engine.simulated.drafter import SimulatedDrafter
 from services.worker.engine.simulated.faults import Faults
 from services.worker.engine.simulated.kv import KvCache
 from services.worker.engine.simulated.prompt import kept_tokens, limit_of, text_of, tokens_of
@@ -61,6 +64,7 @@ class SimulatedEngine:
         self._scheduler = Scheduler(self._kv, config.max_running, config.step_tokens)
         self._runs: dict[Sequence, Run] = {}
         self._version: SimulatedVersion | None = None
+        self._drafter: SimulatedDrafter | None = None
         self._adapter_room = adapters.max_loaded if adapters else 0
         self._adapters: dict[int, Adapter] = {}
         self._loop: asyncio.Task[None] | None = None
@@ -72,6 +76,8 @@ class SimulatedEngine:
     async def start(self, model: Model, node: Node | None = None) -> None:
         """Starts the loop of engine steps. Other nodes have nothing to do."""
         self._version = SimulatedVersion(model)
+        if model.draft:
+            self._drafter = self._drafter_of(model.draft)
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
         self._loop.add_done_callback(self._ended)
 
@@ -100,6 +106,8 @@ class SimulatedEngine:
             kv_tokens_used=self._kv.used_tokens,
             steps=self._steps,
             generated_tokens=self._generated,
+            drafted=tuple(self._drafter.drafted) if self._drafter else (),
+            accepted=tuple(self._drafter.accepted) if self._drafter else (),
         )
 
     @property
@@ -252,14 +260,28 @@ class SimulatedEngine:
 
     def _finish(self, shares: list[Share]) -> None:
         """Passes the tokens of a step on to the requests."""
+        decoded = {share.sequence for share in shares if not share.prefill}
         for sequence in self._scheduler.commit(shares):
-            run = self._runs[sequence]
-            run.started(sequence.cached_tokens or 0)
-            self._generated += 1
-            if run.advance(sequence).finish_reason:
-                self._forget(sequence)
-                if not run.choices:
-                    run.end()
+            self._runs[sequence].started(sequence.cached_tokens or 0)
+            # As in vLLM, a sequence has a draft from its second token on.
+            right = self._drafter.draft() if self._drafter and sequence in decoded else 0
+            goes_on = self._advance(sequence)
+            for position in range(right):
+                if not goes_on or not self._drafter or not self._scheduler.compute_ahead(sequence):
+                    break
+                self._drafter.took(position)
+                goes_on = self._advance(sequence, drafted=True)
+
+    def _advance(self, sequence: Sequence, *, drafted: bool = False) -> bool:
+        """Generates one token of a sequence. Returns whether it goes on."""
+        run = self._runs[sequence]
+        self._generated += 1
+        if not run.advance(sequence, drafted=drafted).finish_reason:
+            return True
+        self._forget(sequence)
+        if not run.choices:
+            run.end()
+        return False
 
     def _cost_s(self, shares: list[Share]) -> float:
         prefill = sum(share.prefill for share in shares)
@@ -267,8 +289,19 @@ class SimulatedEngine:
             self._config.step_ms
             + self._config.sequence_ms * len(self._scheduler.running)
             + self._config.prefill_ms * prefill
+            + self._draft_ms(sum(not share.prefill for share in shares))
         )
         return cost_ms / 1000 * self._faults.slowdown * self._running.costs.slowdown
+
+    def _draft_ms(self, sequences: int) -> float:
+        """What drafting for so many sequences and checking it adds to a step."""
+        if (speculation := self._config.speculation) is None or self._drafter is None or not sequences:
+            return 0.0
+        return self._drafter.tokens * (speculation.draft_ms + speculation.check_ms * sequences)
+
+    def _drafter_of(self, drafter: Drafter) -> SimulatedDrafter:
+        speculation = self._config.speculation
+        return SimulatedDrafter(drafter, draft_length(speculation.tokens if speculation else None, drafter.manifest))
 
     def _die(self, reason: str) -> None:
         """Fails all requests; only the first call has an effect."""

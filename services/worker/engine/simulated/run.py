@@ -31,6 +31,7 @@ class Run:
         # Of the last choice: the prompt is the same for all.
         self.oracle: Oracle | None = None
         self._completed = 0
+        self._accepted_drafts = 0
         self._outbox = Outbox(take)
 
     def begin(self, weights_sha256: str) -> None:
@@ -75,9 +76,10 @@ class Run:
             return ()
         return tuple(self.oracle.prompt_logprob(index) for index in range(len(self.prompt)))
 
-    def advance(self, sequence: Sequence) -> Delta:
-        """Generates the next token of a choice and emits it."""
+    def advance(self, sequence: Sequence, *, drafted: bool = False) -> Delta:
+        """Generates the next token of a choice and emits it. drafted: it is one of a draft."""
         delta = self.choices[sequence].next()
+        self._accepted_drafts += drafted
         sequence.tokens.extend(delta.token_ids)
         self._completed += len(delta.token_ids)
         if delta.finish_reason:
@@ -88,7 +90,8 @@ class Run:
     def end(self) -> None:
         """Emits Ended with the token counts of the whole request."""
         self.started(0)
-        self._outbox.put(Ended(Usage(len(self.prompt), self.cached_tokens or 0, self._completed)))
+        prompt, cached, accepted = len(self.prompt), self.cached_tokens or 0, self._accepted_drafts
+        self._outbox.put(Ended(Usage(prompt, cached, self._completed, accepted_draft_tokens=accepted)))
 
     def fail(self, death: EngineDead) -> None:
         """Emits the error that ends the request."""

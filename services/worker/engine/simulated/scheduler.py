@@ -115,6 +115,19 @@ class Scheduler:
             self._store(share.sequence, share.tokens)
         return [share.sequence for share in present if not share.sequence.missing]
 
+    def compute_ahead(self, sequence: Sequence) -> bool:
+        """Counts the newest token of a sequence as computed in this step, where it was drafted and is right.
+
+        Returns:
+            False: there is no room for its KV, or the sequence does not run.
+        """
+        if sequence not in self.running or sequence.missing != 1:
+            return False
+        if not self._kv.grow(sequence.blocks, sequence.computed + 1):
+            return False
+        self._store(sequence, 1)
+        return True
+
     def _reserve(self, sequence: Sequence, budget: int) -> int:
         """Returns the tokens that a running sequence may compute; 0 when it was preempted itself."""
         tokens = min(sequence.missing, budget)

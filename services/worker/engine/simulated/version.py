@@ -16,12 +16,14 @@ class VersionCosts(BaseModel):
     Attributes:
         slowdown: Factor on the cost of each engine step.
         failing: Part of the requests that fail.
+        acceptance: Only of speculators: the part of its draft tokens that is accepted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     slowdown: float = Field(1.0, gt=0, le=1000)
     failing: float = Field(0.0, ge=0, le=1)
+    acceptance: float = Field(0.7, ge=0, le=1)
 
 
 class SimulatedVersion:
@@ -29,7 +31,7 @@ class SimulatedVersion:
 
     def __init__(self, model: Model) -> None:
         """Raises SwapFailed when config.json has a wrong value."""
-        self.model, self.costs = model, _costs(model)
+        self.model, self.costs = model, version_costs(model)
         self._random = Random(model.manifest.version)  # noqa: S311 - no secret
 
     def fails(self) -> bool:
@@ -37,7 +39,8 @@ class SimulatedVersion:
         return self._random.random() < self.costs.failing
 
 
-def _costs(model: Model) -> VersionCosts:
+def version_costs(model: Model) -> VersionCosts:
+    """Reads config.json. Raises SwapFailed for a wrong value."""
     path = model.folder / CONFIG_FILE
     try:
         document = json.loads(path.read_bytes()) if path.exists() else {}

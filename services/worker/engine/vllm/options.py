@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from services.shared.engine_settings import Draft, Ngram, Speculation, VllmEngine
+from services.shared.engine_settings import Draft, Mtp, Ngram, Speculation, VllmEngine
+from services.shared.speculators import draft_length
 from services.worker.engine.contract import Model
 from services.worker.engine.node import Node
 
@@ -78,11 +79,21 @@ def speculative_config(speculation: Speculation, model: Model) -> dict[str, Any]
     Raises:
         ValueError: a draft model is configured, but none was staged.
     """
-    drafting: dict[str, Any] = {"method": speculation.method, "num_speculative_tokens": speculation.tokens}
+    drafting: dict[str, Any] = {
+        "method": speculation.method,
+        "num_speculative_tokens": draft_tokens(speculation, model),
+    }
     if isinstance(speculation, Ngram):
         drafting |= {"prompt_lookup_max": speculation.lookup_max, "prompt_lookup_min": speculation.lookup_min}
-    if isinstance(speculation, Draft):
+    if isinstance(speculation, Draft | Mtp) and speculation.model:
         if model.draft is None:
-            raise ValueError(f"speculation needs the draft model {speculation.model}, and none was staged")
-        drafting["model"] = str(model.draft)
+            raise ValueError(f"speculation needs the speculator {speculation.model}, and none was staged")
+        drafting["model"] = str(model.draft.folder)
     return drafting
+
+
+def draft_tokens(speculation: Speculation, model: Model) -> int:
+    """Draft tokens in each step."""
+    if isinstance(speculation, Mtp) and not speculation.model:
+        return speculation.tokens or 1
+    return draft_length(speculation.tokens, model.draft.manifest if model.draft else None)

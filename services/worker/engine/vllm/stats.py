@@ -1,5 +1,7 @@
 """The load of the engine, from the figures that vLLM reports after each step."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from vllm.v1.metrics.loggers import StatLoggerBase
@@ -17,6 +19,8 @@ class StepStats:
         self._running = 0
         self._waiting = 0
         self._kv_usage = 0.0
+        self._drafted: list[int] = []
+        self._accepted: list[int] = []
 
     def load(self) -> EngineLoad:
         """Returns the load after the newest step."""
@@ -26,6 +30,8 @@ class StepStats:
             kv_tokens_used=round(self._kv_usage * self.kv_tokens),
             steps=self._steps,
             generated_tokens=self._generated,
+            drafted=tuple(self._drafted),
+            accepted=tuple(self._accepted),
         )
 
     def record(self, scheduler: Any, iteration: Any) -> None:
@@ -34,12 +40,19 @@ class StepStats:
         if scheduler is not None:
             self._running, self._waiting = scheduler.num_running_reqs, scheduler.num_waiting_reqs
             self._kv_usage = scheduler.kv_cache_usage
+            if drafts := scheduler.spec_decoding_stats:
+                self._drafted = _summed(self._drafted, drafts.num_draft_tokens_per_pos)
+                self._accepted = _summed(self._accepted, drafts.num_accepted_tokens_per_pos)
         if iteration is not None:
             self._generated += iteration.num_generation_tokens
 
     def logger(self, vllm_config: Any, engine_index: int = 0) -> StatLoggerBase:
         """Makes the logger that vLLM calls after each step; vLLM calls this once for each engine."""
         return _Logger(self)
+
+
+def _summed(counts: Sequence[int], more: Sequence[int]) -> list[int]:
+    return [count + one for count, one in zip_longest(counts, more, fillvalue=0)]
 
 
 class _Logger(StatLoggerBase):  # type: ignore[misc]

@@ -7,6 +7,7 @@ import pytest
 
 from services.shared.engine_settings import Draft, Mtp, Ngram, Suffix, VllmEngine
 from services.shared.vllm_args import refusal
+from services.worker.engine.contract import Drafter
 from services.worker.engine.node import Node
 from services.worker.engine.vllm.options import engine_arguments, speculative_config
 from tests.unit.worker.models import simulated_model
@@ -108,6 +109,7 @@ def test_layers_of_the_checkpoint_itself_need_no_other_model() -> None:
 
 def test_a_draft_is_the_staged_folder() -> None:
     draft = Draft(method="eagle", model="draft", tokens=2)
-    assert speculative_config(draft, replace(MODEL, draft=Path("drafts")))["model"] == "drafts"
+    drafter = Drafter(Path("drafts"), MODEL.manifest)
+    assert speculative_config(draft, replace(MODEL, draft=drafter))["model"] == "drafts"
     with pytest.raises(ValueError, match="none was staged"):
         speculative_config(draft, MODEL)
