@@ -22,11 +22,14 @@ MERGED, ADAPTER = "merged", "adapter"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a run made. folder: its own, with MERGED and perhaps ADAPTER; base: folder of the base."""
+    """What a run made. folder: its own, with MERGED and perhaps ADAPTER; base: folder of the base.
+
+    manifest: of the base. A new model has none, and no adapter.
+    """
 
     folder: Path
     base: Path
-    manifest: Manifest
+    manifest: Manifest | None
 
 
 class Delivery:
@@ -80,6 +83,8 @@ class Delivery:
         paths = tuple(made.folder / ADAPTER / name for name in ADAPTER_FILES)
         check_adapter(made.folder / ADAPTER)
         proof = replace(provenance, golden=_adapter_golden(made, provenance.golden))
+        if made.manifest is None:
+            raise AssertionError("a new model has no adapter")
         draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, made.manifest, proof, self._clock.wall())
         sent = await self._send_files(Folder(made.folder / ADAPTER), draft)
         to = Reference(draft.model, wanted.alias or DEFAULT_ALIAS)

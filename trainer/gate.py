@@ -16,18 +16,25 @@ def check(gate: Gate, loss: Measured, base: str, advice: str = LEARN_OTHERWISE) 
 
     Args:
         gate: The recipe's.
-        loss: The loss of the result on held-out data, and that of its base.
+        loss: The loss of the result on held-out data, and that of its base, if it has one.
         base: What the base is called, for the message.
         advice: What people may change, for the message: one sentence.
 
     Raises:
         Worse: The result is worse than the gate allows, and nobody said that it may be.
     """
-    if gate.publish_worse or loss.parent is None or loss.value <= loss.parent + gate.max_loss_increase:
+    if gate.publish_worse:
         return
-    raise Worse(
-        f"the gate refuses the result: its held-out loss is {loss.value:.4f}, and that of its base {base} is"
-        f" {loss.parent:.4f} (gate.max_loss_increase = {gate.max_loss_increase:g}). Nothing is published and no alias"
+    if gate.max_loss is not None and loss.value > gate.max_loss:
+        raise _refusal(loss, f"more than gate.max_loss = {gate.max_loss:g} allows", advice)
+    if loss.parent is not None and loss.value > loss.parent + gate.max_loss_increase:
+        than = f"and that of its base {base} is {loss.parent:.4f} (gate.max_loss_increase = {gate.max_loss_increase:g})"
+        raise _refusal(loss, than, advice)
+
+
+def _refusal(loss: Measured, than: str, advice: str) -> Worse:
+    return Worse(
+        f"the gate refuses the result: its held-out loss is {loss.value:.4f}, {than}. Nothing is published and no alias"
         f" moves. {advice} To publish it all the same, set gate: {{publish_worse: true}} in the recipe; in the same"
         " folder nothing is trained or made again"
     )

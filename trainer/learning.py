@@ -14,6 +14,7 @@ from services.shared.staging import Stager
 from trainer import gate, loss_curve, record, remote_data
 from trainer.checksums import is_sealed
 from trainer.data import reader
+from trainer.data.corpus import Corpus
 from trainer.data.report import Report
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split
@@ -37,14 +38,16 @@ GOLDEN_TRAINED, GOLDEN_HELD_OUT, GOLDEN_COMMON = 6, 3, 3
 
 
 @dataclass(frozen=True, slots=True)
-class _Ingredients:
+class Ingredients:
+    """What goes into a run. base, manifest: of what it begins with; a new model has a folder and no manifest."""
+
     recipe: LearningRecipe
     folder: Path
     data: Path
-    report: Report
-    split: Split
+    report: Report | None
+    split: Split | Corpus
     base: Path
-    manifest: Manifest
+    manifest: Manifest | None
     responses: Collected | None = None
 
 
@@ -72,7 +75,7 @@ class Learning:
         if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
         outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report, done.figures)
-        loss = Measured(value=done.held_out_after, parent=done.held_out_before)
+        loss = Measured(value=done.held_out_after, parent=done.held_out_before if found.manifest else None)
         if found.recipe.publish:
             gate.check(found.recipe.gate, loss, _start(found))
             outcome.published.extend(self._publish(found.recipe.publish, found, outcome.counts, loss, done.figures))
@@ -80,7 +83,7 @@ class Learning:
 
     # ---- what goes in ----
 
-    def _ingredients(self) -> _Ingredients:
+    def _ingredients(self) -> Ingredients:
         order = self._order
         if distilling := self._distilling():
             distilling.check()
@@ -96,7 +99,7 @@ class Learning:
             record.save(order.folder, RunRecord(digest=digest, base=manifest.version))
         samples, responses = self._answered(read.samples, base)
         sides = split(samples, self._recipe.held_out, Random(self._recipe.seed))  # noqa: S311
-        return _Ingredients(self._recipe, order.folder, data, read.report, sides, base, manifest, responses)
+        return Ingredients(self._recipe, order.folder, data, read.report, sides, base, manifest, responses)
 
     def _answered(self, samples: Sequence[Sample], base: Path) -> tuple[Sequence[Sample], Collected | None]:
         """The samples; in a distillation, with the answers of the teacher."""
@@ -124,7 +127,7 @@ class Learning:
     async def _fetch(self, known: RunRecord | None) -> tuple[Path, Manifest]:
         """An alias may have moved since the run began; the run keeps to its base."""
         named = self._recipe.reference
-        reference = Reference(named.model, known.base) if known else named
+        reference = Reference(named.model, known.base) if known and known.base else named
         manifest = await Registry(self._registrar.store).resolve(reference)
         check_manifest(self._recipe, manifest)
         stager = Stager(self._registrar.store, self._order.cache, self._clock, self._registrar.trusted)
@@ -132,7 +135,7 @@ class Learning:
 
     # ---- learning ----
 
-    def _learnt(self, found: _Ingredients) -> RunRecord:
+    def _learnt(self, found: Ingredients) -> RunRecord:
         """The folders merged/ and adapter/ are there afterwards, whole."""
         known = self._record(found)
         folders = [found.folder / MERGED, *([found.folder / ADAPTER] if found.recipe.adapter else [])]
@@ -140,7 +143,7 @@ class Learning:
             return known
         return self._learn(found, known)
 
-    def _learn(self, found: _Ingredients, known: RunRecord) -> RunRecord:
+    def _learn(self, found: Ingredients, known: RunRecord) -> RunRecord:
         self._watcher.phase("loading the base model")
         from trainer.methods.fit import Fit
 
@@ -158,18 +161,18 @@ class Learning:
         known = self._note(found, known, held_out_after=loss, figures=figures)
         self._watcher.phase("saving")
         if found.recipe.adapter:
-            fit.save_adapter(found.folder / ADAPTER, f"{found.manifest.model}@{found.manifest.version}")
+            fit.save_adapter(found.folder / ADAPTER, _pinned(found))
         fit.save_merged(found.folder / MERGED)
         self._plot(found.folder, known)
         return known
 
-    def _record(self, found: _Ingredients) -> RunRecord:
+    def _record(self, found: Ingredients) -> RunRecord:
         known = record.load(found.folder, record.digest(found.recipe, found.data))
         if known is None:
             raise AssertionError("the record was written before learning began")
         return known
 
-    def _note(self, found: _Ingredients, known: RunRecord, **changes: float | Counts | dict[str, float]) -> RunRecord:
+    def _note(self, found: Ingredients, known: RunRecord, **changes: float | Counts | dict[str, float]) -> RunRecord:
         return record.save(found.folder, known.model_copy(update=changes))
 
     def _plot(self, folder: Path, known: RunRecord) -> None:
@@ -179,13 +182,13 @@ class Learning:
     # ---- what comes out ----
 
     def _publish(
-        self, wanted: Publish, found: _Ingredients, counts: Counts, loss: Measured, figures: Mapping[str, float]
+        self, wanted: Publish, found: Ingredients, counts: Counts, loss: Measured, figures: Mapping[str, float]
     ) -> list[Manifest]:
         self._watcher.phase("finding golden prompts")
         golden = self._golden(found)
         provenance = Provenance(
             source=_source(found),
-            parent=found.manifest.version,
+            parent=found.manifest.version if found.manifest else None,
             training_job=self._order.job or f"run-{record.digest(found.recipe, found.data)[:12]}",
             training=Training(
                 data_sha256=record.data_digest(found.data),
@@ -199,31 +202,43 @@ class Learning:
         made = Made(found.folder, found.base, found.manifest)
         return asyncio.run(self._delivery.send(wanted, made, provenance))
 
-    def _golden(self, found: _Ingredients) -> tuple[Golden, ...]:
+    def _golden(self, found: Ingredients) -> tuple[Golden, ...]:
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
-        asked = [
-            *questions(found.split.training[:GOLDEN_TRAINED]),
-            *questions(found.split.held_out[:GOLDEN_HELD_OUT]),
-            *COMMON_QUESTIONS[:GOLDEN_COMMON],
-        ]
-        return golden_of_folder(found.folder / MERGED, asked, parent=found.base)
+        asked = [*self._asked(found), *COMMON_QUESTIONS[:GOLDEN_COMMON]]
+        return golden_of_folder(found.folder / MERGED, asked, parent=found.base if found.manifest else None)
+
+    def _asked(self, found: Ingredients) -> list[list[dict[str, Any]]]:
+        """What of the data makes golden prompts."""
+        if not isinstance(found.split, Split):
+            raise AssertionError("this run learns samples")
+        held_out = questions(found.split.held_out[:GOLDEN_HELD_OUT])
+        return [*questions(found.split.training[:GOLDEN_TRAINED]), *held_out]
 
 
-def _short(found: _Ingredients) -> str:
+def _short(found: Ingredients) -> str:
+    """What the run began with, for people."""
+    if found.manifest is None:
+        return "a new model"
     return f"{found.manifest.model}@{found.manifest.version[:12]}"
+
+
+def _pinned(found: Ingredients) -> str:
+    if found.manifest is None:
+        raise AssertionError("a new model cannot be named")
+    return f"{found.manifest.model}@{found.manifest.version}"
 
 
 def _is_draft(recipe: LearningRecipe) -> bool:
     return isinstance(recipe, DistillRecipe) and recipe.student is not None
 
 
-def _start(found: _Ingredients) -> str:
+def _start(found: Ingredients) -> str:
     """What the loss before the first step is of, for people."""
     return "(a draft model with random weights)" if _is_draft(found.recipe) else _short(found)
 
 
-def _source(found: _Ingredients) -> str:
+def _source(found: Ingredients) -> str:
     recipe = found.recipe
     if isinstance(recipe, DistillRecipe) and recipe.student:
         return f"draft model for {_short(found)}, distilled from answers of {recipe.teacher.model}"
@@ -231,10 +246,10 @@ def _source(found: _Ingredients) -> str:
     return f"trained from {_short(found)} by {means}"
 
 
-def _settings(found: _Ingredients) -> dict[str, Any]:
+def _settings(found: Ingredients) -> dict[str, Any]:
     """The recipe; of a distillation with the version that its base meant, and what the teacher answered."""
     settings = record.settings(found.recipe)
     if found.responses:
-        settings["base"] = f"{found.manifest.model}@{found.manifest.version}"
+        settings["base"] = _pinned(found)
         settings["teacher"] |= {"responses": found.responses.count, "responses_sha256": found.responses.sha256}
     return settings

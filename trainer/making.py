@@ -154,8 +154,8 @@ class Making:
 
         An alias may have moved since the run began; the run keeps to its versions.
         """
-        names = [self._recipe.base, *self._maker.others]
-        versions = (known.base, *known.models) if known else ()
+        names = [str(self._recipe.base), *self._maker.others]
+        versions = (known.base, *known.models) if known and known.base else ()
         registry = Registry(self._registrar.store)
         manifests = [await registry.resolve(reference) for reference in _pinned(names, versions)]
         for name, manifest in zip(names, manifests, strict=True):

@@ -40,6 +40,13 @@ class Gate(Strict):
         description="Most that the held-out loss may be above the base's, in nats a token; below 0: least that it must"
         " be below.",
     )
+    max_loss: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        exclude_if=lambda loss: loss is None,
+        description="Most that the held-out loss may be, in nats a token: the only bound of a model without a base.",
+    )
     publish_worse: bool = Field(False, description="Publish the result even if its held-out loss is worse than that.")
 
 
@@ -85,7 +92,7 @@ Data = Annotated[Address | Path, Field(union_mode="left_to_right")]
 class Recipe(Strict):
     """What every run needs to know."""
 
-    base: ModelReference = Field(
+    base: ModelReference | None = Field(
         description="Registry reference of the base model: model, model@alias or model@version."
     )
     method: str = Field(description="How the model is made.")
@@ -107,7 +114,15 @@ class Recipe(Strict):
     gate: Gate = Field(Gate(), description="What the result must be like to be published.")
     publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
 
+    @model_validator(mode="after")
+    def _begins_somewhere(self) -> Self:
+        if self.base is None:
+            raise ValueError("base is not set: it names the model that the run begins with")
+        return self
+
     @property
     def reference(self) -> Reference:
-        """`base`, parsed."""
+        """`base`, parsed. Only pretraining can begin without one."""
+        if self.base is None:
+            raise AssertionError("a recipe without a base begins with a new model")
         return Reference.parse(self.base)

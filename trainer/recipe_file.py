@@ -11,10 +11,18 @@ from services.shared.settings import WrongSettings, check
 from trainer.distill_recipe import DistillRecipe
 from trainer.learning_recipe import DpoRecipe, SftRecipe
 from trainer.making_recipe import MergeRecipe, QuantizeRecipe
+from trainer.pretrain_recipe import PretrainRecipe
 from trainer.recipe import Recipe
 
 METHODS: Mapping[str, type[Recipe]] = MappingProxyType(
-    {"sft": SftRecipe, "dpo": DpoRecipe, "distill": DistillRecipe, "merge": MergeRecipe, "quantize": QuantizeRecipe}
+    {
+        "sft": SftRecipe,
+        "dpo": DpoRecipe,
+        "distill": DistillRecipe,
+        "merge": MergeRecipe,
+        "quantize": QuantizeRecipe,
+        "pretrain": PretrainRecipe,
+    }
 )
 
 

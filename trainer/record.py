@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.shared.manifests import Sha256, digest_of
 from trainer.data.folder import files_of
+from trainer.data.shard_manifest import MANIFEST
 from trainer.publish import file_of
 from trainer.recipe import Recipe
 
@@ -33,14 +34,14 @@ class Counts(BaseModel):
 class RunRecord(BaseModel):
     """How far a run has come.
 
-    digest: of the recipe and its data. base: the version that its reference meant when the run began; models: those of
-    a merge, in the recipe's order. figures: what its method measures beside the loss.
+    digest: of the recipe and its data. base: the version that its reference meant when the run began, None for a new
+    model; models: those of a merge, in the recipe's order. figures: what its method measures beside the loss.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: Sha256
-    base: Sha256
+    base: Sha256 | None
     models: tuple[Sha256, ...] = ()
     counts: Counts | None = None
     held_out_before: float | None = None
@@ -70,9 +71,17 @@ def settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def data_digest(data: Path | None) -> str:
-    """SHA-256 of a data file; of a folder, that of its files' names and digests; else of nothing. Raises WrongData."""
+    """SHA-256 of a data file; of a folder, that of its files' names and digests; else of nothing.
+
+    Of shards, it is that of shards.json, which has the digests of the others.
+
+    Raises:
+        WrongData: There is no such data.
+    """
     if data is None:
         return hashlib.sha256(b"").hexdigest()
+    if (data / MANIFEST).is_file():
+        return file_of(data / MANIFEST).sha256
     if not data.is_dir():
         return file_of(data).sha256
     return digest_of([[file.name, file_of(file.path).sha256] for file in files_of(data)[0]])

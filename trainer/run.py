@@ -10,6 +10,8 @@ from trainer.making import Maker, Making
 from trainer.making_recipe import MergeRecipe, QuantizeRecipe
 from trainer.merging import Merging
 from trainer.order import Order, Outcome
+from trainer.pretrain_recipe import PretrainRecipe
+from trainer.pretraining import Pretraining
 from trainer.quantizing import Quantizing
 from trainer.quiet import quiet, share_cores
 from trainer.recipe import Recipe
@@ -50,6 +52,9 @@ class Run:
         if maker := _maker(recipe):
             own = self._registrar, self._watcher
             return Making(order, recipe, maker, *own, clock=self._clock, random=self._random).make()
+        if isinstance(recipe, PretrainRecipe):
+            own = self._registrar, self._watcher
+            return Pretraining(order, recipe, *own, clock=self._clock, random=self._random).make()
         if isinstance(recipe, LearningRecipe):
             learning = Learning(order, recipe, self._registrar, self._watcher, clock=self._clock, random=self._random)
             return learning.make()

@@ -1,8 +1,8 @@
 """A commented recipe to start from: every key with its meaning, and with its value where nobody says another."""
 
 import textwrap
-from collections.abc import Iterator
-from types import UnionType
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 import yaml
@@ -22,6 +22,15 @@ _FIRST = {
 """Keys that must be set, with a value to begin with."""
 _ONE_OF = {"steps": 100}
 """Keys that need not be set, but one of which must be."""
+_FIRST_OF: Mapping[str, Mapping[str, Any]] = {
+    "pretrain": {
+        "data": "texts",
+        "learning_rate": 0.001,
+        "tokenizer": "smollm2-135m-instruct",
+        "model": {"size": "15m"},
+    }
+}
+"""The same for one method, and optional keys that it should begin with."""
 _LAST = ("gate", "publish")
 """What happens to the result stands at the end."""
 _NAME = "my-model"
@@ -37,33 +46,41 @@ def starter(method: str) -> str:
     kind = METHODS[method]
     told = f"{' '.join((kind.__doc__ or '').split())} A key behind # has its default: take the # away to change it."
     head = textwrap.wrap(told, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-    return "\n".join([*head, "", f"method: {method}", *_lines(kind)]) + "\n"
+    return "\n".join([*head, "", f"method: {method}", *_lines(method)]) + "\n"
 
 
-def _lines(kind: type[BaseModel]) -> Iterator[str]:
+def _lines(method: str) -> Iterator[str]:
     # sorted() keeps the order of the rest.
-    for name, field in sorted(kind.model_fields.items(), key=lambda entry: entry[0] in _LAST):
+    for name, field in sorted(METHODS[method].model_fields.items(), key=lambda entry: entry[0] in _LAST):
         if name == "method":
             continue
         yield ""
         yield from textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        if name in _ONE_OF:
+        first = _FIRST_OF.get(method, {})
+        part = _part(field)
+        if name in first and part:
+            yield f"{name}:"
+            yield from (f"  {line}" for line in _part_lines(part, first[name]))
+        elif name in first:
+            yield _entry(name, first[name])
+        elif name in _ONE_OF:
             yield _entry(name, _ONE_OF[name])
-        elif field.is_required() and (part := _part(field)):
+        elif field.is_required() and part:
             yield f"{name}:"
             yield from (f"  {line}" for line in _part_lines(part))
         elif field.is_required():
             yield _entry(name, _FIRST[name])
-        elif part := _part(field):
+        elif part:
             yield f"#{name}:"
             yield from (f"#  {line}" for line in _part_lines(part))
         else:
             yield f"#{_entry(name, field.default)}"
 
 
-def _part_lines(part: type[BaseModel]) -> Iterator[str]:
+def _part_lines(part: type[BaseModel], first: Mapping[str, Any] = MappingProxyType({})) -> Iterator[str]:
     for name, field in part.model_fields.items():
-        yield f"{_entry(name, _NAME if field.is_required() else field.default)}  # {field.description}"
+        value = first.get(name, _NAME if field.is_required() else field.default)
+        yield f"{_entry(name, value)}  # {field.description}"
 
 
 def _part(field: FieldInfo) -> type[BaseModel] | None:

@@ -94,19 +94,29 @@ async def tokenizer_of_version(store: ObjectStore, manifest: Manifest, trusted: 
         WrongData: The version has no tokenizer.
         StoreError: The store failed.
     """
+    with tempfile.TemporaryDirectory(prefix="tidegate-tokenizer-") as scratch:
+        await fetch_tokenizer(store, manifest, trusted, Path(scratch))
+        return tokenizer_of_folder(Path(scratch))
+
+
+async def fetch_tokenizer(store: ObjectStore, manifest: Manifest, trusted: TrustedKeys, folder: Path) -> None:
+    """Brings the files of a version's tokenizer, and its config.json, into a folder.
+
+    Raises:
+        RefusedModel: The signature or a file is wrong.
+        StoreError: The store failed.
+    """
     try:
         trusted.check(manifest)
     except Untrusted as error:
         raise RefusedModel(str(error)) from None
-    with tempfile.TemporaryDirectory(prefix="tidegate-tokenizer-") as scratch:
-        for file in manifest.files:
-            if is_tokenizer_file(file.name) or file.name == CONFIG:
-                place = Path(scratch) / file.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                name = object_name(manifest.model, manifest.version, file.name)
-                if await store.download(name, place, lambda _: None) != file.sha256:
-                    raise RefusedModel(f"{name} is corrupt: its SHA-256 is not what its manifest says")
-        return tokenizer_of_folder(Path(scratch))
+    for file in manifest.files:
+        if is_tokenizer_file(file.name) or file.name == CONFIG:
+            place = folder / file.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            name = object_name(manifest.model, manifest.version, file.name)
+            if await store.download(name, place, lambda _: None) != file.sha256:
+                raise RefusedModel(f"{name} is corrupt: its SHA-256 is not what its manifest says")
 
 
 def _prompt(example: Example) -> int:

@@ -122,8 +122,13 @@ def read_manifest(folder: Path) -> ShardManifest:
         raise WrongData(f"{folder}: there is no {MANIFEST}: the folder holds no shards, or they were never finished")
     if file.stat().st_size > MAX_MANIFEST_BYTES:
         raise WrongData(f"{file}: it has more than {MAX_MANIFEST_BYTES} bytes")
+    return parse_manifest(file.read_bytes(), str(file))
+
+
+def parse_manifest(content: bytes, file: str) -> ShardManifest:
+    """Reads the content of a shards.json, which messages call `file`. Raises WrongData: It says what no shards are."""
     try:
-        return ShardManifest.model_validate_json(file.read_bytes())
+        return ShardManifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

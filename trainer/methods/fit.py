@@ -18,6 +18,7 @@ import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from trainer.checksums import BrokenSeal, is_sealed, latest, seal
+from trainer.data.corpus import Corpus
 from trainer.data.sample import Text
 from trainer.data.split import Split
 from trainer.data.wrong import WrongData
@@ -42,15 +43,16 @@ _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
 class Fit:
     """One run in `folder`."""
 
-    def __init__(self, recipe: LearningRecipe, base: Path, split: Split, folder: Path, watcher: Watcher) -> None:
+    def __init__(
+        self, recipe: LearningRecipe, base: Path, split: Split | Corpus, folder: Path, watcher: Watcher
+    ) -> None:
         """Raises BrokenSeal, Unfit, and WrongData when `max_length` leaves nothing to learn or to measure."""
         datasets.disable_progress_bars()
         _take_one_device(watcher)
         self._recipe, self._base = recipe, base
         self._resume = latest(folder / CHECKPOINTS)
         set_seed(recipe.seed)
-        for_chats = not all(isinstance(sample, Text) for sample in (*split.training, *split.held_out))
-        tokenizer = tokenizer_of(recipe, base, for_chats=for_chats)
+        tokenizer = tokenizer_of(recipe, base, for_chats=_holds_chats(split))
         tokenizer.pad_token, note = padding(tokenizer)
         if note:
             watcher.note(note)
@@ -165,6 +167,12 @@ def _take_one_device(watcher: Watcher) -> None:
     if device is not None:
         os.environ[VISIBLE] = device
         watcher.note(f"this machine has several GPUs, and a run takes one: {VISIBLE}={device}")
+
+
+def _holds_chats(split: Split | Corpus) -> bool:
+    if isinstance(split, Corpus):
+        return False
+    return not all(isinstance(sample, Text) for sample in (*split.training, *split.held_out))
 
 
 def _stopping(recipe: LearningRecipe) -> list[TrainerCallback]:

@@ -3,9 +3,9 @@
 from types import ModuleType
 
 from trainer.learning_recipe import LearningRecipe
-from trainer.methods import distill, dpo, sft
+from trainer.methods import distill, dpo, pretrain, sft
 
-MODULES = {"sft": sft, "dpo": dpo, "distill": distill}
+MODULES = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "distill": distill}
 
 
 def pick(recipe: LearningRecipe) -> ModuleType:
