@@ -47,7 +47,7 @@ def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:
 
 
 def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe; its `data` becomes an absolute path, unless it lies in a bucket.
+    """Reads a recipe; paths in it become absolute: `data`, unless it lies in a bucket, and a folder as `tokenizer`.
 
     Args:
         file: YAML.
@@ -63,6 +63,8 @@ def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
     for change in changes:
         document = _changed(document, change)
     recipe = parse(document, lambda key: f"{file}: {key}")
+    if isinstance(recipe, PretrainRecipe) and recipe.tokenizer and (file.parent / recipe.tokenizer).is_dir():
+        recipe = recipe.model_copy(update={"tokenizer": str((file.parent / recipe.tokenizer).absolute())})
     if not isinstance(recipe.data, Path):
         return recipe  # a bucket, or nothing
     return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})

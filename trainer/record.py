@@ -66,8 +66,11 @@ def digest(recipe: Recipe, data: Path | None) -> str:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe decides the result, beside the data."""
-    return recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
+    """What of a recipe decides the result, beside the data. Paths of this machine are no part of it."""
+    found = recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
+    if tokenizer := found.get("tokenizer"):
+        found["tokenizer"] = Path(tokenizer).name
+    return found
 
 
 def data_digest(data: Path | None) -> str:

@@ -105,7 +105,7 @@ def main() -> None:
 
 def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str, ...]:
     recipe = parse(json.loads((folder / "recipe.json").read_bytes()))
-    if recipe.data is not None:
+    if isinstance(recipe.data, Path):  # what a bucket holds stays there
         recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     settings = read(PublisherSettings)
     order = Order(recipe, folder / "run", cache, job, settings.teacher())

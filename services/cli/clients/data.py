@@ -2,6 +2,10 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainer.recipe import Recipe
 
 S3 = "s3://"
 
@@ -17,3 +21,30 @@ def local_data(data: str | Path, scratch: Path) -> Path:
     from trainer.remote_data import fetch
 
     return asyncio.run(fetch(data, scratch))
+
+
+def stays(recipe: "Recipe") -> bool:
+    """Whether data does not travel with its job: the trainer reads it in a bucket.
+
+    Raises:
+        WrongData: A recipe of pretraining names what the trainer cannot reach.
+    """
+    from trainer.data.shard_manifest import MANIFEST
+    from trainer.data.wrong import WrongData
+    from trainer.pretrain_recipe import PretrainRecipe
+
+    if not isinstance(recipe, PretrainRecipe):
+        return False
+    if recipe.tokenizer and Path(recipe.tokenizer).is_dir():
+        raise WrongData(
+            f"tokenizer = {recipe.tokenizer!r}: the trainers cannot reach a folder of this machine: name a model in the"
+            " registry"
+        )
+    if not isinstance(recipe.data, Path):
+        return True
+    if recipe.weights or (recipe.data / MANIFEST).is_file():
+        raise WrongData(
+            f"data = {str(recipe.data)!r}: shards and several sources do not travel with a job: put them into a bucket,"
+            " and name s3://bucket/prefix"
+        )
+    return False

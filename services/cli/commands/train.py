@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.clients.data import local_data
+from services.cli.clients.data import local_data, stays
 from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
 
@@ -114,7 +114,7 @@ def submit(
     loaded = _recipe(recipe, changes)
     try:
         data = ""
-        if loaded.data is not None:
+        if loaded.data is not None and not stays(loaded):
             with TemporaryDirectory(prefix="tidegate-data-") as scratch:
                 samples = reader.load(local_data(loaded.data, Path(scratch)), loaded.format).samples
             # The data travels with the job, in the inner form. Its path on this machine means nothing to the trainer.

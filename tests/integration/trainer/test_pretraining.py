@@ -15,8 +15,6 @@ from services.shared.registry import Reference, Registry
 from tests.integration.trainer import tiny
 from tests.integration.trainer.test_run import Killed, Watcher
 from trainer import loss_curve
-from trainer.data.wrong import WrongData
-from trainer.errors import Unfit
 from trainer.gate import Worse
 from trainer.order import Outcome
 from trainer.recipe_file import parse
@@ -91,14 +89,7 @@ def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
 ) -> None:
     whole = make(store, tmp_path / "whole", texts, **recipe)
     broken = tmp_path / "broken"
-    stops = (
-        Watcher(phase="making"),
-        Watcher(phase="training"),
-        Watcher(last=1),
-        Watcher(last=4),
-        Watcher(phase="measuring the result"),
-    )
-    for watcher in stops:
+    for watcher in (Watcher(phase="making tokens"), Watcher(last=4), Watcher(phase="measuring the result")):
         with pytest.raises(Killed):
             make(store, broken, texts, watcher, **recipe)
     last = Watcher()
@@ -115,7 +106,7 @@ def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
 
 def test_a_new_model_is_published_without_a_parent(store: ObjectStore, texts: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    wanted: dict[str, Any] = {"steps": 60, "publish": {"name": "fresh"}, "chat_template": tiny.TEMPLATE}
+    wanted: dict[str, Any] = {"steps": 20, "publish": {"name": "fresh"}, "chat_template": tiny.TEMPLATE}
     outcome = make(store, tmp_path, texts, watcher, **wanted)
     (made,) = outcome.published
     assert asyncio.run(Registry(store).resolve(Reference("fresh", "candidate"))) == made
