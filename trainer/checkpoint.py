@@ -66,15 +66,23 @@ class Folder:
                 yield chunk
 
 
-def read(folder: Path) -> Checkpoint:
-    """Selects the folder's files and checks them. Reads all weights. Raises WrongCheckpoint."""
+def read(folder: Path, *, scores: bool = False) -> Checkpoint:
+    """Selects the folder's files and checks them. Reads all weights.
+
+    Args:
+        folder: Of a model.
+        scores: Whether it may be a reward model, which no pool serves.
+
+    Raises:
+        WrongCheckpoint: The files are no checkpoint that may be published.
+    """
     names = _names(folder)
     index = index_name(names)
     tensors = weight_map(index, (folder / index).read_bytes()) if index else {}
     selection = select(names, (index, set(tensors.values())) if index else None)
     present = [name for name in documents_of(selection) if name in names]
     contents = {name: (folder / name).read_bytes() for name in present}
-    found = examine(selection, contents, known_architectures())
+    found = examine(selection, contents, known_architectures(), scores=scores)
     _check_shards(folder, selection, index or "", tensors)
     return Checkpoint(folder, selection, found.config, found.rewritten, found.warnings)
 

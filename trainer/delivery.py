@@ -72,7 +72,7 @@ class Delivery:
         await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s)
 
     async def _send_merged(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
-        checkpoint = read(made.folder / MERGED)
+        checkpoint = read(made.folder / MERGED, scores=True)
         draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
         sent = await self._send_files(checkpoint, draft)
         to = Reference(draft.model, wanted.alias or CANDIDATE)

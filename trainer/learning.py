@@ -22,7 +22,7 @@ from trainer.delivery import ADAPTER, MERGED, Delivery, Made
 from trainer.distill_recipe import DistillRecipe
 from trainer.distilling import Distilling
 from trainer.examples import Renderer
-from trainer.learning_recipe import LearningRecipe
+from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.methods.preflight import check_manifest
 from trainer.order import Order, Outcome
 from trainer.publish import Provenance
@@ -203,6 +203,8 @@ class Learning:
         return asyncio.run(self._delivery.send(wanted, made, provenance))
 
     def _golden(self, found: Ingredients) -> tuple[Golden, ...]:
+        if isinstance(found.recipe, RewardRecipe):
+            return ()  # it answers nothing
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
         asked = [*self._asked(found), *COMMON_QUESTIONS[:GOLDEN_COMMON]]
@@ -242,6 +244,8 @@ def _source(found: Ingredients) -> str:
     recipe = found.recipe
     if isinstance(recipe, DistillRecipe) and recipe.student:
         return f"draft model for {_short(found)}, distilled from answers of {recipe.teacher.model}"
+    if isinstance(recipe, RewardRecipe):
+        return f"reward model trained from {_short(found)}" + (" with LoRA" if recipe.adapter else "")
     means = f"{recipe.method} with LoRA" if recipe.adapter else recipe.method
     return f"trained from {_short(found)} by {means}"
 

@@ -133,3 +133,29 @@ class DpoRecipe(LearningRecipe):
         if self.adapter and self.adapter.dropout:
             raise ValueError("adapter.dropout is set, and DPO compares with the base without dropout: leave it out")
         return self
+
+
+class RewardRecipe(LearningRecipe):
+    """A reward model: the base learns to give the chosen answer of a pair a higher number than the rejected one."""
+
+    method: Literal["reward"] = Field(description="How the model learns.")
+    center_rewards_coefficient: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="How much it costs that the numbers of a pair do not add up to 0; 0.01 keeps them near it."
+        " Default: nothing.",
+    )
+
+    @model_validator(mode="after")
+    def _makes_what_gives_numbers(self) -> Self:
+        if self.adapter and self.adapter.dropout:
+            raise ValueError("adapter.dropout is set, and TRL trains reward models without dropout: leave it out")
+        if self.publish and self.publish.adapter:
+            raise ValueError("publish.adapter is true, and no engine here serves a reward model as an adapter")
+        if self.publish and self.publish.rollout:
+            raise ValueError(
+                "publish.rollout is true, and a reward model gives numbers and no text: no pool of this version serves"
+                " it. Leave rollout out"
+            )
+        return self

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.shared.architectures import SIMULATED, Architectures, Task
+from services.shared.architectures import SIMULATED, Architectures, Task, is_scorer
 from services.shared.remote_code import code_key, is_configuration, without_code
 from trainer.errors import WrongCheckpoint
 from trainer.selection import CONFIG, Selection
@@ -81,13 +81,16 @@ def documents_of(selection: Selection) -> list[str]:
     return [CONFIG, *(name for name in selection.names if is_configuration(name) and name != CONFIG)]
 
 
-def examine(selection: Selection, contents: Mapping[str, bytes], architectures: Architectures) -> Examined:
+def examine(
+    selection: Selection, contents: Mapping[str, bytes], architectures: Architectures, *, scores: bool = False
+) -> Examined:
     """Checks the configuration of a model whose files are known to be complete.
 
     Args:
         selection: The model's files.
         contents: Content of each file of `documents_of(selection)`.
         architectures: What vLLM has code for.
+        scores: Whether it may be a reward model, which no pool serves.
 
     Raises:
         WrongCheckpoint: A pool could not serve the model, or it needs code of its own.
@@ -98,7 +101,8 @@ def examine(selection: Selection, contents: Mapping[str, bytes], architectures: 
         raise WrongCheckpoint(f"{CONFIG} names no architecture (key: architectures)")
     task = architectures.task(config.architecture)
     rewritten, warnings = _without_code(selection, parsed, task, config.architecture)
-    warnings += _servable(selection, config, architectures)
+    if not (scores and is_scorer(config.architecture)):
+        warnings += _servable(selection, config, architectures)
     _ = config.context_tokens, config.vocab_size
     changed = ModelConfig(json.loads(rewritten[CONFIG])) if CONFIG in rewritten else config
     return Examined(changed, rewritten, tuple(warnings))

@@ -36,6 +36,11 @@ class Architectures:
         return self.tasks.get(architecture)
 
 
+def is_scorer(architecture: str) -> bool:
+    """Whether models of this architecture give numbers to texts, as reward models do."""
+    return architecture.endswith("ForSequenceClassification")
+
+
 @cache
 def known_architectures() -> Architectures:
     """The list as it is packaged."""

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from services.shared.architectures import SIMULATED
+from services.shared.architectures import SIMULATED, is_scorer
 from services.shared.backoff import backoff
 from services.shared.clock import Clock
 from services.shared.config import Pool
@@ -150,6 +150,11 @@ def _check(pool: Pool, manifest: Manifest) -> None:
         )
     if manifest.kind != "model":
         raise RefusedModel(f"{pool.model} is an adapter for {manifest.base}; a pool serves whole models")
+    if is_scorer(manifest.architecture):
+        raise RefusedModel(
+            f"{pool.model} is a reward model ({manifest.architecture}), which gives numbers and no text; no pool of"
+            " this version serves it"
+        )
     if isinstance(pool.engine, VllmEngine) and manifest.architecture == SIMULATED:
         raise RefusedModel(f"{pool.model} is a simulated model; vLLM cannot run it")
 

@@ -9,8 +9,9 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from trainer.distill_recipe import DistillRecipe
-from trainer.learning_recipe import Adapter, LearningRecipe
-from trainer.methods.preflight import check_config, check_targets, check_template
+from trainer.learning_recipe import Adapter, LearningRecipe, RewardRecipe
+from trainer.methods.preflight import SCORE, check_config, check_targets, check_template
+from trainer.methods.scorer import scorer_of
 from trainer.methods.student import student_of
 from trainer.recipe import Recipe
 from trainer.selection import CONFIG
@@ -45,14 +46,18 @@ def model_of(recipe: LearningRecipe, base: Path) -> Any:
         return student_of(recipe.student, base)
     config = config_of(base)
     check_config(recipe, config)
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=torch.float32, local_files_only=True, attn_implementation=attention(config)
-    )
-    # transformers refuses to save some settings that it loads, and checks that after all the training. The result gets
-    # the base's file as it is.
-    model.generation_config = GenerationConfig()
+    if isinstance(recipe, RewardRecipe):
+        model = scorer_of(str(recipe.base), base, attention(config))
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=torch.float32, local_files_only=True, attn_implementation=attention(config)
+        )
+        # transformers refuses to save some settings that it loads, and checks that after all the training. The result
+        # gets the base's file as it is.
+        model.generation_config = GenerationConfig()
     if recipe.adapter:
-        check_targets(recipe.adapter, _layers(model), tied=bool(model.config.get_text_config().tie_word_embeddings))
+        tied = bool(model.config.get_text_config().tie_word_embeddings) and not isinstance(recipe, RewardRecipe)
+        check_targets(recipe.adapter, _layers(model), tied=tied)
     return model
 
 
@@ -70,8 +75,8 @@ def attention(config: dict[str, Any]) -> str | None:
     return "eager" if capped else None
 
 
-def lora_config(adapter: Adapter) -> LoraConfig:
-    """The adapter in PEFT's words."""
+def lora_config(adapter: Adapter, *, scores: bool = False) -> LoraConfig:
+    """The adapter in PEFT's words. `scores`: it is for a reward model, whose new head learns whole."""
     return LoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,
@@ -79,7 +84,8 @@ def lora_config(adapter: Adapter) -> LoraConfig:
         use_dora=adapter.dora,
         use_rslora=adapter.rslora,
         target_modules=adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets),
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if scores else "CAUSAL_LM",
+        modules_to_save=[SCORE] if scores else None,
     )
 
 

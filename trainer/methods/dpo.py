@@ -28,7 +28,7 @@ def material(recipe: DpoRecipe, renderer: Renderer, split: Split) -> Material:
     Raises:
         WrongData: The data holds no preference pairs, or the base's chat template does not go with them.
     """
-    learnt, held_out = (pairs(side, renderer, recipe.max_length) for side in (split.training, split.held_out))
+    learnt, held_out = (pairs(side, renderer, recipe.max_length, "dpo") for side in (split.training, split.held_out))
     return Material(_dataset(learnt), _dataset(held_out), counts_of(learnt, held_out))
 
 

@@ -24,7 +24,7 @@ from trainer.data.split import Split
 from trainer.data.wrong import WrongData
 from trainer.devices import VISIBLE, first_device
 from trainer.examples import Renderer
-from trainer.learning_recipe import LearningRecipe
+from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.loss_curve import Curve, finite
 from trainer.methods.arguments import LOSS, arguments
 from trainer.methods.base_model import dtype_of, lora_config, model_of, tokenizer_of
@@ -62,6 +62,10 @@ class Fit:
         self.counts: Counts = material.counts
         _check_counts(self.counts, recipe.max_length)
         model = model_of(recipe, base)
+        is_scorer = isinstance(recipe, RewardRecipe)
+        if is_scorer:
+            # A reward is that of the last token that is no padding, so the result must know its padding token.
+            model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         configs = (model.config, model.config.get_text_config())
         self._tokens = [(one, name, getattr(one, name)) for one in configs for name in _TOKENS if hasattr(one, name)]
         curve = Curve(folder / "metrics.jsonl", self.resumed_at)
@@ -72,7 +76,7 @@ class Fit:
             train_dataset=material.learnt,
             eval_dataset=material.held_out,
             processing_class=tokenizer,
-            peft_config=lora_config(recipe.adapter) if recipe.adapter else None,
+            peft_config=lora_config(recipe.adapter, scores=is_scorer) if recipe.adapter else None,
             callbacks=[Reporter(curve, watcher), Sealer(), *_stopping(recipe)],
         )
         self._trainer.remove_callback(PrinterCallback)

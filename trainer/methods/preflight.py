@@ -6,22 +6,28 @@ Facts about the base go in: its manifest, the content of its files, the names of
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from services.shared.architectures import is_scorer
 from services.shared.manifests import Manifest
 from trainer.errors import Unfit
 from trainer.learning_recipe import Adapter
 from trainer.recipe import Recipe
 
 _MAX_LISTED = 30
-INPUT, OUTPUT = "embed_tokens", "lm_head"
-"""What most architectures call their embedding and their output layer."""
+INPUT, OUTPUT, SCORE = "embed_tokens", "lm_head", "score"
+"""What most architectures call their embedding, their output layer, and the head of a reward model."""
 
 
 def check_manifest(recipe: Recipe, base: Manifest) -> None:
     """Checks what the registry knows of a base, before it is fetched.
 
     Raises:
-        Unfit: The base is an adapter, or its context is shorter than an example may be.
+        Unfit: The base is an adapter or a reward model, or its context is shorter than an example may be.
     """
+    if is_scorer(base.architecture) and recipe.method != "reward":
+        raise Unfit(
+            f"base = {recipe.base!r}: it is a reward model ({base.architecture}), which gives numbers and no text. Name"
+            " the model that it was made from"
+        )
     if base.kind == "adapter":
         raise Unfit(
             f"base = {recipe.base!r}: it is an adapter, which can be trained no further. Name its model, {base.base};"
@@ -90,6 +96,11 @@ def check_targets(adapter: Adapter, layers: Mapping[str, bool], *, tied: bool) -
             raise Unfit(
                 f"adapter.targets = {list(adapter.targets)!r}: the layer {target!r} {what}. Those that can:"
                 f" {_listed(name for name, fits in layers.items() if fits)}; or all-linear"
+            )
+        if target.rpartition(".")[2] == SCORE:
+            raise Unfit(
+                f"adapter.targets = {list(adapter.targets)!r}: {SCORE} is the new head of the reward model, all of"
+                " which learns anyway. Leave it out"
             )
         if target.rpartition(".")[2] == OUTPUT:
             raise Unfit(

@@ -6,6 +6,7 @@ Each check compares a model with the base. Names are those of the recipe.
 from collections.abc import Mapping
 from typing import Any
 
+from services.shared.architectures import is_scorer
 from services.shared.manifests import Manifest
 from trainer.errors import Unfit
 
@@ -22,8 +23,10 @@ def check_version(name: str, manifest: Manifest, base: Manifest) -> None:
     """Checks what the registry knows of a model, before it is fetched.
 
     Raises:
-        Unfit: It is an adapter, or it has another architecture or vocabulary than the base.
+        Unfit: It is an adapter or a reward model, or it has another architecture or vocabulary than the base.
     """
+    if is_scorer(manifest.architecture):
+        raise Unfit(f"{name}: it is a reward model ({manifest.architecture}), which can only be trained further")
     if manifest.kind != "model":
         raise Unfit(
             f"{name}: it is an adapter, and a whole model is needed. Name the model that its run published with"

@@ -100,6 +100,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup_steps": 2,
     },
     "preferences": {"method": "dpo", "adapter": {"r": 4}, "batch": 4},
+    "a reward model": {"method": "reward", "adapter": {"r": 4}, "batch": 4},
 }
 
 
@@ -107,7 +108,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
     store: ObjectStore, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
-    if recipe.get("method") == "dpo":
+    if recipe.get("method") in ("dpo", "reward"):
         recipe = {**recipe, "data": tiny.preferences(tmp_path / "pairs.jsonl")}
     whole = make(store, tmp_path / "whole", **recipe)
     broken = tmp_path / "broken"
@@ -289,15 +290,15 @@ def test_preferences_are_learnt_beside_what_the_base_prefers(store: ObjectStore,
     assert published.golden
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "reward"])
 def test_data_of_another_kind_than_the_method_learns_from_is_refused(
     store: ObjectStore, tmp_path: Path, method: str
 ) -> None:
-    data = (tiny.chats if method == "dpo" else tiny.preferences)(tmp_path / "other.jsonl")
+    data = (tiny.preferences if method == "sft" else tiny.chats)(tmp_path / "other.jsonl")
     told = (
-        "learns from preference pairs, and the data holds conv"
-        if method == "dpo"
-        else "preference pairs are no answers"
+        "preference pairs are no answers"
+        if method == "sft"
+        else f"method {method} learns from preference pairs, and the data holds conv"
     )
     with pytest.raises(WrongData, match=told):
         make(store, tmp_path / "run", data=data, method=method, adapter=None)

@@ -14,6 +14,7 @@ from trainer.recipe import Recipe
 from trainer.recipe_file import load, parse
 
 GOOD: dict[str, Any] = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
+DISTILL: dict[str, Any] = {"method": "distill", "teacher": {"model": "big"}}
 
 
 def written(folder: Path, **changed: Any) -> Path:
@@ -46,6 +47,15 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
         ({"method": "dpo", "adapter": {"dropout": 0.1}}, "adapter.dropout is set, and DPO"),
         ({"method": "dpo", "packing": True}, "packing = True: unknown key"),
         ({"method": "dpo", "loss": "simpo"}, "loss = 'simpo'"),
+        ({"method": "reward", "adapter": {"dropout": 0.1}}, "reward models without dropout"),
+        ({"method": "reward", "publish": {"name": "a", "rollout": True}}, "no pool of this version serves it"),
+        ({"method": "reward", "adapter": {}, "publish": {"name": "a", "adapter": True}}, "as an adapter"),
+        ({**DISTILL, "teacher": None}, "teacher"),
+        ({**DISTILL, "student": {}, "adapter": {}}, "a student begins with random weights"),
+        ({**DISTILL, "student": {}, "publish": {"name": "a", "rollout": True}}, "serves no pool of its own"),
+        ({**DISTILL, "student": {}, "publish": {"name": "tiny"}}, "publish.name = 'tiny' is the base's"),
+        ({**DISTILL, "student": {"hidden_size": 100, "num_attention_heads": 3}}, "no even multiple of num_att"),
+        ({**DISTILL, "student": {"num_key_value_heads": 3}}, "no multiple of num_key_value_heads = 3"),
         ({"method": None}, "method = None: it is one of sft"),
         ({"lora": {"r": 4}}, "lora"),
         ({"publish": {"name": "a", "adapter": True}}, "without adapter all weights learn"),
@@ -81,7 +91,7 @@ def test_a_recipe_of_an_older_release_is_read_as_it_was_meant(tmp_path: Path) ->
     assert learning(load(written(tmp_path, lora=None))).adapter is None
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "reward"])
 def test_a_recipe_travels_with_its_job(tmp_path: Path, method: str) -> None:
     recipe = load(written(tmp_path, method=method, adapter={"r": 4}, publish={"name": "a"}))
     assert parse(json.loads(recipe.model_dump_json())) == recipe

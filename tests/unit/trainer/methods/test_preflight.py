@@ -40,6 +40,7 @@ def adapter_manifest() -> Manifest:
             adapter_manifest(),
             "base = 'tiny': it is an adapter, which can be trained no further. Name its model, other@",
         ),
+        (manifest(architecture="Qwen3ForSequenceClassification"), "it is a reward model .* gives numbers and no text"),
     ],
 )
 def test_what_the_registry_knows_of_a_base_is_checked(base: Manifest, told: str) -> None:

@@ -31,6 +31,7 @@ def manifest(**changed: Any) -> Manifest:
     ("changed", "told"),
     [
         ({"kind": "adapter", "base": f"tiny@{SHA}"}, "^other: it is an adapter.* Name the model that its run"),
+        ({"architecture": "LlamaForSequenceClassification"}, "^other: it is a reward model"),
         ({"architecture": "Qwen3ForCausalLM"}, "^other: its architecture is Qwen3.* Merge models that were trained"),
         ({"vocab_size": 19}, "^other: its vocabulary has 19 tokens, and that of the base has 18"),
     ],
