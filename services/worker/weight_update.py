@@ -246,7 +246,9 @@ class WeightUpdates:
         """Swaps to the weights and proves them. Raises SwapFailed, NotProven, EngineDead."""
         self._report(order, phase)
         began = self._clock.monotonic()
-        await bounded(self._engine.swap(model), "replace its weights", self._limits.swap_s)
+        # What the new weights have computed until then is not of the version that they were to be.
+        swap = self._engine.swap(model, forget=phase is Phase.RESTORING)
+        await bounded(swap, "replace its weights", self._limits.swap_s)
         self._metrics.swaps.observe(self._clock.monotonic() - began)
         if phase is Phase.SWAPPING:
             self._report(order, Phase.PROVING)

@@ -532,7 +532,8 @@ async def test_answers_change_with_the_weights_and_change_back(
     engine: Engine, model: Model, other_model: Model
 ) -> None:
     before, _ = await said(engine, "before")
-    assert (await said(engine, "cached"))[1] > 0
+    again = await said(engine, "cached")
+    assert again[1] > 0
     await engine.swap(other_model)
     assert engine.info.model_version == other_model.manifest.version
     changed, cached = await said(engine, "changed")
@@ -540,7 +541,11 @@ async def test_answers_change_with_the_weights_and_change_back(
     assert await rest_of(engine, before[:8]) == await said_after(engine, before[:8], changed)
     await engine.swap(model)
     assert engine.info.model_version == model.manifest.version
-    assert await said(engine, "back") == (before, 0)
+    assert await said(engine, "back") == again, "its KV is found again"
+    await engine.swap(other_model, forget=True)
+    assert await said(engine, "forgotten") == (changed, 0)
+    await engine.swap(model)
+    assert await said(engine, "forgotten too") == (before, 0)
 
 
 async def test_an_output_layer_that_is_the_embedding_changes_with_it(

@@ -526,11 +526,16 @@ class Engine(Protocol):
         """
         ...
 
-    async def swap(self, model: Model) -> None:
-        """Replaces the weights in place; then `info` names the new version, and no KV of the old one is left.
+    async def swap(self, model: Model, *, forget: bool = False) -> None:
+        """Replaces the weights in place; then `info` names the new version.
 
         Call it only while nothing runs. It does `check_swap` first. The draft model stays, and all adapters are
-        forgotten.
+        forgotten. Cached KV belongs to the version that computed it: requests of this version find that of this version
+        only, also what it computed before another one was there.
+
+        Args:
+            model: The version.
+            forget: All cached KV goes, because weights that nobody could prove have computed some of it.
 
         Raises:
             SwapFailed: The weights were not replaced.

@@ -96,7 +96,7 @@ async def test_no_worker_gets_more_than_its_share_of_one_prefix(routers: Routers
         assert len(placed) == 4
 
 
-async def test_a_cache_is_forgotten_with_its_version_and_with_its_process(
+async def test_a_cache_belongs_to_a_version_and_ends_with_its_process(
     routers: Routers, redis_client: redis.Redis
 ) -> None:
     async with worker(routers[0].address, slots=8) as w1, gateway(routers[0].address) as one:
@@ -106,6 +106,14 @@ async def test_a_cache_is_forgotten_with_its_version_and_with_its_process(
         await known_to(redis_client, w1)
         assert (await place(one, "r3", **prompt(1, 2, 3))).expected_cached_tokens == 0
         assert (await place(one, "r4", **prompt(1, 2, 3))).expected_cached_tokens == 3 * BLOCK_TOKENS
+        w1.heartbeat.model_version = "v1"
+        await known_to(redis_client, w1)
+        assert (await place(one, "back", **prompt(1, 2, 3, 4))).expected_cached_tokens == 3 * BLOCK_TOKENS
+        w1.heartbeat.model_version = "v3"
+        await known_to(redis_client, w1)
+        w1.heartbeat.model_version = "v2"
+        await known_to(redis_client, w1)
+        assert (await place(one, "two", **prompt(1, 2, 3))).expected_cached_tokens == 0, "only one version is kept"
         w1.heartbeat.epoch += 1
         await known_to(redis_client, w1)
     async with worker(routers[1].address, slots=8, epoch=9, version="v2"), gateway(routers[0].address) as one:
@@ -121,6 +129,37 @@ async def test_the_index_of_a_cache_is_as_large_as_the_cache(routers: Routers, r
         assert (await place(one, "last", **prompt(27, 28, 29))).expected_cached_tokens == 3 * BLOCK_TOKENS
         await one.finish("last")
         assert (await place(one, "oldest", **prompt(0, 1, 2))).expected_cached_tokens == 0
+
+
+async def test_both_versions_of_a_worker_share_the_room_of_its_cache(
+    routers: Routers, redis_client: redis.Redis
+) -> None:
+    async with (
+        worker(routers[0].address, slots=8, kv_tokens=10 * BLOCK_TOKENS) as w1,
+        gateway(routers[0].address) as one,
+    ):
+
+        async def ask(name: str, *blocks: int) -> int:
+            grant = await place(one, name, **prompt(*blocks))
+            await one.finish(name)
+            return grant.expected_cached_tokens // BLOCK_TOKENS
+
+        for n in range(3):
+            await ask(f"v1-{n}", 3 * n, 3 * n + 1, 3 * n + 2)
+        w1.heartbeat.model_version = "v2"
+        await known_to(redis_client, w1)
+        await ask("v2", 0, 1, 2, 30)
+        both = cast("list[str]", redis_client.hmget(f"{ROOT}worker:w1", "cached", "former_cached"))
+        assert [int(tokens) // BLOCK_TOKENS for tokens in both] == [4, 6]
+        w1.heartbeat.model_version = "v1"
+        await known_to(redis_client, w1)
+        assert [await ask(f"kept-{n}", 3 * n, 3 * n + 1, 3 * n + 2) for n in (2, 1)] == [3, 3]
+        assert await ask("evicted", 0, 1, 2) == 0
+        caches = cast("list[str]", redis_client.hmget(f"{ROOT}worker:w1", "cache", "former"))
+        counted = cast("list[str]", redis_client.hmget(f"{ROOT}worker:w1", "cached", "former_cached"))
+        for cache, tokens in zip(caches, counted, strict=True):
+            held = cast("list[str]", redis_client.zrange(f"{ROOT}cache:{cache}", 0, -1))
+            assert int(tokens) == sum(int(marker.split(".")[1]) for marker in held)
 
 
 async def test_a_prefix_that_all_workers_hold_does_not_empty_their_caches(

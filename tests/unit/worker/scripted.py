@@ -36,6 +36,7 @@ class ScriptedEngine:
     def __init__(self, model: Model, *failures: BaseException | None, wrong: tuple[str, ...] = ()) -> None:
         self._model, self._failures, self._wrong = model, list(failures), wrong
         self.swaps: list[str] = []
+        self.forgot: list[str] = []
         self.hang = asyncio.Event()
         self.hang.set()
         self.death: str | None = None
@@ -82,8 +83,9 @@ class ScriptedEngine:
         if reason := self.no_swap or unfit(self._model.manifest, model.manifest):
             raise SwapFailed(reason, intact=True)
 
-    async def swap(self, model: Model) -> None:
+    async def swap(self, model: Model, *, forget: bool = False) -> None:
         self.swaps.append(model.manifest.version)
+        self.forgot += [model.manifest.version] * forget
         await self.hang.wait()
         if self._failures and (failure := self._failures.pop(0)):
             raise failure

@@ -228,6 +228,7 @@ async def test_the_old_weights_are_put_back(failures: list[Exception], wrong: tu
     report = await bench.update()
     assert (report.phase, reason in report.reason) == (Phase.FAILED, True), report
     assert bench.engine.swaps == [NEW_VERSION, OLD.manifest.version]
+    assert bench.engine.forgot == [OLD.manifest.version], "nobody knows what the new weights have computed"
     assert Phase.RESTORING in bench.phases
     assert bench.serves == (State.READY, OLD.manifest.version)
     assert bench.count("restored") == 1

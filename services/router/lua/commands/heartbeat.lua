@@ -42,8 +42,10 @@ end
 if ARG.state == 'stuck' then
   revoke_all(worker_id, 'stuck')
 end
-if known_epoch ~= epoch or known_version ~= version then
+if known_epoch ~= epoch or (known_version or '') == '' then
   new_cache(worker_id)
+elseif known_version ~= version then
+  change_cache(worker_id, known_version, version)
 end
 local side = side_of(version)
 local pressed = waiting > 0 and kv_used >= PRESSED * kv_tokens

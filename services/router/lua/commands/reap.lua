@@ -49,7 +49,7 @@ end
 
 local function reap_worker(worker_id)
   count_slots(worker_id, 0)
-  forget_cache(worker_id)
+  forget_caches(worker_id)
   redis.call('ZREM', KEY.workers, worker_id)
   no_longer_free(worker_id)
   redis.call('DEL', KEY.worker .. worker_id)

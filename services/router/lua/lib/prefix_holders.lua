@@ -4,7 +4,7 @@
 -- A prompt comes as prefix hashes "hash.tokens": each names a prefix of the prompt, with the tokens that it adds to the prefix
 -- before it. A cache holds as many tokens as its worker's KV cache, and MAX_HASHES hashes at most.
 local HOLDERS = 8 -- caches known for one hash
-local LOOKED_AT = 8 -- workers with a cached prefix
+local LOOKED_AT = 16 -- caches with a prefix: of eight workers, that of the version before too
 local MAX_HASHES = 4096
 local EVICTED = 64 -- hashes dropped in one call
 
@@ -63,25 +63,51 @@ end
 
 local function shrink(cache, tokens)
   local worker_id = string.match(cache, '^[^@]+')
-  if worker_of(worker_id).cache == cache then
+  local worker = worker_of(worker_id)
+  if worker.cache == cache then
     redis.call('HINCRBY', KEY.worker .. worker_id, 'cached', 0 - tokens)
+  elseif worker.former == cache then
+    redis.call('HINCRBY', KEY.worker .. worker_id, 'former_cached', 0 - tokens)
   end
 end
 
--- Drops the least recently used hashes while the cache holds more than its worker's KV cache can.
+-- Drops the least recently used hash of a cache. Returns its tokens, or nil if there is none.
+local function drop_oldest(cache)
+  local hash = redis.call('ZPOPMIN', KEY.cache .. cache)[1]
+  if hash then
+    remove_holder(hash, cache)
+    return tonumber(string.match(hash, '%d+$'))
+  end
+end
+
+local function last_use(cache)
+  return tonumber(redis.call('ZRANGE', KEY.cache .. cache, 0, 0, 'WITHSCORES')[2] or math.huge)
+end
+
+-- Drops the least recently used hashes, of both versions, while a worker's caches hold more than its KV cache can.
 local function evict(worker_id, cache, tokens)
-  local capacity = worker_of(worker_id).kv_tokens
+  local worker, key = worker_of(worker_id), KEY.worker .. worker_id
+  local former = worker.former and worker.former ~= '' and worker.former or nil
+  local former_tokens = former and tonumber(redis.call('HGET', key, 'former_cached')) or 0
   local surplus = redis.call('ZCARD', KEY.cache .. cache) - MAX_HASHES
-  local dropped = 0
-  while (tokens > capacity or surplus > 0) and dropped < EVICTED do
-    local hash = redis.call('ZPOPMIN', KEY.cache .. cache)[1]
-    if not hash then
+  for _ = 1, EVICTED do
+    if surplus <= 0 and tokens + former_tokens <= worker.kv_tokens then
       break
     end
-    remove_holder(hash, cache)
-    tokens, surplus, dropped = tokens - string.match(hash, '%d+$'), surplus - 1, dropped + 1
+    if surplus <= 0 and former_tokens > 0 and last_use(former) < last_use(cache) then
+      former_tokens = math.max(0, former_tokens - (drop_oldest(former) or former_tokens))
+    else
+      local dropped = drop_oldest(cache)
+      if not dropped then
+        break
+      end
+      tokens, surplus = tokens - dropped, surplus - 1
+    end
   end
-  redis.call('HSET', KEY.worker .. worker_id, 'cached', math.max(0, tokens))
+  redis.call('HSET', key, 'cached', math.max(0, tokens))
+  if former then
+    redis.call('HSET', key, 'former_cached', former_tokens)
+  end
 end
 
 -- Notes that the worker computes this prompt now, so that its cache will hold all of it. Longer prefixes are evicted before

@@ -6,12 +6,12 @@ local workers = {}
 local function worker_of(worker_id)
   if not workers[worker_id] then
     local w = redis.call('HMGET', KEY.worker .. worker_id, 'state', 'slots', 'kv_tokens', 'kv_reserved', 'kv_used', 'pressed',
-      'version', 'adapters', 'loaded', 'quiet_ms', 'address', 'epoch', 'cache', 'prefill', 'busy_ms', 'refuge', 'side')
+      'version', 'adapters', 'loaded', 'quiet_ms', 'address', 'epoch', 'cache', 'prefill', 'busy_ms', 'refuge', 'side', 'former')
     workers[worker_id] = {
       state = w[1], slots = tonumber(w[2]), kv_tokens = tonumber(w[3]), reserved = tonumber(w[4]) or 0,
       used = tonumber(w[5]) or 0, pressed = w[6] == '1', version = w[7], adapters = w[8], loaded = w[9],
       quiet = tonumber(w[10]) or math.huge, address = w[11], epoch = w[12], cache = w[13],
-      prefill = tonumber(w[14]) or 0, busy = tonumber(w[15]) or 0, isolated = w[16], side = w[17],
+      prefill = tonumber(w[14]) or 0, busy = tonumber(w[15]) or 0, isolated = w[16], side = w[17], former = w[18],
       held = redis.call('SCARD', KEY.held .. worker_id),
     }
   end

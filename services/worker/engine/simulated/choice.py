@@ -1,6 +1,7 @@
 """One choice of a simulated request: its next token, its text, and when it ends."""
 
 from codecs import getincrementaldecoder
+from dataclasses import replace
 
 from services.worker.engine.contract import (
     Delta,
@@ -54,6 +55,10 @@ class SimulatedChoice:
             text += released
         self._prefix, self._sent = text[point.text_offset :], point.text_offset
         return self._delta("", (), ending) if ending else None
+
+    def mislead(self, weights_sha256: str) -> None:
+        """Goes on with another answer: its KV was computed by other weights, and a real model would say something else."""
+        self._oracle = replace(self._oracle, weights_sha256=f"{self._oracle.weights_sha256} after {weights_sha256}")
 
     def next(self) -> Delta:
         """Generates the next token."""

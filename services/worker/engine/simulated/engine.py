@@ -75,7 +75,7 @@ class SimulatedEngine:
 
     async def start(self, model: Model, node: Node | None = None) -> None:
         """Starts the loop of engine steps. Other nodes have nothing to do."""
-        self._version = SimulatedVersion(model)
+        self._run_on(SimulatedVersion(model))
         if model.draft:
             self._drafter = self._drafter_of(model.draft)
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
@@ -125,7 +125,8 @@ class SimulatedEngine:
             raise EngineError("this version fails some requests")
         prompt = kept_tokens(request, self._config.context_tokens)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
-        run.begin(self._loaded.manifest.weights_sha256 + (request.adapter.version if request.adapter else ""))
+        loaded = self._loaded.manifest
+        run.begin(loaded.weights_sha256 + (request.adapter.version if request.adapter else ""), loaded.version)
         if not run.choices:
             run.end()
         self._add(run)
@@ -187,8 +188,8 @@ class SimulatedEngine:
         if reason := unfit(self._loaded.manifest, model.manifest):
             raise SwapFailed(reason, intact=True)
 
-    async def swap(self, model: Model) -> None:
-        """Replaces the version and forgets all cached KV and all adapters."""
+    async def swap(self, model: Model, *, forget: bool = False) -> None:
+        """Replaces the version and forgets all adapters, and all cached KV if `forget` says so."""
         await self.check_swap(model)
         version = SimulatedVersion(model)
         if self._scheduler.has_work:
@@ -199,9 +200,10 @@ class SimulatedEngine:
             raise EngineDead(reason)
         if self._faults.swap:
             raise SwapFailed(self._faults.swap, intact=False)
-        self._kv.forget()
+        if forget:
+            self._kv.forget()
         self._adapters.clear()
-        self._version = version
+        self._run_on(version)
 
     async def stop(self) -> None:
         """Fails every running request and ends the loop."""
@@ -224,6 +226,10 @@ class SimulatedEngine:
         if self._version is None:
             raise EngineDead("the engine has not started")
         return self._version
+
+    def _run_on(self, version: SimulatedVersion) -> None:
+        self._version = version
+        self._kv.weights = version.model.manifest.weights_sha256
 
     def _add(self, run: Run) -> None:
         for sequence in run.choices:

@@ -1,7 +1,7 @@
 """A finite KV cache in blocks; sequences with the same prefix share blocks.
 
 A block is used by one or more sequences, or it is free. A free block keeps its content and can be found by its hash
-until the block is needed. The block that was freed first is reused first.
+until the block is needed. The block that was freed first is reused first. A block knows the weights that computed it.
 """
 
 import hashlib
@@ -29,6 +29,9 @@ class KvCache:
         self._holders: defaultdict[Block, int] = defaultdict(int)
         self._block_of: dict[BlockHash, Block] = {}
         self._hash_of: dict[Block, BlockHash] = {}
+        self._weights_of: dict[Block, str] = {}
+        self.weights = ""
+        """SHA-256 of the weights that compute KV now."""
 
     @property
     def used_tokens(self) -> int:
@@ -50,6 +53,11 @@ class KvCache:
             blocks.append(block)
         return blocks
 
+    def foreign(self, blocks: Iterable[Block]) -> str:
+        """Returns the weights, other than those of now, that computed one of these cached blocks; or ""."""
+        made = (self._weights_of.get(block, self.weights) for block in blocks)
+        return next((weights for weights in made if weights != self.weights), "")
+
     def known_blocks(self, hashes: Iterable[BlockHash]) -> int:
         """Returns the length of the longest cached prefix, in blocks; takes nothing into use."""
         return sum(1 for _ in takewhile(self._block_of.__contains__, hashes))
@@ -67,6 +75,7 @@ class KvCache:
         if name not in self._block_of and block not in self._hash_of:
             self._block_of[name] = block
             self._hash_of[block] = name
+            self._weights_of[block] = self.weights
 
     def release(self, blocks: list[Block]) -> None:
         """Frees the blocks and empties the list. The last block is freed first, so prefixes stay cached longest."""
@@ -82,11 +91,13 @@ class KvCache:
         """Forgets all cached content; running sequences keep their blocks."""
         self._block_of.clear()
         self._hash_of.clear()
+        self._weights_of.clear()
 
     def _take(self) -> Block:
         block, _ = self._free.popitem(last=False)
         if name := self._hash_of.pop(block, None):
             del self._block_of[name]
+        self._weights_of.pop(block, None)
         self._holders[block] += 1
         return block
 

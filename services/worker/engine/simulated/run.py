@@ -34,15 +34,20 @@ class Run:
         self._accepted_drafts = 0
         self._outbox = Outbox(take)
 
-    def begin(self, weights_sha256: str) -> None:
-        """Creates a sequence for each choice that has not finished."""
+    def begin(self, weights_sha256: str, version: str = "") -> None:
+        """Creates a sequence for each choice that has not finished.
+
+        Args:
+            weights_sha256: Of the model, and of the adapter if there is one.
+            version: Of the model. It finds only KV that this version computed.
+        """
         for choice in range(self.request.sampling.n):
             point = self.request.resume.get(choice)
             self._completed += len(point.token_ids) if point else 0
             if not (point and point.finished):
-                self._begin_choice(choice, weights_sha256)
+                self._begin_choice(choice, weights_sha256, version)
 
-    def _begin_choice(self, index: int, weights_sha256: str) -> None:
+    def _begin_choice(self, index: int, weights_sha256: str, version: str) -> None:
         point = self.request.resume.get(index)
         echo = self.prompt_text if self.request.sampling.echo else ""
         self.oracle = Oracle(weights_sha256, self.prompt, self.request.sampling, index, self._script)
@@ -52,8 +57,9 @@ class Run:
             self._outbox.put(ending)
             return
         tokens = [*self.prompt, *(point.token_ids if point else ())]
-        # An adapter computes other KV for the same prompt.
-        salt = (self.request.cache_salt + (self.request.adapter.version if self.request.adapter else "")).encode()
+        # Another version or adapter computes other KV for the same prompt.
+        adapter = self.request.adapter.version if self.request.adapter else ""
+        salt = (version + self.request.cache_salt + adapter).encode()
         self.choices[Sequence(tokens, len(self.prompt), salt, rank=self.request.priority)] = choice
 
     def started(self, cached_tokens: int) -> None:
@@ -78,6 +84,9 @@ class Run:
 
     def advance(self, sequence: Sequence, *, drafted: bool = False) -> Delta:
         """Generates the next token of a choice and emits it. drafted: it is one of a draft."""
+        if sequence.foreign:
+            self.choices[sequence].mislead(sequence.foreign)
+            sequence.foreign = ""
         delta = self.choices[sequence].next()
         self._accepted_drafts += drafted
         sequence.tokens.extend(delta.token_ids)

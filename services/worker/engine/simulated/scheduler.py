@@ -19,12 +19,13 @@ class Sequence:
     Attributes:
         tokens: Prompt, then output.
         prompt_length: Tokens of the prompt.
-        salt: Separates the cached blocks of tenants.
+        salt: Separates the cached blocks of versions and tenants.
         rank: 0 goes first.
         blocks: Its blocks in the KV cache.
         hashes: Hashes of its full blocks.
         computed: Number of tokens whose KV is in the cache.
         cached_tokens: Prompt tokens that were cached at its first start; None before.
+        foreign: Other weights than the engine's that computed KV which it has found. No sequence should ever have any.
     """
 
     tokens: list[int]
@@ -35,6 +36,7 @@ class Sequence:
     hashes: list[BlockHash] = field(default_factory=list)
     computed: int = 0
     cached_tokens: int | None = None
+    foreign: str = ""
 
     @property
     def length(self) -> int:
@@ -152,6 +154,7 @@ class Scheduler:
         # The last token is always computed: its result is the next token.
         known = sequence.full_hashes(sequence.length - 1, self._kv.block_tokens)
         sequence.blocks = self._kv.attach(known)
+        sequence.foreign = self._kv.foreign(sequence.blocks)
         sequence.computed = len(sequence.blocks) * self._kv.block_tokens
         if not self._kv.grow(sequence.blocks, sequence.computed + min(sequence.missing, budget)):
             self._kv.release(sequence.blocks)

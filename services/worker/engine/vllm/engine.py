@@ -277,8 +277,10 @@ class VllmEngine:
         if reason := await asyncio.to_thread(why_restart, loaded.model, model, arguments, reason):
             raise SwapFailed(reason, intact=True)
 
-    async def swap(self, model: Model) -> None:
-        """Replaces the weights in place; no KV of the old ones is left. vLLM forgets all adapters then.
+    async def swap(self, model: Model, *, forget: bool = False) -> None:
+        """Replaces the weights in place. vLLM forgets all adapters then, and all cached KV if `forget` says so.
+
+        The cache salt of a request carries the version (request.py), so KV of another version is never found.
 
         Raises:
             SwapFailed: the weights were not replaced.
@@ -292,7 +294,7 @@ class VllmEngine:
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
         try:
-            await _reload(loaded.llm, model.folder, nodes=self._config.nodes)
+            await _reload(loaded.llm, model.folder, nodes=self._config.nodes, forget=forget)
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except Exception as error:
@@ -317,8 +319,8 @@ class VllmEngine:
         return self._loaded
 
 
-async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
-    """Loads the weights while vLLM is paused, so that no step sees half of them; then empties the prefix cache.
+async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int, forget: bool) -> None:
+    """Loads the weights while vLLM is paused, so that no step sees half of them; empties the prefix cache if asked to.
 
     That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing. Several nodes have
     the version in a folder of the same name, each in its own place.
@@ -331,7 +333,7 @@ async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int) -> None:
             await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
         if current_platform.is_cpu():
             await llm.collective_rpc("repack_output_layers")
-        if not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):
+        if forget and not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):
             raise RuntimeError("the prefix cache was not dropped")
     finally:
         await llm.resume_generation()

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
+from services.shared.clock import SystemClock
 from services.shared.engine_settings import SimulatedEngine as Config
 from services.shared.settings import WrongSettings
 from services.worker.engine.contract import Delta, EngineDead, EngineRequest, Sampling, TextPrompt
@@ -88,3 +89,19 @@ async def test_poison_kills_the_engine_and_everything_in_it() -> None:
 def test_a_cache_smaller_than_one_context_is_refused() -> None:
     with pytest.raises(WrongSettings, match="kv_tokens"):
         SimulatedEngine(Config(context_tokens=1024, kv_tokens=512), ManualClock())
+
+
+async def test_an_answer_that_finds_kv_of_other_weights_is_another_answer() -> None:
+    """As with a real model. Swaps never let it happen: here the test says that other weights had computed the KV."""
+    engine = await simulated_engine(SystemClock())
+
+    async def answer(name: str) -> list[int]:
+        request = EngineRequest(name, TextPrompt("x" * 40), Sampling(max_tokens=8, ignore_eos=True))
+        async with aclosing(engine.generate(request)) as events:
+            return [token async for event in events if isinstance(event, Delta) for token in event.token_ids]
+
+    first = await answer("first")
+    assert await answer("same") == first
+    engine._kv.weights = "others"
+    assert await answer("stale") != first
+    await engine.stop()

@@ -52,6 +52,23 @@ def test_a_shared_prefix_is_computed_once() -> None:
     assert (first.cached_tokens, second.cached_tokens, other_tenant.cached_tokens) == (0, 32, 0)
 
 
+def test_a_sequence_that_finds_kv_of_other_weights_says_so() -> None:
+    """No engine lets that happen. If one did, its answers would be wrong, and drills must see it."""
+    scheduler, kv = make(step_tokens=256)
+    kv.weights = "old"
+    first, same = sequence(40), sequence(40)
+    scheduler.add(first)
+    step(scheduler)
+    scheduler.add(same)
+    step(scheduler)
+    kv.weights = "new"
+    stale, other = sequence(40), sequence(40, salt=b"new")
+    scheduler.add(stale)
+    scheduler.add(other)
+    step(scheduler)
+    assert [each.foreign for each in (first, same, stale, other)] == ["", "", "old", ""]
+
+
 def test_a_wholly_cached_prompt_still_computes_its_last_token() -> None:
     scheduler, _ = make()
     twice = [sequence(32), sequence(32)]
