@@ -45,6 +45,7 @@ SCENARIOS = (
     Scenario("adapters", 1, lambda s: {"requests": s * 2}),
     Scenario("parallel", 1, lambda s: {"requests": s / 10}),
     Scenario("swaps", 1, lambda s: {"rollouts": s / 10}),
+    Scenario("cycles", 1, lambda s: {"cycles": s / 5}),
     Scenario("groups", 1, lambda s: {"requests": s / 10}),
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),

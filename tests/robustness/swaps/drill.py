@@ -80,7 +80,7 @@ class _Drill:
     async def run(self, rounds: int) -> Report:
         for number, source in enumerate(SOURCES):
             await self._command("models", "import", source, "--name", "simulated", "--alias", f"version-{number}")
-        registry = Registry(_store_of(self._cluster))
+        registry = Registry(store_of(self._cluster))
         for alias in ("latest", *(f"version-{number}" for number in range(len(SOURCES)))):
             manifest = await registry.resolve(Reference("simulated", alias))
             self._weights[f"fp_{manifest.version[:12]}"] = manifest.weights_sha256
@@ -193,7 +193,8 @@ class _Drill:
         return done.stdout
 
 
-def _store_of(cluster: RunningCluster) -> ObjectStore:
+def store_of(cluster: RunningCluster) -> ObjectStore:
+    """The object store of a cluster."""
     keys = secrets.load_or_create(DataFolder.at(cluster.folder / ".tidegate"))
     settings = StoreSettings(
         s3_endpoint=cluster.record.addresses.s3, s3_access_key=keys.s3_access_key, s3_secret_key=keys.s3_secret_key

@@ -57,7 +57,7 @@ class SimulatedChoice:
         return self._delta("", (), ending) if ending else None
 
     def mislead(self, weights_sha256: str) -> None:
-        """Goes on with another answer: its KV was computed by other weights, and a real model would say something else."""
+        """Goes on with another answer, as a real model would on top of KV that other weights have computed."""
         self._oracle = replace(self._oracle, weights_sha256=f"{self._oracle.weights_sha256} after {weights_sha256}")
 
     def next(self) -> Delta:
