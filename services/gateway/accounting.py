@@ -45,7 +45,7 @@ class Accounting:
         self.ledger = _ledger(settings, rows, LedgerMetrics(registry), clock, random)
         self.administration = Administration(accounts, api_keys, (by_digest, by_id), clock)
         self.usage_rows = rows
-        self.rollouts = RolloutHistory(self._database)
+        self.rollouts = RolloutHistory(self._database, settings.rollout_events_per_pool)
         self.responses = _responses(settings, self._database, clock)
 
     async def start(self) -> None:

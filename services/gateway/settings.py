@@ -69,6 +69,12 @@ class GatewaySettings(ProcessSettings):
         description="Bytes of one tenant's responses that are kept, and as many of its conversations. The oldest"
         " responses go first, and the conversations that are longest unused.",
     )
+    rollout_events_per_pool: int = Field(
+        10_000,
+        ge=1_000,
+        description="Events of each pool's rollouts that are kept in the database; the oldest go first. Routers keep the"
+        " last 1,000.",
+    )
     metrics_listen: Address | None = Field(
         None,
         description="host:port of a second HTTP server for probes and metrics, without a key. Default: none; only"

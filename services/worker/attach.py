@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import cycle
 from random import Random
 
@@ -204,8 +205,11 @@ class Attachment:
 
 def _update_order(deliver: pb.Deliver) -> UpdateOrder:
     finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
-    mode = SwapMode.of_proto_name(pb.SwapMode.Name(deliver.mode))
-    return UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s, mode)
+    order = UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s)
+    try:
+        return replace(order, mode=SwapMode.of_proto_name(pb.SwapMode.Name(deliver.mode)))
+    except ValueError:
+        return replace(order, refusal=f"this worker does not know mode {deliver.mode}: its release is older")
 
 
 def _weight_update(report: Report) -> pb.Delivery:

@@ -49,12 +49,14 @@ class UpdateOrder:
         finish_s: Seconds that requests get to finish which no other worker can continue; None means the worker's own
             setting.
         mode: What happens to requests that run; None means the pool's setting.
+        refusal: Why this worker cannot carry it out, whatever its state; "" if it can.
     """
 
     update_id: str
     version: str
     finish_s: float | None = None
     mode: SwapMode | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,9 @@ class WeightUpdates:
         if last is not None and (last.update_id == order.update_id or not last.phase.is_last):
             return False
         if self._serving is None or self._status.state is not State.READY:
+            return False
+        if order.refusal:
+            self._end(order, Phase.FAILED, "refused", order.refusal)
             return False
         self._report(order, Phase.STAGING)
         return True

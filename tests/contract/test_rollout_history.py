@@ -41,7 +41,7 @@ class Routers:
 
 
 async def test_each_event_is_kept_once_and_whole(database: Database) -> None:
-    history = RolloutHistory(database)
+    history = RolloutHistory(database, kept=1_000)
     events = [RolloutEvent.of("tide", event(revision)) for revision in range(1, 251)]
     await history.add(events)
     await history.add([*events[200:], RolloutEvent.of("tide", event(251)), RolloutEvent.of("ebb", event(1))])
@@ -54,7 +54,7 @@ async def test_each_event_is_kept_once_and_whole(database: Database) -> None:
 
 
 async def test_what_the_routers_forget_stays_and_a_redis_that_begins_anew_is_noticed(database: Database) -> None:
-    history, routers = RolloutHistory(database), Routers(event(3), event(7))
+    history, routers = RolloutHistory(database, kept=1_000), Routers(event(3), event(7))
     copy = HistoryCopy(["tide"], routers, history, SystemClock())
     await copy.copy("tide")
     routers.kept = (event(7), event(9))
@@ -78,7 +78,7 @@ async def test_an_event_that_this_release_does_not_know_waits_and_stops_no_later
 
     unknown = event(3)
     unknown.kind = 99  # type: ignore[assignment]
-    history, routers = RolloutHistory(database), Routers(unknown)
+    history, routers = RolloutHistory(database, kept=1_000), Routers(unknown)
     copying = asyncio.create_task(HistoryCopy(["tide"], routers, history, Hurried()).run())
     await wait_until(lambda: len(routers.asked) > 1 or copying.done(), description="it tries again")
     routers.kept = (event(4),)
@@ -88,3 +88,14 @@ async def test_an_event_that_this_release_does_not_know_waits_and_stops_no_later
 
     await wait_until(copied, description="later events are copied")
     copying.cancel()
+
+
+async def test_only_the_last_events_of_each_pool_are_kept(database: Database) -> None:
+    history = RolloutHistory(database, kept=3)
+    copy = HistoryCopy(["tide"], Routers(*(event(revision) for revision in range(1, 9))), history, SystemClock())
+    await history.add([RolloutEvent.of("ebb", event(revision)) for revision in range(1, 6)])
+    await copy.copy("tide")
+    assert [kept.revision for kept in await history.read("tide", 10)] == [8, 7, 6]
+    assert len(await history.read("ebb", 10)) == 5
+    assert await history.trim("ebb") == 2
+    assert await history.trim("ebb") == 0

@@ -45,7 +45,7 @@ class HistoryCopy:
                     log.warning("the history of rollouts is not copied: %s", error, extra={"pool": pool})
 
     async def copy(self, pool: str) -> None:
-        """Copies what is new of one pool.
+        """Copies what is new of one pool, and deletes what is more than is kept.
 
         Raises:
             StoreUnavailable: No router answers.
@@ -59,3 +59,5 @@ class HistoryCopy:
             kept = await self._source.rollout_events(pool, 0)
         await self._history.add([RolloutEvent.of(pool, event) for event in kept.events])
         self._copied[pool] = kept.last_revision
+        if kept.events and (went := await self._history.trim(pool)):
+            log.info("old events of rollouts were deleted", extra={"pool": pool, "events": went})

@@ -131,6 +131,20 @@ async def test_a_flipped_bit_is_refused_with_a_reason_and_the_old_version_answer
     assert State.SWAPPING not in router.states
 
 
+async def test_a_mode_of_a_later_release_is_refused_with_a_reason_and_the_worker_stays_attached(
+    worker: WorkerApp, router: Router, store: ObjectStore
+) -> None:
+    old, new = worker.engine.info.model_version, (await publish(store, OTHER)).version
+    router.order_update("forth", new, mode=router_pb2.SwapMode.ValueType(99))
+    await ended(router, "forth")
+    report = router.heartbeats[-1].delivery
+    assert (report.phase, "mode 99" in report.reason) == (router_pb2.DELIVERY_PHASE_FAILED, True)
+    assert (worker.engine.info.model_version, router.states[-1]) == (old, State.READY)
+    router.order_update("again", new)
+    await ended(router, "again")
+    assert worker.engine.info.model_version == new
+
+
 async def test_a_version_that_does_not_fit_on_the_disk_is_refused_with_the_sizes(
     start_worker: StartWorker, router: Router, store: ObjectStore, tmp_path: Path
 ) -> None:
