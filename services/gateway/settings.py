@@ -72,8 +72,8 @@ class GatewaySettings(ProcessSettings):
     rollout_events_per_pool: int = Field(
         10_000,
         ge=1_000,
-        description="Events of each pool's rollouts that are kept in the database; the oldest go first. Routers keep the"
-        " last 1,000.",
+        description="Events of each pool's rollouts that are kept in the database; the oldest go first. Routers keep"
+        " the last 1,000.",
     )
     metrics_listen: Address | None = Field(
         None,

@@ -199,7 +199,8 @@ class RolloutController:
         members = _members(await self._row(queue, record))
         verdict = await self._verdict(queue, record) if record.state is State.ROLLING else None
         advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts, verdict=verdict)
-        if advanced is not record and not await self._replace(queue, record, advanced):
+        said = Asker(why=_unjudged(record, advanced, members, verdict))
+        if advanced is not record and not await self._replace(queue, record, advanced, said):
             return
         self._count_rejection(queue, record, advanced, verdict)
         for order in rollout.orders(advanced, members):
@@ -247,6 +248,13 @@ class RolloutController:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall() * 1000)
+
+
+def _unjudged(before: RolloutRecord, after: RolloutRecord, members: list[Member], verdict: Verdict | None) -> str:
+    """For the history: why a step has ended without a verdict of its gate; "" if the gate has spoken."""
+    if verdict is None or verdict.decision is Decision.PASS or before.step == after.step:
+        return ""
+    return rollout.why_unjudged(before, rollout.pool_size(before, members), verdict)
 
 
 _OUTCOMES = {

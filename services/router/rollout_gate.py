@@ -165,7 +165,13 @@ class RolloutGate:
             if stored:
                 texts = {name.decode(): count.decode() for name, count in stored.items()}
                 sides[side][service_class] = Figures.of_hash(texts)
-        return replace(judge(sides["old"], sides["new"], bounds), opened_ms=opened_ms)
+        idle = not (sides["old"] or sides["new"]) and self._is_idle(queue)
+        return replace(judge(sides["old"], sides["new"], bounds), opened_ms=opened_ms, idle=idle)
+
+    def _is_idle(self, queue: PoolQueue) -> bool:
+        """Whether no request of the pool runs or waits."""
+        row = self._snapshot.rows.get(queue.pool)
+        return row is not None and not row.granted and not any(each.queued for each in row.classes.values())
 
 
 def _key(queue: PoolQueue, rollout_id: str, side: str, service_class: str) -> str:

@@ -27,11 +27,6 @@ _DECISIONS = {
 }
 
 
-def policy_kind(policy: "pb.RolloutPolicy.ValueType") -> Kind | None:
-    """The policy that a message names; None if it names none."""
-    return next((kind for kind, value in _POLICIES.items() if value == policy), None)
-
-
 def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Verdict | None, now_ms: int) -> pb.Rollout:
     """A rollout and its workers.
 

@@ -35,6 +35,7 @@ class CanaryStep(Strict):
         return self
 
 
+_OBSERVE_S = 60.0
 _DEFAULT_STEPS = (CanaryStep(replicas=1), CanaryStep(share=0.25), CanaryStep(share=0.5))
 
 
@@ -58,6 +59,14 @@ class RolloutSettings(Strict):
         description="The steps of a canary. A step that allows no more workers than the one before is left out, as in a"
         " small pool. Default: one worker, a quarter, half, each for 60 seconds.",
     )
+    observe_s: float | None = Field(
+        None,
+        ge=0,
+        le=86_400,
+        description="Seconds for which the last worker of the old version stays, once all others have the new one: the"
+        " gates go on comparing both. Not with `all_at_once`. 0: it changes at once. Default: 60 for a canary without"
+        " `steps`, else 0.",
+    )
     max_wait_s: float = Field(
         600.0,
         gt=0,
@@ -77,8 +86,25 @@ class RolloutSettings(Strict):
         """The steps of a canary: those of the file, or the default ones."""
         return self.steps or _DEFAULT_STEPS
 
+    def observes_s(self, policy: str) -> float:
+        """Seconds for which the last worker of the old version stays, under a policy that may be another one."""
+        if policy == "all_at_once":
+            return 0.0
+        if self.observe_s is not None:
+            return self.observe_s
+        return _OBSERVE_S if policy == "canary" and not self.steps else 0.0
+
     @model_validator(mode="after")
     def _steps_are_of_a_canary(self) -> "RolloutSettings":
         if self.steps and self.policy != "canary":
             raise ValueError(f"steps and policy = {self.policy}: only a canary has steps. Set policy: canary")
+        return self
+
+    @model_validator(mode="after")
+    def _a_change_over_leaves_nobody_to_compare_with(self) -> "RolloutSettings":
+        if self.observe_s and self.policy == "all_at_once":
+            raise ValueError(
+                f"observe_s = {self.observe_s:g} and policy = all_at_once: no worker of the old version takes requests"
+                " after the change-over. Set policy: rolling or canary, or leave observe_s out"
+            )
         return self

@@ -11,6 +11,7 @@ from services.cli.clients.control import ANSWER_LIMIT_S, NoRouter, call
 from services.cli.clients.gateway import GatewayApi
 from services.cli.clients.rollout_gate import Gate
 from services.cli.errors import CommandFailed
+from services.cli.steps import CanaryStep
 from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
@@ -42,7 +43,9 @@ class Way(BaseModel):
 
     `policy`, `at_once` and `mode` are None for the pool's settings. `finish_s`: seconds that requests of a worker get
     that no other one can continue; None for the worker's own setting. `mode`: what happens to requests that run when a
-    worker's weights change. `without_steps`: a way back, on which a canary goes worker by worker.
+    worker's weights change. `without_steps`: a way back, on which a canary goes worker by worker. `steps`: of a canary,
+    in place of the pool's. `hold_s`: for which each step holds. `observe_s`: for which the last worker of the old
+    version stays. Both are None for the pool's settings.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +55,9 @@ class Way(BaseModel):
     finish_s: float | None = None
     mode: SwapMode | None = None
     without_steps: bool = False
+    steps: tuple[CanaryStep, ...] = ()
+    hold_s: float | None = None
+    observe_s: float | None = None
 
 
 class Step(BaseModel):
@@ -237,6 +243,9 @@ async def start(
         why=asker.why,
         without_steps=way.without_steps,
         mode=pb.SwapMode.Value(way.mode.proto_name) if way.mode else pb.SWAP_MODE_UNSPECIFIED,
+        steps=map(_canary_step, way.steps),
+        hold_ms=_ms(way.hold_s),
+        observe_ms=_ms(way.observe_s),
     )
     response = await call(routers, lambda stub: stub.StartRollout(request, timeout=ANSWER_LIMIT_S))
     return Rollout.of(response.rollout)
@@ -354,6 +363,14 @@ async def follow(routers: Sequence[str], rollout: Rollout, changed: Callable[[Ro
             raise CommandFailed(f"{rollout.pool} has another rollout by now, to {rollout.version[:12]}")
         changed(rollout)
     return rollout
+
+
+def _canary_step(step: CanaryStep) -> pb.CanaryStep:
+    return pb.CanaryStep(share=step.share) if step.share else pb.CanaryStep(workers=step.workers)
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
 
 
 def _phase(phase: "pb.DeliveryPhase.ValueType") -> str:

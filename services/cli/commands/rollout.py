@@ -38,6 +38,28 @@ AtOnce = Annotated[
     int | None,
     typer.Option(min=1, help="workers that may change at the same time; default: `rollout.at_once` of the pool"),
 ]
+Steps = Annotated[
+    str | None,
+    typer.Option(
+        help="steps of a canary: workers, or shares of the pool, such as 1,10%,50%; default: `rollout.steps` of the"
+        " pool"
+    ),
+]
+Hold = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=86_400, help="seconds for which each step holds; default: what the pool's steps say, or 60"
+    ),
+]
+Observe = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=86_400,
+        help="seconds for which the last worker of the old version stays, so that the gates go on comparing; default:"
+        " `rollout.observe_s` of the pool",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="wait until the rollout has ended")]
 
 
@@ -47,6 +69,9 @@ def start(
     version: Version,
     pool: Pool = None,
     policy: WhichPolicy = None,
+    steps: Steps = None,
+    hold: Hold = None,
+    observe: Observe = None,
     at_once: AtOnce = None,
     reason: Reason = "",
     finish_limit: FinishLimit = None,
@@ -60,9 +85,18 @@ def start(
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import open_store
     from services.cli.clients.rollouts import Policy, Way
+    from services.cli.steps import parse_steps
 
+    way = Way(
+        policy=Policy(policy) if policy else None,
+        at_once=at_once,
+        finish_s=finish_limit,
+        mode=mode,
+        steps=parse_steps(steps) if steps is not None else (),
+        hold_s=hold,
+        observe_s=observe,
+    )
     store, routers = open_store(data_dir), router_addresses(data_dir, router)
-    way = Way(policy=Policy(policy) if policy else None, at_once=at_once, finish_s=finish_limit, mode=mode)
     started = _start(store, routers, model, version, pool=pool, way=way, asker=asker(reason), wait=wait)
     _show(asyncio.run(started), json=json)
 

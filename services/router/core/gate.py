@@ -78,12 +78,14 @@ class Verdict:
         reason: Why, in one line.
         rows: The figures that it is made of.
         opened_ms: Beginning of the comparison, in Unix milliseconds; 0 before it.
+        idle: Since then no request has come to the pool, so nothing can be said of any version.
     """
 
     decision: Decision
     reason: str
     rows: tuple[Row, ...] = ()
     opened_ms: int = 0
+    idle: bool = False
 
     @property
     def worse(self) -> Row | None:

@@ -273,20 +273,35 @@ def _next_step(record: RolloutRecord, members: Sequence[Member], now_ms: int, ve
 
 
 def _hold(record: RolloutRecord, pool_size: int, now_ms: int, verdict: Verdict | None) -> RolloutRecord:
-    """The rollout goes on after the time of the step, when the gate has said yes or the pool has none."""
+    """The rollout goes on after the time of the step, when the gate has said yes, or there is nothing to judge."""
     if record.paused_ms:
         return record
     if not record.step_since_ms:
         return replace(record, step_since_ms=now_ms)
-    over_ms = now_ms - record.step_since_ms - record.policy.steps[record.step].hold_ms
+    over_ms = now_ms - record.step_since_ms - record.policy.hold_ms(record.step, pool_size)
     if over_ms < 0:
         return record
-    if verdict is None or verdict.decision is Decision.PASS:
+    if verdict is None or verdict.decision is Decision.PASS or why_unjudged(record, pool_size, verdict):
         return replace(record, step=record.policy.after(record.step, pool_size), step_since_ms=0)
     if over_ms < record.policy.max_wait_ms:
         return record
     waited = f"the gate of step {record.step + 1} said nothing within {record.policy.max_wait_ms / 1000:g} s"
     return undo(record, f"{waited}: {verdict.reason}", now_ms)
+
+
+def why_unjudged(record: RolloutRecord, pool_size: int, verdict: Verdict) -> str:
+    """Why a step ends without a verdict, although the pool has a gate; "" while the gate has to speak."""
+    if verdict.idle:
+        return "no request came, so there was nothing to compare"
+    limit = record.policy.limit(record.step, pool_size)
+    if limit is not None and limit >= pool_size:
+        return "every worker of the pool has the version, so there was nothing to compare with"
+    return ""
+
+
+def pool_size(record: RolloutRecord, members: Sequence[Member]) -> int:
+    """How many workers a share of the pool is a share of."""
+    return len(_loaded(record, members))
 
 
 def _loaded(record: RolloutRecord, members: Sequence[Member]) -> list[Member]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import TypeVar
 
 import grpc
@@ -11,14 +10,14 @@ from redis.exceptions import RedisError
 from services.router.core.evaluation_gate import Evaluated, refusal
 from services.router.core.events import DrainAsked
 from services.router.core.rollout import Request
-from services.router.core.rollout_policy import Kind, Policy
 from services.router.maintenance import Maintenance
 from services.router.queue import outbox
 from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import Snapshot, WorkerRow
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.rollout_controller import Asker, Busy, Idle, RolloutController, Standing
-from services.router.rollout_messages import event_message, policy_kind, rollout_message
+from services.router.rollout_messages import event_message, rollout_message
+from services.router.rollout_request import policy_of
 from services.router.version_staging import Superseded, VersionStaging
 from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
@@ -104,6 +103,10 @@ class ControlService(ControlServiceServicer):
             mode = SwapMode.of_proto_name(pb.SwapMode.Name(request.mode))
         except ValueError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"mode {request.mode} is not known")
+        try:
+            policy = policy_of(request, self._cluster.pool(request.pool).rollout)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if reason := self._refusal(request):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
         asked = Request(
@@ -111,7 +114,7 @@ class ControlService(ControlServiceServicer):
             finish_ms=request.finish_timeout_ms,
             # With its value: status and history show it, and a change of the setting meanwhile changes nothing.
             mode=mode or self._cluster.pool(request.pool).weight_updates.mode,
-            policy=self._policy(request),
+            policy=policy,
             who=request.who[:MAX_SAID],
             why=request.why[:MAX_SAID],
         )
@@ -130,13 +133,6 @@ class ControlService(ControlServiceServicer):
         if reason := refusal(evaluation, gates.evaluation):
             self._rollouts.count_refusal(request.pool)
         return reason
-
-    def _policy(self, request: pb.StartRolloutRequest) -> Policy:
-        settings = self._cluster.pool(request.pool).rollout
-        policy = Policy.of_settings(settings, policy_kind(request.policy))
-        if request.without_steps and policy.kind is Kind.CANARY:
-            policy = Policy.of_settings(settings, Kind.ROLLING)
-        return replace(policy, at_once=request.at_once) if request.at_once else policy
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:  # noqa: N802
         """The last rollout of a pool."""

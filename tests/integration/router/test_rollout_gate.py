@@ -162,6 +162,37 @@ async def test_a_version_that_is_as_good_goes_on(cluster: Cluster, redis_client:
         assert all(0 < redis_client.ttl(key) <= 86_400 for key in keys)
 
 
+async def test_a_pool_without_requests_goes_on_after_each_hold_and_the_history_says_why(cluster: Cluster) -> None:
+    one, _, clock = cluster
+    async with (
+        worker(one.address, "w1", version=OLD) as w1,
+        worker(one.address, "w2", version=OLD) as w2,
+        worker(one.address, "w3", version=OLD) as w3,
+        operator(one.address) as ops,
+        channel(one.address) as connection,
+    ):
+        control = ControlServiceStub(connection)
+        request = pb.StartRolloutRequest(
+            pool="tide", model_version=NEW, steps=[pb.CanaryStep(workers=1, hold_ms=30_000)], observe_ms=40_000
+        )
+        await control.StartRollout(request)
+        for number, peer in enumerate((w1, w2)):
+            await peer.delivered(await peer.asked())
+
+            async def holds(step: int = number + 1) -> bool:
+                now = await ops.rollout()
+                return (now.step.number, now.step.workers) == (step, step) and now.step.hold_left_ms > 0
+
+            await wait_until(holds, description="the step holds", timeout=PATIENCE_S)
+            clock.skipped += 30.0 + 10.0 * number
+        await w3.delivered(await w3.asked())
+        done = await ops.until(pb.ROLLOUT_STATE_DONE)
+        assert done.policy == pb.ROLLOUT_POLICY_CANARY
+        events = (await control.ListRolloutEvents(pb.ListRolloutEventsRequest(pool="tide"))).events
+        passed = [event.why for event in events if event.kind == pb.ROLLOUT_EVENT_KIND_STEP_PASSED]
+        assert passed == ["no request came, so there was nothing to compare"] * 2
+
+
 async def test_a_version_whose_evaluation_is_worse_is_not_rolled_out_but_may_be_gone_back_to(
     cluster: Cluster, redis_client: redis.Redis
 ) -> None:

@@ -104,7 +104,7 @@ async def test_flex_goes_to_the_canary_first_and_priority_last(routers: Routers,
     ):
         await start(stub, CANARY)
         held = await holds(stub)
-        assert (held.step.number, held.step.count, held.step.workers) == (1, 3, 1)
+        assert (held.step.number, held.step.count, held.step.workers) == (1, 4, 1)
         assert [w.worker_id for w in held.workers if w.model_version == NEW] == ["w1"]
         for which, service_class, canary in (("f", "flex", False), ("b", "batch", False), ("pin", "priority", True)):
             assert await granted(client, which, service_class, canary=canary) == "w1"

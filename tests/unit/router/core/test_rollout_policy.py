@@ -59,7 +59,7 @@ def test_a_canary_holds_at_each_step_and_then_takes_the_whole_pool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "holds"), [(1, [1]), (2, [1]), (3, [1]), (4, [1, 2]), (8, [1, 2, 4]), (100, [1, 25, 50])]
+    ("size", "holds"), [(1, [1]), (2, [1]), (3, [1, 2]), (4, [1, 2, 3]), (8, [1, 2, 4, 7]), (100, [1, 25, 50, 99])]
 )
 def test_the_default_steps_fit_the_size_of_the_pool(size: int, holds: list[int]) -> None:
     policy = Policy.of_settings(RolloutSettings(policy="canary"))
@@ -68,6 +68,64 @@ def test_the_default_steps_fit_the_size_of_the_pool(size: int, holds: list[int])
         steps.append(policy.limit(step, size))
         step = policy.after(step, size)
     assert steps == holds
+
+
+@pytest.mark.parametrize("size", [2, 3, 4096])
+def test_an_observation_leaves_one_worker_of_the_old_version(size: int) -> None:
+    policy = Policy.of_settings(RolloutSettings(observe_s=9))
+    assert (policy.kind, policy.limit(0, size), policy.hold_ms(0, size)) == (Kind.ROLLING, size - 1, 9_000)
+    assert Step.of_text(policy.steps[0].text()) == policy.steps[0]
+
+
+def test_there_is_no_observation_where_nobody_would_be_left_to_compare_with() -> None:
+    observing = RolloutSettings(observe_s=9)
+    assert Policy.of_settings(observing).hold_ms(0, 1) == 0
+    assert Policy.of_settings(observing, Kind.ALL_AT_ONCE).steps == ()
+    assert Policy.of_settings(RolloutSettings()).steps == ()
+    steps = (CanaryStep(replicas=1),)
+    assert len(Policy.of_settings(RolloutSettings(policy="canary", steps=steps)).steps) == 1
+    with pytest.raises(ValueError, match="observe_s = 9 and policy = all_at_once"):
+        RolloutSettings(policy="all_at_once", observe_s=9)
+
+
+def test_steps_that_are_one_in_a_small_pool_hold_for_the_longest_of_their_times() -> None:
+    policy = Policy(Kind.CANARY, steps=(Step(1, hold_ms=10), Step(share=0.5, hold_ms=20))).observing(30)
+    assert [policy.hold_ms(0, size) for size in (1, 2, 3, 8)] == [20, 30, 20, 10]
+    assert [policy.hold_ms(1, size) for size in (3, 8)] == [20, 20]
+
+
+def test_a_version_that_fails_while_it_is_observed_goes_back() -> None:
+    pool = PretendedPool.of_size(4, Policy().observing(HOLD_MS))
+    until(pool, lambda: pool.record.step_since_ms, WAIT)
+    assert changed(pool) == 3
+    pool.tick(FAIL)
+    until(pool, lambda: pool.record.state.has_ended)
+    assert (pool.record.state, changed(pool)) == (State.FAILED, 0)
+
+
+def test_an_observation_ends_and_the_last_worker_follows() -> None:
+    pool, held = PretendedPool.of_size(4, Policy().observing(HOLD_MS)), []
+    while not pool.record.state.has_ended:
+        pool.settle(1, PASS)
+        held.append(changed(pool))
+    assert held.count(3) > HOLD_MS / TICK_MS > held.count(2)
+    assert (pool.record.state, changed(pool)) == (State.DONE, 4)
+
+
+def test_a_pool_without_requests_goes_on_after_the_hold() -> None:
+    pool, idle = PretendedPool.of_size(4, CANARY), replace(WAIT, idle=True)
+    until(pool, lambda: pool.record.step_since_ms, idle)
+    began_ms = pool.now_ms
+    until(pool, lambda: pool.record.step == 1, idle)
+    assert pool.now_ms - began_ms >= HOLD_MS
+    until(pool, lambda: pool.record.state.has_ended, idle)
+    assert pool.record.state is State.DONE
+
+
+def test_a_pool_of_one_worker_goes_on_after_the_hold_because_nothing_is_left_to_compare_with() -> None:
+    pool = PretendedPool.of_size(1, CANARY)
+    until(pool, lambda: pool.record.state.has_ended, WAIT)
+    assert pool.record.state is State.DONE
 
 
 def test_a_gate_that_says_no_sends_the_canary_back_and_no_request_starts_on_it() -> None:

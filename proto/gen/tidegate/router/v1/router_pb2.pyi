@@ -2147,6 +2147,9 @@ class StartRolloutRequest(_message.Message):
     WHY_FIELD_NUMBER: _builtins.int
     WITHOUT_STEPS_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    HOLD_MS_FIELD_NUMBER: _builtins.int
+    OBSERVE_MS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
@@ -2162,11 +2165,19 @@ class StartRolloutRequest(_message.Message):
     why: _builtins.str
     without_steps: _builtins.bool
     """A way back: a pool whose policy is a canary goes worker by worker."""
+    hold_ms: _builtins.int
+    """Time for which each step holds, in place of its own."""
+    observe_ms: _builtins.int
+    """Time for which the last worker of the old version stays, to be compared with. Absent: the pool's setting."""
     mode: Global___SwapMode.ValueType
     """Unspecified: the pool's setting."""
     @_builtins.property
     def evaluation(self) -> _containers.MessageMap[_builtins.str, Global___Evaluated]:
         """The evaluation in the version's manifest. Not judged on a way back."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanaryStep]:
+        """The steps of a canary, in place of the pool's. With them, an unspecified policy is a canary."""
 
     def __init__(
         self,
@@ -2180,15 +2191,61 @@ class StartRolloutRequest(_message.Message):
         why: _builtins.str = ...,
         without_steps: _builtins.bool = ...,
         evaluation: _abc.Mapping[_builtins.str, Global___Evaluated] | None = ...,
+        steps: _abc.Iterable[Global___CanaryStep] | None = ...,
+        hold_ms: _builtins.int | None = ...,
+        observe_ms: _builtins.int | None = ...,
         mode: Global___SwapMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "_observe_ms", b"_observe_ms", "hold_ms", b"hold_ms", "observe_ms", b"observe_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_once", b"at_once", "evaluation", b"evaluation", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version", "policy", b"policy", "pool", b"pool", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "_observe_ms", b"_observe_ms", "at_once", b"at_once", "evaluation", b"evaluation", "finish_timeout_ms", b"finish_timeout_ms", "hold_ms", b"hold_ms", "mode", b"mode", "model_version", b"model_version", "observe_ms", b"observe_ms", "policy", b"policy", "pool", b"pool", "steps", b"steps", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__hold_ms: _TypeAlias = _typing.Literal["hold_ms"]  # noqa: Y015
+    _WhichOneofArgType__hold_ms: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms"]  # noqa: Y015
+    _WhichOneofReturnType__observe_ms: _TypeAlias = _typing.Literal["observe_ms"]  # noqa: Y015
+    _WhichOneofArgType__observe_ms: _TypeAlias = _typing.Literal["_observe_ms", b"_observe_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_ms) -> _WhichOneofReturnType__hold_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__observe_ms) -> _WhichOneofReturnType__observe_ms | None: ...
 
 Global___StartRolloutRequest: _TypeAlias = StartRolloutRequest  # noqa: Y015
+
+@_typing.final
+class CanaryStep(_message.Message):
+    """How many workers may have the new version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKERS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    HOLD_MS_FIELD_NUMBER: _builtins.int
+    workers: _builtins.int
+    share: _builtins.float
+    """Of the pool, more than 0, at most 1; rounded down, but one worker at least."""
+    hold_ms: _builtins.int
+    """Absent: 60 seconds."""
+    def __init__(
+        self,
+        *,
+        workers: _builtins.int = ...,
+        share: _builtins.float = ...,
+        hold_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "hold_ms", b"hold_ms", "share", b"share", "size", b"size", "workers", b"workers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "hold_ms", b"hold_ms", "share", b"share", "size", b"size", "workers", b"workers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hold_ms: _TypeAlias = _typing.Literal["hold_ms"]  # noqa: Y015
+    _WhichOneofArgType__hold_ms: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms"]  # noqa: Y015
+    _WhichOneofReturnType_size: _TypeAlias = _typing.Literal["workers", "share"]  # noqa: Y015
+    _WhichOneofArgType_size: _TypeAlias = _typing.Literal["size", b"size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_ms) -> _WhichOneofReturnType__hold_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_size) -> _WhichOneofReturnType_size | None: ...
+
+Global___CanaryStep: _TypeAlias = CanaryStep  # noqa: Y015
 
 @_typing.final
 class Evaluated(_message.Message):
