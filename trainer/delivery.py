@@ -6,7 +6,7 @@ from random import Random
 
 from services.shared.adapters import ADAPTER_FILES
 from services.shared.clock import Clock
-from services.shared.manifests import Golden, Manifest
+from services.shared.manifests import Golden, Manifest, Speculates
 from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference
 from trainer.adapters import adapter_manifest, check_adapter
 from trainer.announce import Announcer
@@ -24,12 +24,13 @@ MERGED, ADAPTER = "merged", "adapter"
 class Made:
     """What a run made. folder: its own, with MERGED and perhaps ADAPTER; base: folder of the base.
 
-    manifest: of the base. A new model has none, and no adapter.
+    manifest: of the base. A new model has none, and no adapter. speculates: what a draft model drafts for.
     """
 
     folder: Path
     base: Path
     manifest: Manifest | None
+    speculates: Speculates | None = None
 
 
 class Delivery:
@@ -73,7 +74,13 @@ class Delivery:
 
     async def _send_merged(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
         checkpoint = read(made.folder / MERGED, scores=True)
-        draft = describe(checkpoint, model=wanted.name, provenance=provenance, created=int(self._clock.wall()))
+        draft = describe(
+            checkpoint,
+            model=wanted.name,
+            provenance=provenance,
+            created=int(self._clock.wall()),
+            speculates=made.speculates,
+        )
         sent = await self._send_files(checkpoint, draft)
         to = Reference(draft.model, wanted.alias or CANDIDATE)
         await offer(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)

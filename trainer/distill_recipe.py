@@ -33,6 +33,12 @@ class Student(Strict):
     num_key_value_heads: int | None = Field(
         None, ge=1, le=256, description="Number of key-value heads. Default: as many as attention heads."
     )
+    tokens: int = Field(
+        3,
+        ge=1,
+        le=16,
+        description="Draft tokens in each engine step, unless a pool says otherwise.",
+    )
 
     @model_validator(mode="after")
     def _heads_divide_it(self) -> Self:

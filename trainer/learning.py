@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from services.shared.clock import Clock
-from services.shared.manifests import Golden, Manifest, Measured, Training
+from services.shared.manifests import Golden, Manifest, Measured, Speculates, Training
 from services.shared.registry import Reference, Registry
 from services.shared.staging import Stager
 from trainer import gate, loss_curve, record, remote_data
@@ -78,6 +78,8 @@ class Learning:
         loss = Measured(value=done.held_out_after, parent=done.held_out_before if found.manifest else None)
         if found.recipe.publish:
             gate.check(found.recipe.gate, loss, _start(found))
+            if _is_draft(found.recipe):
+                loss = Measured(value=done.held_out_after)  # its target is better, and is no measure for it
             outcome.published.extend(self._publish(found.recipe.publish, found, outcome.counts, loss, done.figures))
         return outcome
 
@@ -199,12 +201,12 @@ class Learning:
             golden=golden,
             publisher=self._registrar.publisher,
         )
-        made = Made(found.folder, found.base, found.manifest)
+        made = Made(found.folder, found.base, found.manifest, _speculates(found))
         return asyncio.run(self._delivery.send(wanted, made, provenance))
 
     def _golden(self, found: Ingredients) -> tuple[Golden, ...]:
-        if isinstance(found.recipe, RewardRecipe):
-            return ()  # it answers nothing
+        if isinstance(found.recipe, RewardRecipe) or _is_draft(found.recipe):
+            return ()  # a reward model answers nothing, and a speculator is proved by the answers of its target
         from trainer.golden import COMMON_QUESTIONS, golden_of_folder
 
         asked = [*self._asked(found), *COMMON_QUESTIONS[:GOLDEN_COMMON]]
@@ -233,6 +235,20 @@ def _pinned(found: Ingredients) -> str:
 
 def _is_draft(recipe: LearningRecipe) -> bool:
     return isinstance(recipe, DistillRecipe) and recipe.student is not None
+
+
+def _speculates(found: Ingredients) -> Speculates | None:
+    """What a draft model drafts for; None for any other result."""
+    recipe, target = found.recipe, found.manifest
+    if target is None or not isinstance(recipe, DistillRecipe) or recipe.student is None:
+        return None
+    return Speculates(
+        target=_pinned(found),
+        vocab_size=target.vocab_size,
+        tokenizer_sha256=target.tokenizer_sha256,
+        method="draft_model",
+        tokens=recipe.student.tokens,
+    )
 
 
 def _start(found: Ingredients) -> str:

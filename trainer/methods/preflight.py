@@ -21,12 +21,17 @@ def check_manifest(recipe: Recipe, base: Manifest) -> None:
     """Checks what the registry knows of a base, before it is fetched.
 
     Raises:
-        Unfit: The base is an adapter or a reward model, or its context is shorter than an example may be.
+        Unfit: The base is an adapter, a reward model or a speculator, or its context is shorter than an example may be.
     """
     if is_scorer(base.architecture) and recipe.method != "reward":
         raise Unfit(
             f"base = {recipe.base!r}: it is a reward model ({base.architecture}), which gives numbers and no text. Name"
             " the model that it was made from"
+        )
+    if base.speculates:
+        raise Unfit(
+            f"base = {recipe.base!r}: it is a speculator, which drafts for {base.speculates.target}. To make another"
+            " one, name that as base of method: distill, with student"
         )
     if base.kind == "adapter":
         raise Unfit(

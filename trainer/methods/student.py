@@ -21,7 +21,7 @@ def student_of(shape: Student, base: Path) -> Any:
     """
     target = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config()
     config = LlamaConfig(
-        **shape.model_dump(exclude_none=True),
+        **shape.model_dump(exclude_none=True, exclude={"tokens"}),
         vocab_size=target.vocab_size,
         max_position_embeddings=target.max_position_embeddings,
         # Most of a small draft is its embedding: one for input and output halves it.

@@ -47,6 +47,11 @@ class ServedTeacher:
         return Endpoint(self.url, KEY, at_once, limit_s=30)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A run that a test stops leaves in the middle of an answer."""
+
+
 @contextmanager
 def served_teacher(respond: Callable[[dict[str, Any]], Told | None]) -> Iterator[ServedTeacher]:
     """On a free port of loopback."""
@@ -81,7 +86,7 @@ def served_teacher(respond: Callable[[dict[str, Any]], Told | None]) -> Iterator
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     teacher.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

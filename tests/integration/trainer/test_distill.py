@@ -12,8 +12,10 @@ import pytest
 from obstore.store import MemoryStore
 
 from services.shared.clock import SystemClock
+from services.shared.manifests import Measured
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
+from services.shared.speculators import misfit
 from services.shared.staging import Stager
 from tests.integration.trainer import tiny
 from tests.integration.trainer.served_teacher import ServedTeacher, Told, answered, served_teacher
@@ -116,6 +118,13 @@ def test_a_draft_model_has_the_vocabulary_of_its_target_and_names_it(
     target = asyncio.run(Registry(store).resolve(Reference("tiny")))
     assert manifest.source == f"draft model for tiny@{target.version[:12]}, distilled from answers of big"
     assert (manifest.parent, manifest.architecture) == (target.version, "LlamaForCausalLM")
+    assert manifest.kind == "speculator"
+    assert manifest.speculates
+    assert manifest.speculates.target == f"tiny@{target.version}"
+    assert (manifest.speculates.method, manifest.speculates.tokens) == ("draft_model", 3)
+    assert misfit("speculation", "draft_model", manifest, target) is None
+    assert (manifest.golden, set(manifest.evaluation)) == ((), {"held_out_loss", "held_out_token_accuracy"})
+    assert manifest.evaluation["held_out_loss"] == Measured(value=outcome.held_out_after or 0)
     assert (manifest.vocab_size, manifest.context_tokens) == (target.vocab_size, target.context_tokens)
     assert manifest.tokenizer_sha256 == target.tokenizer_sha256
     folder = asyncio.run(Stager(store, tmp_path / "staged", SystemClock(), TRUSTED).stage(manifest))

@@ -32,6 +32,11 @@ def adapter_manifest() -> Manifest:
     return manifest(kind="adapter", base="other@" + "a" * 64)
 
 
+def speculator_manifest() -> Manifest:
+    target = {"target": "other@" + "a" * 64, "vocab_size": 9, "tokenizer_sha256": "b" * 64}
+    return manifest(kind="speculator", speculates={**target, "method": "draft_model", "tokens": 3})
+
+
 @pytest.mark.parametrize(
     ("base", "told"),
     [
@@ -40,6 +45,7 @@ def adapter_manifest() -> Manifest:
             adapter_manifest(),
             "base = 'tiny': it is an adapter, which can be trained no further. Name its model, other@",
         ),
+        (speculator_manifest(), "it is a speculator, which drafts for other@a"),
         (manifest(architecture="Qwen3ForSequenceClassification"), "it is a reward model .* gives numbers and no text"),
     ],
 )
