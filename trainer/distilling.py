@@ -135,7 +135,7 @@ def _asked(sample: Sample) -> Conversation:
     """The question, with a place for its answer. Raises WrongData."""
     if isinstance(sample, Text):
         return Conversation(sample.place, (Message("user", sample.text), _PROBE))
-    if not isinstance(sample, Conversation):
+    if not isinstance(sample, Conversation) or sample.good is not None:
         raise WrongData(
             f"{sample.place}: method distill asks what conversations or texts ask, and the data holds {kind_of(sample)}"
         )

@@ -112,6 +112,11 @@ class Renderer:
             for part in parts(len(ids), self._max_length):
                 yield Example(ids[part], ids[part])
             return
+        if sample.good is not None:
+            raise WrongData(
+                f"{sample.place}: judged answers are not all to be learnt: set method: kto, or take label out of the"
+                " data"
+            )
         for turn in sample.turns:
             yield self.answer(sample, turn)
 

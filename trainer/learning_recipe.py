@@ -135,6 +135,25 @@ class DpoRecipe(LearningRecipe):
         return self
 
 
+class KtoRecipe(LearningRecipe):
+    """Kahneman-Tversky optimization: the model learns to give good answers more often, and bad ones less."""
+
+    method: Literal["kto"] = Field(description="How the model learns.")
+    batch: int = Field(4, ge=2, le=4096, description="Examples that are computed together.")
+    loss: Literal["kto", "apo_zero_unpaired"] = Field(
+        "kto", description="Loss, as TRL names it (loss_type); kto is that of KTO's own paper."
+    )
+    beta: float = Field(0.1, gt=0, le=100, description="How much a departure from the base costs.")
+    desirable_weight: float = Field(1.0, gt=0, le=1000, description="How much a good answer counts.")
+    undesirable_weight: float = Field(1.0, gt=0, le=1000, description="How much a bad answer counts.")
+
+    @model_validator(mode="after")
+    def _compares_without_dropout(self) -> Self:
+        if self.adapter and self.adapter.dropout:
+            raise ValueError("adapter.dropout is set, and KTO compares with the base without dropout: leave it out")
+        return self
+
+
 class RewardRecipe(LearningRecipe):
     """A reward model: the base learns to give the chosen answer of a pair a higher number than the rejected one."""
 

@@ -9,7 +9,7 @@ import yaml
 
 from services.shared.settings import WrongSettings, check
 from trainer.distill_recipe import DistillRecipe
-from trainer.learning_recipe import DpoRecipe, RewardRecipe, SftRecipe
+from trainer.learning_recipe import DpoRecipe, KtoRecipe, RewardRecipe, SftRecipe
 from trainer.making_recipe import MergeRecipe, QuantizeRecipe
 from trainer.pretrain_recipe import PretrainRecipe
 from trainer.recipe import Recipe
@@ -18,6 +18,7 @@ METHODS: Mapping[str, type[Recipe]] = MappingProxyType(
     {
         "sft": SftRecipe,
         "dpo": DpoRecipe,
+        "kto": KtoRecipe,
         "reward": RewardRecipe,
         "distill": DistillRecipe,
         "merge": MergeRecipe,

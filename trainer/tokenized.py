@@ -164,6 +164,8 @@ def _text(sample: Sample, tokenizer: Any) -> str:
         return sample.text
     if isinstance(sample, PreferencePair):
         raise WrongData(f"{sample.place}: preference pairs are no texts to learn: set method: dpo, or give texts")
+    if sample.good is not None:
+        raise WrongData(f"{sample.place}: judged answers are no texts to learn: set method: kto, or give texts")
     return _rendered(sample, tokenizer)
 
 

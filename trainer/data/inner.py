@@ -17,6 +17,10 @@ def _fields(sample: Sample) -> dict[str, Any]:
     if isinstance(sample, Text):
         return {"text": sample.text}
     tools = {"tools": list(sample.tools)} if sample.tools else {}
+    if isinstance(sample, Conversation) and sample.good is not None:
+        prompt, completion = sample.messages[: sample.turns[0]], sample.messages[sample.turns[0] :]
+        sides = {"prompt": prompt, "completion": completion}
+        return {name: list(map(_message, side)) for name, side in sides.items()} | {"label": sample.good} | tools
     if isinstance(sample, Conversation):
         return {"messages": [_message(message) for message in sample.messages], **tools}
     sides = {"prompt": sample.prompt, "chosen": sample.chosen, "rejected": sample.rejected}

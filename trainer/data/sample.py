@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
-Kind = Literal["conversations", "preference pairs", "texts"]
+Kind = Literal["conversations", "judged answers", "preference pairs", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,13 @@ class Conversation:
     """Turns that end with one of the assistant. `place` is the file and line that it came from.
 
     tools: In OpenAI's form, as the chat template is given them.
+    good: Of a judged answer: whether people like it. None: nobody has judged, and what is there is to be learnt.
     """
 
     place: str
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
+    good: bool | None = None
 
     @property
     def turns(self) -> tuple[int, ...]:
@@ -84,7 +86,7 @@ Sample = Conversation | PreferencePair | Text
 def kind_of(sample: Sample) -> Kind:
     """What a sample is called."""
     if isinstance(sample, Conversation):
-        return "conversations"
+        return "conversations" if sample.good is None else "judged answers"
     return "texts" if isinstance(sample, Text) else "preference pairs"
 
 

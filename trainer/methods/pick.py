@@ -3,9 +3,9 @@
 from types import ModuleType
 
 from trainer.learning_recipe import LearningRecipe
-from trainer.methods import distill, dpo, pretrain, reward, sft
+from trainer.methods import distill, dpo, kto, pretrain, reward, sft
 
-MODULES = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "reward": reward, "distill": distill}
+MODULES = {"pretrain": pretrain, "sft": sft, "dpo": dpo, "kto": kto, "reward": reward, "distill": distill}
 
 
 def pick(recipe: LearningRecipe) -> ModuleType:

@@ -100,6 +100,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup_steps": 2,
     },
     "preferences": {"method": "dpo", "adapter": {"r": 4}, "batch": 4},
+    "judged answers": {"method": "kto", "adapter": {"r": 4}, "batch": 4},
     "a reward model": {"method": "reward", "adapter": {"r": 4}, "batch": 4},
 }
 
@@ -108,7 +109,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 def test_a_run_stopped_anywhere_ends_as_if_it_had_not_been(
     store: ObjectStore, tmp_path: Path, recipe: dict[str, Any]
 ) -> None:
-    if recipe.get("method") in ("dpo", "reward"):
+    if recipe.get("method") in ("dpo", "kto", "reward"):
         recipe = {**recipe, "data": tiny.preferences(tmp_path / "pairs.jsonl")}
     whole = make(store, tmp_path / "whole", **recipe)
     broken = tmp_path / "broken"
@@ -290,7 +291,29 @@ def test_preferences_are_learnt_beside_what_the_base_prefers(store: ObjectStore,
     assert published.golden
 
 
-@pytest.mark.parametrize("method", ["sft", "dpo", "reward"])
+def test_judged_answers_are_learnt_without_pairs(store: ObjectStore, tmp_path: Path) -> None:
+    """Before the first step the model is its base: no answer has gained, and the loss is 1 - sigmoid(0)."""
+    recipe: dict[str, Any] = {"method": "kto", "adapter": None, "batch": 4, "learning_rate": 0.003, "held_out": 0.4}
+    data = tiny.judged(tmp_path / "judged.jsonl")
+    outcome = make(store, tmp_path / "run", data=data, steps=12, publish={"name": "tuned"}, **recipe)
+    assert outcome.held_out_before == pytest.approx(0.5, rel=1e-5)
+    assert losses(outcome)[1] < 0.45
+    assert outcome.figures["held_out_margin"] > 0.1
+    assert outcome.counts.learnt + outcome.counts.held_out == 24
+    assert outcome.published[0].evaluation["held_out_margin"] == outcome.figures["held_out_margin"]
+
+
+def test_answers_that_are_all_good_are_no_data_for_kto(store: ObjectStore, tmp_path: Path) -> None:
+    data = tiny.judged(tmp_path / "judged.jsonl")
+    lines = data.read_text().splitlines(keepends=True)
+    data.write_text("".join(line for line in lines if json.loads(line)["label"]))
+    with pytest.raises(WrongData, match="none of the answers to learn is bad"):
+        make(store, tmp_path / "run", data=data, method="kto", adapter=None)
+    with pytest.raises(WrongData, match="judged answers are not all to be learnt"):
+        make(store, tmp_path / "sft", data=data)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "reward"])
 def test_data_of_another_kind_than_the_method_learns_from_is_refused(
     store: ObjectStore, tmp_path: Path, method: str
 ) -> None:
@@ -298,7 +321,7 @@ def test_data_of_another_kind_than_the_method_learns_from_is_refused(
     told = (
         "preference pairs are no answers"
         if method == "sft"
-        else f"method {method} learns from preference pairs, and the data holds conv"
+        else f"method {method} learns from (judged.*)?preference pairs, and the data holds conv"
     )
     with pytest.raises(WrongData, match=told):
         make(store, tmp_path / "run", data=data, method=method, adapter=None)
@@ -367,9 +390,10 @@ DAMAGES = {"a bit flipped": flipped, "unsigned": unsigned}
 
 def test_transformers_still_has_the_private_method_that_reads_the_weights_of_a_finished_run() -> None:
     """fit.py calls it: there is no public way to load a checkpoint without training on."""
-    from trl import DPOTrainer, SFTTrainer  # takes seconds of every process that collects tests
+    from trl import DPOTrainer, KTOTrainer, SFTTrainer  # takes seconds of every process that collects tests
 
     first, *others = list(inspect.signature(SFTTrainer._load_from_checkpoint).parameters.values())[1:]
     assert first.name == "resume_from_checkpoint"
     assert all(other.default is not inspect.Parameter.empty for other in others)
-    assert "dataset" in inspect.signature(DPOTrainer._prepare_dataset).parameters  # dpo.py has its own
+    for trainer in (DPOTrainer, KTOTrainer):  # dpo.py and kto.py have their own
+        assert "dataset" in inspect.signature(trainer._prepare_dataset).parameters

@@ -100,6 +100,18 @@ def preferences(file: Path) -> Path:
     return file
 
 
+def judged(file: Path) -> Path:
+    """The same answers, each by itself, with what people think of it."""
+    pairs = [json.loads(line) for line in preferences(file).read_text().splitlines()]
+    answers = [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in pairs
+        for side in ("chosen", "rejected")
+    ]
+    file.write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    return file
+
+
 def recipe(data: object, **changed: object) -> LearningRecipe:
     fields = {
         "base": "tiny",

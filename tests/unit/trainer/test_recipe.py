@@ -47,6 +47,8 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
         ({"method": "dpo", "adapter": {"dropout": 0.1}}, "adapter.dropout is set, and DPO"),
         ({"method": "dpo", "packing": True}, "packing = True: unknown key"),
         ({"method": "dpo", "loss": "simpo"}, "loss = 'simpo'"),
+        ({"method": "kto", "batch": 1}, "batch = 1"),
+        ({"method": "kto", "adapter": {"dropout": 0.1}}, "KTO compares with the base without dropout"),
         ({"method": "reward", "adapter": {"dropout": 0.1}}, "reward models without dropout"),
         ({"method": "reward", "publish": {"name": "a", "rollout": True}}, "no pool of this version serves it"),
         ({"method": "reward", "adapter": {}, "publish": {"name": "a", "adapter": True}}, "as an adapter"),

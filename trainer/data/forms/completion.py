@@ -11,7 +11,7 @@ from trainer.data.report import Notes
 from trainer.data.sample import Conversation, Message
 from trainer.data.wrong import WrongRecord
 
-FIELDS = {"prompt", "completion", "tools", "functions", "label"}
+FIELDS = {"prompt", "completion", "tools", "functions"}
 
 
 def convert(place: str, fields: Mapping[str, Any], notes: Notes) -> Conversation:
@@ -20,8 +20,6 @@ def convert(place: str, fields: Mapping[str, Any], notes: Notes) -> Conversation
     Raises WrongRecord, Dropped.
     """
     notes.rest(fields, FIELDS)
-    if fields.get("label") is not None:
-        raise WrongRecord("label: samples that are good or bad without a pair are not read: write chosen and rejected")
     prompt, completion = fields.get("prompt"), fields.get("completion")
     if isinstance(prompt, list) != isinstance(completion, list):
         raise WrongRecord("prompt and completion must both be text, or both lists of messages")

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
-from trainer.data.forms import alpaca, completion, messages, preference, sharegpt, text
+from trainer.data.forms import alpaca, completion, judged, messages, preference, sharegpt, text
 from trainer.data.report import Notes
 from trainer.data.sample import Sample
 from trainer.data.wrong import WrongRecord
 
-Form = Literal["messages", "sharegpt", "alpaca", "completion", "preference", "text"]
+Form = Literal["messages", "sharegpt", "alpaca", "completion", "judged", "preference", "text"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 Convert = Callable[[str, Mapping[str, Any], Notes], Sample]
@@ -18,20 +18,28 @@ _CONVERTERS: dict[Form, Convert] = {
     "sharegpt": sharegpt.convert,
     "alpaca": alpaca.convert,
     "completion": completion.convert,
+    "judged": judged.convert,
     "preference": preference.convert,
     "text": text.convert,
 }
-# In this order: a pair has a prompt too, and a text may stand beside messages.
+# In this order: a pair has a prompt too, a judged answer is a completion too, and a text may stand beside messages.
 _MARKS: tuple[tuple[Form, frozenset[str]], ...] = (
     ("preference", frozenset({"chosen", "rejected"})),
     ("messages", frozenset({"messages"})),
     ("sharegpt", frozenset({"conversations"})),
+    ("judged", frozenset({"prompt", "completion", "label"})),
     ("completion", frozenset({"prompt", "completion"})),
     ("alpaca", frozenset({"instruction", "output"})),
     ("text", frozenset({"text"})),
 )
 KNOWN_FIELDS = frozenset(
-    messages.FIELDS | sharegpt.FIELDS | alpaca.FIELDS | completion.FIELDS | preference.FIELDS | text.FIELDS
+    messages.FIELDS
+    | sharegpt.FIELDS
+    | alpaca.FIELDS
+    | completion.FIELDS
+    | judged.FIELDS
+    | preference.FIELDS
+    | text.FIELDS
 )
 """Fields that some form reads."""
 MAX_SHOWN = 12

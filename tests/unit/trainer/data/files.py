@@ -195,8 +195,8 @@ CASES = (
     Case(
         "good or bad without a pair (KTO)",
         "a.jsonl",
-        twice({"prompt": "a", "completion": "b", "label": True}),
-        Refused("a.jsonl:1", "write chosen and rejected"),
+        twice({"prompt": PAIR[0], "completion": PAIR[1], "label": False}),
+        Converted(TWO_TURNS),
     ),
     Case(
         "texts",

@@ -77,7 +77,8 @@ def test_the_inner_form_read_again_is_the_same(case: Case, tmp_path: Path) -> No
     (tmp_path / "inner.jsonl").write_text("".join(inner.to_jsonl(first)))
     second = load(tmp_path / "inner.jsonl").samples
     assert [shown(sample) for sample in first] == [shown(sample) for sample in second]
-    assert [getattr(sample, "tools", ()) for sample in first] == [getattr(sample, "tools", ()) for sample in second]
+    for name in ("tools", "good"):
+        assert [getattr(sample, name, ()) for sample in first] == [getattr(sample, name, ()) for sample in second]
 
 
 def chat(*turns: tuple[str, object], **fields: object) -> dict[str, object]:
@@ -208,6 +209,20 @@ def test_preference_pairs_of_every_form(tmp_path: Path, fields: object, said: tu
     assert isinstance(pair, PreferencePair)
     assert (pair.chosen[-1].content, pair.rejected[-1].content) == said
     assert not any(message.learnt for message in pair.prompt)
+
+
+@pytest.mark.parametrize(
+    ("label", "good"), [(True, True), (False, False), ("True", True), ("false", False), (None, None), (1, None)]
+)
+def test_a_judged_answer_says_whether_it_is_good(tmp_path: Path, label: object, good: bool | None) -> None:
+    record = {"prompt": "When is high tide?", "completion": "At noon.", "label": label}
+    if good is None:
+        with pytest.raises(WrongData, match=r"^data\.jsonl:1: label must be true \(good\) or false \(bad\)"):
+            loaded(tmp_path, lines(record, record))
+        return
+    found = loaded(tmp_path, lines(record, record))
+    assert found.kind == "judged answers"
+    assert [getattr(sample, "good", None) for sample in found.samples] == [good, good]
 
 
 def test_sides_that_are_equal_or_answer_different_questions_are_dropped(tmp_path: Path) -> None:
