@@ -104,8 +104,8 @@ class Recipe(Strict):
     format: Form | None = Field(
         None,
         exclude_if=lambda form: form is None,
-        description="Form of the data: messages, sharegpt, alpaca, completion, judged, preference or text. Default: found"
-        " out, for each file.",
+        description="Form of the data: messages, sharegpt, alpaca, completion, judged, preference or text. Default:"
+        " found out, for each file.",
     )
     max_length: int = Field(
         1024, ge=8, le=1_048_576, description="Tokens of an example; longer ones are cut at the end."
