@@ -178,9 +178,9 @@ class Import:
         return await publish(self._target.store, checkpoint, self._target.key.sign(draft), progress)
 
     def _find_golden(self, checkpoint: Checkpoint) -> tuple[Golden, ...]:
-        """A simulated model has no weights that could answer, and a draft model answers nothing alone."""
+        """A simulated model has no weights that could answer; a draft model and one that embeds answer nothing."""
         architecture = checkpoint.config.architecture
-        if architecture == SIMULATED or known_architectures().task(architecture) is Task.DRAFT:
+        if architecture == SIMULATED or known_architectures().task(architecture) in (Task.DRAFT, Task.POOLING):
             return ()
         self._watcher.asking(checkpoint.float32_size)
         quiet()

@@ -158,10 +158,6 @@ def _servable(selection: Selection, config: ModelConfig, architectures: Architec
     architecture, task = config.architecture, architectures.task(config.architecture)
     if architecture == SIMULATED or task is Task.DRAFT:
         return []
-    if task is Task.POOLING:
-        raise WrongCheckpoint(
-            f"{architecture} makes vectors, scores or labels and no text: no pool of this version can serve it"
-        )
     if config.document.get("is_encoder_decoder") is True:
         raise WrongCheckpoint(f"{architecture} has an encoder and a decoder: no pool of this version can serve it")
     if task is None and not architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")):
@@ -185,5 +181,7 @@ def _doubts(selection: Selection, architecture: str, task: Task | None, architec
             "Transformers knows it"
         )
     if selection.is_for_sentences:
-        doubts.append("it was trained for embeddings (modules.json); pools of this version let it generate text")
+        doubts.append("it was trained for embeddings (modules.json): a pool serves them with engine.runner: pooling")
+    elif task is Task.POOLING:
+        doubts.append(f"{architecture} makes no text: a pool serves its embeddings with engine.runner: pooling")
     return doubts

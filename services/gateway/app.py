@@ -260,7 +260,7 @@ class GatewayApp:
             ConversationRoutes(builder, bodies, self.accounting.responses),
             MessageRoutes(builder, handler, bodies),
             TokenizeRoutes(builder, bodies),
-            EmbeddingRoutes(builder, bodies),
+            EmbeddingRoutes(builder, handler),
             ModelRoutes(builder),
             HealthRoutes(self.metrics.registry, version("tidegate"), live=lambda: None, ready=self.ready),
             OpenInferenceRoutes(open_inference),

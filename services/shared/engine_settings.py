@@ -68,10 +68,18 @@ class Mtp(Strict):
 Speculation = Annotated[Ngram | Draft | Suffix | Mtp, Field(discriminator="method")]
 
 
+Runner = Literal["generate", "pooling"]
+RUNNER = (
+    "What the model is run for, as in vLLM. `generate`: text; `pooling`: embeddings of texts (`/v1/embeddings`),"
+    " also by a model that was made for text."
+)
+
+
 class VllmEngine(Strict):
     """Workers run the model with vLLM."""
 
     kind: Literal["vllm"] = Field("vllm", description="Selects this engine.")
+    runner: Runner = Field("generate", description=RUNNER)
     max_running: int = Field(
         32, ge=1, le=4096, description="Requests that run on one worker at the same time; vLLM's max_num_seqs."
     )
@@ -197,6 +205,11 @@ class VllmEngine(Strict):
         """GPUs of one worker on each of its nodes."""
         return self.ranks // self.nodes
 
+    def _only_for_text(self) -> str | None:
+        """The first key that is set and means something only for text."""
+        given = {name: getattr(self, name) for name in ("tool_parser", "reasoning_parser", "speculation")}
+        return next((name for name, value in given.items() if value is not None), None)
+
     @field_validator("data_parallel")
     @classmethod
     def _copies_are_workers(cls, given: int) -> int:
@@ -227,6 +240,8 @@ class VllmEngine(Strict):
                 f"kv_memory_gib = {self.kv_memory_gib:g} and gpu_memory_utilization = {self.gpu_memory_utilization:g}:"
                 " both decide the size of the KV cache. Set one of them"
             )
+        if self.runner == "pooling" and (given := self._only_for_text()):
+            raise ValueError(f"{given}: has no effect with runner = pooling, which makes no text. Leave it out")
         if self.expert_parallel and self.tensor_parallel == 1:
             raise ValueError(
                 "expert_parallel = true does nothing with tensor_parallel = 1: raise that, or leave this out"
@@ -264,6 +279,7 @@ class SimulatedEngine(Strict):
     """
 
     kind: Literal["simulated"] = Field("simulated", description="Selects this engine.")
+    runner: Runner = Field("generate", description=RUNNER)
     max_running: int = Field(32, ge=1, le=4096, description="Requests that run on one worker at the same time.")
     context_tokens: int = Field(8192, ge=16, description="Longest prompt plus answer, in tokens.")
     kv_tokens: int = Field(65_536, ge=16, description="Size of the KV cache of each worker, in tokens.")

@@ -10,6 +10,7 @@ FIRST_CLASS: Mapping[str, str] = MappingProxyType(
     {
         "max_num_seqs": "max_running",
         "max_model_len": "context_tokens",
+        "runner": "runner",
         "dtype": "dtype",
         "gpu_memory_utilization": "gpu_memory_utilization",
         "kv_cache_memory_bytes": "kv_memory_gib",
@@ -110,9 +111,9 @@ _REASONS = (
     ),
     ("allowed_local_media_path allowed_media_domains", "workers read no files and no URLs for clients"),
     (
-        "runner convert pooler_config diffusion_config enable_prompt_embeds enable_mm_embeds mm_encoder_only"
+        "convert diffusion_config enable_prompt_embeds enable_mm_embeds mm_encoder_only"
         " enable_return_routed_experts return_sampling_mask aux_output_config watermark_config",
-        "workers generate text, and this changes what they take or return",
+        "workers generate text or embed it, and this changes what they take or return",
     ),
 )
 

@@ -7,7 +7,7 @@ requests are aborted.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
 
@@ -32,7 +32,7 @@ from services.worker.hold_back import HoldBack
 from services.worker.metrics import Metrics
 from services.worker.request_trace import RequestTrace
 from services.worker.status import State, Status
-from services.worker.wire import Name, engine_request, failure_of, logprob_frame, usage_frame
+from services.worker.wire import Name, embed_request, engine_request, failure_of, logprob_frame, usage_frame
 from tidegate.worker.v1 import worker_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,8 @@ class Request:
     Attributes:
         hold_back: What of its answer may wait; None: nothing may.
         began_at: When it came, by the worker's clock.
-        resumable: Another worker can continue it. That is so before anything of it was generated.
+        resumable: Other weights can continue it. That is so before anything of it was generated.
+        embeds: It asks for vectors.
     """
 
     def __init__(self, start: pb.Start, clock: Clock) -> None:
@@ -78,6 +79,7 @@ class Request:
         self.hold_back = HoldBack(held.tokens, held.ms / 1000, clock) if held.tokens else None
         self.began_at = clock.monotonic()
         self.resumable = True
+        self.embeds = start.HasField("inputs")
         self.task: asyncio.Task[None] | None = None
         self.stopped: pb.Failure | None = None
         self.adapter: Adapter | None = None
@@ -254,12 +256,16 @@ class GatewayStream:
         headers: Mapping[str, str] | None = None
         if request.trace:
             take, headers = request.trace.watching(take), request.trace.headers
-        asked = engine_request(request.start, request.adapter, headers)
-        async with aclosing(self._engine.generate(asked, take)) as events:
+        async with aclosing(self._events(request, take, headers)) as events:
             async for event in events:
                 if ended := await self._send(request, event):
                     return ended
         raise AssertionError("an engine's last event is Ended")
+
+    def _events(self, request: Request, take: Take, headers: Mapping[str, str] | None) -> AsyncGenerator[Event, None]:
+        if request.embeds:
+            return self._engine.embed(embed_request(request.start, request.adapter, headers))
+        return self._engine.generate(engine_request(request.start, request.adapter, headers), take)
 
     def _take(self, request: Request, delta: Delta) -> bool:
         """Puts a delta into the message of the engine step that made it. Nearly every delta goes this way."""
@@ -298,6 +304,8 @@ class GatewayStream:
 
     async def _send(self, request: Request, event: Event) -> pb.Ended | None:
         if isinstance(event, Delta):
+            # Vectors of two versions cannot be compared.
+            request.resumable = request.resumable and not request.embeds
             hold_back = request.hold_back
             if hold_back and hold_back.keeps(event):
                 return None

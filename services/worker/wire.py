@@ -9,6 +9,7 @@ from services.worker.engine.contract import (
     ChatPrompt,
     ContextTooLong,
     Delta,
+    EmbedRequest,
     EngineError,
     EngineRequest,
     InvalidPrompt,
@@ -64,6 +65,27 @@ def engine_request(
         adapter=adapter,
         trace_headers=trace_headers,
     )
+
+
+def embed_request(
+    start: pb.Start, adapter: Adapter | None = None, trace_headers: Mapping[str, str] | None = None
+) -> EmbedRequest:
+    """Converts a Start frame whose prompt is inputs. Arguments are those of `engine_request`."""
+    return EmbedRequest(
+        request_id=f"{start.request_id}-{start.attempt}",
+        inputs=tuple(map(_input, start.inputs.inputs)),
+        dimensions=start.inputs.dimensions or None,
+        sampling=_sampling(start.sampling),
+        done=frozenset(point.choice for point in start.resume if point.finished),
+        cache_salt=start.cache_salt,
+        priority=start.priority,
+        adapter=adapter,
+        trace_headers=trace_headers,
+    )
+
+
+def _input(given: pb.Input) -> TextPrompt | TokenPrompt:
+    return TextPrompt(given.text) if given.WhichOneof("input") == "text" else TokenPrompt(tuple(given.token_ids.ids))
 
 
 def tokenizable(request: pb.TokenizeRequest) -> Prompt:
@@ -174,6 +196,8 @@ def write_delta(frame: pb.Delta, name: Name, delta: Delta) -> None:
         )
     if delta.logprobs:
         frame.logprobs.extend(map(logprob_frame, delta.logprobs))
+    if delta.embedding:
+        frame.embedding = delta.embedding
 
 
 def logprob_frame(entry: TokenLogprob) -> pb.TokenLogprob:

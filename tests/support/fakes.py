@@ -1,6 +1,7 @@
 """A fake router and a fake worker: they speak the real protocols and behave as a test tells them."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from tidegate.router.v1 import router_pb2, router_pb2_grpc
 from tidegate.worker.v1 import worker_pb2, worker_pb2_grpc
 
 MODEL = "tiny-chat"
+EMBEDDER = "tiny-embed"
 VERSION = "v-0123456789ab"
 CONTEXT_TOKENS = 4096
 
@@ -24,6 +26,12 @@ def word(choice: int, index: int) -> str:
 def text(tokens: int, choice: int = 0) -> str:
     """The text of the first tokens of a choice."""
     return "".join(word(choice, index) for index in range(tokens))
+
+
+def vector(given: worker_pb2.Input) -> list[float]:
+    """The vector of an input: its length, and its first byte or token."""
+    said = given.text.encode() or list(given.token_ids.ids)
+    return [float(len(said)), float(said[0])]
 
 
 @dataclass
@@ -144,6 +152,9 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
             **name, model_version=self.version, prompt_tokens=11, cached_tokens=4, resumable=behaviour.resumable
         )
         await self._write(context, started=[started])
+        if start.HasField("inputs"):
+            await self._embed(start, context, name)
+            return
         limit = start.sampling.max_tokens if start.sampling.HasField("max_tokens") else behaviour.tokens
         tokens, choices = min(limit, behaviour.tokens), start.sampling.n or 1
         had = {point.choice: len(point.token_ids) for point in start.resume}
@@ -160,6 +171,27 @@ class FakeWorker(FakeServer, worker_pb2_grpc.WorkerServiceServicer):
             missing = [choice for choice in range(choices) if index >= had.get(choice, 0)]
             await self._step(start, context, index, missing, last=index == tokens - 1)
         usage = worker_pb2.Usage(prompt_tokens=11, cached_tokens=4, completion_tokens=tokens * choices)
+        await self._write(context, ended=[worker_pb2.Ended(**name, usage=usage)])
+
+    async def _embed(self, start: worker_pb2.Start, context: Any, name: dict[str, Any]) -> None:
+        """Sends a vector for each input; only `moves_after` of them where the worker moves the first attempt."""
+        had = {point.choice for point in start.resume if point.finished}
+        missing = [index for index in range(len(start.inputs.inputs)) if index not in had]
+        moves = self.behaviour.moves_after if start.attempt == 1 else None
+        for index in missing[:moves]:
+            values = vector(start.inputs.inputs[index])[: start.inputs.dimensions or None]
+            delta = worker_pb2.Delta(
+                **name,
+                choice=index,
+                finish_reason=worker_pb2.FINISH_REASON_STOP,
+                embedding=struct.pack(f"<{len(values)}f", *values),
+            )
+            await self._write(context, deltas=[delta])
+        if moves is not None:
+            failure = worker_pb2.Failure(kind=self.behaviour.moves_as, message="moved by the test")
+            await self._write(context, ended=[worker_pb2.Ended(**name, failure=failure)])
+            return
+        usage = worker_pb2.Usage(prompt_tokens=11, cached_tokens=4)
         await self._write(context, ended=[worker_pb2.Ended(**name, usage=usage)])
 
     async def _step(self, start: worker_pb2.Start, context: Any, index: int, choices: list[int], *, last: bool) -> None:
@@ -203,6 +235,8 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
         super().__init__()
         self.workers = workers
         self.holding = False
+        # There is a pool EMBEDDER too, with the same workers.
+        self.embeds = False
         self.reject: router_pb2.Reject | None = None
         # Which requests are rejected.
         self.rejects: Callable[[router_pb2.Submit], bool] = lambda submit: True
@@ -318,7 +352,12 @@ class FakeRouter(FakeServer, router_pb2_grpc.RouterServiceServicer):
             ready_workers=len(self.workers),
             worker_addresses=[worker.address for worker in self.workers],
         )
-        return router_pb2.Catalog(pools=[pool])
+        catalog = router_pb2.Catalog(pools=[pool])
+        if self.embeds:
+            embedder = catalog.pools.add()
+            embedder.CopyFrom(pool)
+            embedder.name, embedder.embeds = EMBEDDER, True
+        return catalog
 
 
 def _grant(name: dict[str, Any], worker: FakeWorker, service_class: Any) -> router_pb2.Grant:

@@ -9,6 +9,7 @@ from services.gateway.domain.account import Caller
 from services.gateway.domain.generation import Generation
 from services.gateway.generation.generation_stream import Generations
 from services.gateway.openai.documents import ChatDocument, CompletionDocument, DocumentBuilder, collect, joined
+from services.gateway.openai.embedding_document import EmbeddingDocument
 from services.gateway.openai.request_builder import RequestBuilder
 from services.gateway.openai.responses_events import ResponseDocument
 from services.shared.classes import ServiceClass
@@ -87,7 +88,8 @@ class LineRequests:
         self, endpoint: Endpoint, body: dict[str, Any], requester: BatchRequester
     ) -> tuple[Generation, DocumentBuilder]:
         if endpoint == "/v1/embeddings":
-            self._builder.embed(body, requester)
+            generation, base64 = self._builder.embeddings(body, requester)
+            return generation, EmbeddingDocument(generation.sampling.n, base64=base64)
         if endpoint == "/v1/responses":
             asked = self._builder.read_response(body, requester)
             asked.check_stands_alone("previous_response_id", "conversation", "background")

@@ -18,6 +18,7 @@ class Model:
         context_tokens: of prompt and answer together; 0: not known.
         created: seconds since 1970.
         ttft_objectives_s: for the time to first token, by the rank of the class; empty: not known.
+        embeds: makes vectors and no text.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Model:
     context_tokens: int
     created: int
     ttft_objectives_s: tuple[float, ...] = ()
+    embeds: bool = False
 
     def entry(self) -> dict[str, str | int]:
         """The model as OpenAI lists it. vLLM's clients look for `max_model_len` and, of an adapter, `parent`."""
@@ -94,7 +96,7 @@ def _models(pool: router_pb2.Pool) -> Iterator[Model]:
     objectives_s = tuple(ms / 1000 for ms in pool.ttft_objectives_ms)
     for adapter in ("", *pool.adapters):
         name = f"{pool.name}:{adapter}" if adapter else pool.name
-        yield Model(name, pool.name, adapter, pool.context_tokens, pool.created, objectives_s)
+        yield Model(name, pool.name, adapter, pool.context_tokens, pool.created, objectives_s, pool.embeds)
 
 
 def _by_own_name(models: dict[str, Model]) -> dict[str, Model]:

@@ -8,7 +8,9 @@ from services.gateway.domain.prompt import Cost
 from services.shared.classes import ServiceClass
 from tidegate.worker.v1 import worker_pb2
 
-Prompt = worker_pb2.ChatPrompt | worker_pb2.TokenIds | str
+TextualPrompt = worker_pb2.ChatPrompt | worker_pb2.TokenIds | str
+"""What a model continues."""
+Prompt = TextualPrompt | worker_pb2.Inputs
 
 
 @dataclass(frozen=True, slots=True)

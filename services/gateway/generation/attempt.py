@@ -201,7 +201,7 @@ class Attempt:
             self._progress,
             timeout_s=self._timeout_s,
             credit_tokens=self._window,
-            hold_back=None if self._generation.stream else _hold_back(self._window),
+            hold_back=_hold_back(self._generation, self._window),
         )
         if self._trace:
             message.trace_parent = self._trace.granted(grant)
@@ -249,6 +249,11 @@ def _window(sampling: worker_pb2.Sampling) -> int:
     return CREDIT_TOKENS_WITH_LOGPROBS if sampling.HasField("top_logprobs") else CREDIT_TOKENS
 
 
-def _hold_back(window: int) -> worker_pb2.HoldBack:
-    """At most half of the credit, so that what was held back can be sent whole while the gateway gives more."""
+def _hold_back(generation: Generation, window: int) -> worker_pb2.HoldBack | None:
+    """At most half of the credit, so that what was held back can be sent whole while the gateway gives more.
+
+    Vectors come at the end anyway.
+    """
+    if generation.stream or isinstance(generation.prompt, worker_pb2.Inputs):
+        return None
     return worker_pb2.HoldBack(tokens=min(HELD_BACK_TOKENS, window // 2), ms=HELD_BACK_MS)

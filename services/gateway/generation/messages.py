@@ -81,6 +81,8 @@ def start(
             message.text = generation.prompt
         case worker_pb2.TokenIds():
             message.token_ids.CopyFrom(generation.prompt)
+        case worker_pb2.Inputs():
+            message.inputs.CopyFrom(generation.prompt)
         case _:
             message.chat.CopyFrom(generation.prompt)
     return message

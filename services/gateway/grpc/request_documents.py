@@ -66,7 +66,12 @@ def detokenizing(request: inference_pb2.DetokenizeRequest) -> dict[str, Any]:
 
 def embedding(request: inference_pb2.EmbedRequest) -> dict[str, Any]:
     """Returns the body of a request for embeddings."""
-    return {"model": request.model, "input": list(request.inputs)}
+    document: dict[str, Any] = {"model": request.model, "input": list(request.inputs)}
+    if request.dimensions:
+        document["dimensions"] = request.dimensions
+    if request.service_tier:
+        document["service_tier"] = request.service_tier
+    return document
 
 
 def _messages(messages: Any) -> list[dict[str, Any]]:

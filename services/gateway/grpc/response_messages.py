@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 from services.gateway.generation.progress import VersionSpan
+from services.gateway.generation.token_stream import TokenStream
 from services.gateway.openai.completion_fields import FINISH_REASONS
+from services.gateway.openai.embedding_document import numbers
 from tidegate.inference.v1 import inference_pb2
 from tidegate.worker.v1 import worker_pb2
 
@@ -16,6 +18,18 @@ def chat_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.ChatC
 def complete_choices(deltas: Iterable[worker_pb2.Delta]) -> list[inference_pb2.CompleteChoice]:
     """Returns the choices that some deltas add to; deltas with nothing to show are left out."""
     return [_complete_choice(delta) for delta in deltas if _shows(delta)]
+
+
+async def embeddings(stream: TokenStream) -> inference_pb2.EmbedResponse:
+    """Reads a stream that has begun to its end, and returns its vectors. Raises TidegateError."""
+    vectors: dict[int, bytes] = {}
+    while deltas := await stream.read():
+        vectors.update({delta.choice: delta.embedding for delta in deltas})
+    return inference_pb2.EmbedResponse(
+        embeddings=[inference_pb2.Embedding(values=numbers(vectors[index])) for index in sorted(vectors)],
+        usage=usage(stream.usage),
+        model=stream.generation.model.id,
+    )
 
 
 def usage(used: worker_pb2.Usage) -> inference_pb2.Usage:

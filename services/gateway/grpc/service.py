@@ -57,10 +57,18 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     async def Embed(  # noqa: N802
         self, request: inference_pb2.EmbedRequest, context: Any
     ) -> inference_pb2.EmbedResponse:
-        """Validates the request, and answers that the model does not embed."""
+        """Makes a vector of each input."""
+        response = inference_pb2.EmbedResponse()
         async with self._calls.open(context) as call:
-            self._builder.embed(request_documents.embedding(request), call)
-        return inference_pb2.EmbedResponse()
+            generation, _ = self._builder.embeddings(
+                request_documents.embedding(request), call, context.time_remaining()
+            )
+            call.model = generation.model.id
+            with self._generations.open(generation, None, call.cache_directive) as stream:
+                await _begin(stream, call)
+                response = await response_messages.embeddings(stream)
+                await call.send_metadata(stream.version or "none")
+        return response
 
     async def Tokenize(  # noqa: N802
         self, request: inference_pb2.TokenizeRequest, context: Any

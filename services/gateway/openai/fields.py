@@ -118,6 +118,7 @@ def _function(kind: Any) -> Any:
     return "function" if kind is None else kind
 
 
+ServiceTier = Literal["auto", "default", "flex", "priority"]
 Text = Annotated[str, AfterValidator(_printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]

@@ -6,16 +6,18 @@ import orjson
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
-from services.gateway.domain.generation import FieldNames, Generation, Prompt
+from services.gateway.domain.generation import FieldNames, Generation, TextualPrompt
 from services.gateway.domain.prompt import block_hashes, estimate
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
+from services.gateway.openai.embeddings_request import EmbeddingsRequest
 from services.gateway.openai.responses_request import ResponsesRequest
-from services.shared.errors import ContextLengthExceeded
+from services.shared.errors import ContextLengthExceeded, InvalidRequest
 from tidegate.worker.v1 import worker_pb2
 
 BYTES_PER_TOKEN_ID = 4
 COMPLETION_FIELDS = FieldNames()
+EMBEDDING_FIELDS = FieldNames("input")
 RESPONSE_FIELDS = FieldNames("input", "max_output_tokens")
 
 
@@ -92,10 +94,51 @@ def response_generation(request: ResponsesRequest, catalog: Catalog, origin: Req
     return chat_generation(request.chat, catalog, origin, prefix="resp_", fields=RESPONSE_FIELDS)
 
 
+def embedding_generation(request: EmbeddingsRequest, catalog: Catalog, origin: RequestOrigin) -> Generation:
+    """Builds the generation of a request for embeddings. All inputs are one generation, so one version embeds them.
+
+    Raises:
+        InvalidRequest: the model makes no vectors.
+        UnknownModel, PermissionDenied, ContextLengthExceeded: as `chat_generation`.
+    """
+    model = catalog.model(request.model, origin.caller)
+    if not model.embeds:
+        raise InvalidRequest(
+            f"The model '{model.id}' does not embed: it generates text.", param="model", code="model_does_not_embed"
+        )
+    inputs, sampling, tier = request.worker_inputs(), request.sampling(), request.service_tier or "auto"
+    if model.context_tokens and not sampling.truncate_prompt_tokens:
+        for index, each in enumerate(inputs.inputs):
+            _check_token_prompt(len(each.token_ids.ids), 0, model, FieldNames(f"input[{index}]"))
+    return Generation(
+        id=f"embd-{origin.request_id}",
+        created=int(origin.now),
+        model=model,
+        prompt=inputs,
+        sampling=sampling,
+        tier_asked=tier,
+        service_class=origin.caller.service_class(tier),
+        cost=estimate(sum(map(_input_size, inputs.inputs)), 0, 1, model.context_tokens),
+        block_hashes=[],
+        caller=origin.caller,
+        cache_salt=origin.cache_salt,
+        stream=False,
+        include_usage=False,
+        timeout_s=origin.timeout_s,
+        fields=EMBEDDING_FIELDS,
+        traceparent=origin.traceparent,
+    )
+
+
+def _input_size(given: worker_pb2.Input) -> int:
+    """Its size in bytes of text."""
+    return len(given.text.encode()) + BYTES_PER_TOKEN_ID * len(given.token_ids.ids)
+
+
 def _build(
     request: ChatCompletionRequest | CompletionRequest,
     generation_id: str,
-    prompt: Prompt,
+    prompt: TextualPrompt,
     sampling: worker_pb2.Sampling,
     catalog: Catalog,
     origin: RequestOrigin,
@@ -104,6 +147,12 @@ def _build(
     any_limit: bool = False,
 ) -> Generation:
     model = catalog.model(request.model, origin.caller)
+    if model.embeds:
+        raise InvalidRequest(
+            f"The model '{model.id}' embeds: it generates no text. Ask it at /v1/embeddings.",
+            param="model",
+            code="model_does_not_generate",
+        )
     tier = request.service_tier or "auto"
     _check_length(request, prompt, sampling, model, fields, any_limit=any_limit or request.limit_is_default)
     text, size = _hashed_text(prompt)
@@ -130,7 +179,7 @@ def _build(
 
 def _check_length(
     request: ChatCompletionRequest | CompletionRequest,
-    prompt: Prompt,
+    prompt: TextualPrompt,
     sampling: worker_pb2.Sampling,
     model: Model,
     fields: FieldNames,
@@ -168,7 +217,7 @@ def _too_large(name: str, tokens: int, model: Model) -> ContextLengthExceeded:
     )
 
 
-def _hashed_text(prompt: Prompt) -> tuple[bytes, int]:
+def _hashed_text(prompt: TextualPrompt) -> tuple[bytes, int]:
     """The prompt as bytes to hash, and its size in bytes of text."""
     match prompt:
         case str():

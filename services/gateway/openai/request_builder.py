@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from services.gateway.domain.account import Caller
 from services.gateway.domain.catalog import Catalog, Model
@@ -12,13 +12,14 @@ from services.gateway.openai.canary_header import HEADER as CANARY_HEADER
 from services.gateway.openai.canary_header import CanaryTenants
 from services.gateway.openai.chat_request import ChatCompletionRequest
 from services.gateway.openai.completion_request import CompletionRequest
-from services.gateway.openai.embeddings_request import EmbeddingsRequest, does_not_embed
+from services.gateway.openai.embeddings_request import EmbeddingsRequest
 from services.gateway.openai.encrypted_reasoning import ReasoningSeal
 from services.gateway.openai.fields import Request
 from services.gateway.openai.generation_builder import (
     RequestOrigin,
     chat_generation,
     completion_generations,
+    embedding_generation,
     response_generation,
 )
 from services.gateway.openai.ignored_fields import also_ignored
@@ -204,14 +205,16 @@ class RequestBuilder:
         """
         return await self._tokenizer.describe(self.model(model, requester), self.catalog())
 
-    def embed(self, document: dict[str, Any], requester: Requester) -> NoReturn:
-        """Validates a request for embeddings, and raises the error that answers it.
+    def embeddings(
+        self, document: dict[str, Any], requester: Requester, timeout_s: float | None = None
+    ) -> tuple[Generation, bool]:
+        """Builds the generation of a request for embeddings, and returns whether it asks for base64.
 
-        Raises:
-            InvalidRequest: always, for no model here embeds.
+        Arguments and errors are those of `chat`.
         """
         request = self._reader.read(EmbeddingsRequest, document, requester)
-        raise does_not_embed(self.model(request.model, requester).id)
+        generation = embedding_generation(request, self.catalog(), self._origin(requester, timeout_s))
+        return self._pinned(generation, requester), request.base64
 
     def read_response(self, document: dict[str, Any], requester: Requester) -> ResponsesRequest:
         """Returns the request for a response, with the reasoning that came encrypted. Raises InvalidRequest."""

@@ -7,11 +7,22 @@ from pydantic import Field, model_validator
 
 from services.gateway.openai import responses_input, validation
 from services.gateway.openai.chat_request import ChatCompletionRequest
-from services.gateway.openai.fields import Effort, Hint, Identifier, Metadata, ModelName, Name, Request, Text, Tokens
+from services.gateway.openai.fields import (
+    Effort,
+    Hint,
+    Identifier,
+    Metadata,
+    ModelName,
+    Name,
+    Request,
+    ServiceTier,
+    Text,
+    Tokens,
+)
 from services.gateway.openai.responses_input import Input
 from services.gateway.openai.responses_toolbox import Toolbox
 from services.gateway.openai.responses_tools import ToolChoice, Tools
-from services.gateway.openai.sampling import SamplingFields, ServiceTier
+from services.gateway.openai.sampling import SamplingFields
 from services.gateway.openai.structured_output import Schema
 from services.shared.errors import InvalidRequest
 

@@ -17,6 +17,7 @@ from services.gateway.openai.fields import (
     PromptLogprobs,
     Request,
     Seed,
+    ServiceTier,
     Stop,
     TokenId,
     Tokens,
@@ -24,8 +25,6 @@ from services.gateway.openai.fields import (
 )
 from services.gateway.openai.structured_output import StructuredOutputs, set_structured_output
 from tidegate.worker.v1 import worker_pb2
-
-ServiceTier = Literal["auto", "default", "flex", "priority"]
 
 
 class StreamOptions(Request):

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from services.gateway.openai import validation
 from services.gateway.openai.completion_request import CompletionRequest, TokenPrompt
-from services.gateway.openai.fields import MAX_CHOICES, Label, ModelName, PromptLogprobs, Request, Tokens
-from services.gateway.openai.sampling import SamplingFields, ServiceTier, StreamOptions
+from services.gateway.openai.fields import MAX_CHOICES, Label, ModelName, PromptLogprobs, Request, ServiceTier, Tokens
+from services.gateway.openai.sampling import SamplingFields, StreamOptions
 
 
 class TokenSampling(SamplingFields):

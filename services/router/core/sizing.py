@@ -20,11 +20,13 @@ class Sizing:
         slots: Requests that one worker runs at once.
         fewest: Workers that the pool has while nothing runs or waits: 0 or 1.
         adapters: Adapters that are named one by one.
+        embeds: Workers make vectors and no text.
     """
 
     slots: int = 1
     fewest: int = 1
     adapters: tuple[str, ...] = ()
+    embeds: bool = False
 
     @classmethod
     def of_pool(cls, pool: Pool) -> Self:
@@ -34,6 +36,7 @@ class Sizing:
             slots=pool.engine.max_running,
             fewest=0 if pool.scales_from_zero else 1,
             adapters=tuple(sorted({name.partition("@")[0] for name in named if not name.endswith("*")})),
+            embeds=pool.engine.runner == "pooling",
         )
 
     def desired(self, slots: Sequence[int], granted: int, queued: Mapping[ServiceClass, int]) -> int:

@@ -187,6 +187,7 @@ def _pool(row: PoolRow) -> pb.Pool:
         ready_workers=len(row.ready),
         worker_addresses=[worker.heartbeat.address for worker in row.ready[:ADDRESSES]],
         refused_adapters=[refused[name] for name in sorted(refused.keys() - adapters)],
+        embeds=row.sizing.embeds,
     )
 
 

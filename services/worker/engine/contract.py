@@ -178,6 +178,35 @@ class EngineRequest:
     trace_headers: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """Texts of one request that become vectors.
+
+    Attributes:
+        request_id: Unique among the running requests.
+        inputs: The texts.
+        dimensions: Length of the vectors; None: that of the model's own.
+        sampling: Of it, only what is said of the prompt counts.
+        done: Indexes of the inputs whose vectors the client has already.
+        cache_salt, priority, adapter, trace_headers: As in EngineRequest.
+    """
+
+    request_id: str
+    inputs: tuple[TextPrompt | TokenPrompt, ...]
+    dimensions: int | None = None
+    sampling: Sampling = Sampling()
+    done: frozenset[int] = frozenset()
+    cache_salt: str = ""
+    priority: int = 0
+    adapter: Adapter | None = None
+    trace_headers: Mapping[str, str] | None = None
+
+    @property
+    def missing(self) -> list[int]:
+        """Indexes of the inputs that are to be embedded."""
+        return [index for index in range(len(self.inputs)) if index not in self.done]
+
+
 # ---- events ----
 
 
@@ -250,6 +279,7 @@ class Delta:
         stop_reason: The stop string, or the id of the stop token, that ended the choice.
         text_from: `text_end` of the delta before.
         text_end: Characters of the decoded answer so far, with markup that parsers remove, without an echoed prompt.
+        embedding: The vector of an input, whose index is `choice`: 32-bit floats, little-endian.
     """
 
     choice: int
@@ -262,6 +292,7 @@ class Delta:
     stop_reason: str | int = ""
     text_from: int = 0
     text_end: int = 0
+    embedding: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +381,7 @@ class EngineInfo:
         kv_tokens: Tokens that fit into the KV cache.
         vocab_size: Number of token ids.
         prefill_tokens_per_s: Prompt tokens per second when the engine does nothing else; 0 means not known.
+        dimensions: Length of its vectors; 0: it generates text.
     """
 
     architecture: str
@@ -359,6 +391,7 @@ class EngineInfo:
     kv_tokens: int
     vocab_size: int
     prefill_tokens_per_s: int = 0
+    dimensions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +487,21 @@ class Engine(Protocol):
         Raises:
             InvalidPrompt: The request is wrong, or it cannot be resumed; the engine has not seen it.
             ContextTooLong: Prompt and answer are longer than the context; the engine has not seen the request.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    def embed(self, request: EmbedRequest) -> AsyncGenerator[Event, None]:
+        """Yields Started, then a delta for each missing input once all of them have their vectors, then Ended.
+
+        So a client never has vectors of two versions. Closing the generator early aborts the request.
+
+        Args:
+            request: The request.
+
+        Raises:
+            InvalidPrompt: An input is wrong, or this engine generates text.
+            ContextTooLong: An input is longer than the context.
             EngineDead: The engine is gone.
         """
         ...

@@ -109,8 +109,6 @@ async def test_counting_tokens(cluster: Cluster) -> None:
     assert (list(counted.token_ids), counted.context_tokens) == ([97, 98], CONTEXT_TOKENS)
     request = inference_pb2.DetokenizeRequest(model=MODEL, token_ids=[97, 98])
     assert (await stub.Detokenize(request, metadata=AUTHORIZED)).text == "ab"
-    with pytest.raises(grpc.aio.AioRpcError, match="does not embed"):
-        await stub.Embed(inference_pb2.EmbedRequest(model=MODEL, inputs=["a"]), metadata=AUTHORIZED)
 
 
 async def test_a_client_that_reads_nothing_is_dropped(cluster: Cluster, start: Started) -> None:

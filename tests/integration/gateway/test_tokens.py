@@ -1,4 +1,4 @@
-"""Counting tokens and asking for embeddings over REST."""
+"""Counting tokens over REST."""
 
 from typing import Any
 
@@ -33,10 +33,6 @@ async def test_tokens_of_a_chat_are_those_of_its_template(cluster: Cluster) -> N
         ("tokenize", {"prompt": "a", "model": "gpt-9"}, "model", "model_not_found"),
         ("detokenize", {"tokens": [-1]}, "tokens[0]", "invalid_value"),
         ("detokenize", {"tokens": []}, "tokens", "invalid_value"),
-        ("embeddings", {"input": "a"}, "model", "model_does_not_embed"),
-        ("embeddings", {"input": [[1, 2]]}, "model", "model_does_not_embed"),
-        ("embeddings", {"input": [], "encoding_format": "float"}, "input", "invalid_value"),
-        ("embeddings", {"input": "a", "model": "gpt-9"}, "model", "model_not_found"),
     ],
 )
 async def test_refusals(cluster: Cluster, path: str, body: dict[str, Any], param: str, code: str) -> None:

@@ -9,12 +9,14 @@ from services.worker.engine.contract import (
     Adapter,
     AdapterRefused,
     Delta,
+    EmbedRequest,
     Ended,
     EngineDead,
     EngineInfo,
     EngineLoad,
     EngineRequest,
     Event,
+    InvalidPrompt,
     Model,
     Prompt,
     SwapFailed,
@@ -58,6 +60,10 @@ class ScriptedEngine:
             raise EngineDead(self.death)
         yield Delta(0, "", (says(self._model) + (self._model.manifest.version in self._wrong),))
         yield Ended(Usage(1, 0, 1))
+
+    async def embed(self, request: EmbedRequest) -> AsyncGenerator[Event, None]:
+        raise InvalidPrompt("the scripted engine generates text: it does not embed", "model")
+        yield
 
     def tokenizer_config(self) -> dict[str, Any]:
         return {}

@@ -1,24 +1,29 @@
 """POST /v1/embeddings."""
 
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.gateway.http.connection.body import BodyReader
+from services.gateway.generation.event_stream import EventStream, GenerationHeader
+from services.gateway.http.connection.generation_response import ResponseFormat
+from services.gateway.http.connection.prompts_response import Asked
 from services.gateway.http.connection.request_context import RequestContext
+from services.gateway.http.generation_handler import GenerationHandler
 from services.gateway.http.routes.rest_router import RestRouter
+from services.gateway.openai.embedding_document import EmbeddingDocument
 from services.gateway.openai.embeddings_request import EmbeddingsRequest
 from services.gateway.openai.request_builder import RequestBuilder
 
-EXAMPLE: dict[str, Any] = {"model": "chat", "input": ["high tide", "low tide"]}
+EXAMPLE: dict[str, Any] = {"model": "embed", "input": ["high tide", "low tide"]}
 
 
 class EmbeddingRoutes:
-    """Embeddings. Every model here generates text, so each request is validated and then refused."""
+    """Embeddings of texts."""
 
-    def __init__(self, builder: RequestBuilder, bodies: BodyReader) -> None:
-        self._builder, self._bodies = builder, bodies
+    def __init__(self, builder: RequestBuilder, generations: GenerationHandler) -> None:
+        self._builder, self._generations = builder, generations
 
     def router(self) -> RestRouter:
         """Returns the routes of this resource."""
@@ -27,5 +32,13 @@ class EmbeddingRoutes:
         return router
 
     async def embed(self, request: Request) -> Response:
-        """Validates the request, and answers that the model does not embed."""
-        self._builder.embed(await self._bodies.read(request), RequestContext.of(request.scope))
+        """Makes a vector of each text."""
+        return await self._generations.respond(request, self._build, resumable=False)
+
+    def _build(self, body: dict[str, Any], context: RequestContext) -> Asked:
+        generation, base64 = self._builder.embeddings(body, context)
+        return generation, ResponseFormat(_never_streamed, partial(EmbeddingDocument, base64=base64))
+
+
+def _never_streamed(header: GenerationHeader, choices: int, include_usage: bool) -> EventStream:
+    raise AssertionError("the body of a request for embeddings has no field `stream`")

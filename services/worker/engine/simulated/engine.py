@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 from services.shared.clock import Clock
@@ -15,7 +16,9 @@ from services.worker.engine.bounds import check_token_ids
 from services.worker.engine.contract import (
     Adapter,
     AdapterRefused,
+    Delta,
     Drafter,
+    EmbedRequest,
     Ended,
     EngineDead,
     EngineError,
@@ -23,11 +26,14 @@ from services.worker.engine.contract import (
     EngineLoad,
     EngineRequest,
     Event,
+    InvalidPrompt,
     Model,
     Prompt,
+    Started,
     SwapFailed,
     Take,
     TokenPrompt,
+    Usage,
     leave,
     unfit,
 )
@@ -39,6 +45,7 @@ from services.worker.engine.simulated.prompt import kept_tokens, limit_of, text_
 from services.worker.engine.simulated.run import Run
 from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Share
 from services.worker.engine.simulated.tokens import END, VOCABULARY, token_str
+from services.worker.engine.simulated.vectors import DIMENSIONS, vector
 from services.worker.engine.simulated.version import SimulatedVersion
 
 log = logging.getLogger(__name__)
@@ -96,6 +103,7 @@ class SimulatedEngine:
             kv_tokens=self._kv.capacity_tokens,
             vocab_size=VOCABULARY,
             prefill_tokens_per_s=self._config.prefill_tokens_per_s,
+            dimensions=DIMENSIONS if self._embeds else 0,
         )
 
     def load(self) -> EngineLoad:
@@ -117,6 +125,42 @@ class SimulatedEngine:
 
     async def generate(self, request: EngineRequest, take: Take = leave) -> AsyncGenerator[Event, None]:
         """Yields Started, the deltas of all choices, and Ended, as `Engine.generate` describes."""
+        if self._embeds:
+            raise InvalidPrompt("this model embeds: it generates no text", "model")
+        async with contextlib.aclosing(self._compute(request, take)) as events:
+            async for event in events:
+                yield event
+
+    async def embed(self, request: EmbedRequest) -> AsyncGenerator[Event, None]:
+        """Yields Started, a delta for each missing input, and Ended, as `Engine.embed` describes."""
+        if not self._embeds:
+            raise InvalidPrompt("this model generates text: it does not embed", "model")
+        if (request.dimensions or 0) > DIMENSIONS:
+            raise InvalidPrompt(f"dimensions must be at most {DIMENSIONS}", "dimensions")
+        asked = {index: _whole(request, index) for index in request.missing}
+        prompts = {index: self._input(each, index) for index, each in asked.items()}
+        tokens = sum(map(len, prompts.values()))
+        yield Started(tokens, 0, resumable=True)
+        weights = self._weights(request.adapter)
+        cached = 0
+        for each in asked.values():
+            async with contextlib.aclosing(self._compute(each, leave)) as events:
+                cached += sum([event.cached_tokens async for event in events if isinstance(event, Started)])
+        for index, prompt in prompts.items():
+            yield Delta(index, finish_reason="stop", embedding=vector(prompt, weights, request.dimensions))
+        yield Ended(Usage(tokens, cached, 0))
+
+    def _input(self, asked: EngineRequest, index: int) -> tuple[int, ...]:
+        """Returns the tokens of an input. Raises InvalidPrompt, which names it."""
+        try:
+            prompt = kept_tokens(asked, self._config.context_tokens)
+            limit_of(asked, len(prompt), self._config.context_tokens)
+        except InvalidPrompt as error:
+            raise type(error)(f"input[{index}]: {error}", error.param) from error
+        return prompt
+
+    async def _compute(self, request: EngineRequest, take: Take) -> AsyncGenerator[Event, None]:
+        """Runs a request through the steps of the engine."""
         if self._death:
             raise EngineDead(self._death)
         if request.adapter and self._adapters.get(request.adapter.number) != request.adapter:
@@ -125,8 +169,7 @@ class SimulatedEngine:
             raise EngineError("this version fails some requests")
         prompt = kept_tokens(request, self._config.context_tokens)
         run = Run(request, prompt, limit_of(request, len(prompt), self._config.context_tokens), take)
-        loaded = self._loaded.manifest
-        run.begin(loaded.weights_sha256 + (request.adapter.version if request.adapter else ""), loaded.version)
+        run.begin(self._weights(request.adapter), self._loaded.manifest.version)
         if not run.choices:
             run.end()
         self._add(run)
@@ -216,6 +259,14 @@ class SimulatedEngine:
     def _check_alive(self) -> None:
         if self._death:
             raise EngineDead(self._death)
+
+    @property
+    def _embeds(self) -> bool:
+        return self._config.runner == "pooling"
+
+    def _weights(self, adapter: Adapter | None) -> str:
+        """Names everything that decides an answer beside the prompt."""
+        return self._loaded.manifest.weights_sha256 + (adapter.version if adapter else "")
 
     @property
     def _loaded(self) -> Model:
@@ -319,3 +370,17 @@ class SimulatedEngine:
         for sequence in list(self._runs):
             self._forget(sequence)
         self._work.set()
+
+
+def _whole(request: EmbedRequest, index: int) -> EngineRequest:
+    """An input as a request that only reads its prompt."""
+    sampling = replace(request.sampling, max_tokens=0, n=1)
+    name = f"{request.request_id}-{index}"
+    return EngineRequest(
+        name,
+        request.inputs[index],
+        sampling,
+        cache_salt=request.cache_salt,
+        priority=request.priority,
+        adapter=request.adapter,
+    )

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import multiprocessing
 import os
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from services.shared.staging import RefusedModel
 from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (
     Adapter,
+    EmbedRequest,
     EngineDead,
     EngineError,
     EngineInfo,
     EngineLoad,
     EngineRequest,
     Event,
+    InvalidPrompt,
     Model,
     Prompt,
     SwapFailed,
@@ -41,6 +43,7 @@ from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.node import Node
 from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.cpu_options import cpu_arguments
+from services.worker.engine.vllm.embed import VllmEmbedding
 from services.worker.engine.vllm.environment import name_node
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
@@ -100,6 +103,7 @@ class VllmEngine:
             steps = install(llm)
             if self._config.pipeline_parallel > 1 and current_platform.is_cpu():
                 await _make_stage_buffers(llm)
+            await self._check_tasks(llm)
         except (RuntimeError, ValueError, OSError) as error:
             self._death = f"vLLM did not start: {error}"
             raise EngineDead(self._death) from error
@@ -111,11 +115,18 @@ class VllmEngine:
         await asyncio.to_thread(online.warmup)
         renderer = Renderer(online, model.manifest.model, info)
         grammars = GrammarCheck(model.folder, llm.vllm_config.model_config.get_vocab_size())
-        await grammars.start()
+        if not info.dimensions:
+            await grammars.start()
         token_bytes = TokenBytes(llm.renderer.get_tokenizer())
         self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, grammars, token_bytes)
         speed = await prefill_tokens_per_s(self, self._clock)
         self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=speed))
+
+    async def _check_tasks(self, llm: AsyncLLM) -> None:
+        """Raises ValueError if vLLM cannot embed with a model that should."""
+        tasks = await llm.get_supported_tasks()
+        if self._config.runner == "pooling" and "embed" not in tasks:
+            raise ValueError(f"engine.runner = pooling: this model cannot embed, it does {', '.join(tasks)}")
 
     def _build(self, model: Model, node: Node | None) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
@@ -166,15 +177,39 @@ class VllmEngine:
             EngineError: vLLM failed for another reason.
         """
         loaded = self._alive()
+        if loaded.info.dimensions:
+            raise InvalidPrompt("this model embeds: it generates no text", "model")
         rendered = await loaded.renderer.render(request)
         if grammar := grammar_of(rendered.structured):
             await loaded.grammars.check(grammar, grammar_param(request, grammar))
         limit = token_limit(request.sampling, len(rendered.token_ids), loaded.info.context_tokens)
         generation = VllmRequest(loaded, request, rendered, limit, take)
-        try:
+        with self._errors():
             async with aclosing(generation.events()) as events:
                 async for event in events:
                     yield event
+
+    async def embed(self, request: EmbedRequest) -> AsyncGenerator[Event, None]:
+        """Embeds the inputs of one request; the contract describes the events.
+
+        Raises:
+            InvalidPrompt: the request is at fault.
+            EngineDead: vLLM's process has ended.
+            EngineError: vLLM failed for another reason.
+        """
+        loaded = self._alive()
+        if not loaded.info.dimensions:
+            raise InvalidPrompt("this model generates text: it does not embed", "model")
+        with self._errors():
+            async with aclosing(VllmEmbedding(loaded, request).events()) as events:
+                async for event in events:
+                    yield event
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns errors of vLLM into those of the contract."""
+        try:
+            yield
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except (VLLMClientError, ValueError) as error:
@@ -182,8 +217,8 @@ class VllmEngine:
         except EngineError:
             raise
         except Exception as error:
-            log.exception("vLLM failed to generate")
-            raise EngineError("vLLM failed to generate") from error
+            log.exception("vLLM failed")
+            raise EngineError("vLLM failed") from error
 
     async def tokenize(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> list[int]:
         """Returns the token ids that `generate` would read for this prompt.
@@ -272,7 +307,11 @@ class VllmEngine:
         """
         loaded = self._alive()
         runs = loaded.llm.vllm_config.model_config
-        reason = no_swap(runs.architecture, runs.quantization, current_platform.device_type)
+        reason = (
+            "no golden prompts prove a model that embeds"
+            if loaded.info.dimensions
+            else no_swap(runs.architecture, runs.quantization, current_platform.device_type)
+        )
         arguments = self._arguments(model, None)
         if reason := await asyncio.to_thread(why_restart, loaded.model, model, arguments, reason):
             raise SwapFailed(reason, intact=True)
@@ -363,15 +402,18 @@ async def _built(building: "asyncio.Future[AsyncLLM]") -> AsyncLLM | None:
 
 def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
     model_config, cache = llm.vllm_config.model_config, llm.vllm_config.cache_config
-    kv_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
+    context_tokens = model_config.max_model_len
+    # Models that read a whole text at once (BERT) have no KV cache.
+    kv_tokens = (cache.num_gpu_blocks or 0) * cache.block_size or context_tokens * config.max_running
     return EngineInfo(
         architecture=model.manifest.architecture,
         model_version=model.manifest.version,
         # A request longer than the KV cache could never run.
-        context_tokens=min(model_config.max_model_len, kv_tokens),
+        context_tokens=min(context_tokens, kv_tokens),
         max_running=config.max_running,
         kv_tokens=kv_tokens,
         vocab_size=model_config.get_vocab_size(),
+        dimensions=model_config.embedding_size if config.runner == "pooling" else 0,
     )
 
 

@@ -27,6 +27,7 @@ def engine_arguments(
         "model": str(model.folder),
         "tokenizer": str(model.folder),
         "served_model_name": model.manifest.model,
+        "runner": config.runner,
         "dtype": config.dtype,
         "load_format": "safetensors",
         "trust_remote_code": False,
@@ -37,7 +38,6 @@ def engine_arguments(
         "pipeline_parallel_size": config.pipeline_parallel,
         "enable_expert_parallel": config.expert_parallel,
         "enforce_eager": not config.compile,
-        "enable_prefix_caching": True,
         "scheduling_policy": "priority",
         "max_logprobs": 20,
         "enable_log_requests": False,
@@ -48,6 +48,8 @@ def engine_arguments(
     }
     # None leaves the choice to vLLM.
     chosen = {
+        # Models that read a whole text at once (BERT) have nothing to cache.
+        "enable_prefix_caching": True if config.runner == "generate" else None,
         "max_model_len": config.context_tokens,
         "kv_cache_memory_bytes": None if config.kv_memory_gib is None else int(config.kv_memory_gib * _GIB),
         "gpu_memory_utilization": config.gpu_memory_utilization,

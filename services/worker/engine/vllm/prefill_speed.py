@@ -1,10 +1,11 @@
 """Measures how fast vLLM computes prompts on this machine: once, after the warm-up, before the first request."""
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from services.shared.clock import Clock
-from services.worker.engine.contract import Engine, EngineRequest, Sampling, TokenPrompt
+from services.worker.engine.contract import EmbedRequest, Engine, EngineRequest, Event, Sampling, TokenPrompt
 
 # Long enough that the fixed cost of a step counts little, short enough for a slow machine.
 TOKENS = 512
@@ -29,16 +30,21 @@ async def prefill_tokens_per_s(engine: Engine, clock: Clock) -> int:
     for number in range(ROUNDS):
         # Each round has other tokens, so the prefix cache cannot help.
         tokens = tuple((number + position) % engine.info.vocab_size for position in range(size))
-        sampling = replace(_SAMPLING, top_logprobs=None if number else 1)
-        seconds = await _first_token_s(
-            engine, EngineRequest(f"prefill-speed-{number}", TokenPrompt(tokens), sampling), clock
-        )
+        seconds = await _seconds(_asked(engine, number, TokenPrompt(tokens)), clock)
     return max(1, round(size / seconds)) if seconds else 0
 
 
-async def _first_token_s(engine: Engine, request: EngineRequest, clock: Clock) -> float:
+def _asked(engine: Engine, number: int, prompt: TokenPrompt) -> AsyncGenerator[Event, None]:
+    name = f"prefill-speed-{number}"
+    if engine.info.dimensions:
+        return engine.embed(EmbedRequest(name, (prompt,)))
+    sampling = replace(_SAMPLING, top_logprobs=None if number else 1)
+    return engine.generate(EngineRequest(name, prompt, sampling))
+
+
+async def _seconds(asked: AsyncGenerator[Event, None], clock: Clock) -> float:
     began = clock.monotonic()
-    async with aclosing(engine.generate(request)) as events:
+    async with aclosing(asked) as events:
         async for _ in events:
             pass
     return clock.monotonic() - began

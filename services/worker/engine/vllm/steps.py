@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any, Protocol
 
-from vllm.outputs import RequestOutput
 from vllm.v1.engine import EngineCoreOutput, EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.output_processor import OutputProcessor, OutputProcessorOutput, RequestState
@@ -40,8 +39,8 @@ class Listener(Protocol):
         """Takes plain tokens of one step."""
         ...
 
-    def put(self, output: RequestOutput | Exception) -> None:
-        """Takes an output or an error as vLLM's own output processor makes them."""
+    def put(self, output: Any) -> None:
+        """Takes an output of vLLM's own output processor (RequestOutput, PoolingRequestOutput), or an error."""
         ...
 
 

@@ -82,7 +82,7 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Embed(self, request, context):
-        """Answers INVALID_ARGUMENT for models that generate text.
+        """Makes a vector of each input. INVALID_ARGUMENT for models that generate text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,7 +21,7 @@ class InferenceServiceStub:
     Chat: _aio.UnaryStreamMultiCallable[_inference_pb2.ChatRequest, _inference_pb2.ChatResponse]
     Complete: _aio.UnaryStreamMultiCallable[_inference_pb2.CompleteRequest, _inference_pb2.CompleteResponse]
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
-    """Answers INVALID_ARGUMENT for models that generate text."""
+    """Makes a vector of each input. INVALID_ARGUMENT for models that generate text."""
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
     Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
     """The token ids of a prompt, as the model would read it."""
@@ -48,7 +48,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.EmbedRequest,
         context: _aio.ServicerContext[_inference_pb2.EmbedRequest, _abc.Awaitable[_inference_pb2.EmbedResponse]],
     ) -> _abc.Awaitable[_inference_pb2.EmbedResponse]:
-        """Answers INVALID_ARGUMENT for models that generate text."""
+        """Makes a vector of each input. INVALID_ARGUMENT for models that generate text."""
 
     @_abc_1.abstractmethod
     def ListModels(

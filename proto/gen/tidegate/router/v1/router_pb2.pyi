@@ -1061,12 +1061,15 @@ class Pool(_message.Message):
     WORKER_ADDRESSES_FIELD_NUMBER: _builtins.int
     REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
     TTFT_OBJECTIVES_MS_FIELD_NUMBER: _builtins.int
+    EMBEDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     context_tokens: _builtins.int
     created: _builtins.int
     """When the pool's oldest worker attached (Unix seconds)."""
     ready_workers: _builtins.int
     """Workers that take requests now."""
+    embeds: _builtins.bool
+    """Its models make vectors and no text."""
     @_builtins.property
     def model_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1095,10 +1098,11 @@ class Pool(_message.Message):
         worker_addresses: _abc.Iterable[_builtins.str] | None = ...,
         refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
         ttft_objectives_ms: _abc.Iterable[_builtins.int] | None = ...,
+        embeds: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "refused_adapters", b"refused_adapters", "ttft_objectives_ms", b"ttft_objectives_ms", "worker_addresses", b"worker_addresses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapters", b"adapters", "context_tokens", b"context_tokens", "created", b"created", "embeds", b"embeds", "model_versions", b"model_versions", "name", b"name", "ready_workers", b"ready_workers", "refused_adapters", b"refused_adapters", "ttft_objectives_ms", b"ttft_objectives_ms", "worker_addresses", b"worker_addresses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
