@@ -27,8 +27,7 @@ def examined(
 @pytest.mark.parametrize(
     ("architecture", "keys", "said"),
     [
-        ("BertModel", {}, "vectors, scores or labels"),
-        ("BertForSequenceClassification", {}, "vectors, scores or labels"),
+        ("BertModel", {"tokenizer": ()}, "no tokenizer"),
         ("WhisperForConditionalGeneration", {"is_encoder_decoder": True}, "encoder and a decoder"),
         ("StableDiffusionPipeline", {}, "no code for StableDiffusionPipeline"),
         ("LlamaForCausalLM", {"tokenizer": ()}, "no tokenizer"),
@@ -53,6 +52,11 @@ def test_what_vllm_has_code_for_is_taken_without_a_word(architecture: str) -> No
 
 def test_a_new_model_that_needs_no_code_of_its_own_is_taken_with_a_warning() -> None:
     assert "only if Transformers knows it" in examined("BrandNewForCausalLM").warnings[0]
+
+
+def test_a_model_that_makes_no_text_is_taken_and_says_how_it_is_served() -> None:
+    assert "engine.runner: pooling" in examined("BertModel").warnings[0]
+    assert "engine.runner: pooling" in examined("LlamaForCausalLM", others={"modules.json": {}}).warnings[0]
 
 
 def test_a_draft_model_needs_no_tokenizer() -> None:
