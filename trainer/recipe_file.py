@@ -58,18 +58,23 @@ def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         WrongSettings: The file cannot be read or a value is wrong; the message names file, key and value.
     """
+    recipe = parse(read_document(file, changes), lambda key: f"{file}: {key}")
+    if isinstance(recipe, PretrainRecipe) and recipe.tokenizer and (file.parent / recipe.tokenizer).is_dir():
+        recipe = recipe.model_copy(update={"tokenizer": str((file.parent / recipe.tokenizer).absolute())})
+    if not isinstance(recipe.data, Path):
+        return recipe  # a bucket, or nothing
+    return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
+
+
+def read_document(file: Path, changes: Sequence[str]) -> Any:
+    """The content of a YAML file with changes; see `load`. Raises WrongSettings."""
     try:
         document = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WrongSettings(f"{file}: {error}") from None
     for change in changes:
         document = _changed(document, change)
-    recipe = parse(document, lambda key: f"{file}: {key}")
-    if isinstance(recipe, PretrainRecipe) and recipe.tokenizer and (file.parent / recipe.tokenizer).is_dir():
-        recipe = recipe.model_copy(update={"tokenizer": str((file.parent / recipe.tokenizer).absolute())})
-    if not isinstance(recipe.data, Path):
-        return recipe  # a bucket, or nothing
-    return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
+    return document
 
 
 def _changed(document: Any, change: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from services.shared.objectstore import Missing, ObjectStore, StoreError
-from trainer.data.content import Budget
+from trainer.data.content import MAX_BYTES, Budget
 from trainer.data.folder import ENDINGS, MAX_FILES, is_data
 from trainer.data.wrong import WrongData
 from trainer.sources.s3 import S3Prefix
@@ -18,13 +18,14 @@ ADDRESS = "address"
 """The file that is written last. It holds where the data came from."""
 
 
-async def fetch(address: str, folder: Path, environ: Mapping[str, str] = os.environ) -> Path:
+async def fetch(address: str, folder: Path, environ: Mapping[str, str] = os.environ, *, limit: int = MAX_BYTES) -> Path:
     """Downloads what lies below `s3://bucket/prefix`, or one object, with the credentials of the AWS_* variables.
 
     Args:
         address: The object, if its name ends as data does, or the prefix.
         folder: Where to put it. What it has of the same address is used again.
         environ: Holds the AWS_* variables.
+        limit: Most bytes that are downloaded.
 
     Returns:
         The file or folder to read.
@@ -33,12 +34,12 @@ async def fetch(address: str, folder: Path, environ: Mapping[str, str] = os.envi
         WrongData: The address is wrong, there is no data, it is too large, or the bucket cannot be read.
     """
     try:
-        return await fetch_from(S3Prefix.parse(address, environ), address, folder)
+        return await fetch_from(S3Prefix.parse(address, environ), address, folder, limit)
     except WrongSource as error:
         raise WrongData(str(error)) from None
 
 
-async def fetch_from(place: S3Prefix, address: str, folder: Path) -> Path:
+async def fetch_from(place: S3Prefix, address: str, folder: Path, limit: int = MAX_BYTES) -> Path:
     """As `fetch`, from an address that was parsed. Raises WrongData."""
     files = folder / "files"
     is_one = is_data(place.last_name)
@@ -48,7 +49,7 @@ async def fetch_from(place: S3Prefix, address: str, folder: Path) -> Path:
         return read
     try:
         names = [start] if is_one else await _names(place.store, start, address)
-        budget = Budget()
+        budget = Budget(limit)
         for name in names:
             to = place.last_name if is_one else name.removeprefix(start)
             await _download(place.store, name, files / _safe(to, address), budget)

@@ -43,20 +43,29 @@ def starter(method: str) -> str:
     Args:
         method: A key of METHODS.
     """
-    kind = METHODS[method]
+    return commented(METHODS[method], _FIRST_OF.get(method, {}), "", f"method: {method}")
+
+
+def commented(kind: type[BaseModel], first: Mapping[str, Any], *begin: str) -> str:
+    """The content of a file with every key of `kind`.
+
+    Args:
+        kind: A model whose fields have descriptions.
+        first: Keys that are set, with their values.
+        begin: Lines that come before the keys.
+    """
     told = f"{' '.join((kind.__doc__ or '').split())} A key behind # has its default: take the # away to change it."
     head = textwrap.wrap(told, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-    return "\n".join([*head, "", f"method: {method}", *_lines(method)]) + "\n"
+    return "\n".join([*head, *begin, *_lines(kind, first)]) + "\n"
 
 
-def _lines(method: str) -> Iterator[str]:
+def _lines(kind: type[BaseModel], first: Mapping[str, Any]) -> Iterator[str]:
     # sorted() keeps the order of the rest.
-    for name, field in sorted(METHODS[method].model_fields.items(), key=lambda entry: entry[0] in _LAST):
+    for name, field in sorted(kind.model_fields.items(), key=lambda entry: entry[0] in _LAST):
         if name == "method":
             continue
         yield ""
         yield from textwrap.wrap(field.description or "", _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        first = _FIRST_OF.get(method, {})
         part = _part(field)
         if name in first and part:
             yield f"{name}:"
@@ -79,7 +88,7 @@ def _lines(method: str) -> Iterator[str]:
 
 def _part_lines(part: type[BaseModel], first: Mapping[str, Any] = MappingProxyType({})) -> Iterator[str]:
     for name, field in part.model_fields.items():
-        value = first.get(name, _NAME if field.is_required() else field.default)
+        value = first.get(name, (field.examples or [_NAME])[0] if field.is_required() else field.default)
         yield f"{_entry(name, value)}  # {field.description}"
 
 
@@ -91,4 +100,6 @@ def _part(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def _entry(name: str, value: Any) -> str:
+    if isinstance(value, tuple | dict):
+        return f"{name}: {yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000).strip()}"
     return yaml.safe_dump({name: value}).strip() if value is not None else f"{name}:"

@@ -21,6 +21,10 @@ Model = Annotated[str, typer.Argument(help="model in the registry")]
 Version = Annotated[str, typer.Argument(help="a version, its first characters, or an alias")]
 Reason = Annotated[str, typer.Option(help="why, for the history of rollouts", show_default=False)]
 Alias = Annotated[str, typer.Option(help="alias to move")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change a key of the recipe: --set steps=50 --set adapter.r=8"),
+]
 FinishLimit = Annotated[
     float | None,
     typer.Option(

@@ -24,17 +24,16 @@ BYTE_ORDER_MARK = "\ufeff"
 
 @dataclass(slots=True)
 class Budget:
-    """Bytes that may still be read."""
+    """Bytes that may be read, and how many of them were."""
 
-    left: int = MAX_BYTES
+    limit: int = MAX_BYTES
+    spent: int = 0
 
     def spend(self, count: int, name: str) -> None:
-        """Raises WrongData when the data is larger than MAX_BYTES."""
-        self.left -= count
-        if self.left < 0:
-            raise WrongData(
-                f"{name}: the data has more than {MAX_BYTES} bytes when it is unpacked: train on a part of it"
-            )
+        """Raises WrongData when the data is larger than the limit."""
+        self.spent += count
+        if self.spent > self.limit:
+            raise WrongData(f"{name}: the data has more than {self.limit} bytes when it is unpacked: take a part of it")
 
 
 @dataclass(frozen=True, slots=True)

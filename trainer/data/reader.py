@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.data.containers import csv_file, json_file, parquet_file, text_file
 from trainer.data.containers.record import Fault, Record
-from trainer.data.content import Budget, opened
-from trainer.data.folder import CSV, PARQUET, TEXT, TSV, DataFile, files_of
+from trainer.data.content import Budget
+from trainer.data.folder import DataFile, files_of
 from trainer.data.forms.form import KNOWN_FIELDS, Form, converter, form_of
+from trainer.data.records import records
 from trainer.data.report import Notes, Report
 from trainer.data.sample import Kind, Sample, kind_of
 from trainer.data.wrong import Complaints, Dropped, WrongData, WrongRecord
@@ -70,7 +70,7 @@ class Reader:
 
     def _samples_of(self, file: DataFile, budget: Budget) -> Iterator[Sample]:
         form = self.form
-        for found in _records(file, budget):
+        for found in records(file, budget, KNOWN_FIELDS):
             if isinstance(found, Fault):
                 self._complaints.add(found.place, found.sentence)
                 continue
@@ -103,19 +103,6 @@ class Reader:
             )
         self.report.keep(notes)
         return sample
-
-
-def _records(file: DataFile, budget: Budget) -> Iterator[Record | Fault]:
-    if file.ending == PARQUET:
-        yield from parquet_file.records(file.path, file.name, budget, KNOWN_FIELDS)
-        return
-    with opened(file.path, file.name, budget) as reader:
-        if file.ending in (CSV, TSV):
-            yield from csv_file.records(reader, file.name, "\t" if file.ending == TSV else ",")
-        elif file.ending == TEXT:
-            yield from text_file.records(reader, file.name)
-        else:
-            yield from json_file.records(reader, file.name)
 
 
 def _dropped(report: Report) -> str:

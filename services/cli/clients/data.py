@@ -1,11 +1,19 @@
 """Training data, wherever it lies."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trainer.recipe import Recipe
+from services.cli.errors import WRONG_USE, CommandFailed
+
+if TYPE_CHECKING:
+    from trainer.preparing.prepare import FetchTokenizer
+    from trainer.preparing.recipe import PrepareRecipe
+    from trainer.preparing.report import Preparation
 
 S3 = "s3://"
 
@@ -48,3 +56,19 @@ def stays(recipe: "Recipe") -> bool:
             " and name s3://bucket/prefix"
         )
     return False
+
+
+def prepared(recipe: "PrepareRecipe", fetch: "FetchTokenizer", told: Callable[[str], None]) -> "Preparation":
+    """Makes the shards of a prepare recipe; see Preparing.
+
+    Raises:
+        WrongData: Something in the recipe or the data is wrong.
+        CommandFailed: The packages for it are not installed.
+    """
+    try:
+        from trainer.preparing.prepare import Preparing, World
+    except ImportError as error:
+        raise CommandFailed(
+            f"{error}: install the extra for it: pip install 'tidegate[data]'", status=WRONG_USE
+        ) from None
+    return Preparing(recipe, World(fetch, time.sleep, told)).make()

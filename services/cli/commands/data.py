@@ -1,26 +1,32 @@
-"""`tidegate data`: look at training data."""
+"""`tidegate data`: look at training data, and prepare text to pretrain on."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from services.cli.clients.data import S3, local_data
+from services.cli.clients.data import S3, local_data, prepared
 from services.cli.errors import WRONG_USE, CommandFailed
-from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from services.cli.options import DEFAULT_DATA_DIR, Changes, DataDir, Json
 
 if TYPE_CHECKING:
+    from services.shared.manifests import Manifest
+    from services.shared.objectstore import ObjectStore
+    from services.shared.signing import TrustedKeys
     from trainer.data.forms.form import Form
     from trainer.data.inspection import Inspection, Measure
 
-app = typer.Typer(help="Look at training data.", no_args_is_help=True)
+T = TypeVar("T")
+
+app = typer.Typer(help="Training data: look at it, prepare it.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Look at training data."""
+    """Training data: look at it, prepare it."""
 
 
 @app.command()
@@ -47,6 +53,42 @@ def inspect(
     except WrongData as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     print_json(found.document()) if json else out().print(inspection(found))
+
+
+@app.command()
+def init() -> None:
+    """Write a prepare recipe to start from, with every key explained."""
+    from trainer.preparing.starter import starter
+
+    typer.echo(starter(), nl=False)
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; `tidegate data init` writes one")],
+    changes: Changes = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Make shards of token ids of raw text: filter, drop duplicates, make a tokenizer, tokenize.
+
+    If it was stopped, call it again: it goes on behind the last task that was finished.
+    """
+    from services.cli.views.output import err, out, print_json
+    from services.cli.views.preparation import preparation
+    from services.shared.settings import WrongSettings
+    from trainer.data.wrong import WrongData
+    from trainer.preparing.recipe_file import load
+
+    async def fetch_tokenizer(model: str, folder: Path) -> None:
+        await _fetch_tokenizer(model, data_dir, folder)
+
+    try:
+        loaded = load(recipe, tuple(changes or ()))
+        report = prepared(loaded, fetch_tokenizer, lambda stage: err().print(stage, markup=False))
+    except (WrongData, WrongSettings) as error:
+        raise CommandFailed(str(error), status=WRONG_USE) from None
+    print_json(report.model_dump(mode="json")) if json else out().print(preparation(report, str(loaded.output)))
 
 
 def _inspect(file: str, form: "Form | None", measure: "Measure", max_length: int) -> "Inspection":
@@ -82,16 +124,36 @@ def _measure(tokenizer: str | None, max_length: int, data_dir: Path) -> "Measure
 
 
 async def _of_registry(model: str, data_dir: Path) -> Any:
+    from trainer.token_lengths import tokenizer_of_version
+
+    return await _with_version(model, data_dir, tokenizer_of_version, "--tokenizer, which is no folder")
+
+
+async def _fetch_tokenizer(model: str, data_dir: Path, folder: Path) -> None:
+    from trainer.token_lengths import fetch_tokenizer
+
+    async def fetch(store: "ObjectStore", manifest: "Manifest", trusted: "TrustedKeys") -> None:
+        await fetch_tokenizer(store, manifest, trusted, folder)
+
+    await _with_version(model, data_dir, fetch, "tokenizer, which is no folder")
+
+
+async def _with_version(
+    model: str,
+    data_dir: Path,
+    use: "Callable[[ObjectStore, Manifest, TrustedKeys], Awaitable[T]]",
+    named: str,
+) -> T:
+    """What `use` makes of a version in the registry. Raises CommandFailed."""
     from services.cli.clients.registry import find_manifest, model_reference, open_store, trusted_keys
     from services.shared.objectstore import StoreError
     from services.shared.staging import RefusedModel
-    from trainer.token_lengths import tokenizer_of_version
 
-    reference = model_reference(model, option="--tokenizer, which is no folder")
+    reference = model_reference(model, option=named)
     store = open_store(data_dir)
     manifest = await find_manifest(store, reference.model, reference.which)
     try:
-        return await tokenizer_of_version(store, manifest, trusted_keys(data_dir))
+        return await use(store, manifest, trusted_keys(data_dir))
     except RefusedModel as error:
         raise CommandFailed(str(error)) from None
     except StoreError as error:

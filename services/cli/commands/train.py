@@ -12,7 +12,7 @@ import typer
 
 from services.cli.clients.data import local_data, stays
 from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
-from services.cli.options import DEFAULT_DATA_DIR, DataDir, Json
+from services.cli.options import DEFAULT_DATA_DIR, Changes, DataDir, Json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Training: run a recipe here, or submit it to the trainers.", no_args_is_help=True)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; trainer/recipes has examples")]
-
-
-Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="change a key of the recipe: --set steps=50 --set adapter.r=8"),
-]
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """A data set as people look at it: counts, lengths, and samples with what is learnt."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -8,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.views.output import build_table, titled
+from services.cli.views.printable import printable
 from trainer.data.inspection import Inspection, Lengths, Limited, Span
 from trainer.data.report import Report
 
@@ -16,9 +16,6 @@ BAR = 40
 MAX_SHOWN = 1200
 """Characters of a sample that are shown: the first and the last half of them."""
 LEARNT = "bold green"
-
-# Data of others must not move the cursor, or rename the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def inspection(found: Inspection) -> RenderableType:
@@ -35,7 +32,7 @@ def sample(spans: Sequence[Span]) -> Text:
     """A sample; what is learnt stands out, also without colours: between « and »."""
     whole = Text()
     for span in spans:
-        text = _CONTROL.sub("\ufffd", span.text)
+        text = printable(span.text)
         if span.learnt:
             end = "\n" if text.endswith("\n") else ""
             whole.append(f"«{text.removesuffix(chr(10))}»{end}", LEARNT)

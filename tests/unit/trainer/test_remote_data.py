@@ -8,7 +8,6 @@ from obstore.store import MemoryStore
 
 from services.shared.objectstore import ObjectStore
 from trainer import remote_data
-from trainer.data.content import Budget
 from trainer.data.reader import load
 from trainer.data.wrong import WrongData
 from trainer.sources.s3 import S3Prefix
@@ -51,12 +50,9 @@ async def test_what_is_not_there_is_told(bucket: MemoryStore, tmp_path: Path, pr
         await remote_data.fetch_from(place(bucket, prefix), f"s3://data/{prefix}", tmp_path)
 
 
-async def test_data_that_is_too_large_is_not_brought_whole(
-    bucket: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_data, "Budget", lambda: Budget(len(LINE)))
-    with pytest.raises(WrongData, match="more than"):
-        await remote_data.fetch_from(place(bucket, "chats"), "s3://data/chats", tmp_path)
+async def test_data_that_is_too_large_is_not_brought_whole(bucket: MemoryStore, tmp_path: Path) -> None:
+    with pytest.raises(WrongData, match=f"more than {len(LINE)} bytes"):
+        await remote_data.fetch_from(place(bucket, "chats"), "s3://data/chats", tmp_path, len(LINE))
 
 
 async def test_a_wrong_address_is_told(tmp_path: Path) -> None:
