@@ -1,0 +1,1 @@
+"""SmolLM2 on vLLM changes its weights under streams, again and again."""
