@@ -91,7 +91,7 @@ def _state(rollout: Rollout) -> str:
     if rollout.state != "rolling":
         return rollout.state
     step = rollout.step
-    said = [f"canary, step {step.number} of {step.count + 1}" if step else "rolling"]
+    said = [f"{rollout.policy}, step {step.number} of {step.count + 1}" if step else "rolling"]
     if rollout.policy == "all_at_once":
         over = rollout.admitted == rollout.version
         said = ["all at once, requests start on the new version" if over else "all at once, not changed over yet"]

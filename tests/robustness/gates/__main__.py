@@ -1,6 +1,7 @@
 """`python -m tests.robustness.gates`: rollouts of good and bad versions under load; routers are killed meanwhile.
 
-Each version goes to one of two simulated workers first, so it gets half of the requests.
+Each version goes to one of two simulated workers first, so it gets half of the requests. With `--observed` it goes to
+two of three, and the gates judge it while the last one stays.
 """
 
 import argparse
@@ -22,6 +23,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bad", type=int, default=3, help="versions of each bad kind")
     parser.add_argument("--good", type=int, default=20, help="versions that are as good as the one before")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second, to all workers together")
+    parser.add_argument("--observed", action="store_true", help="rolling, with an observation, and no canary")
     return parser.parse_args()
 
 
@@ -32,7 +34,7 @@ def run(kinds: list[Kind], hold_s: float, options: argparse.Namespace) -> bool:
     kills = [number % 3 == 1 for number in range(len(kinds))]
     with command.folder(keep=options.keep) as folder:
         (folder / "cluster").mkdir()
-        with cluster_under_test(folder / "cluster", config(hold_s), *OPTIONS) as cluster:
+        with cluster_under_test(folder / "cluster", config(hold_s, observed=options.observed), *OPTIONS) as cluster:
             drill = GateDrill(
                 cluster, Path(folder), per_second=options.rate, seed=options.seed, told=command.print_line
             )

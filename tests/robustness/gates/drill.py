@@ -27,15 +27,18 @@ KILL_AFTER_S = 8.0
 OPTIONS = ("--routers", "2")
 
 
-def config(hold_s: float) -> str:
-    """A canary on one of WORKERS workers, for so many seconds."""
+def config(hold_s: float, *, observed: bool = False) -> str:
+    """A canary on one of WORKERS workers, for so many seconds; or all but one, while the last one is compared with."""
+    way = f"policy: canary, steps: [{{replicas: 1, hold_s: {hold_s:g}}}]"
+    if observed:
+        way = f"policy: rolling, observe_s: {hold_s:g}"
     return f"""
 pools:
   - name: tide
     model: simulated
-    workers: {WORKERS}
+    workers: {WORKERS + observed}
     engine: {{kind: simulated, max_running: 64, step_ms: 10, sequence_ms: 0.02, swap_ms: 50}}
-    rollout: {{policy: canary, steps: [{{replicas: 1, hold_s: {hold_s:g}}}], max_wait_s: 60}}
+    rollout: {{{way}, max_wait_s: 60}}
 """
 
 

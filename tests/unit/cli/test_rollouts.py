@@ -109,6 +109,8 @@ def test_a_canary_says_where_it_is_what_it_waits_for_and_who_started_it() -> Non
     )
     lines = [line.strip() for line in shown(rollout_table(canary))]
     assert lines[0] == "tide: canary, step 1 of 4, 0 of 0 workers"
+    observed = shown(rollout_table(canary.model_copy(update={"policy": "rolling"})))
+    assert observed[0].strip() == "tide: rolling, step 1 of 4, 0 of 0 workers"
     assert lines[-4] == "requests that run: hand over"
     assert lines[-3:] == ["holds for 41 s", "gate: wait, 12 of 50 requests", "started by ann: better answers"]
     paused = canary.model_copy(update={"paused_by": "bob: lunch"})

@@ -125,7 +125,7 @@ class RolloutView {
 function way({ policy, mode, state, step, paused_by, admitted_version, version: goal, who, why, gate }) {
   const said = [];
   if (state === "rolling") {
-    if (step) said.push(`canary, step ${step.number} of ${step.count + 1}`);
+    if (step) said.push(`${policy}, step ${step.number} of ${step.count + 1}`);
     if (step?.hold_left_ms) said.push(`holds for ${time(step.hold_left_ms)}`);
     if (policy === "all_at_once") said.push(admitted_version === goal ? "requests start on the new version" : "not changed over yet");
     if (paused_by) said.push(`paused by ${paused_by}`);
