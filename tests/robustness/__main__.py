@@ -46,6 +46,7 @@ SCENARIOS = (
     Scenario("parallel", 1, lambda s: {"requests": s / 10}),
     Scenario("swaps", 1, lambda s: {"rollouts": s / 10}),
     Scenario("cycles", 1, lambda s: {"cycles": s / 5}),
+    Scenario("reloads", 1, lambda s: {"swaps": s / 20}),
     Scenario("groups", 1, lambda s: {"requests": s / 10}),
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),
