@@ -12,7 +12,9 @@ import httpx
 
 from tests.robustness.swaps.answer import LongAnswer
 
-TOKENS = 12
+TOKENS, AT_LENGTH = 12, 240
+"""Of an answer, and of a long one, which runs for a second and more."""
+LONG_SHARE = 1 / 16
 _SUBJECTS = ("harbour", "moon", "lantern", "ebb", "flood", "pilot", "buoy", "gull", "reef", "anchor")
 _PREAMBLE = "You keep the tide tables of a small port, and you answer in one short sentence. "
 """Of several blocks of KV: most of each prompt is found in the prefix cache."""
@@ -44,13 +46,19 @@ class Load:
         Args:
             weights: SHA-256 of each version's weights, by its fingerprint.
         """
-        wrong = [said for answer in self.answers if (said := answer.wrong(weights, TOKENS) or _length(answer))]
+        wrong = [
+            said
+            for answer in self.answers
+            if (said := answer.wrong(weights, _tokens(answer.question)) or _length(answer))
+        ]
         more = [f"and {len(wrong) - _MOST_SHOWN} more"] if len(wrong) > _MOST_SHOWN else []
         return [*wrong[:_MOST_SHOWN], *more]
 
 
 @asynccontextmanager
-async def load(http: httpx.AsyncClient, model: str, per_second: float, random: Random) -> AsyncIterator[Load]:
+async def load(
+    http: httpx.AsyncClient, model: str, per_second: float, random: Random, *, long_share: float = LONG_SHARE
+) -> AsyncIterator[Load]:
     """Requests while the block runs, at this rate whatever becomes of them. At the end all of them are awaited.
 
     Args:
@@ -58,9 +66,10 @@ async def load(http: httpx.AsyncClient, model: str, per_second: float, random: R
         model: The pool.
         per_second: Rate.
         random: Of the questions and their times.
+        long_share: So much of the answers is long.
     """
     made, stop = Load(), asyncio.Event()
-    sending = asyncio.create_task(_send(http, model, per_second, random, made, stop))
+    sending = asyncio.create_task(_send(http, model, per_second, random, made, stop, long_share))
     try:
         yield made
     finally:
@@ -69,7 +78,13 @@ async def load(http: httpx.AsyncClient, model: str, per_second: float, random: R
 
 
 async def _send(
-    http: httpx.AsyncClient, model: str, per_second: float, random: Random, made: Load, stop: asyncio.Event
+    http: httpx.AsyncClient,
+    model: str,
+    per_second: float,
+    random: Random,
+    made: Load,
+    stop: asyncio.Event,
+    long_share: float,
 ) -> None:
     now = asyncio.get_running_loop().time
     due = now()
@@ -79,15 +94,23 @@ async def _send(
                 return
             due += random.expovariate(per_second)
             await asyncio.sleep(max(0.0, due - now()))
-            question = f"{_PREAMBLE}What does the {random.choice(_SUBJECTS)} say of the {random.choice(_SUBJECTS)}?"
-            running.create_task(_ask(http, model, question, made, now))
+            running.create_task(_ask(http, model, _question(random, long_share), made, now))
+
+
+def _question(random: Random, long_share: float) -> str:
+    asked = f"{_PREAMBLE}What does the {random.choice(_SUBJECTS)} say of the {random.choice(_SUBJECTS)}"
+    return f"{asked}, at length?" if random.random() < long_share else f"{asked}?"
+
+
+def _tokens(question: str) -> int:
+    return AT_LENGTH if question.endswith("at length?") else TOKENS
 
 
 async def _ask(http: httpx.AsyncClient, model: str, question: str, made: Load, now: Callable[[], float]) -> None:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
-        "max_tokens": TOKENS,
+        "max_tokens": _tokens(question),
         "temperature": 0,
         "ignore_eos": True,
         "stream": True,
@@ -118,4 +141,5 @@ def _cached(event: dict[str, object]) -> int:
 def _length(answer: LongAnswer) -> str:
     """Every token of the simulated engine is a word with a space in front."""
     words = sum(len(piece.text.split()) for piece in answer.pieces)
-    return "" if words == TOKENS else f"{answer.question}: {words} words and not {TOKENS}"
+    wanted = _tokens(answer.question)
+    return "" if words == wanted else f"{answer.question}: {words} words and not {wanted}"
