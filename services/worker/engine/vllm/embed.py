@@ -116,7 +116,7 @@ class VllmEmbedding:
         self._names.add(name)
         await loaded.llm.add_request(
             name,
-            tokens_input(token_ids, cache_salt=request.cache_salt or None),
+            tokens_input(token_ids, cache_salt=loaded.salt(request.cache_salt)),
             PoolingParams(task="embed", dimensions=request.dimensions),
             lora_request=lora_request(request.adapter),
             priority=request.priority,

@@ -149,8 +149,7 @@ class VllmRequest:
         self._names.append(name := self._loaded.steps.announce(f"{request.request_id}-{choice.index}", listener))
         await self._loaded.llm.add_request(
             name,
-            # KV of another version of the model is never found, and that of this one is, after a rollback too.
-            tokens_input([*prompt, *done], cache_salt=self._loaded.info.model_version + request.cache_salt),
+            tokens_input([*prompt, *done], cache_salt=self._loaded.salt(request.cache_salt)),
             sampling_params(sampling, choice.index, self._limit, len(done), rendered.structured),
             lora_request=lora_request(request.adapter),
             priority=request.priority,
