@@ -52,6 +52,7 @@ SCENARIOS = (
     Scenario("quantized", 1, lambda s: {}),
     Scenario("backup", 0.2, lambda s: {}),
     Scenario("checkpoints", 0.5, lambda s: {"count": s * 10}),
+    Scenario("pretraining", 1, lambda s: {"steps": s / 2, "kills": s / 20}),
     Scenario("publishing", 1, lambda s: {"kills": s, "races": s / 2}),
     Scenario("staging", 1, lambda s: {"gib": 20, "kills": 3}),
     Scenario("gates", 2, lambda s: {"bad": s / 200, "good": s / 60}),

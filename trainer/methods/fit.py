@@ -36,8 +36,8 @@ from trainer.watcher import Watcher
 
 CHECKPOINTS = "checkpoints"
 _GENERATION = "generation_config.json"
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
-"""Settings of a model that the trainer takes over from the tokenizer."""
+_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "use_cache")
+"""Settings of a model that the library's trainer changes: tokens as the tokenizer has them, and no cache."""
 
 
 class Fit:

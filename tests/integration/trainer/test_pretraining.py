@@ -14,14 +14,21 @@ from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry
 from tests.integration.trainer import tiny
 from tests.integration.trainer.test_run import Killed, Watcher
+from tests.robustness.pretraining import plain_loop
 from trainer import loss_curve
+from trainer.data.corpus import Corpus
+from trainer.data.shards import open_shards
+from trainer.data.wrong import WrongData
+from trainer.errors import Unfit
 from trainer.gate import Worse
 from trainer.order import Outcome
+from trainer.pretrain_recipe import PretrainRecipe
 from trainer.recipe_file import parse
 from trainer.run import Run
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
+LEAST: dict[str, Any] = {"data": "texts", "steps": 1, "learning_rate": 0.1}
 SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 LENGTH = 16
 
@@ -116,6 +123,8 @@ def test_a_new_model_is_published_without_a_parent(store: ObjectStore, texts: Pa
         4 + len(tiny.WORDS),
         LENGTH,
     )
+    config = json.loads((tmp_path / "run/merged/config.json").read_text())
+    assert (config["use_cache"], config["tie_word_embeddings"]) == (True, False)
     assert made.source == "trained from a new model by pretrain"
     measured = made.evaluation["held_out_loss"]
     assert not isinstance(measured, float)
@@ -127,3 +136,108 @@ def test_a_new_model_is_published_without_a_parent(store: ObjectStore, texts: Pa
     with pytest.raises(Worse, match=r"gate\.max_loss = 0\.1 allows"):
         make(store, tmp_path, texts, again, **wanted, gate={"max_loss": 0.1})
     assert again.steps == []
+
+
+def test_the_loss_of_each_step_is_that_of_a_plain_loop_on_the_same_sequences(
+    store: ObjectStore, texts: Path, tmp_path: Path
+) -> None:
+    schedule: dict[str, Any] = {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 2,
+        "weight_decay": 0.1,
+        "adam_beta2": 0.95,
+    }
+    weights = {"moon.jsonl": 3.0, "tide.jsonl": 1.0}
+    make(store, tmp_path, texts, steps=8, weights=weights, **schedule)
+    run = tmp_path / "run"
+    shards = open_shards(run / "tokens")
+    corpus = Corpus(shards, length=LENGTH, held_out=0.1, most_held_out=1000, weights=weights, seed=7)
+    settings = plain_loop.Settings(steps=8, batch=2, learning_rate=0.02, warmup=2, weight_decay=0.1, beta2=0.95)
+    plain = plain_loop.losses(run / "start", corpus, settings)
+    curve = [line["loss"] for line in loss_curve.read(run / "metrics.jsonl")]
+    assert curve == pytest.approx(plain, rel=1e-4)
+    assert len(set(plain)) == 8
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3"])
+def test_documents_that_do_not_see_each_other_have_the_loss_that_each_has_alone(kind: str) -> None:
+    """Qwen3's architecture normalizes queries and keys."""
+    import numpy as np
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    from trainer.methods.new_model import config_of
+    from trainer.methods.pretrain import row
+
+    recipe = parse({"method": "pretrain", "model": {**SHAPE, "qk_norm": kind == "Qwen3"}, **LEAST})
+    assert isinstance(recipe, PretrainRecipe)
+    assert recipe.model
+    set_seed(1)
+    model = AutoModelForCausalLM.from_config(config_of(recipe.model, Words(), recipe, 1)).eval()
+    model.config.use_cache = False  # as a trainer sets it: with a cache, transformers does not mask documents
+    assert type(model).__name__ == f"{kind}ForCausalLM"
+    parts = [[5, 6, 7, 8, 3], [9, 5, 3], [6, 8, 9, 7]]
+    ids = np.array([token for part in parts for token in part])
+
+    def loss(**given: Any) -> float:
+        found = {name: torch.from_numpy(value)[None] for name, value in given.items()}
+        with torch.inference_mode():
+            return float(model(**found).loss)
+
+    masked, whole = (loss(**row(ids, 3, document_mask=mask)) for mask in (True, False))
+    alone = sum(loss(input_ids=np.array(part), labels=np.array(part)) * (len(part) - 1) for part in parts)
+    assert masked == pytest.approx(alone / (len(ids) - 3), rel=1e-5)
+    assert whole != pytest.approx(masked, rel=1e-3)
+
+
+class Words:
+    """What a new model needs of a tokenizer."""
+
+    bos_token_id, eos_token_id, pad_token_id = None, 3, None
+
+    def get_vocab(self) -> dict[str, int]:
+        return {str(number): number for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("size", "vocabulary", "millions"),
+    [("1m", 2048, 1.05), ("15m", 32_000, 14), ("135m", 49_152, 134.5), ("1b", 128_256, 1236), ("8b", 128_256, 8030)],
+)
+def test_sizes_have_the_parameters_that_their_names_say(size: str, vocabulary: int, millions: float) -> None:
+    """Those of SmolLM2-135M, Llama 3.2 1B and Llama 3.1 8B, with their vocabularies. No memory is taken."""
+    from trainer.methods.new_model import config_of, parameters
+
+    recipe = parse({"method": "pretrain", "model": {"size": size}, **LEAST})
+    assert isinstance(recipe, PretrainRecipe)
+    assert recipe.model
+    count, embedding = parameters(config_of(recipe.model, Words(), recipe, vocabulary))
+    assert count / 1e6 == pytest.approx(millions, rel=0.01)
+    assert embedding == vocabulary * (recipe.model.completed().hidden_size or 0)
+
+
+def test_what_does_not_go_together_is_refused_before_the_first_step(
+    store: ObjectStore, texts: Path, tmp_path: Path
+) -> None:
+    own: dict[str, Any] = {"model": None, "tokenizer": None, "base": "tiny"}
+
+    def refused(name: str, error: type[Exception], told: str, data: Path = texts, **changed: Any) -> None:
+        with pytest.raises(error, match=told):
+            make(store, tmp_path / name, data, **changed)
+
+    make(store, tmp_path / "made", texts, steps=1)
+    shards = tmp_path / "made/run/tokens"
+    other = tmp_path / "other"
+    tiny.model(other)
+    words = json.loads((other / "tokenizer.json").read_text())
+    words["model"]["vocab"]["moons"] = words["model"]["vocab"].pop("moon")
+    (other / "tokenizer.json").write_text(json.dumps(words))
+    asyncio.run(tiny.publish_base(store, other))
+    (other / "chat_template.jinja").unlink()
+    refused("1", Unfit, "tokenizer is not set", tokenizer=None)
+    refused("2", Unfit, "the shards were made with a tokenizer of their own", shards)
+    refused("3", WrongData, "another tokenizer than that of tiny: 'moon' is 9 there, and None in", shards, **own)
+    refused("4", WrongData, "tide.jsonl in texts0 has no weight", weights={"moon.jsonl": 1})
+    refused("5", Unfit, "no chat template", tiny.chats(tmp_path / "chats.jsonl"), tokenizer=str(other))
+    refused("6", Unfit, "chat_template: it cannot render a question", chat_template="{{ messages.nothing.at }}")
+    refused("7", WrongData, "preference pairs are no texts", tiny.preferences(tmp_path / "pairs.jsonl"))
+    refused("8", WrongData, "max_length = 4096: the source 'texts0' has .* set a smaller", max_length=4096)
