@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from random import Random
 
 import grpc
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
 from services.router.core.keys import PoolKeys
+from services.router.core.rollout import Start
 from services.router.core.rollout_turn import Timeouts
 from services.router.grpc.attach import Attachments
 from services.router.grpc.control import ControlService
@@ -24,8 +26,9 @@ from services.router.queue.resume_log import ResumeLogs
 from services.router.queue.sessions import Sessions
 from services.router.queue.snapshot import Snapshot
 from services.router.redis.script_runner import ScriptRunner
-from services.router.rollout_controller import RolloutController
+from services.router.rollout_controller import Judge, RolloutController
 from services.router.rollout_gate import RolloutGate
+from services.router.rollout_lane import MODEL, SPECULATOR, Lane
 from services.router.settings import RouterSettings
 from services.router.version_staging import VersionStaging
 from services.shared import config, lifecycle, rpc
@@ -107,7 +110,9 @@ class RouterApp:
         )
         self._queues = {pool.name: self._build_queue(pool.name) for pool in self._cluster.pools}
         self._gate = RolloutGate(self._runner, self._snapshot, self._cluster, self._clock)
-        self._maintenance, self._rollouts = self._build_maintenance(), self._build_rollouts()
+        self._maintenance = self._build_maintenance()
+        self._rollouts = self._build_rollouts(MODEL, self._gate.judge)
+        self._speculators = self._build_rollouts(SPECULATOR, None)
         self._health = health.aio.HealthServicer()
         self._server = self._build_server()
         self._http = HttpServer(admin_app(lambda: None, self._not_ready, self._registry), *split(settings.http_listen))
@@ -143,7 +148,7 @@ class RouterApp:
             random=self._random,
         )
 
-    def _build_rollouts(self) -> RolloutController:
+    def _build_rollouts(self, lane: Lane, judge: Judge | None) -> RolloutController:
         settings = self._settings
         return RolloutController(
             self._queues,
@@ -152,8 +157,15 @@ class RouterApp:
             metrics=self._metrics,
             clock=self._clock,
             timeouts=Timeouts(int(settings.rollout_worker_limit_s * 1000), settings.worker_lease_ms),
-            judge=self._gate.judge,
+            judge=judge,
+            lane=lane,
         )
+
+    async def _start_of(self, queue: PoolQueue, worker_id: str, epoch: int) -> Start:
+        """What a process that has just attached is to start on: model and speculator."""
+        start = await self._rollouts.start_of(queue, worker_id, epoch)
+        drafter = await self._speculators.start_of(queue, worker_id, epoch)
+        return replace(start, speculator=drafter.version, speculator_delivery_id=drafter.delivery_id)
 
     def _build_server(self) -> grpc.aio.Server:
         settings, queues, sessions = self._settings, self._queues, self._sessions
@@ -168,9 +180,7 @@ class RouterApp:
             metrics=self._metrics,
             tracing=self._tracing,
         )
-        attachments = Attachments(
-            self.router_id, queues, settings=settings, sessions=sessions, start_of=self._rollouts.start_of
-        )
+        attachments = Attachments(self.router_id, queues, settings=settings, sessions=sessions, start_of=self._start_of)
         control = ControlService(
             queues,
             runner=self._runner,
@@ -178,6 +188,7 @@ class RouterApp:
             snapshot=self._snapshot,
             cluster=self._cluster,
             rollouts=self._rollouts,
+            speculators=self._speculators,
             staging=VersionStaging(self._runner),
             clock=self._clock,
         )
@@ -206,6 +217,7 @@ class RouterApp:
         self._tasks.start(self._maintenance.measure_redis(), "Redis health")
         self._tasks.start(self._maintenance.tell_positions(), "queue positions")
         self._tasks.start(self._rollouts.carry_on(), "rollouts")
+        self._tasks.start(self._speculators.carry_on(), "rollouts of speculators")
         host, _ = split(self._settings.listen)
         self.address = f"{host}:{rpc.bind(self._server, self._settings.listen, self._settings.tls())}"
         await self._server.start()

@@ -127,6 +127,12 @@ class WorkerMetrics:
         self.rollouts = Counter(
             "tidegate_router_rollouts_total", "Rollouts that came to a state", ["pool", "state"], registry=registry
         )
+        self.speculator_rollouts = Counter(
+            "tidegate_router_speculator_rollouts_total",
+            "Rollouts of speculators that came to a state",
+            ["pool", "state"],
+            registry=registry,
+        )
         self.gate_failures = Counter(
             "tidegate_router_gate_failures_total",
             "Rollouts that went back, or did not start, because the new version was worse, by figure",

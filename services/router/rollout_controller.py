@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from services.router.core import rollout
@@ -15,15 +16,15 @@ from services.router.core.figures import Figure
 from services.router.core.gate import Decision, Verdict
 from services.router.core.rollout import Ending, Order, Request
 from services.router.core.rollout_history import Event, event_of
-from services.router.core.rollout_record import Member, Outcome, RolloutRecord, State
+from services.router.core.rollout_record import Member, RolloutRecord, State
 from services.router.core.rollout_turn import Timeouts
 from services.router.metrics import RouterMetrics
 from services.router.queue import outbox
 from services.router.queue.pool_queue import PoolQueue
-from services.router.queue.snapshot import PoolRow, Snapshot, WorkerRow, read_pool
+from services.router.queue.snapshot import PoolRow, Snapshot, read_pool
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
+from services.router.rollout_lane import MODEL, SPECULATOR, Lane
 from services.shared.clock import Clock
-from tidegate.router.v1 import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +86,25 @@ class RolloutController:
         clock: Clock,
         timeouts: Timeouts,
         judge: Judge | None = None,
+        lane: Lane = MODEL,
     ) -> None:
-        self._judge = judge
+        self._judge, self.lane = judge, lane
         self._queues, self._runner, self._snapshot = queues, runner, snapshot
         self._metrics, self._clock, self._timeouts = metrics, clock, timeouts
         # An alert can see a counter grow, but not a counter that appears.
         for pool in queues:
             for state in State:
-                metrics.workers.rollouts.labels(pool, state)
+                self._rollouts.labels(pool, state)
             for figure in (*Figure, EVALUATION):
                 metrics.workers.gate_failures.labels(pool, figure)
+
+    @property
+    def _rollouts(self) -> Counter:
+        workers = self._metrics.workers
+        return workers.speculator_rollouts if self.lane.speculator else workers.rollouts
+
+    def _members(self, row: PoolRow) -> list[Member]:
+        return list(map(self.lane.member, row.workers))
 
     async def carry_on(self) -> None:
         """Moves every pool's rollout on, until cancelled."""
@@ -120,11 +130,19 @@ class RolloutController:
         before = await self.record(queue)
         if before and not before.state.has_ended:
             raise Busy(f"a rollout of {before.target} is {before.state}")
+        await self._check_other_lane(queue)
         rollout_id = f"rollout-{secrets.token_hex(6)}"
-        begun = rollout.begin(rollout_id, asked, _members(row), before, now_ms=self._now_ms())
+        begun = rollout.begin(rollout_id, asked, self._members(row), before, now_ms=self._now_ms())
         if not await self._replace(queue, before, begun):
             raise Busy("another rollout has just been started")
         return Standing(begun, row)
+
+    async def _check_other_lane(self, queue: PoolQueue) -> None:
+        """A worker that is replaced for the one would be missing to the other."""
+        other = MODEL if self.lane.speculator else SPECULATOR
+        beside = await _record(self._runner, queue, other)
+        if beside and not beside.state.has_ended:
+            raise Busy(f"a rollout of the pool's {other.what} to {beside.target} is {beside.state}")
 
     def count_refusal(self, pool: str) -> None:
         """Counts a version that is not rolled out, because its evaluation is worse."""
@@ -182,7 +200,7 @@ class RolloutController:
 
     async def history(self, queue: PoolQueue) -> list[Event]:
         """What happened in the pool's rollouts, oldest first, as far as it is kept."""
-        answer: Any = self._runner.client(queue.keys).lrange(queue.keys.key("rollouts"), 0, -1)
+        answer: Any = self._runner.client(queue.keys).lrange(queue.keys.key(self.lane.history), 0, -1)
         documents: list[bytes] = await answer
         return list(map(Event.of_json, documents))
 
@@ -196,7 +214,7 @@ class RolloutController:
         """Moves the pool's rollout on by one step, if there is anything to do."""
         if (record := await self.record(queue)) is None:
             return
-        members = _members(await self._row(queue, record))
+        members = self._members(await self._row(queue, record))
         verdict = await self._verdict(queue, record) if record.state is State.ROLLING else None
         advanced = rollout.advance(record, members, now_ms=self._now_ms(), timeouts=self._timeouts, verdict=verdict)
         said = Asker(why=_unjudged(record, advanced, members, verdict))
@@ -204,7 +222,7 @@ class RolloutController:
             return
         self._count_rejection(queue, record, advanced, verdict)
         for order in rollout.orders(advanced, members):
-            await outbox.send(self._runner, queue.keys, _event(order))
+            await outbox.send(self._runner, queue.keys, _event(order, self.lane))
 
     def _count_rejection(
         self, queue: PoolQueue, before: RolloutRecord, after: RolloutRecord, verdict: Verdict | None
@@ -222,9 +240,7 @@ class RolloutController:
 
     async def record(self, queue: PoolQueue) -> RolloutRecord | None:
         """The record of the pool's last rollout; None if there was none."""
-        answer: Any = self._runner.client(queue.keys).hgetall(queue.keys.key("rollout"))
-        stored: dict[bytes, bytes] = await answer
-        return RolloutRecord.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
+        return await _record(self._runner, queue, self.lane)
 
     async def _replace(
         self, queue: PoolQueue, old: RolloutRecord | None, new: RolloutRecord, asker: Asker | None = None
@@ -233,11 +249,11 @@ class RolloutController:
         asker = asker or Asker()
         event = event_of(old, new, now_ms=self._now_ms(), who=asker.who, why=asker.why)
         entry = event.to_json() if event else ""
-        if not await queue.replace_record("rollout", old.revision if old else 0, new.to_hash(), entry=entry):
+        if not await queue.replace_record(self.lane.record, old.revision if old else 0, new.to_hash(), entry=entry):
             return False
         if old is None or old.state is not new.state or old.rollout_id != new.rollout_id:
-            self._metrics.workers.rollouts.labels(queue.pool, new.state).inc()
-            log.info("rollout of %s to %s: %s %s", queue.pool, new.target, new.state, new.reason)
+            self._rollouts.labels(queue.pool, new.state).inc()
+            log.info("rollout of %s (%s) to %s: %s %s", queue.pool, self.lane.what, new.target, new.state, new.reason)
         for lost in set(new.stranded) - set(old.stranded if old else ()):
             log.error("rollout of %s: %s could not be brought to %s", queue.pool, lost, new.goal)
         return True
@@ -257,32 +273,15 @@ def _unjudged(before: RolloutRecord, after: RolloutRecord, members: list[Member]
     return rollout.why_unjudged(before, rollout.pool_size(before, members), verdict)
 
 
-_OUTCOMES = {
-    pb.DELIVERY_PHASE_COMMITTED: Outcome.COMMITTED,
-    pb.DELIVERY_PHASE_FAILED: Outcome.FAILED,
-    pb.DELIVERY_PHASE_NEEDS_RESTART: Outcome.NEEDS_RESTART,
-}
+async def _record(runner: ScriptRunner, queue: PoolQueue, lane: Lane) -> RolloutRecord | None:
+    answer: Any = runner.client(queue.keys).hgetall(queue.keys.key(lane.record))
+    stored: dict[bytes, bytes] = await answer
+    return RolloutRecord.of_hash({k.decode(): v.decode() for k, v in stored.items()}) if stored else None
 
 
-def _event(order: Order | Ending) -> DeliveryAsked | DrainAsked:
+def _event(order: Order | Ending, lane: Lane) -> DeliveryAsked | DrainAsked:
     if isinstance(order, Ending):
         return DrainAsked(order.worker_id, order.finish_timeout_ms)
-    return DeliveryAsked(order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms, order.mode)
-
-
-def _members(row: PoolRow) -> list[Member]:
-    return [_member(worker) for worker in row.workers]
-
-
-def _member(worker: WorkerRow) -> Member:
-    beat = worker.heartbeat
-    asked = beat.HasField("delivery")
-    return Member(
-        worker_id=beat.worker_id,
-        epoch=beat.epoch,
-        state=worker.state,
-        version=beat.model_version,
-        delivery_id=beat.delivery.delivery_id,
-        outcome=_OUTCOMES.get(beat.delivery.phase, Outcome.UNDER_WAY) if asked else None,
-        reason=beat.delivery.reason,
+    return DeliveryAsked(
+        order.worker_id, order.delivery_id, order.version, order.finish_timeout_ms, order.mode, lane.speculator
     )

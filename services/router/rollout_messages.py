@@ -5,6 +5,7 @@ from services.router.core.rollout_history import Event, EventKind
 from services.router.core.rollout_policy import Kind
 from services.router.core.rollout_record import RolloutRecord, State
 from services.router.queue.snapshot import PoolRow, WorkerRow
+from services.router.rollout_lane import MODEL, Lane
 from services.shared.classes import ServiceClass
 from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
@@ -27,7 +28,9 @@ _DECISIONS = {
 }
 
 
-def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Verdict | None, now_ms: int) -> pb.Rollout:
+def rollout_message(
+    pool: str, record: RolloutRecord, row: PoolRow, verdict: Verdict | None, now_ms: int, lane: Lane = MODEL
+) -> pb.Rollout:
     """A rollout and its workers.
 
     Args:
@@ -36,8 +39,10 @@ def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Ver
         row: The pool's workers.
         verdict: What the pool's gate says now, if it has one.
         now_ms: The time.
+        lane: Whether it is of the pool's model, or of its speculator.
     """
     message = pb.Rollout(
+        speculator=lane.speculator,
         rollout_id=record.rollout_id,
         pool=pool,
         model_version=record.target,
@@ -46,7 +51,7 @@ def rollout_message(pool: str, record: RolloutRecord, row: PoolRow, verdict: Ver
         reason=record.reason,
         started_ms=record.started_ms,
         ended_ms=record.ended_ms,
-        workers=[_worker(record, worker) for worker in sorted(row.workers, key=lambda w: w.heartbeat.worker_id)],
+        workers=[_worker(record, worker, lane) for worker in sorted(row.workers, key=lambda w: w.heartbeat.worker_id)],
         policy=_POLICIES[record.policy.kind],
         paused_by=record.paused_by,
         admitted_version=record.admits,
@@ -130,9 +135,9 @@ def _step(record: RolloutRecord, workers: int, now_ms: int) -> pb.RolloutStep:
     return step
 
 
-def _worker(record: RolloutRecord, row: WorkerRow) -> pb.RolloutWorker:
-    beat = row.heartbeat
-    worker = pb.RolloutWorker(worker_id=beat.worker_id, state=beat.state, model_version=beat.model_version)
-    if beat.delivery.delivery_id.startswith(record.rollout_id):
-        worker.delivery.CopyFrom(beat.delivery)
+def _worker(record: RolloutRecord, row: WorkerRow, lane: Lane) -> pb.RolloutWorker:
+    beat, delivery = row.heartbeat, lane.delivery(row.heartbeat)
+    worker = pb.RolloutWorker(worker_id=beat.worker_id, state=beat.state, model_version=lane.version(beat))
+    if delivery and delivery.delivery_id.startswith(record.rollout_id):
+        worker.delivery.CopyFrom(delivery)
     return worker

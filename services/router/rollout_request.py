@@ -27,6 +27,8 @@ def policy_of(request: pb.StartRolloutRequest, settings: RolloutSettings) -> Pol
     Raises:
         ValueError: The request contradicts itself; the message says how.
     """
+    if request.speculator:
+        return _of_speculator(request, settings)
     kind = _KINDS.get(request.policy) or (Kind.CANARY if request.steps else None)
     policy = Policy.of_settings(settings, kind)
     if request.without_steps:
@@ -43,6 +45,17 @@ def policy_of(request: pb.StartRolloutRequest, settings: RolloutSettings) -> Pol
         if policy.kind is Kind.ALL_AT_ONCE and request.observe_ms:
             raise ValueError("an observation and the policy all_at_once: no worker of the old version would be left")
         policy = policy.observing(_time("an observation", request.observe_ms))
+    return replace(policy, at_once=request.at_once) if request.at_once else policy
+
+
+def _of_speculator(request: pb.StartRolloutRequest, settings: RolloutSettings) -> Policy:
+    """Worker by worker: no text changes, so there are no sides to compare, and nothing changes over."""
+    asked = request.policy not in (pb.ROLLOUT_POLICY_UNSPECIFIED, pb.ROLLOUT_POLICY_ROLLING)
+    if asked or request.steps or request.HasField("hold_ms") or request.HasField("observe_ms"):
+        raise ValueError(
+            "a speculator is rolled out worker by worker: it has no other policy, steps, holds or observation"
+        )
+    policy = Policy.of_settings(settings, Kind.ROLLING).observing(0)
     return replace(policy, at_once=request.at_once) if request.at_once else policy
 
 

@@ -28,7 +28,7 @@ class Draft(Strict):
         description="Selects this method; it must be the one that the head was trained for."
     )
     model: str = Field(
-        description="Registry reference of the speculator (docs/models.md): model, model@alias or model@version."
+        description="Registry reference of the speculator (docs/speculation.md): model, model@alias or model@version."
     )
     tokens: int | None = Field(
         None,

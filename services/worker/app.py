@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -32,7 +33,7 @@ from services.worker.adapters.source import AdapterSource
 from services.worker.attach import Attachment
 from services.worker.engine.bounded import bounded
 from services.worker.engine.build import build_engine
-from services.worker.engine.contract import Engine, EngineDead, Model
+from services.worker.engine.contract import Drafter, Engine, EngineDead, Model
 from services.worker.golden import NotProven, prove
 from services.worker.gpu import GpuCollector
 from services.worker.group.leader import Leader
@@ -40,10 +41,11 @@ from services.worker.group.membership import Membership
 from services.worker.health import StepWatch
 from services.worker.hold import Bounds
 from services.worker.metrics import Metrics
-from services.worker.model import ModelSource, reference
+from services.worker.model import ModelSource, check_drafter, reference
 from services.worker.model_cache import ModelCache
 from services.worker.serve import WorkerService
 from services.worker.settings import WorkerSettings
+from services.worker.speculator_update import SpeculatorUpdates
 from services.worker.standby import StageOrder, Standby
 from services.worker.status import Identity, State, Status
 from services.worker.supply import Supply
@@ -112,7 +114,9 @@ class WorkerApp:
             self.engine, self.status, self._metrics, self._clock, adapters=self._adapters, tracing=self._tracing
         )
         bounds = Bounds(self._pool.weight_updates.mode, settings.delivery_finish_s, cluster.hold_s(self._pool))
-        self._weight_updates = self._build_weight_updates(bounds)
+        limits = Limits(settings.stage_limit_s, bounds, settings.swap_limit_s)
+        self._weight_updates = self._build_weight_updates(limits)
+        self._speculator_updates = self._build_speculator_updates(limits)
         self._standby = self._build_standby()
         self._attachment = self._build_attachment()
         self._server: grpc.aio.Server | None = None
@@ -237,19 +241,31 @@ class WorkerApp:
             info=lambda: self.status.info,
         )
 
-    def _build_weight_updates(self, bounds: Bounds) -> WeightUpdates:
-        settings = self._settings
+    def _build_speculator_updates(self, limits: Limits) -> SpeculatorUpdates:
+        return SpeculatorUpdates(
+            self.engine,
+            self.status,
+            self._weight_updates,
+            self._fetch_drafter,
+            self._fail,
+            limits=limits,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    def _build_weight_updates(self, limits: Limits) -> WeightUpdates:
         return WeightUpdates(
             self.engine,
             self.status,
             self._service,
             self._fetch_version,
             self._fail,
-            limits=Limits(settings.stage_limit_s, bounds, settings.swap_limit_s),
+            limits=limits,
             metrics=self._metrics,
             clock=self._clock,
             adapters=self._adapters,
             trace=self._update_trace(),
+            check_drafter=partial(check_drafter, self._pool),
         )
 
     def _update_trace(self) -> UpdateTrace | None:
@@ -292,11 +308,13 @@ class WorkerApp:
 
     async def _bring_up(self) -> None:
         """Fetches the model, starts the engine, and proves the weights."""
-        order = await self._attachment.start_order()
+        order, drafter = await self._attachment.start_orders()
         if order.update_id:
             self._weight_updates.start_on(order)
+        if drafter.update_id:
+            self._speculator_updates.start_on(drafter)
         try:
-            model = await self._supply.fetch(order)
+            model = await self._supply.fetch(order, drafter.version)
             log.info("starting %s on %s@%s", self._pool.engine.kind, model.manifest.model, model.manifest.version)
             node = await self._supply.gather(model, split(self._public_address)[0])
             await self.engine.start(model, node)
@@ -304,6 +322,9 @@ class WorkerApp:
         except (RefusedModel, WrongManifest, UnknownVersion, EngineDead, NotProven, OSError) as error:
             if order.update_id:
                 self._weight_updates.fail_to_start(order, str(error))
+            if drafter.update_id:
+                self._speculator_updates.fail_to_start(drafter, str(error))
+            if order.update_id or drafter.update_id:
                 await self._clock.sleep(_TELL_S)
             self._fail(str(error))
             return
@@ -311,12 +332,17 @@ class WorkerApp:
             await self._adapters.begin(model.manifest)
         self._on_loaded()
         self._weight_updates.begin(model, order if order.update_id else None)
+        if drafter.update_id:
+            self._speculator_updates.started_on(drafter)
         self.status.loaded(self.engine.info)
         log.info("ready: %s", self.engine.info)
 
     async def _fetch_version(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model:
         """Brings a version to the disk of every node. What is staged ahead of its rollout stays there too."""
         return await self._supply.fetch_version(version, {*in_use, *self._standby.folders}, watcher)
+
+    async def _fetch_drafter(self, version: str, target: Manifest, in_use: Collection[Path]) -> Drafter:
+        return await self._supply.fetch_drafter(version, target, {*in_use, *self._standby.folders})
 
     async def _prove(self, manifest: Manifest) -> None:
         """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""
@@ -364,7 +390,10 @@ class WorkerApp:
             self._fail(f"{task.get_name()}: {error!r}")
 
     def _update_on_request(self, order: UpdateOrder) -> None:
-        if self._weight_updates.accept(order):
+        if order.speculator:
+            if self._speculator_updates.accept(order):
+                self._tasks.start(self._speculator_updates.run(order), "speculator-update")
+        elif self._weight_updates.accept(order):
             self._tasks.start(self._update(order), "weight-update")
 
     async def _update(self, order: UpdateOrder) -> None:

@@ -69,6 +69,7 @@ class Attachment:
         self._rate = _TokenRate()
         self._welcomed = asyncio.Event()
         self._start_order = UpdateOrder("", "")
+        self._start_speculator = UpdateOrder("", "", speculator=True)
         self._leaving = asyncio.Event()
         self.left = asyncio.Event()
         self.address = ""
@@ -90,15 +91,15 @@ class Attachment:
                 self.router_id = None
             await self._clock.sleep(next(delays))
 
-    async def start_order(self) -> UpdateOrder:
+    async def start_orders(self) -> tuple[UpdateOrder, UpdateOrder]:
         """Waits for the first welcome of a router, which says what this process is to start on.
 
         Returns:
-            The version, or "" for the one that the configuration names. The id is "" unless the start is part of a
-            rollout, which reads then in the heartbeats how it goes.
+            The version of the model, and that of the speculator; "" for the one that the configuration names. The id is
+            "" unless the start is part of a rollout, which reads then in the heartbeats how it goes.
         """
         await self._welcomed.wait()
-        return self._start_order
+        return self._start_order, self._start_speculator
 
     def leave(self) -> None:
         """Says goodbye on the open stream; then `run` returns."""
@@ -136,7 +137,11 @@ class Attachment:
             raise TimeoutError("the router did not welcome this worker")
         self.router_id = frame.welcome.router_id
         if not self._welcomed.is_set():
-            self._start_order = UpdateOrder(frame.welcome.delivery_id, frame.welcome.model_version)
+            welcome = frame.welcome
+            self._start_order = UpdateOrder(welcome.delivery_id, welcome.model_version)
+            self._start_speculator = UpdateOrder(
+                welcome.speculator_delivery_id, welcome.speculator_version, speculator=True
+            )
             self._welcomed.set()
         log.info("attached to router %s at %s", self.router_id, router)
         return frame.welcome.heartbeat_interval_ms / 1000 or _DEFAULT_INTERVAL_S
@@ -181,6 +186,7 @@ class Attachment:
         )
         if info is not None:
             heartbeat.model_version = info.model_version
+            heartbeat.speculator_version = info.draft_version
             heartbeat.staged_versions.append(info.model_version)
             heartbeat.context_tokens = info.context_tokens
             heartbeat.capacity.kv_tokens = info.kv_tokens
@@ -189,6 +195,8 @@ class Attachment:
             heartbeat.golden_prompts_proved = self._status.golden_proved
         if report := self._status.weight_update:
             heartbeat.delivery.CopyFrom(_weight_update(report))
+        if report := self._status.speculator_update:
+            heartbeat.speculator_delivery.CopyFrom(_weight_update(report))
         if standby := self._status.standby:
             heartbeat.staging.CopyFrom(_staging(standby))
             if standby.phase is StandbyPhase.STAGED:
@@ -205,7 +213,7 @@ class Attachment:
 
 def _update_order(deliver: pb.Deliver) -> UpdateOrder:
     finish_s = deliver.finish_timeout_ms / 1000 if deliver.finish_timeout_ms else None
-    order = UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s)
+    order = UpdateOrder(deliver.delivery_id, deliver.model_version, finish_s, speculator=deliver.speculator)
     try:
         return replace(order, mode=SwapMode.of_proto_name(pb.SwapMode.Name(deliver.mode)))
     except ValueError:

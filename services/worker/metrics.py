@@ -43,6 +43,14 @@ class Metrics:
         # Every label exists from the start: an alert can see a counter grow, but not a counter that appears.
         for outcome in get_args(Outcome):
             self.weight_updates.labels(outcome)
+        self.speculator_updates = Counter(
+            "tidegate_worker_speculator_deliveries", "Updates of the speculator that ended", ["outcome"], registry=None
+        )
+        for outcome in get_args(Outcome):
+            self.speculator_updates.labels(outcome)
+        self.draft_swaps = _seconds(
+            "tidegate_worker_speculator_swap_seconds", "Time in which the engine replaced its speculator"
+        )
         self.swaps = _seconds("tidegate_worker_swap_seconds", "Time in which the engine replaced its weights")
         self.gap = _seconds("tidegate_worker_delivery_gap_seconds", "Time in which nothing could be generated")
         self.adapter_loads = Counter(
@@ -56,6 +64,8 @@ class Metrics:
         counted = (
             self.requests,
             self.weight_updates,
+            self.speculator_updates,
+            self.draft_swaps,
             self.swaps,
             self.gap,
             self.adapter_loads,

@@ -49,7 +49,7 @@ class ModelSource:
         self._registry, self._stager, self._cache = registry, stager, cache
         self._clock, self._random = clock, random
 
-    async def fetch(self, pool: Pool, version: str = "") -> Model:
+    async def fetch(self, pool: Pool, version: str = "", draft_version: str = "") -> Model:
         """Downloads the pool's model, and its speculator if it has one.
 
         Waits while the object store does not answer, or the pool's model is not published yet; the log says so.
@@ -57,9 +57,11 @@ class ModelSource:
         Args:
             pool: The pool.
             version: SHA-256 of the manifest; "" for the version that the pool's configuration names.
+            draft_version: The same of its speculator. A version that the registry does not have gives way to the
+                configured one.
 
         Raises:
-            RefusedModel: This pool cannot serve the model.
+            RefusedModel: This pool cannot serve the model, or the speculator does not fit it.
             WrongManifest: The manifest is damaged or not signed by a trusted key.
             UnknownVersion: The registry does not have this version.
         """
@@ -70,10 +72,44 @@ class ModelSource:
             model = await self._fetch_when_published(served)
         _check(pool, model.manifest)
         if named := reference_of(pool.engine):
-            draft = await self._fetch_when_published(reference(named, f"{_speculation_key(pool)}.model"))
+            draft = await self._fetch_draft(reference(named, f"{_speculation_key(pool)}.model"), draft_version)
             check_drafter(pool, draft.manifest, model.manifest)
             return Model(model.folder, model.manifest, Drafter(draft.folder, draft.manifest))
         return model
+
+    async def _fetch_draft(self, named: Reference, version: str) -> Model:
+        if version:
+            try:
+                return await self._fetch_when_possible(Reference(named.model, version))
+            except UnknownVersion as error:
+                log.warning("the speculator of the last rollout is not there: %s; starting with %s", error, named)
+        return await self._fetch_when_published(named)
+
+    async def fetch_drafter(
+        self, pool: Pool, digest: str, target: Manifest, in_use: Collection[Path], watcher: Watcher | None = None
+    ) -> Drafter:
+        """Downloads another version of the pool's speculator.
+
+        Args:
+            pool: The pool.
+            digest: SHA-256 of the manifest.
+            target: What the pool serves.
+            in_use: Folders that must stay; other versions may be removed from the disk.
+            watcher: Follows the progress.
+
+        Raises:
+            RefusedModel: It does not fit the pool, or the pool has no speculator.
+            WrongManifest: The manifest is damaged or not signed by a trusted key.
+            UnknownVersion: The registry does not have the version.
+            StoreError: The object store failed several times.
+        """
+        if (text := reference_of(pool.engine)) is None:
+            raise RefusedModel(f"{_speculation_key(pool)} names no speculator of the registry")
+        self._cache.keep(in_use)
+        named = reference(text, f"{_speculation_key(pool)}.model")
+        draft = await self.fetch_exact(Reference(named.model, digest), watcher)
+        check_drafter(pool, draft.manifest, target)
+        return Drafter(draft.folder, draft.manifest)
 
     async def fetch_version(
         self, pool: Pool, digest: str, in_use: Collection[Path], watcher: Watcher | None = None

@@ -85,10 +85,10 @@ class Standby:
         A known order, and one that comes while another one or a weight update is under way, is ignored: the router
         repeats its orders.
         """
-        last, update = self._status.standby, self._status.weight_update
+        last = self._status.standby
         if last and (last.stage_id == order.stage_id or last.phase is StandbyPhase.FETCHING):
             return False
-        if self._status.state is not State.READY or (update and not update.phase.is_last):
+        if self._status.state is not State.READY or self._status.is_updating:
             return False
         # The former version is unlocked when this one is fetched, so that the disk has room for it.
         self._folder = self._cache / order.version

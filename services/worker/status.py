@@ -54,6 +54,7 @@ class Status:
         self.golden_proved: int | None = None
         self.requests = 0
         self.weight_update: Report | None = None
+        self.speculator_update: Report | None = None
         self.standby: StandbyReport | None = None
         self.adapters = AdapterReport()
         self._sealed: SwapMode | None = None
@@ -99,6 +100,17 @@ class Status:
         self._sealed = None
         if self.state is State.SWAPPING:
             self.enter(State.READY)
+
+    @property
+    def is_updating(self) -> bool:
+        """Whether the weights of the model or of the speculator are about to change, or change now."""
+        updates = (self.weight_update, self.speculator_update)
+        return any(update is not None and not update.phase.is_last for update in updates)
+
+    def report_speculator_update(self, report: Report) -> None:
+        """Publishes the progress of an update of the speculator."""
+        self.speculator_update = report
+        self._changed.set()
 
     def report_update(self, report: Report) -> None:
         """Publishes the progress of a weight update."""

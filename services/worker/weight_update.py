@@ -25,7 +25,7 @@ from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel
 from services.shared.swap_mode import SwapMode
 from services.worker.engine.bounded import bounded
-from services.worker.engine.contract import Engine, EngineDead, Model, SwapFailed
+from services.worker.engine.contract import Drafter, Engine, EngineDead, Model, SwapFailed
 from services.worker.golden import NotProven, prove
 from services.worker.hold import Bounds, Hold, Running, UpdateRefused
 from services.worker.metrics import Metrics
@@ -50,6 +50,7 @@ class UpdateOrder:
             setting.
         mode: What happens to requests that run; None means the pool's setting.
         refusal: Why this worker cannot carry it out, whatever its state; "" if it can.
+        speculator: The version is one of the pool's speculator (speculator_update.py).
     """
 
     update_id: str
@@ -57,6 +58,7 @@ class UpdateOrder:
     finish_s: float | None = None
     mode: SwapMode | None = None
     refusal: str = ""
+    speculator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class WeightUpdates:
         clock: Clock,
         adapters: AdapterGate | None = None,
         trace: UpdateTrace | None = None,
+        check_drafter: Callable[[Manifest, Manifest], None] | None = None,
     ) -> None:
         """Prepares for updates; none is accepted before `begin`.
 
@@ -120,11 +123,12 @@ class WeightUpdates:
             clock: For the durations.
             adapters: The adapters that leave the engine before its weights change; None: the pool has none.
             trace: Follows the updates; None: they are not traced.
+            check_drafter: Takes the speculator and the new version; raises RefusedModel when they do not go together.
         """
         self._engine, self._status, self._running = engine, status, running
         self._fetch, self._give_up = fetch, give_up
         self._limits, self._metrics, self._clock, self._adapters = limits, metrics, clock, adapters
-        self._trace = trace
+        self._trace, self._check_drafter = trace, check_drafter
         self._serving: Model | None = None
         self._previous: Model | None = None
 
@@ -153,7 +157,9 @@ class WeightUpdates:
         A known order, or an order during another update, is ignored: the router repeats its orders.
         """
         last = self._status.weight_update
-        if last is not None and (last.update_id == order.update_id or not last.phase.is_last):
+        if last is not None and last.update_id == order.update_id:
+            return False
+        if self._status.is_updating:
             return False
         if self._serving is None or self._status.state is not State.READY:
             return False
@@ -221,15 +227,27 @@ class WeightUpdates:
             raise UpdateRefused(f"it was not staged within {self._limits.stage_s or 0:g} s") from None
         except OSError as error:
             raise UpdateRefused(f"the version cannot be kept on this machine: {error}") from error
-        # An update does not change the draft model.
+        # An update does not change the speculator, which must fit the new version too.
         model = Model(model.folder, model.manifest, old.draft)
         try:
+            if old.draft and self._check_drafter:
+                self._check_drafter(old.draft.manifest, model.manifest)
             await self._engine.check_swap(model)
         except RefusedModel as error:
             raise UpdateRefused(str(error)) from None
         except SwapFailed as error:
             raise NeedsRestart(str(error)) from None
         return model
+
+    @property
+    def serving(self) -> Model | None:
+        """What the engine runs; None before `begin`."""
+        return self._serving
+
+    def drafts_with(self, drafter: Drafter) -> None:
+        """The engine has another speculator now."""
+        if self._serving:
+            self._serving = replace(self._serving, draft=drafter)
 
     def in_use(self) -> set[Path]:
         """Folders of the served and of the previous version: an operator may want to go back."""

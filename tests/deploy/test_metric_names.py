@@ -45,7 +45,7 @@ def test_every_metric_of_vllm_that_is_asked_for_is_vllms() -> None:
     text = "".join(file.read_text() for file in files if "metrics" in str(file))
     queries = dashboard_queries().values()
     asked = {name for query in queries for name in metrics_in(query) if name.startswith(PASSED_THROUGH)}
-    assert len(asked) > 5
+    assert len(asked) > 3
     assert not [name for name in asked if f'"{re.sub("_(total|bucket|sum|count)$", "", name)}"' not in text]
 
 

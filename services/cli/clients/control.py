@@ -68,6 +68,12 @@ async def pools(routers: Sequence[str]) -> dict[str, Reference]:
     return {status.pool.name: Reference.parse(status.model) for status in response.pools}
 
 
+async def speculators(routers: Sequence[str]) -> dict[str, Reference]:
+    """The registry reference of each pool's speculator, by the pool's name; without pools that have none."""
+    response = await call(routers, lambda stub: stub.ListPools(pb.ListPoolsRequest(), timeout=ANSWER_LIMIT_S))
+    return {status.pool.name: Reference.parse(status.speculator) for status in response.pools if status.speculator}
+
+
 async def only_pool(routers: Sequence[str], requested: str | None) -> str:
     """The requested pool, or the only pool of the cluster.
 
@@ -86,10 +92,23 @@ async def pool_of(routers: Sequence[str], model: str, requested: str | None) -> 
     Raises:
         CommandFailed: The requested pool does not serve the model, or none or several pools serve it.
     """
-    serving = [name for name, reference in (await pools(routers)).items() if reference.model == model]
-    named = ", ".join(sorted(serving)) or "none"
-    if requested is not None and requested not in serving:
-        raise CommandFailed(f"--pool = {requested}: no such pool serves {model} (pools that do: {named})")
-    if requested is None and len(serving) != 1:
-        raise CommandFailed(f"pools that serve {model}: {named}; name one with --pool", status=WRONG_USE)
-    return requested or serving[0]
+    return _chosen(await pools(routers), model, requested, "serves", "serve")
+
+
+async def pool_with_speculator(routers: Sequence[str], model: str, requested: str | None) -> str:
+    """The requested pool, or the only pool that drafts with this speculator.
+
+    Raises:
+        CommandFailed: The requested pool does not draft with it, or none or several pools do.
+    """
+    return _chosen(await speculators(routers), model, requested, "drafts with", "draft with")
+
+
+def _chosen(found: dict[str, Reference], model: str, requested: str | None, does: str, do: str) -> str:
+    chosen = [name for name, reference in found.items() if reference.model == model]
+    named = ", ".join(sorted(chosen)) or "none"
+    if requested is not None and requested not in chosen:
+        raise CommandFailed(f"--pool = {requested}: no such pool {does} {model} (pools that do: {named})")
+    if requested is None and len(chosen) != 1:
+        raise CommandFailed(f"pools that {do} {model}: {named}; name one with --pool", status=WRONG_USE)
+    return requested or chosen[0]

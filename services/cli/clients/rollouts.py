@@ -41,6 +41,7 @@ class Asker(BaseModel):
 class Way(BaseModel):
     """How a rollout is to go.
 
+    `speculator`: of the pool's speculator, and not of its model.
     `policy`, `at_once` and `mode` are None for the pool's settings. `finish_s`: seconds that requests of a worker get
     that no other one can continue; None for the worker's own setting. `mode`: what happens to requests that run when a
     worker's weights change. `without_steps`: a way back, on which a canary goes worker by worker. `steps`: of a canary,
@@ -58,6 +59,7 @@ class Way(BaseModel):
     steps: tuple[CanaryStep, ...] = ()
     hold_s: float | None = None
     observe_s: float | None = None
+    speculator: bool = False
 
 
 class Step(BaseModel):
@@ -165,6 +167,7 @@ class Rollout(BaseModel):
     why: str = ""
     gate: Gate | None = None
     mode: str = ""
+    speculator: bool = False
 
     @classmethod
     def of(cls, rollout: pb.Rollout) -> "Rollout":
@@ -188,6 +191,7 @@ class Rollout(BaseModel):
             why=rollout.why,
             gate=Gate.of(rollout.gate) if rollout.HasField("gate") else None,
             mode=_mode(rollout.mode),
+            speculator=rollout.speculator,
         )
 
     @property
@@ -246,48 +250,49 @@ async def start(
         steps=map(_canary_step, way.steps),
         hold_ms=_ms(way.hold_s),
         observe_ms=_ms(way.observe_s),
+        speculator=way.speculator,
     )
     response = await call(routers, lambda stub: stub.StartRollout(request, timeout=ANSWER_LIMIT_S))
     return Rollout.of(response.rollout)
 
 
-async def abort(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+async def abort(routers: Sequence[str], pool: str, asker: Asker, *, speculator: bool = False) -> Rollout:
     """Gives the running rollout of a pool up; workers that have changed go back.
 
     Raises:
         CommandFailed: No router answers, or no rollout runs.
     """
-    request = pb.StopRolloutRequest(pool=pool, who=asker.who, why=asker.why)
+    request = pb.StopRolloutRequest(pool=pool, who=asker.who, why=asker.why, speculator=speculator)
     return Rollout.of((await call(routers, lambda stub: stub.StopRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
 
 
-async def pause(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+async def pause(routers: Sequence[str], pool: str, asker: Asker, *, speculator: bool = False) -> Rollout:
     """Lets no other worker of the pool begin to change.
 
     Raises:
         CommandFailed: No router answers, or no rollout goes forward.
     """
-    request = pb.PauseRolloutRequest(pool=pool, who=asker.who, why=asker.why)
+    request = pb.PauseRolloutRequest(pool=pool, who=asker.who, why=asker.why, speculator=speculator)
     return Rollout.of((await call(routers, lambda stub: stub.PauseRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
 
 
-async def resume(routers: Sequence[str], pool: str, asker: Asker) -> Rollout:
+async def resume(routers: Sequence[str], pool: str, asker: Asker, *, speculator: bool = False) -> Rollout:
     """Goes on with a paused rollout.
 
     Raises:
         CommandFailed: No router answers, or no rollout goes forward.
     """
-    request = pb.ResumeRolloutRequest(pool=pool, who=asker.who, why=asker.why)
+    request = pb.ResumeRolloutRequest(pool=pool, who=asker.who, why=asker.why, speculator=speculator)
     return Rollout.of((await call(routers, lambda stub: stub.ResumeRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
 
 
-async def history(routers: Sequence[str], pool: str) -> list[RolloutEvent]:
+async def history(routers: Sequence[str], pool: str, *, speculator: bool = False) -> list[RolloutEvent]:
     """What happened in the rollouts of a pool, oldest first, as far as the routers keep it.
 
     Raises:
         CommandFailed: No router answers.
     """
-    request = pb.ListRolloutEventsRequest(pool=pool)
+    request = pb.ListRolloutEventsRequest(pool=pool, speculator=speculator)
     response = await call(routers, lambda stub: stub.ListRolloutEvents(request, timeout=ANSWER_LIMIT_S))
     return [RolloutEvent.of(pool, event) for event in response.events]
 
@@ -307,17 +312,17 @@ def kept_history(api: GatewayApi, pool: str | None, limit: int) -> list[RolloutE
     return [RolloutEvent.model_validate(row | {"previous": row["previous_version"]}) for row in reversed(rows)]
 
 
-async def last(routers: Sequence[str], pool: str) -> Rollout:
+async def last(routers: Sequence[str], pool: str, *, speculator: bool = False) -> Rollout:
     """The last rollout of a pool.
 
     Raises:
         CommandFailed: No router answers, or the pool never had a rollout.
     """
-    request = pb.GetRolloutRequest(pool=pool)
+    request = pb.GetRolloutRequest(pool=pool, speculator=speculator)
     return Rollout.of((await call(routers, lambda stub: stub.GetRollout(request, timeout=ANSWER_LIMIT_S))).rollout)
 
 
-async def find(routers: Sequence[str], pool: str) -> Rollout | None:
+async def find(routers: Sequence[str], pool: str, *, speculator: bool = False) -> Rollout | None:
     """The last rollout of a pool, or None when it never had one.
 
     Raises:
@@ -326,7 +331,8 @@ async def find(routers: Sequence[str], pool: str) -> Rollout | None:
 
     async def request(stub: ControlServiceStub) -> pb.Rollout | None:
         try:
-            return (await stub.GetRollout(pb.GetRolloutRequest(pool=pool), timeout=ANSWER_LIMIT_S)).rollout
+            asked = pb.GetRolloutRequest(pool=pool, speculator=speculator)
+            return (await stub.GetRollout(asked, timeout=ANSWER_LIMIT_S)).rollout
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return None
@@ -355,7 +361,7 @@ async def follow(routers: Sequence[str], rollout: Rollout, changed: Callable[[Ro
     while rollout.ended is None:
         await asyncio.sleep(POLL_S)
         try:
-            rollout, heard_at = await last(routers, rollout.pool), _now()
+            rollout, heard_at = await last(routers, rollout.pool, speculator=rollout.speculator), _now()
         except NoRouter:
             if _now() - heard_at > SILENCE_LIMIT_S:
                 raise

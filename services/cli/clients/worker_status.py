@@ -41,6 +41,7 @@ class Worker(BaseModel):
     golden_prompts_proved: int | None
     heartbeat_age_ms: int
     loaded_adapters: tuple[LoadedAdapter, ...] = ()
+    speculator_version: str = ""
 
     @classmethod
     def of(cls, status: router_pb2.WorkerStatus) -> "Worker":
@@ -64,6 +65,7 @@ class Worker(BaseModel):
             ),
             heartbeat_age_ms=status.heartbeat_age_ms,
             loaded_adapters=_loaded_adapters(heartbeat),
+            speculator_version=heartbeat.speculator_version,
         )
 
 

@@ -27,8 +27,7 @@ def gc(
     """Remove versions that no alias, pool, worker or rollout needs, and uploads that were never completed.
 
     The version that an alias pointed to before its last move stays, so that a rollback stays possible, and so does the
-    base of an adapter that stays. A version that only a configuration names, such as a draft model, is removed unless
-    an alias points to it.
+    base of an adapter that stays. Speculators stay as models do.
     """
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import open_store
@@ -58,15 +57,18 @@ async def _collect(
 
 async def _in_use(routers: Sequence[str]) -> set[str]:
     """Versions that workers serve, that pools name, and that rollouts bring or may put back."""
-    from services.cli.clients.control import pools
+    from services.cli.clients.control import pools, speculators
     from services.cli.clients.rollouts import find
     from services.cli.clients.worker_status import list_workers
 
-    followed = await pools(routers)
+    followed, drafting = await pools(routers), await speculators(routers)
     rollouts = [found for pool in followed if (found := await find(routers, pool))]
+    rollouts += [found for pool in drafting if (found := await find(routers, pool, speculator=True))]
+    workers = await list_workers(routers)
     return {
-        *(worker.version for worker in await list_workers(routers)),
-        *(reference.which for reference in followed.values()),
+        *(worker.version for worker in workers),
+        *(worker.speculator_version for worker in workers),
+        *(reference.which for reference in (*followed.values(), *drafting.values())),
         *(version for found in rollouts for version in (found.version, found.previous)),
     }
 

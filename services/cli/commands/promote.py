@@ -88,7 +88,7 @@ async def _promote(
 ) -> Promotion:
     """The alias moves last: a rollout that fails leaves it where it was. Raises CommandFailed."""
     from services.cli.clients import rollouts
-    from services.cli.clients.control import pools
+    from services.cli.clients.control import pools, speculators
     from services.cli.clients.registry import find_manifest
     from services.cli.commands.rollout import asker
     from services.cli.views.output import err
@@ -97,12 +97,15 @@ async def _promote(
 
     manifest = await find_manifest(store, reference.model, version)
     following = [pool for pool, followed in (await pools(routers)).items() if followed == reference]
-    for pool in following:
+    drafting = [pool for pool, followed in (await speculators(routers)).items() if followed == reference]
+    ways = [(pool, way) for pool in following]
+    ways += [(pool, way.model_copy(update={"speculator": True})) for pool in drafting]
+    for pool, of_pool in ways:
         evaluation = evaluation_message(manifest)
-        started = await rollouts.start(routers, pool, manifest.version, way, asker(reason), evaluation)
+        started = await rollouts.start(routers, pool, manifest.version, of_pool, asker(reason), evaluation)
         (await follow_rollout(routers, started, err())).check()
     await _move_alias(store, reference, manifest.version)
-    return Promotion(reference, manifest.version, tuple(following), manifest.kind == "adapter")
+    return Promotion(reference, manifest.version, (*following, *drafting), manifest.kind == "adapter")
 
 
 async def _move_alias(store: "ObjectStore", reference: "Reference", version: str) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.options import (
     DEFAULT_DATA_DIR,
     AdminKey,
@@ -60,6 +62,9 @@ Observe = Annotated[
         " `rollout.observe_s` of the pool",
     ),
 ]
+OfSpeculator = Annotated[
+    bool, typer.Option("--speculator", help="the rollout of the pool's speculator, and not of its model")
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="wait until the rollout has ended")]
 
 
@@ -81,7 +86,10 @@ def start(
     router: Router = None,
     json: Json = False,
 ) -> None:
-    """Bring every worker of a pool to a version. Exit status 1: it failed, and all changed workers went back."""
+    """Bring every worker of a pool to a version. Exit status 1: it failed, and all changed workers went back.
+
+    MODEL may be the speculator of a pool: then its workers draft with that version, and their model stays.
+    """
     from services.cli.clients.control import router_addresses
     from services.cli.clients.registry import open_store
     from services.cli.clients.rollouts import Policy, Way
@@ -104,6 +112,7 @@ def start(
 @app.command("status")
 def status(
     pool: PoolName = None,
+    speculator: OfSpeculator = False,
     wait: Wait = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -112,12 +121,13 @@ def status(
     """Show the last rollout of a pool, and follow it while it runs. Exit status 1: it failed."""
     from services.cli.clients.control import router_addresses
 
-    _show(asyncio.run(_status(router_addresses(data_dir, router), pool, wait=wait)), json=json)
+    _show(asyncio.run(_status(router_addresses(data_dir, router), pool, speculator=speculator, wait=wait)), json=json)
 
 
 @app.command("pause")
 def pause(
     pool: PoolName = None,
+    speculator: OfSpeculator = False,
     reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -125,12 +135,13 @@ def pause(
     """Let no other worker begin to change. Those that are changing go on."""
     from services.cli.clients import rollouts
 
-    _change(rollouts.pause, "is paused", pool, reason, data_dir, router)
+    _change(partial(rollouts.pause, speculator=speculator), "is paused", pool, reason, data_dir, router)
 
 
 @app.command("resume")
 def resume(
     pool: PoolName = None,
+    speculator: OfSpeculator = False,
     reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -138,13 +149,14 @@ def resume(
     """Go on with a rollout that is paused."""
     from services.cli.clients import rollouts
 
-    _change(rollouts.resume, "goes on", pool, reason, data_dir, router)
+    _change(partial(rollouts.resume, speculator=speculator), "goes on", pool, reason, data_dir, router)
 
 
 @app.command("abort")
 @app.command("stop", hidden=True)
 def abort(
     pool: PoolName = None,
+    speculator: OfSpeculator = False,
     reason: Reason = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     router: Router = None,
@@ -152,12 +164,13 @@ def abort(
     """Give a running rollout up. Workers that have changed go back to their former version."""
     from services.cli.clients import rollouts
 
-    _change(rollouts.abort, "is given up", pool, reason, data_dir, router)
+    _change(partial(rollouts.abort, speculator=speculator), "is given up", pool, reason, data_dir, router)
 
 
 @app.command("history")
 def history(
     pool: PoolName = None,
+    speculator: OfSpeculator = False,
     every: Annotated[
         bool,
         typer.Option("--all", help="of all pools and times, from the gateways' database; needs an admin key"),
@@ -176,10 +189,12 @@ def history(
     from services.cli.views.output import print_json, print_wide
     from services.cli.views.rollout import history_table
 
+    if every and speculator:
+        raise CommandFailed("--all: the database keeps no rollouts of speculators; leave --all out", status=WRONG_USE)
     if every:
         events = rollouts.kept_history(GatewayApi(data_dir, base_url, admin_key), pool, limit)
     else:
-        events = asyncio.run(_history(router_addresses(data_dir, router), pool))
+        events = asyncio.run(_history(router_addresses(data_dir, router), pool, speculator=speculator))
     if json:
         print_json([event.model_dump() for event in events])
     else:
@@ -229,29 +244,33 @@ async def _start(
     wait: bool,
 ) -> "Rollout":
     from services.cli.clients import rollouts
-    from services.cli.clients.control import pool_of
+    from services.cli.clients.control import pool_of, pool_with_speculator, speculators
     from services.cli.clients.registry import find_manifest
     from services.shared.evaluation_message import evaluation_message
 
     manifest = await find_manifest(store, model, version)
-    to, evaluation = await pool_of(routers, model, pool), evaluation_message(manifest)
-    rollout = await rollouts.start(routers, to, manifest.version, way, asker, evaluation)
+    drafting = {reference.model for reference in (await speculators(routers)).values()}
+    if manifest.kind == "speculator" or model in drafting:
+        to, way = await pool_with_speculator(routers, model, pool), way.model_copy(update={"speculator": True})
+    else:
+        to = await pool_of(routers, model, pool)
+    rollout = await rollouts.start(routers, to, manifest.version, way, asker, evaluation_message(manifest))
     return await _ended(routers, rollout) if wait else rollout
 
 
-async def _status(routers: Sequence[str], pool: str | None, *, wait: bool) -> "Rollout":
+async def _status(routers: Sequence[str], pool: str | None, *, speculator: bool, wait: bool) -> "Rollout":
     from services.cli.clients import rollouts
     from services.cli.clients.control import only_pool
 
-    rollout = await rollouts.last(routers, await only_pool(routers, pool))
+    rollout = await rollouts.last(routers, await only_pool(routers, pool), speculator=speculator)
     return await _ended(routers, rollout) if wait else rollout
 
 
-async def _history(routers: Sequence[str], pool: str | None) -> "list[RolloutEvent]":
+async def _history(routers: Sequence[str], pool: str | None, *, speculator: bool) -> "list[RolloutEvent]":
     from services.cli.clients import rollouts
     from services.cli.clients.control import only_pool
 
-    return await rollouts.history(routers, await only_pool(routers, pool))
+    return await rollouts.history(routers, await only_pool(routers, pool), speculator=speculator)
 
 
 async def _ended(routers: Sequence[str], rollout: "Rollout") -> "Rollout":

@@ -19,7 +19,8 @@ _PHASES = ("staging", "holding", "swapping", "proving", "committed")
 def rollout_table(rollout: Rollout) -> Table:
     """A row for each worker, with a bar for the phase of its weight update."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.title = f"{rollout.pool}: {_state(rollout)}, {rollout.workers_at_goal} of {len(rollout.workers)} workers"
+    of = f"{rollout.pool}, speculator" if rollout.speculator else rollout.pool
+    table.title = f"{of}: {_state(rollout)}, {rollout.workers_at_goal} of {len(rollout.workers)} workers"
     table.caption = _caption(rollout) or None
     for column in ("worker", "state", "version", "delivery", ""):
         table.add_column(column, no_wrap=True)
@@ -103,7 +104,7 @@ def _state(rollout: Rollout) -> str:
 def _caption(rollout: Rollout) -> str:
     """What happens to requests that run, what the rollout waits for, what the gate says, and who started it."""
     lines = []
-    if rollout.mode:
+    if rollout.mode and not rollout.speculator:
         lines.append(f"requests that run: {rollout.mode.replace('_', ' ')}")
     if rollout.step and rollout.step.hold_left and rollout.state == "rolling":
         lines.append(f"holds for {rollout.step.hold_left:.0f} s")

@@ -25,6 +25,9 @@ def worker_tables(workers: list[Worker]) -> RenderableType:
 
 def _tables(pool: str, workers: list[Worker]) -> Iterator[tuple[str, Table]]:
     yield pool, build_table(_COLUMNS, map(_row, workers))
+    if any(worker.speculator_version for worker in workers):
+        versions = [(worker.id, worker.speculator_version[:12] or "-") for worker in workers]
+        yield f"{pool}: speculators", build_table(("worker", "version"), versions)
     if rows := _adapter_rows(workers):
         yield f"{pool}: adapters in memory", build_table(_ADAPTER_COLUMNS, rows)
 

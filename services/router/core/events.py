@@ -108,7 +108,10 @@ class DrainAsked:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAsked:
-    """A worker is asked to change its weights. mode: a SwapMode; "" for the pool's, and from an earlier release."""
+    """A worker is asked to change its weights, or those of its speculator.
+
+    mode: a SwapMode; "" for the pool's, and from an earlier release.
+    """
 
     kind: ClassVar = "deliver"
     worker_id: Annotated[str, "worker"]
@@ -116,6 +119,7 @@ class DeliveryAsked:
     model_version: Annotated[str, "version"]
     finish_timeout_ms: int
     mode: str = ""
+    speculator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,7 @@ def decode_event(document: bytes) -> Event:
         raise ValueError(f"unknown event {found['kind']!r}")
     if event is DeliveryAsked:
         found.setdefault("mode", "")
+        found.setdefault("speculator", False)
     return event(*_values(event, found))
 
 

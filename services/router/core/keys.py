@@ -32,6 +32,8 @@ NAMES = {
     "forgotten": "set: ids of caches that no longer exist, whose index entries are still to be deleted",
     "rollout": "hash: the pool's last rollout (rollout_record.py)",
     "rollouts": "list: what happened in the pool's rollouts, oldest first, as JSON (rollout_history.py)",
+    "speculator": "hash: the last rollout of the pool's speculator (rollout_record.py)",
+    "speculators": "list: what happened in the rollouts of the pool's speculator, as in rollouts",
     "stage": "string: id and version of what the pool's workers stage ahead of a rollout (version_staging.py)",
     "gates:": "hashes by rollout id, and by version and class after it: what answers came to meanwhile (figures.py)",
     "rules": "hash: class rules changed at run time (class_rules.py)",

@@ -48,10 +48,14 @@ class Start:
     Attributes:
         version: The version; "" for what the pool's configuration names.
         delivery_id: The weight update that this start is part of, which the worker reports; or "".
+        speculator: The version of the speculator; "" as above.
+        speculator_delivery_id: The update of the speculator that this start is part of; or "".
     """
 
     version: str = ""
     delivery_id: str = ""
+    speculator: str = ""
+    speculator_delivery_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,8 @@ class Attachments:
                 lease_ms=self._settings.worker_lease_ms,
                 model_version=start.version,
                 delivery_id=start.delivery_id,
+                speculator_version=start.speculator,
+                speculator_delivery_id=start.speculator_delivery_id,
             )
         )
 

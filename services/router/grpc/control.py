@@ -16,6 +16,7 @@ from services.router.queue.pool_queue import PoolQueue
 from services.router.queue.snapshot import Snapshot, WorkerRow
 from services.router.redis.script_runner import RedisUnavailable, ScriptRunner
 from services.router.rollout_controller import Asker, Busy, Idle, RolloutController, Standing
+from services.router.rollout_lane import Lane
 from services.router.rollout_messages import event_message, rollout_message
 from services.router.rollout_request import policy_of
 from services.router.version_staging import Superseded, VersionStaging
@@ -23,6 +24,7 @@ from services.shared.classes import ServiceClass
 from services.shared.clock import Clock
 from services.shared.config import Cluster
 from services.shared.rpc import Context
+from services.shared.speculators import reference_of
 from services.shared.swap_mode import SwapMode
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceServicer
@@ -33,6 +35,14 @@ MAX_SAID = 1_000
 _VERSION = re.compile(r"[0-9a-f]{64}")
 
 Answer = TypeVar("Answer")
+_OfRollout = (
+    pb.StartRolloutRequest
+    | pb.GetRolloutRequest
+    | pb.StopRolloutRequest
+    | pb.PauseRolloutRequest
+    | pb.ResumeRolloutRequest
+    | pb.ListRolloutEventsRequest
+)
 
 
 class ControlService(ControlServiceServicer):
@@ -47,6 +57,7 @@ class ControlService(ControlServiceServicer):
         snapshot: Snapshot,
         cluster: Cluster,
         rollouts: RolloutController,
+        speculators: RolloutController,
         staging: VersionStaging,
         clock: Clock,
     ) -> None:
@@ -54,7 +65,7 @@ class ControlService(ControlServiceServicer):
         self._clock = clock
         self._queues = queues
         self._cluster = cluster
-        self._rollouts = rollouts
+        self._rollouts, self._speculators = rollouts, speculators
         self._runner = runner
         self._maintenance = maintenance
         self._snapshot = snapshot
@@ -66,6 +77,7 @@ class ControlService(ControlServiceServicer):
         for status in pools:
             pool = self._cluster.pool(status.pool.name)
             status.model, status.placement = pool.model, pool.placement
+            status.speculator = reference_of(pool.engine) or ""
             rules = self._queues[pool.name].rules
             for row in status.classes:
                 row.policy.CopyFrom(rules.of(ServiceClass.of_proto(row.service_class)).message())
@@ -109,6 +121,7 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if reason := self._refusal(request):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
+        rollouts = self._lane(request)
         asked = Request(
             request.model_version,
             finish_ms=request.finish_timeout_ms,
@@ -118,11 +131,21 @@ class ControlService(ControlServiceServicer):
             who=request.who[:MAX_SAID],
             why=request.why[:MAX_SAID],
         )
-        started = self._rollouts.start(queue, asked)
-        return pb.StartRolloutResponse(rollout=await self._rollout(queue, started, context))
+        started = rollouts.start(queue, asked)
+        return pb.StartRolloutResponse(rollout=await self._rollout(queue, started, context, rollouts.lane))
+
+    def _lane(self, request: _OfRollout) -> RolloutController:
+        return self._speculators if request.speculator else self._rollouts
 
     def _refusal(self, request: pb.StartRolloutRequest) -> str | None:
-        """Why the version may not be rolled out, by its evaluation."""
+        """Why the version may not be rolled out: its evaluation, or the pool has no speculator."""
+        if request.speculator:
+            if reference_of(self._cluster.pool(request.pool).engine):
+                return None
+            return (
+                f"pools.{request.pool}.engine.speculation names no speculator of the registry: set method and model"
+                " there, and start the cluster again"
+            )
         gates = self._cluster.pool(request.pool).gates
         if gates is None or request.without_steps:
             return None
@@ -137,38 +160,42 @@ class ControlService(ControlServiceServicer):
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:  # noqa: N802
         """The last rollout of a pool."""
         queue = await self._queue(request.pool, context)
-        return pb.GetRolloutResponse(rollout=await self._rollout(queue, self._rollouts.last(queue), context))
+        rollouts = self._lane(request)
+        return pb.GetRolloutResponse(rollout=await self._rollout(queue, rollouts.last(queue), context, rollouts.lane))
 
     async def StopRollout(  # noqa: N802
         self, request: pb.StopRolloutRequest, context: Context
     ) -> pb.StopRolloutResponse:
         """Gives the rollout of a pool up."""
         queue = await self._queue(request.pool, context)
-        stopped = self._rollouts.stop(queue, _asker(request))
-        return pb.StopRolloutResponse(rollout=await self._rollout(queue, stopped, context))
+        rollouts = self._lane(request)
+        stopped = rollouts.stop(queue, _asker(request))
+        return pb.StopRolloutResponse(rollout=await self._rollout(queue, stopped, context, rollouts.lane))
 
     async def PauseRollout(  # noqa: N802
         self, request: pb.PauseRolloutRequest, context: Context
     ) -> pb.PauseRolloutResponse:
         """Lets no other worker of the pool begin to change."""
         queue = await self._queue(request.pool, context)
-        paused = self._rollouts.pause(queue, _asker(request))
-        return pb.PauseRolloutResponse(rollout=await self._rollout(queue, paused, context))
+        rollouts = self._lane(request)
+        paused = rollouts.pause(queue, _asker(request))
+        return pb.PauseRolloutResponse(rollout=await self._rollout(queue, paused, context, rollouts.lane))
 
     async def ResumeRollout(  # noqa: N802
         self, request: pb.ResumeRolloutRequest, context: Context
     ) -> pb.ResumeRolloutResponse:
         """Goes on with the rollout of a pool."""
         queue = await self._queue(request.pool, context)
-        resumed = self._rollouts.resume(queue, _asker(request))
-        return pb.ResumeRolloutResponse(rollout=await self._rollout(queue, resumed, context))
+        rollouts = self._lane(request)
+        resumed = rollouts.resume(queue, _asker(request))
+        return pb.ResumeRolloutResponse(rollout=await self._rollout(queue, resumed, context, rollouts.lane))
 
     async def ListRolloutEvents(  # noqa: N802
         self, request: pb.ListRolloutEventsRequest, context: Context
     ) -> pb.ListRolloutEventsResponse:
         """What happened in the rollouts of a pool."""
         queue = await self._queue(request.pool, context)
-        kept = await _answered(self._rollouts.history(queue), context)
+        kept = await _answered(self._lane(request).history(queue), context)
         return pb.ListRolloutEventsResponse(
             events=[event_message(event) for event in kept if event.revision > request.after_revision],
             last_revision=kept[-1].revision if kept else 0,
@@ -205,10 +232,10 @@ class ControlService(ControlServiceServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the router's store does not answer")
         return pb.SetClassPolicyResponse(policy=rules.of(service_class).message())
 
-    async def _rollout(self, queue: PoolQueue, asked: Awaitable[Standing], context: Context) -> pb.Rollout:
+    async def _rollout(self, queue: PoolQueue, asked: Awaitable[Standing], context: Context, lane: Lane) -> pb.Rollout:
         standing = await _answered(asked, context)
         now_ms = int(self._clock.wall() * 1000)
-        return rollout_message(queue.pool, standing.record, standing.row, standing.verdict, now_ms)
+        return rollout_message(queue.pool, standing.record, standing.row, standing.verdict, now_ms, lane)
 
     async def _queue(self, pool: str, context: Context) -> PoolQueue:
         queue = self._queues.get(pool)

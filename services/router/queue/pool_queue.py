@@ -150,7 +150,7 @@ class PoolQueue:
         """Replaces a record of the pool.
 
         Args:
-            which: rollout or rules.
+            which: rollout, speculator or rules.
             revision: The revision that is replaced; 0 if there is none.
             fields: The new record.
             entry: What the history of rollouts keeps of it, as JSON; "" for nothing.

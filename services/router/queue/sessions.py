@@ -179,4 +179,5 @@ def _deliver(event: DeliveryAsked) -> pb.Deliver:
         model_version=event.model_version,
         finish_timeout_ms=event.finish_timeout_ms,
         mode=pb.SwapMode.Value(SwapMode(event.mode).proto_name) if event.mode else pb.SWAP_MODE_UNSPECIFIED,
+        speculator=event.speculator,
     )

@@ -322,7 +322,7 @@ class PoolScripts:
         """Replaces a record of the pool.
 
         Args:
-            record: rollout or rules.
+            record: rollout, speculator or rules.
             replaces: The revision that is replaced; 0 if there is none.
             fields: The new record.
             rules: The class rules of the pool.

@@ -382,6 +382,7 @@ class EngineInfo:
         vocab_size: Number of token ids.
         prefill_tokens_per_s: Prompt tokens per second when the engine does nothing else; 0 means not known.
         dimensions: Length of its vectors; 0: it generates text.
+        draft_version: SHA-256 of the manifest of the speculator that drafts; "" for none.
     """
 
     architecture: str
@@ -392,6 +393,7 @@ class EngineInfo:
     vocab_size: int
     prefill_tokens_per_s: int = 0
     dimensions: int = 0
+    draft_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -577,7 +579,7 @@ class Engine(Protocol):
     async def swap(self, model: Model, *, forget: bool = False) -> None:
         """Replaces the weights in place; then `info` names the new version.
 
-        Call it only while nothing runs. It does `check_swap` first. The draft model stays, and all adapters are
+        Call it only while nothing runs. It does `check_swap` first. The speculator stays, and all adapters are
         forgotten. Cached KV belongs to the version that computed it: requests of this version find that of this version
         only, also what it computed before another one was there.
 
@@ -587,6 +589,28 @@ class Engine(Protocol):
 
         Raises:
             SwapFailed: The weights were not replaced.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    async def check_draft_swap(self, drafter: Drafter) -> None:
+        """Checks that this speculator can take the place of the present one. It changes nothing; requests may run.
+
+        Raises:
+            RefusedModel: No engine with these settings could draft with it, not even one that starts with it.
+            SwapFailed: It cannot; the message says why, and `intact` is true.
+            EngineDead: The engine is gone.
+        """
+        ...
+
+    async def swap_draft(self, drafter: Drafter) -> None:
+        """Replaces the speculator in place; then `info` names it. Requests run on: they wait meanwhile.
+
+        The weights of the model stay. It does `check_draft_swap` first.
+
+        Raises:
+            SwapFailed: The speculator was not replaced. If `intact` is false, the engine drafts with something broken:
+                answers are right, and hardly a draft is accepted, until a swap succeeds.
             EngineDead: The engine is gone.
         """
         ...

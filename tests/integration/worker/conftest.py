@@ -68,8 +68,9 @@ async def start_worker(
             | given
         )
         clock = SystemClock()
-        adapters = configuration.load(config).pool("tide").adapters
-        engine = SimulatedEngine(SimulatedConfig.model_validate(ENGINE), clock, faults, adapters)
+        pool = configuration.load(config).pool("tide")
+        own = ENGINE | {"speculation": pool.engine.speculation}
+        engine = SimulatedEngine(SimulatedConfig.model_validate(own), clock, faults, pool.adapters)
         worker = WorkerApp(settings, clock=clock, random=Random(1), engine=engine, store=store)
         workers.append(worker)
         await worker.start()

@@ -44,9 +44,15 @@ class Router(router_pb2_grpc.RouterServiceServicer):
         version: str,
         finish_timeout_ms: int = 5000,
         mode: "pb.SwapMode.ValueType" = pb.SWAP_MODE_UNSPECIFIED,
+        *,
+        speculator: bool = False,
     ) -> None:
         deliver = pb.Deliver(
-            delivery_id=delivery_id, model_version=version, finish_timeout_ms=finish_timeout_ms, mode=mode
+            delivery_id=delivery_id,
+            model_version=version,
+            finish_timeout_ms=finish_timeout_ms,
+            mode=mode,
+            speculator=speculator,
         )
         self._outgoing.put_nowait(pb.AttachResponse(deliver=deliver))
 

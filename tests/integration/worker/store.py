@@ -2,7 +2,7 @@
 
 import json
 
-from services.shared.manifests import MANIFEST, File, Golden, Manifest, make
+from services.shared.manifests import MANIFEST, File, Golden, Manifest, Speculates, make
 from services.shared.objectstore import ObjectStore
 from services.shared.registry import Reference, Registry, object_name
 from tests.support.signing import KEY
@@ -56,4 +56,24 @@ async def publish_adapter(
         golden=golden,
         **facts,
     )
+    return await publish(store, files, KEY.sign(manifest), model=name)
+
+
+async def publish_speculator(
+    store: ObjectStore, target: Manifest, /, *, acceptance: float = 0.7, name: str = "draft", **changed: object
+) -> Manifest:
+    """Puts a simulated speculator for `target` and points `latest` at it; `changed` says other things of the target."""
+    files = {
+        "model.safetensors": tensor_file(b"drafts!"),
+        "config.json": json.dumps({"architectures": ["Simulated"], "simulated": {"acceptance": acceptance}}).encode(),
+    }
+    facts = {
+        "target": f"{target.model}@{target.version}",
+        "vocab_size": target.vocab_size,
+        "tokenizer_sha256": target.tokenizer_sha256,
+        "method": "draft_model",
+        "tokens": 3,
+    }
+    plain = manifest_of(files, name).model_dump(exclude={"version", "signature", "signer"})
+    manifest = make(**plain | {"kind": "speculator", "speculates": Speculates.model_validate(facts | changed)})
     return await publish(store, files, KEY.sign(manifest), model=name)

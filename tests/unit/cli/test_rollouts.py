@@ -41,7 +41,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Rollout | NoRouter]:
     """What the routers will answer, in order."""
     waiting: list[Rollout | NoRouter] = []
 
-    async def last(routers: Sequence[str], pool: str) -> Rollout:
+    async def last(routers: Sequence[str], pool: str, *, speculator: bool = False) -> Rollout:
         answer = waiting.pop(0)
         if isinstance(answer, NoRouter):
             raise answer

@@ -9,6 +9,7 @@ from services.worker.engine.contract import (
     Adapter,
     AdapterRefused,
     Delta,
+    Drafter,
     EmbedRequest,
     Ended,
     EngineDead,
@@ -96,6 +97,12 @@ class ScriptedEngine:
         if self._failures and (failure := self._failures.pop(0)):
             raise failure
         self._model = model
+
+    async def check_draft_swap(self, drafter: Drafter) -> None:
+        raise SwapFailed("the scripted engine has no speculator", intact=True)
+
+    async def swap_draft(self, drafter: Drafter) -> None:
+        await self.check_draft_swap(drafter)
 
     async def stop(self) -> None:
         self.death = "stopped"

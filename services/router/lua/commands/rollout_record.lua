@@ -1,17 +1,25 @@
 #!lua flags=allow-oom
 -- @require clock, class_rules, workers, ready_slots, worker_capacity, sides
--- Replaces one of the two records of the pool: its rollout, or the class rules that were changed at run time.
+-- Replaces one of the records of the pool: the rollout of its model or of its speculator, or the class rules that were
+-- changed at run time.
 --
 -- Guarantee: when several replicas replace the same revision, one succeeds. A record is never a mixture of two. From the call
 -- that changes which version requests may start on, no replica grants to a worker of another version.
 --
--- ARG record     rollout or rules
+-- ARG record     rollout, speculator or rules
 -- ARG replaces   the revision that is replaced; 0: there is none
 -- ARG entry      what the history of rollouts keeps of this change, as JSON; "" for nothing
 -- ARG kept       entries that the history keeps
 -- ARG fields...  a field of the new record, its value, the next field, and so on
 -- Returns 1, or 0 when the revision was replaced already
-local record = ARG.record == 'rollout' and KEY.rollout or KEY.rules
+local record = KEY.rules
+local history = KEY.rollouts
+if ARG.record == 'rollout' then
+  record = KEY.rollout
+elseif ARG.record == 'speculator' then
+  record = KEY.speculator
+  history = KEY.speculators
+end
 if (redis.call('HGET', record, 'revision') or '0') ~= ARG.replaces then
   return 0
 end
@@ -37,7 +45,7 @@ if ARG.record == 'rollout' then
   sort_workers()
 end
 if ARG.entry ~= '' then
-  redis.call('RPUSH', KEY.rollouts, ARG.entry)
-  redis.call('LTRIM', KEY.rollouts, 0 - ARG.kept, -1)
+  redis.call('RPUSH', history, ARG.entry)
+  redis.call('LTRIM', history, 0 - ARG.kept, -1)
 end
 return 1

@@ -23,6 +23,12 @@ class SimulatedDrafter:
         self.drafted = [0] * tokens
         self.accepted = [0] * tokens
 
+    def counting_on(self, before: "SimulatedDrafter | None") -> "SimulatedDrafter":
+        """Goes on with the counts of the speculator before."""
+        if before:
+            self.drafted, self.accepted = before.drafted, before.accepted
+        return self
+
     def draft(self) -> int:
         """Drafts for one sequence. Returns how many of the tokens are right."""
         for position in range(self.tokens):

@@ -76,6 +76,8 @@ class SimulatedEngine:
         self._adapters: dict[int, Adapter] = {}
         self._loop: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
+        self._going = asyncio.Event()
+        self._going.set()
         self._steps = 0
         self._generated = 0
         self._death: str | None = None
@@ -104,6 +106,7 @@ class SimulatedEngine:
             vocab_size=VOCABULARY,
             prefill_tokens_per_s=self._config.prefill_tokens_per_s,
             dimensions=DIMENSIONS if self._embeds else 0,
+            draft_version=self._drafter.drafter.manifest.version if self._drafter else "",
         )
 
     def load(self) -> EngineLoad:
@@ -248,6 +251,28 @@ class SimulatedEngine:
         self._adapters.clear()
         self._run_on(version)
 
+    async def check_draft_swap(self, drafter: Drafter) -> None:
+        """Checks that it drafts as many tokens as the present one."""
+        self._check_alive()
+        old, new = self._drafter, self._drafter_of(drafter)
+        if old is None:
+            raise SwapFailed("this engine has no speculator", intact=True)
+        if old.tokens != new.tokens:
+            raise SwapFailed(f"it drafts {new.tokens} tokens, this engine {old.tokens}", intact=True)
+
+    async def swap_draft(self, drafter: Drafter) -> None:
+        """Replaces the speculator between two steps. The next one waits for as long as a tenth of a swap takes."""
+        await self.check_draft_swap(drafter)
+        self._going.clear()
+        try:
+            await self._clock.sleep(self._config.swap_ms / 10_000 * self._faults.slowdown)
+            self._check_alive()
+            if self._faults.draft_swap:
+                raise SwapFailed(self._faults.draft_swap, intact=False)
+            self._drafter = self._drafter_of(drafter).counting_on(self._drafter)
+        finally:
+            self._going.set()
+
     async def stop(self) -> None:
         """Fails every running request and ends the loop."""
         self._die("the engine was stopped")
@@ -302,6 +327,7 @@ class SimulatedEngine:
             if not self._scheduler.has_work:
                 self._work.clear()
                 await self._work.wait()
+            await self._going.wait()
             await self._step()
 
     async def _step(self) -> None:

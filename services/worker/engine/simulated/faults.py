@@ -14,6 +14,7 @@ class Faults:
         crash: The next step kills the engine.
         poison: A prompt with this text kills the engine when it is computed.
         swap: "crash" kills the engine when its weights are replaced; with any other text the swap fails with that text.
+        draft_swap: The speculator is replaced with a failure that says so; None: it is not.
         adapters: Names of adapters that the engine refuses, and what it says then.
     """
 
@@ -22,6 +23,7 @@ class Faults:
     crash: bool = False
     poison: str | None = None
     swap: str | None = None
+    draft_swap: str | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
 
     def kills(self, prompt_texts: list[str]) -> bool:

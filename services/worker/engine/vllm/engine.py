@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -25,6 +24,7 @@ from services.shared.staging import RefusedModel
 from services.worker.engine.bounds import check_token_ids, token_limit
 from services.worker.engine.contract import (
     Adapter,
+    Drafter,
     EmbedRequest,
     EngineDead,
     EngineError,
@@ -43,6 +43,7 @@ from services.worker.engine.grammar.check import GrammarCheck
 from services.worker.engine.node import Node
 from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.cpu_options import cpu_arguments
+from services.worker.engine.vllm.draft_check import check_draft
 from services.worker.engine.vllm.embed import VllmEmbedding
 from services.worker.engine.vllm.environment import name_node
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
@@ -55,6 +56,7 @@ from services.worker.engine.vllm.render import Renderer, invalid_prompt
 from services.worker.engine.vllm.request import VllmRequest
 from services.worker.engine.vllm.stats import StepStats
 from services.worker.engine.vllm.steps import install
+from services.worker.engine.vllm.swap import reload_draft, reload_model
 from services.worker.engine.vllm.swap_check import why_restart
 from services.worker.engine.vllm.token_bytes import TokenBytes
 
@@ -333,12 +335,47 @@ class VllmEngine:
         if running := loaded.llm.get_num_unfinished_requests():
             raise SwapFailed(f"{running} requests are running", intact=True)
         try:
-            await _reload(loaded.llm, model.folder, nodes=self._config.nodes, forget=forget)
+            await reload_model(loaded.llm, model.folder, nodes=self._config.nodes, forget=forget)
         except EngineDeadError as error:
             raise EngineDead(self.death or "vLLM's engine process has died") from error
         except Exception as error:
             raise SwapFailed(f"vLLM did not load the weights: {error}", intact=False) from error
         self._loaded = replace(loaded, model=model, info=replace(loaded.info, model_version=model.manifest.version))
+
+    async def check_draft_swap(self, drafter: Drafter) -> None:
+        """Compares manifests, settings and shapes (draft_check.py); nothing is touched.
+
+        Raises:
+            RefusedModel: no start of vLLM could draft with it.
+            SwapFailed: it cannot be replaced in place.
+            EngineDead: vLLM's process has ended.
+        """
+        loaded, speculation = self._alive(), self._config.speculation
+        if speculation is None:
+            raise SwapFailed("this engine does not speculate", intact=True)
+        arguments, device = self._arguments(loaded.model, None), current_platform.device_type
+        await asyncio.to_thread(check_draft, loaded.llm, speculation, loaded.model, drafter, arguments, device)
+
+    async def swap_draft(self, drafter: Drafter) -> None:
+        """Replaces the draft model in place. Requests that run compute their KV anew.
+
+        Raises:
+            SwapFailed: it was not replaced.
+            EngineDead: vLLM's process has ended.
+        """
+        try:
+            await self.check_draft_swap(drafter)
+        except RefusedModel as error:
+            raise SwapFailed(str(error), intact=True) from None
+        loaded = self._alive()
+        try:
+            await reload_draft(loaded.llm, drafter.folder)
+        except EngineDeadError as error:
+            raise EngineDead(self.death or "vLLM's engine process has died") from error
+        except Exception as error:
+            raise SwapFailed(f"vLLM did not load the speculator: {error}", intact=False) from error
+        info = replace(loaded.info, draft_version=drafter.manifest.version)
+        self._loaded = replace(loaded, model=replace(loaded.model, draft=drafter), info=info)
 
     async def stop(self) -> None:
         """Ends vLLM's process, also one that is still starting; requests that run fail with EngineDead."""
@@ -356,26 +393,6 @@ class VllmEngine:
         if self.death or self._loaded is None:
             raise EngineDead(self.death or "the engine has not started")
         return self._loaded
-
-
-async def _reload(llm: AsyncLLM, folder: Path, *, nodes: int, forget: bool) -> None:
-    """Loads the weights while vLLM is paused, so that no step sees half of them; empties the prefix cache if asked to.
-
-    That includes KV in main memory (`kv_offload_gib`); without any, reset_connector does nothing. Several nodes have
-    the version in a folder of the same name, each in its own place.
-    """
-    await llm.pause_generation(mode="keep", clear_cache=False)
-    try:
-        if nodes > 1:
-            await llm.collective_rpc("reload_beside", args=(folder.name,))
-        else:
-            await llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
-        if current_platform.is_cpu():
-            await llm.collective_rpc("repack_output_layers")
-        if forget and not await llm.reset_prefix_cache(reset_running_requests=True, reset_connector=True):
-            raise RuntimeError("the prefix cache was not dropped")
-    finally:
-        await llm.resume_generation()
 
 
 async def _make_stage_buffers(llm: AsyncLLM) -> None:
@@ -414,6 +431,7 @@ def _info(llm: AsyncLLM, model: Model, config: Config) -> EngineInfo:
         kv_tokens=kv_tokens,
         vocab_size=model_config.get_vocab_size(),
         dimensions=model_config.embedding_size if config.runner == "pooling" else 0,
+        draft_version=model.draft.manifest.version if model.draft else "",
     )
 
 

@@ -33,12 +33,13 @@ class Loaded:
     def salt(self, cache_salt: str) -> str:
         """Returns the cache salt of a request, with the version before it. Every request to vLLM needs one.
 
-        So KV of another version of the model is never found, and that of this one is, after a rollback too.
+        So KV of another version of the model is never found, and that of this one is, after a rollback too. KV of a
+        draft model lies in the same blocks, so its version is there too.
 
         Args:
             cache_salt: that of the request's tenant, or "".
         """
-        return self.info.model_version + cache_salt
+        return self.info.model_version + self.info.draft_version + cache_salt
 
     def choice(self, index: int, request: EngineRequest, rendered: Rendered, limit: int) -> Choice:
         """Makes a new choice.

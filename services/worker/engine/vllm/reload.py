@@ -56,6 +56,9 @@ TRIALS = (
 )
 """Everything that is not here counts as not exact."""
 
+DRAFT_TRIALS: tuple[Trial, ...] = ()
+"""The same of draft models: whether as many of their tokens are accepted as after a fresh start."""
+
 
 def no_swap(architecture: str, method: str | None, device: str, trials: Iterable[Trial] = TRIALS) -> str | None:
     """Returns why the weights cannot change in place, or None when they can.

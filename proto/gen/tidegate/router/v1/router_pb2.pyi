@@ -1414,6 +1414,8 @@ class Heartbeat(_message.Message):
     REFUSED_ADAPTERS_FIELD_NUMBER: _builtins.int
     LOADED_ADAPTER_VERSIONS_FIELD_NUMBER: _builtins.int
     STAGING_FIELD_NUMBER: _builtins.int
+    SPECULATOR_VERSION_FIELD_NUMBER: _builtins.int
+    SPECULATOR_DELIVERY_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     epoch: _builtins.int
     pool: _builtins.str
@@ -1426,6 +1428,8 @@ class Heartbeat(_message.Message):
     """Golden prompts that the loaded weights have answered as their manifest says. Unset while nothing is proved yet;
     0 when the version has none.
     """
+    speculator_version: _builtins.str
+    """The version of the speculator that drafts. Empty: nothing from the registry does."""
     @_builtins.property
     def adapters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -1454,6 +1458,10 @@ class Heartbeat(_message.Message):
     def staging(self) -> Global___Staging:
         """The version that a StageOrder asked for. Absent: none did, or a weight update has ended since."""
 
+    @_builtins.property
+    def speculator_delivery(self) -> Global___Delivery:
+        """How the last delivery of a speculator that this process was asked for stands."""
+
     def __init__(
         self,
         *,
@@ -1475,10 +1483,12 @@ class Heartbeat(_message.Message):
         refused_adapters: _abc.Iterable[Global___RefusedAdapter] | None = ...,
         loaded_adapter_versions: _abc.Iterable[_builtins.str] | None = ...,
         staging: Global___Staging | None = ...,
+        speculator_version: _builtins.str = ...,
+        speculator_delivery: Global___Delivery | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "staging", b"staging"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "capacity", b"capacity", "delivery", b"delivery", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "speculator_delivery", b"speculator_delivery", "staging", b"staging"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapter_versions", b"loaded_adapter_versions", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "refused_adapters", b"refused_adapters", "staged_versions", b"staged_versions", "staging", b"staging", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved", "adapters", b"adapters", "address", b"address", "capacity", b"capacity", "context_tokens", b"context_tokens", "delivery", b"delivery", "epoch", b"epoch", "golden_prompts_proved", b"golden_prompts_proved", "load", b"load", "loaded_adapter_versions", b"loaded_adapter_versions", "loaded_adapters", b"loaded_adapters", "model_version", b"model_version", "pid", b"pid", "pool", b"pool", "refused_adapters", b"refused_adapters", "speculator_delivery", b"speculator_delivery", "speculator_version", b"speculator_version", "staged_versions", b"staged_versions", "staging", b"staging", "state", b"state", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__golden_prompts_proved: _TypeAlias = _typing.Literal["golden_prompts_proved"]  # noqa: Y015
     _WhichOneofArgType__golden_prompts_proved: _TypeAlias = _typing.Literal["_golden_prompts_proved", b"_golden_prompts_proved"]  # noqa: Y015
@@ -1674,6 +1684,8 @@ class AttachWelcome(_message.Message):
     LEASE_MS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    SPECULATOR_VERSION_FIELD_NUMBER: _builtins.int
+    SPECULATOR_DELIVERY_ID_FIELD_NUMBER: _builtins.int
     router_id: _builtins.str
     heartbeat_interval_ms: _builtins.int
     lease_ms: _builtins.int
@@ -1683,6 +1695,9 @@ class AttachWelcome(_message.Message):
     """
     delivery_id: _builtins.str
     """Not empty: this start is part of a delivery, and heartbeats report it under this id."""
+    speculator_version: _builtins.str
+    """The same of the pool's speculator."""
+    speculator_delivery_id: _builtins.str
     def __init__(
         self,
         *,
@@ -1691,10 +1706,12 @@ class AttachWelcome(_message.Message):
         lease_ms: _builtins.int = ...,
         model_version: _builtins.str = ...,
         delivery_id: _builtins.str = ...,
+        speculator_version: _builtins.str = ...,
+        speculator_delivery_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "model_version", b"model_version", "router_id", b"router_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "heartbeat_interval_ms", b"heartbeat_interval_ms", "lease_ms", b"lease_ms", "model_version", b"model_version", "router_id", b"router_id", "speculator_delivery_id", b"speculator_delivery_id", "speculator_version", b"speculator_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1753,12 +1770,15 @@ class Deliver(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     FINISH_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
     model_version: _builtins.str
     finish_timeout_ms: _builtins.int
     """Time for requests to finish that no other worker can continue. 0: the worker's own setting."""
     mode: Global___SwapMode.ValueType
     """Unspecified: the pool's setting."""
+    speculator: _builtins.bool
+    """The version is one of the pool's speculator, and its model stays as it is."""
     def __init__(
         self,
         *,
@@ -1766,10 +1786,11 @@ class Deliver(_message.Message):
         model_version: _builtins.str = ...,
         finish_timeout_ms: _builtins.int = ...,
         mode: Global___SwapMode.ValueType = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "finish_timeout_ms", b"finish_timeout_ms", "mode", b"mode", "model_version", b"model_version", "speculator", b"speculator"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1822,6 +1843,7 @@ class PoolStatus(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PLACEMENT_FIELD_NUMBER: _builtins.int
     DESIRED_WORKERS_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     granted: _builtins.int
     model: _builtins.str
     """Registry reference of its model, as tidegate.yaml has it."""
@@ -1829,6 +1851,8 @@ class PoolStatus(_message.Message):
     """Policy that chooses workers."""
     desired_workers: _builtins.int
     """Workers that would serve what runs and waits now."""
+    speculator: _builtins.str
+    """Registry reference of its speculator. Empty: it has none in the registry."""
     @_builtins.property
     def pool(self) -> Global___Pool: ...
     @_builtins.property
@@ -1842,10 +1866,11 @@ class PoolStatus(_message.Message):
         model: _builtins.str = ...,
         placement: _builtins.str = ...,
         desired_workers: _builtins.int = ...,
+        speculator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "desired_workers", b"desired_workers", "granted", b"granted", "model", b"model", "placement", b"placement", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "desired_workers", b"desired_workers", "granted", b"granted", "model", b"model", "placement", b"placement", "pool", b"pool", "speculator", b"speculator"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2155,6 +2180,7 @@ class StartRolloutRequest(_message.Message):
     HOLD_MS_FIELD_NUMBER: _builtins.int
     OBSERVE_MS_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
     """The whole version, 64 hex digits."""
@@ -2175,6 +2201,8 @@ class StartRolloutRequest(_message.Message):
     """Time for which the last worker of the old version stays, to be compared with. Absent: the pool's setting."""
     mode: Global___SwapMode.ValueType
     """Unspecified: the pool's setting."""
+    speculator: _builtins.bool
+    """Of the pool's speculator, worker by worker; the model stays. FAILED_PRECONDITION: the pool has none in the registry."""
     @_builtins.property
     def evaluation(self) -> _containers.MessageMap[_builtins.str, Global___Evaluated]:
         """The evaluation in the version's manifest. Not judged on a way back."""
@@ -2199,10 +2227,11 @@ class StartRolloutRequest(_message.Message):
         hold_ms: _builtins.int | None = ...,
         observe_ms: _builtins.int | None = ...,
         mode: Global___SwapMode.ValueType = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "_observe_ms", b"_observe_ms", "hold_ms", b"hold_ms", "observe_ms", b"observe_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "_observe_ms", b"_observe_ms", "at_once", b"at_once", "evaluation", b"evaluation", "finish_timeout_ms", b"finish_timeout_ms", "hold_ms", b"hold_ms", "mode", b"mode", "model_version", b"model_version", "observe_ms", b"observe_ms", "policy", b"policy", "pool", b"pool", "steps", b"steps", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms", "_observe_ms", b"_observe_ms", "at_once", b"at_once", "evaluation", b"evaluation", "finish_timeout_ms", b"finish_timeout_ms", "hold_ms", b"hold_ms", "mode", b"mode", "model_version", b"model_version", "observe_ms", b"observe_ms", "policy", b"policy", "pool", b"pool", "speculator", b"speculator", "steps", b"steps", "who", b"who", "why", b"why", "without_steps", b"without_steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__hold_ms: _TypeAlias = _typing.Literal["hold_ms"]  # noqa: Y015
     _WhichOneofArgType__hold_ms: _TypeAlias = _typing.Literal["_hold_ms", b"_hold_ms"]  # noqa: Y015
@@ -2381,15 +2410,19 @@ class GetRolloutRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POOL_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
+    speculator: _builtins.bool
+    """Of the pool's speculator, and not of its model."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "speculator", b"speculator"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2422,19 +2455,23 @@ class StopRolloutRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     who: _builtins.str
     why: _builtins.str
+    speculator: _builtins.bool
+    """Of the pool's speculator, and not of its model."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         who: _builtins.str = ...,
         why: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "speculator", b"speculator", "who", b"who", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2467,19 +2504,23 @@ class PauseRolloutRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     who: _builtins.str
     why: _builtins.str
+    speculator: _builtins.bool
+    """Of the pool's speculator, and not of its model."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         who: _builtins.str = ...,
         why: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "speculator", b"speculator", "who", b"who", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2512,19 +2553,23 @@ class ResumeRolloutRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     WHO_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     who: _builtins.str
     why: _builtins.str
+    speculator: _builtins.bool
+    """Of the pool's speculator, and not of its model."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         who: _builtins.str = ...,
         why: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "who", b"who", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool", "speculator", b"speculator", "who", b"who", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2556,18 +2601,22 @@ class ListRolloutEventsRequest(_message.Message):
 
     POOL_FIELD_NUMBER: _builtins.int
     AFTER_REVISION_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     after_revision: _builtins.int
     """Events of revisions after this one. 0: from the first that is kept."""
+    speculator: _builtins.bool
+    """Of the pool's speculator, and not of its model."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         after_revision: _builtins.int = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "pool", b"pool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_revision", b"after_revision", "pool", b"pool", "speculator", b"speculator"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2675,6 +2724,7 @@ class Rollout(_message.Message):
     AT_ONCE_FIELD_NUMBER: _builtins.int
     GATE_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     rollout_id: _builtins.str
     pool: _builtins.str
     model_version: _builtins.str
@@ -2699,6 +2749,8 @@ class Rollout(_message.Message):
     """What workers do with requests that run when their weights change. Unspecified: it was started by a router of an
     earlier release, and workers go by the pool's setting.
     """
+    speculator: _builtins.bool
+    """It is one of the pool's speculator."""
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutWorker]: ...
     @_builtins.property
@@ -2730,10 +2782,11 @@ class Rollout(_message.Message):
         at_once: _builtins.int = ...,
         gate: Global___GateVerdict | None = ...,
         mode: Global___SwapMode.ValueType = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["gate", b"gate", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_version", b"admitted_version", "at_once", b"at_once", "ended_ms", b"ended_ms", "gate", b"gate", "mode", b"mode", "model_version", b"model_version", "paused_by", b"paused_by", "policy", b"policy", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "started_ms", b"started_ms", "state", b"state", "step", b"step", "who", b"who", "why", b"why", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_version", b"admitted_version", "at_once", b"at_once", "ended_ms", b"ended_ms", "gate", b"gate", "mode", b"mode", "model_version", b"model_version", "paused_by", b"paused_by", "policy", b"policy", "pool", b"pool", "previous_version", b"previous_version", "reason", b"reason", "rollout_id", b"rollout_id", "speculator", b"speculator", "started_ms", b"started_ms", "state", b"state", "step", b"step", "who", b"who", "why", b"why", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
