@@ -51,7 +51,7 @@ class Announcer:
         self._store, self._routers, self._tls = store, routers, tls
         self._clock, self._random = clock, random
 
-    async def roll_out(self, pool: str, manifest: Manifest, *, limit_s: float) -> None:
+    async def roll_out(self, pool: str, manifest: Manifest, *, limit_s: float, in_steps: bool = False) -> None:
         """Brings a pool to a version of the model of the same name, and then the alias that the pool follows.
 
         So does `tidegate models promote`: an alias never names a version that no rollout has proved.
@@ -60,6 +60,7 @@ class Announcer:
             pool: Name of the pool.
             manifest: Of the version.
             limit_s: Seconds that the rollout may take.
+            in_steps: Whether it is a canary, whatever the pool's policy is.
 
         Raises:
             NotAnnounced: No router took the rollout, or none tells how it goes.
@@ -68,7 +69,7 @@ class Announcer:
         """
         version = manifest.version
         what = f"the rollout of {pool} to {version[:12]}"
-        rollout = await self._start(what, pool, manifest)
+        rollout = await self._start(what, pool, manifest, in_steps=in_steps)
         began, followed = self._clock.monotonic(), rollout.rollout_id
         while not rollout.ended_ms:
             if self._clock.monotonic() - began > limit_s:
@@ -84,7 +85,7 @@ class Announcer:
         if alias and alias.model == pool and not alias.is_version:
             await point(self._store, alias, version, clock=self._clock, random=self._random)
 
-    async def _start(self, what: str, pool: str, manifest: Manifest) -> pb.Rollout:
+    async def _start(self, what: str, pool: str, manifest: Manifest, *, in_steps: bool) -> pb.Rollout:
         """The new rollout, or the one that an earlier attempt of this run has started. Raises NotAnnounced."""
 
         async def running(router: ControlServiceStub) -> pb.Rollout | None:
@@ -101,6 +102,7 @@ class Announcer:
         start = pb.StartRolloutRequest(
             pool=pool,
             model_version=manifest.version,
+            policy=pb.ROLLOUT_POLICY_CANARY if in_steps else pb.ROLLOUT_POLICY_UNSPECIFIED,
             evaluation=evaluation_message(manifest),
             who="trainer",
             why="a recipe",

@@ -40,13 +40,16 @@ class Delivery:
         self._registrar, self._watcher = registrar, watcher
         self._clock, self._random = clock, random
 
-    async def send(self, wanted: Publish, made: Made, provenance: Provenance) -> list[Manifest]:
+    async def send(
+        self, wanted: Publish, made: Made, provenance: Provenance, *, in_steps: bool = False
+    ) -> list[Manifest]:
         """Publishes what the recipe wants of it.
 
         Args:
             wanted: Of the recipe.
             made: By the run.
             provenance: Where it comes from, with the golden prompts of the whole model.
+            in_steps: Whether the rollout is a canary, whatever the pool's policy is.
 
         Returns:
             The manifests of what was published.
@@ -63,14 +66,14 @@ class Delivery:
         if wanted.merged:
             sent.append(await self._send_merged(wanted, made, provenance))
         if wanted.rollout:
-            await self._roll_out(wanted, sent[-1])
+            await self._roll_out(wanted, sent[-1], in_steps=in_steps)
         return sent
 
-    async def _roll_out(self, wanted: Publish, manifest: Manifest) -> None:
+    async def _roll_out(self, wanted: Publish, manifest: Manifest, *, in_steps: bool) -> None:
         self._watcher.phase(f"rolling out {wanted.name}")
         own = self._registrar
         announcer = Announcer(own.store, own.routers, own.tls, clock=self._clock, random=self._random)
-        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s)
+        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s, in_steps=in_steps)
 
     async def _send_merged(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
         checkpoint = read(made.folder / MERGED, scores=True)

@@ -1,7 +1,7 @@
 """A run in which the base learns: from its data to what is published."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +21,8 @@ from trainer.data.split import Split, split
 from trainer.delivery import ADAPTER, MERGED, Delivery, Made
 from trainer.distill_recipe import DistillRecipe
 from trainer.distilling import Distilling
+from trainer.errors import Unfit
+from trainer.evaluator import EVALUATION, RESULT, Evaluator
 from trainer.examples import Renderer
 from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.methods.preflight import check_manifest
@@ -71,6 +73,7 @@ class Learning:
     def make(self) -> Outcome:
         """Raises as Run.make does."""
         found = self._ingredients()
+        evaluator = self._evaluator()
         done = self._learnt(found)
         if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
@@ -78,10 +81,24 @@ class Learning:
         loss = Measured(value=done.held_out_after, parent=done.held_out_before if found.manifest else None)
         if found.recipe.publish:
             gate.check(found.recipe.gate, loss, _start(found))
+        if evaluator:
+            named = found.recipe.publish.name if found.recipe.publish else None
+            parent = None if _is_draft(found.recipe) else found.manifest  # its target is better, and no measure for it
+            outcome.evaluated = evaluator.compare(found.folder / MERGED, RESULT, parent, named)
+        if found.recipe.publish:
+            if outcome.evaluated:
+                outcome.evaluated.check()
             if _is_draft(found.recipe):
-                loss = Measured(value=done.held_out_after)  # its target is better, and is no measure for it
-            outcome.published.extend(self._publish(found.recipe.publish, found, outcome.counts, loss, done.figures))
+                loss = Measured(value=done.held_out_after)  # the same
+            outcome.published.extend(self._publish(found.recipe.publish, found, outcome, loss))
         return outcome
+
+    def _evaluator(self) -> Evaluator | None:
+        plan, folder = self._recipe.evaluate, self._order.folder / EVALUATION
+        if plan and isinstance(self._recipe, RewardRecipe):
+            raise Unfit("evaluate is set, and a reward model answers no questions: leave it out")
+        own = self._registrar, self._order.cache, self._watcher, self._clock
+        return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
 
     # ---- what goes in ----
 
@@ -183,9 +200,7 @@ class Learning:
 
     # ---- what comes out ----
 
-    def _publish(
-        self, wanted: Publish, found: Ingredients, counts: Counts, loss: Measured, figures: Mapping[str, float]
-    ) -> list[Manifest]:
+    def _publish(self, wanted: Publish, found: Ingredients, outcome: Outcome, loss: Measured) -> list[Manifest]:
         self._watcher.phase("finding golden prompts")
         golden = self._golden(found)
         provenance = Provenance(
@@ -195,14 +210,14 @@ class Learning:
             training=Training(
                 data_sha256=record.data_digest(found.data),
                 recipe=_settings(found),
-                **counts.model_dump(),
+                **outcome.counts.model_dump(),
             ),
-            evaluation={"held_out_loss": loss, **figures},
+            evaluation={"held_out_loss": loss, **outcome.figures, **outcome.evaluation},
             golden=golden,
             publisher=self._registrar.publisher,
         )
         made = Made(found.folder, found.base, found.manifest, _speculates(found))
-        return asyncio.run(self._delivery.send(wanted, made, provenance))
+        return asyncio.run(self._delivery.send(wanted, made, provenance, in_steps=outcome.in_steps))
 
     def _golden(self, found: Ingredients) -> tuple[Golden, ...]:
         if isinstance(found.recipe, RewardRecipe) or _is_draft(found.recipe):

@@ -19,6 +19,7 @@ from trainer.data.report import Report
 from trainer.data.sample import Sample
 from trainer.data.wrong import WrongData
 from trainer.delivery import MERGED, Delivery, Made
+from trainer.evaluator import EVALUATION, RESULT, Evaluator
 from trainer.examples import Examples, Renderer
 from trainer.methods.preflight import check_length
 from trainer.methods.relatives import check_version
@@ -118,6 +119,7 @@ class Making:
         digest = record.digest(self._recipe, measures.data)
         known = record.load(self._order.folder, digest)
         base, *models = asyncio.run(self._fetch(known))
+        evaluator = self._evaluator()
         if known is None:
             versions = tuple(part.manifest.version for part in models)
             known = RunRecord(digest=digest, base=base.manifest.version, models=versions)
@@ -132,6 +134,12 @@ class Making:
                 self._watcher.note(_NO_DATA)
             else:
                 gate.check(self._recipe.gate, outcome.loss, base.short, self._maker.advice)
+        if evaluator:
+            named = wanted.name if wanted else None
+            outcome.evaluated = evaluator.compare(self._order.folder / MERGED, RESULT, base.manifest, named)
+        if wanted:
+            if outcome.evaluated:
+                outcome.evaluated.check()
             outcome.published.extend(self._publish(wanted, base, models, measures, outcome))
         return outcome
 
@@ -168,6 +176,11 @@ class Making:
             self._watcher.phase(f"fetching {name}")
             parts.append(Part(name, manifest, await stager.stage(manifest)))
         return parts
+
+    def _evaluator(self) -> Evaluator | None:
+        plan, folder = self._recipe.evaluate, self._order.folder / EVALUATION
+        own = self._registrar, self._order.cache, self._watcher, self._clock
+        return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
 
     # ---- making ----
 
@@ -216,7 +229,9 @@ class Making:
         folder = self._order.folder
         asked = [*questions(measures.samples[:GOLDEN_HELD_OUT]), *COMMON_QUESTIONS]
         golden = golden_of_folder(folder / MERGED, asked, parent=base.folder)
-        evaluation: dict[str, float | Measured] = {"held_out_loss": outcome.loss} if outcome.loss else {}
+        evaluation: dict[str, float | Measured] = {**outcome.evaluation}
+        if outcome.loss:
+            evaluation["held_out_loss"] = outcome.loss
         provenance = Provenance(
             source=self._maker.source(base, models),
             parent=base.manifest.version,
@@ -230,7 +245,8 @@ class Making:
             golden=golden,
             publisher=self._registrar.publisher,
         )
-        return asyncio.run(self._delivery.send(wanted, Made(folder, base.folder, base.manifest), provenance))
+        made = Made(folder, base.folder, base.manifest)
+        return asyncio.run(self._delivery.send(wanted, made, provenance, in_steps=outcome.in_steps))
 
     def _settings(self, base: Part, models: Sequence[Part]) -> dict[str, Any]:
         """The recipe with the versions that its references meant: all parents of the result."""

@@ -1,4 +1,4 @@
-"""Libraries that would disturb others: the caller's progress bar, or the processes beside them."""
+"""Libraries that would disturb others: the caller's progress bar, the processes beside them, or their safety."""
 
 import os
 
@@ -27,3 +27,11 @@ def share_cores() -> None:
     prompts took five times the CPU.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def no_code_of_metrics() -> None:
+    """Keeps the library `evaluate` from fetching code of metrics from a hub and running it.
+
+    Call before lm-evaluation-harness is imported, which asks for that where it does not know a metric itself.
+    """
+    os.environ["HF_EVALUATE_OFFLINE"] = "1"

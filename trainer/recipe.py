@@ -1,18 +1,17 @@
 """A recipe: everything that a training run needs to know. Here is what all methods have in common."""
 
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.shared.config import Name
 from services.shared.registry import CANDIDATE, MOVED_BY_ROLLOUT, Reference
+from trainer.data.address import Address as Address
+from trainer.data.address import Data as Data
 from trainer.data.forms.form import Form
+from trainer.evaluation_plan import Evaluation
 
 ADAPTER_SUFFIX = "-adapter"
-
-Address = Annotated[str, Field(pattern=r"^s3://")]
-"""Where data lies in a bucket."""
 
 
 def _reference(text: str) -> str:
@@ -85,10 +84,6 @@ class Publish(Strict):
         return self
 
 
-Data = Annotated[Address | Path, Field(union_mode="left_to_right")]
-"""Where data lies. A relative path starts at the recipe's folder."""
-
-
 class Recipe(Strict):
     """What every run needs to know."""
 
@@ -111,6 +106,9 @@ class Recipe(Strict):
         1024, ge=8, le=1_048_576, description="Tokens of an example; longer ones are cut at the end."
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of everything that is random in the run.")
+    evaluate: Evaluation | None = Field(
+        None, description="How the result is evaluated, and what it must reach. Default: it is not."
+    )
     gate: Gate = Field(Gate(), description="What the result must be like to be published.")
     publish: Publish | None = Field(None, description="Where to publish the result. Default: nowhere.")
 

@@ -49,7 +49,7 @@ def parse(document: Any, name_of: Callable[[str], str] = str) -> Recipe:
 
 
 def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe; paths in it become absolute: `data`, unless it lies in a bucket, and a folder as `tokenizer`.
+    """Reads a recipe; paths in it become absolute: of data, unless it lies in a bucket, and a folder as `tokenizer`.
 
     Args:
         file: YAML.
@@ -61,9 +61,12 @@ def load(file: Path, changes: Sequence[str] = ()) -> Recipe:
     recipe = parse(read_document(file, changes), lambda key: f"{file}: {key}")
     if isinstance(recipe, PretrainRecipe) and recipe.tokenizer and (file.parent / recipe.tokenizer).is_dir():
         recipe = recipe.model_copy(update={"tokenizer": str((file.parent / recipe.tokenizer).absolute())})
-    if not isinstance(recipe.data, Path):
-        return recipe  # a bucket, or nothing
-    return recipe.model_copy(update={"data": (file.parent / recipe.data).absolute()})
+    changed: dict[str, Any] = {}
+    if isinstance(recipe.data, Path):  # and not a bucket, or nothing
+        changed["data"] = (file.parent / recipe.data).absolute()
+    if recipe.evaluate and isinstance(text := recipe.evaluate.text, Path):
+        changed["evaluate"] = recipe.evaluate.model_copy(update={"text": (file.parent / text).absolute()})
+    return recipe.model_copy(update=changed)
 
 
 def read_document(file: Path, changes: Sequence[str]) -> Any:

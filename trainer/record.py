@@ -61,13 +61,13 @@ def lost_answers(counts: Counts, max_length: int) -> str | None:
 
 
 def digest(recipe: Recipe, data: Path | None) -> str:
-    """Of all that decides the result; whether and where it is published does not. data: where it lies here."""
+    """Of all that decides the result; how it is judged and published does not. data: where it lies here."""
     return digest_of([settings(recipe), data_digest(data)])
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides the result, beside the data. Paths of this machine are no part of it."""
-    found = recipe.model_dump(mode="json", exclude={"data", "gate", "publish"})
+    found = recipe.model_dump(mode="json", exclude={"data", "evaluate", "gate", "publish"})
     if tokenizer := found.get("tokenizer"):
         found["tokenizer"] = Path(tokenizer).name
     return found

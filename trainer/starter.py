@@ -31,7 +31,7 @@ _FIRST_OF: Mapping[str, Mapping[str, Any]] = {
     }
 }
 """The same for one method, and optional keys that it should begin with."""
-_LAST = ("gate", "publish")
+_LAST = ("evaluate", "gate", "publish")
 """What happens to the result stands at the end."""
 _NAME = "my-model"
 """Where a part of the recipe wants the name of a model."""

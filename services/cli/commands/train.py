@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.clients.data import local_data, stays
-from services.cli.errors import REFUSED, WRONG_USE, CommandFailed
+from services.cli.clients.registrar import registrar as _registrar
+from services.cli.commands.evaluate import evaluate
+from services.cli.errors import WRONG_USE, CommandFailed
 from services.cli.options import DEFAULT_DATA_DIR, Changes, DataDir, Json
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Training: run a recipe here, or submit it to the trainers.", no_args_is_help=True)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; trainer/recipes has examples")]
+
+
+app.command()(evaluate)
 
 
 @app.command()
@@ -58,6 +63,7 @@ def run(
 
     Exit status 3: the gate refused the result, and nothing was published.
     """
+    from services.cli.views.evaluation import evaluation_document, print_evaluation
     from services.cli.views.output import err, out, print_json
     from trainer.order import Order
 
@@ -77,6 +83,7 @@ def run(
                 "output": str(folder),
                 **losses,
                 "examples": outcome.counts.model_dump(),
+                "evaluation": evaluation_document(outcome.evaluated) if outcome.evaluated else None,
                 "data": outcome.report.document() if outcome.report else None,
                 "published": published,
             }
@@ -88,6 +95,8 @@ def run(
         out().print(f"{name.replace('_', ' ')} {figure:.3f}")
     if outcome.report:
         out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
+    if outcome.evaluated:
+        print_evaluation(outcome.evaluated)
     if (curve := folder / "loss.png").exists():
         out().print(f"loss curve: {curve}", markup=False)
     for name in published:
@@ -106,6 +115,12 @@ def submit(
     from trainer.jobs.queue import QueueFull
 
     loaded = _recipe(recipe, changes)
+    if loaded.evaluate and isinstance(loaded.evaluate.text, Path):
+        raise CommandFailed(
+            "evaluate.text is a file of this machine, and only data travels with a job: put it into a bucket, and name"
+            " s3://bucket/prefix",
+            status=WRONG_USE,
+        )
     try:
         data = ""
         if loaded.data is not None and not stays(loaded):
@@ -157,38 +172,13 @@ def cancel(
 
 
 def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome":
+    from services.cli.clients.training_errors import told
     from services.cli.views.training_progress import TrainingProgress
     from services.shared.clock import SystemClock
-    from services.shared.manifests import WrongManifest
-    from services.shared.objectstore import StoreError
-    from services.shared.registry import UnknownVersion
-    from services.shared.staging import RefusedModel
-    from trainer.announce import NotAnnounced, RolloutFailed
-    from trainer.checksums import BrokenSeal
-    from trainer.data.wrong import WrongData
-    from trainer.errors import Unfit, WrongCheckpoint
-    from trainer.gate import Worse
-    from trainer.loss_curve import Diverged
-    from trainer.record import AnotherRun
-    from trainer.responses import ChangedResponses
-    from trainer.run import InUse, Run
-    from trainer.teacher import TeacherAway, TeacherRefused
+    from trainer.run import Run
 
-    with TrainingProgress(console) as watcher:
-        try:
-            return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
-        except (WrongData, Unfit, AnotherRun, BrokenSeal, ChangedResponses, InUse, UnknownVersion) as error:
-            raise CommandFailed(str(error), status=WRONG_USE) from None
-        except Worse as error:
-            raise CommandFailed(str(error), status=REFUSED) from None
-        except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced, RolloutFailed) as error:
-            raise CommandFailed(str(error)) from None
-        except TeacherRefused as error:
-            raise CommandFailed(str(error)) from None
-        except TeacherAway as error:
-            raise CommandFailed(f"{error}; the answers so far are kept: call again to go on") from None
-        except StoreError as error:
-            raise CommandFailed(f"the object store failed: {error}; call again to go on") from None
+    with TrainingProgress(console) as watcher, told():
+        return Run(order, registrar, watcher, clock=SystemClock(), random=Random()).make()  # noqa: S311
 
 
 def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
@@ -220,26 +210,6 @@ def _teacher(recipe: "Recipe", data_dir: Path) -> "Endpoint | None":
         given = {"teacher_url": values["OPENAI_BASE_URL"], "teacher_api_key": values["OPENAI_API_KEY"]}
         settings = settings.model_copy(update=given)
     return settings.teacher()
-
-
-def _registrar(data_dir: Path) -> "Registrar":
-    """From the environment if it names an object store, else from the local cluster."""
-    from services.cli.clients.registry import publisher, signing_key, store_settings
-    from services.local.running_cluster import running_cluster
-    from services.shared.objectstore import connect
-    from services.shared.settings import WrongSettings, read
-    from services.shared.signing import TrustedKeys
-    from trainer.registrar import Registrar
-    from trainer.settings import PublisherSettings
-
-    if "TIDEGATE_S3_ENDPOINT" in os.environ:
-        try:
-            return read(PublisherSettings).registrar()
-        except WrongSettings as error:
-            raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
-    key = signing_key(data_dir)
-    routers = running_cluster(data_dir).addresses.routers
-    return Registrar(connect(store_settings(data_dir)), key, TrustedKeys([key.public]), routers, publisher=publisher())
 
 
 @contextmanager
