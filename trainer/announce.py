@@ -1,6 +1,8 @@
 """Bringing a pool to a new version: asking the router for a rollout, and waiting until it has ended."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from services.shared.rpc import channel
 from tidegate.router.v1 import router_pb2 as pb
 from tidegate.router.v1.router_pb2_grpc import ControlServiceStub
 from trainer.publish import point
+from trainer.served_checks import NotServed, ServedChecks, Verdict
 
 ASK_LIMIT_S = 10.0
 POLL_S = 0.5
@@ -24,6 +27,18 @@ SILENCE_LIMIT_S = 60.0
 _AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 Response = TypeVar("Response")
+
+
+MAX_WHY = 500
+"""Characters of a reason in the history of rollouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a version is proved on its way. in_steps: it is a canary, whatever the pool's policy is."""
+
+    in_steps: bool = False
+    checks: ServedChecks | None = None
 
 
 class NotAnnounced(Exception):
@@ -51,7 +66,7 @@ class Announcer:
         self._store, self._routers, self._tls = store, routers, tls
         self._clock, self._random = clock, random
 
-    async def roll_out(self, pool: str, manifest: Manifest, *, limit_s: float, in_steps: bool = False) -> None:
+    async def roll_out(self, pool: str, manifest: Manifest, *, limit_s: float, way: Way | None = None) -> None:
         """Brings a pool to a version of the model of the same name, and then the alias that the pool follows.
 
         So does `tidegate models promote`: an alias never names a version that no rollout has proved.
@@ -60,17 +75,19 @@ class Announcer:
             pool: Name of the pool.
             manifest: Of the version.
             limit_s: Seconds that the rollout may take.
-            in_steps: Whether it is a canary, whatever the pool's policy is.
+            way: How the version is proved on its way. Default: as the pool says.
 
         Raises:
             NotAnnounced: No router took the rollout, or none tells how it goes.
-            RolloutFailed: It failed, another one took its place, or it has not ended in time.
+            RolloutFailed: It failed, another one took its place, it has not ended in time, or the answers of the
+                candidate were not as `way.checks` wants them.
             StoreError: The alias was not moved.
         """
-        version = manifest.version
+        version, way = manifest.version, way or Way()
         what = f"the rollout of {pool} to {version[:12]}"
-        rollout = await self._start(what, pool, manifest, in_steps=in_steps)
+        rollout = await self._start(what, pool, manifest, in_steps=way.in_steps)
         began, followed = self._clock.monotonic(), rollout.rollout_id
+        verdict: Verdict | None = None
         while not rollout.ended_ms:
             if self._clock.monotonic() - began > limit_s:
                 raise RolloutFailed(f"{what} has not ended within {limit_s:g} s; it goes on")
@@ -78,12 +95,47 @@ class Announcer:
             rollout = await self._last(what, pool)
             if rollout.rollout_id != followed:
                 raise RolloutFailed(f"{what} has ended: another one, to {rollout.model_version[:12]}, has begun")
+            if way.checks and verdict is None and _serves(rollout):
+                verdict = await self._check(way.checks, pool, version)
+            if verdict and not verdict.is_good and not rollout.ended_ms:
+                await self._stop(what, pool, str(verdict))
         if rollout.state != pb.ROLLOUT_STATE_DONE:
-            raise RolloutFailed(f"{what} failed: {rollout.reason}")
+            raise RolloutFailed(f"{what} failed: {verdict if verdict and not verdict.is_good else rollout.reason}")
+        if way.checks and verdict is None:
+            verdict = await self._last_check(what, way.checks, pool, version)
+        if verdict and not verdict.is_good:
+            raise RolloutFailed(
+                f"{what} was done before it could be stopped: {verdict}. No alias has moved; go back:"
+                f" tidegate rollout start {pool} {rollout.previous_version[:12]}"
+            )
         pools = await self._ask(what, lambda router: router.ListPools(pb.ListPoolsRequest(), timeout=ASK_LIMIT_S))
         alias = {status.pool.name: Reference.parse(status.model) for status in pools.pools}.get(pool)
         if alias and alias.model == pool and not alias.is_version:
             await point(self._store, alias, version, clock=self._clock, random=self._random)
+
+    async def _check(self, checks: ServedChecks, pool: str, version: str) -> Verdict | None:
+        """None: the candidate did not answer yet."""
+        try:
+            return await checks.ask(pool, version)
+        except NotServed:
+            return None
+
+    async def _last_check(self, what: str, checks: ServedChecks, pool: str, version: str) -> Verdict:
+        """Every worker has the version now: whoever answers, it is the candidate. Raises RolloutFailed."""
+        began = self._clock.monotonic()
+        while True:
+            try:
+                return await checks.ask(pool, version)
+            except NotServed as error:
+                if self._clock.monotonic() - began > SILENCE_LIMIT_S:
+                    raise RolloutFailed(f"{what} is done, but its generation checks were not: {error}") from None
+            await self._clock.sleep(POLL_S)
+
+    async def _stop(self, what: str, pool: str, why: str) -> None:
+        """Changed workers go back. A router that cannot do it now is asked again, and one whose rollout has ended."""
+        stop = pb.StopRolloutRequest(pool=pool, who="trainer", why=why[:MAX_WHY])
+        with suppress(NotAnnounced):
+            await self._ask(f"stopping {what}", lambda router: router.StopRollout(stop, timeout=ASK_LIMIT_S))
 
     async def _start(self, what: str, pool: str, manifest: Manifest, *, in_steps: bool) -> pb.Rollout:
         """The new rollout, or the one that an earlier attempt of this run has started. Raises NotAnnounced."""
@@ -132,3 +184,11 @@ class Announcer:
                 if error.code() not in _AWAY:
                     break
         raise NotAnnounced(f"{what}: {trouble}")
+
+
+def _serves(rollout: pb.Rollout) -> bool:
+    """Whether a worker is ready with the new version."""
+    return any(
+        worker.state == pb.WORKER_STATE_READY and worker.model_version == rollout.model_version
+        for worker in rollout.workers
+    )

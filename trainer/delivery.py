@@ -9,11 +9,14 @@ from services.shared.clock import Clock
 from services.shared.manifests import Golden, Manifest, Speculates
 from services.shared.registry import CANDIDATE, DEFAULT_ALIAS, Reference
 from trainer.adapters import adapter_manifest, check_adapter
-from trainer.announce import Announcer
+from trainer.announce import Announcer, Way
 from trainer.checkpoint import Folder, read
+from trainer.errors import Unfit
+from trainer.order import Order
 from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
 from trainer.recipe import ADAPTER_SUFFIX, Publish
 from trainer.registrar import Registrar
+from trainer.served_checks import ServedChecks, check_schemas
 from trainer.watcher import Watcher
 
 MERGED, ADAPTER = "merged", "adapter"
@@ -40,16 +43,14 @@ class Delivery:
         self._registrar, self._watcher = registrar, watcher
         self._clock, self._random = clock, random
 
-    async def send(
-        self, wanted: Publish, made: Made, provenance: Provenance, *, in_steps: bool = False
-    ) -> list[Manifest]:
+    async def send(self, wanted: Publish, made: Made, provenance: Provenance, way: Way | None = None) -> list[Manifest]:
         """Publishes what the recipe wants of it.
 
         Args:
             wanted: Of the recipe.
             made: By the run.
             provenance: Where it comes from, with the golden prompts of the whole model.
-            in_steps: Whether the rollout is a canary, whatever the pool's policy is.
+            way: How a rollout proves it. Default: as the pool says.
 
         Returns:
             The manifests of what was published.
@@ -66,14 +67,14 @@ class Delivery:
         if wanted.merged:
             sent.append(await self._send_merged(wanted, made, provenance))
         if wanted.rollout:
-            await self._roll_out(wanted, sent[-1], in_steps=in_steps)
+            await self._roll_out(wanted, sent[-1], way)
         return sent
 
-    async def _roll_out(self, wanted: Publish, manifest: Manifest, *, in_steps: bool) -> None:
+    async def _roll_out(self, wanted: Publish, manifest: Manifest, way: Way | None) -> None:
         self._watcher.phase(f"rolling out {wanted.name}")
         own = self._registrar
         announcer = Announcer(own.store, own.routers, own.tls, clock=self._clock, random=self._random)
-        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s, in_steps=in_steps)
+        await announcer.roll_out(wanted.name, manifest, limit_s=wanted.rollout_limit_s, way=way)
 
     async def _send_merged(self, wanted: Publish, made: Made, provenance: Provenance) -> Manifest:
         checkpoint = read(made.folder / MERGED, scores=True)
@@ -112,3 +113,25 @@ def _adapter_golden(made: Made, golden: tuple[Golden, ...]) -> tuple[Golden, ...
     from trainer.golden import golden_of_adapter
 
     return golden_of_adapter(made.base, made.folder / ADAPTER, golden)
+
+
+def way_of(order: Order, *, in_steps: bool) -> Way:
+    """How a rollout proves the result of a run.
+
+    Args:
+        order: The run.
+        in_steps: Whether it is a canary in any case; one whose answers are checked always is.
+
+    Raises:
+        Unfit: The recipe has checks of the served candidate, and they cannot be asked, or are none.
+    """
+    plan = order.recipe.evaluate
+    if plan is None or not plan.served:
+        return Way(in_steps)
+    if order.gateway is None:
+        raise Unfit(
+            "evaluate.served asks the candidate through the gateway: set TIDEGATE_GATEWAY_URL and"
+            " TIDEGATE_GATEWAY_API_KEY, the key of a tenant in rollout.canary_tenants of the pool"
+        )
+    check_schemas(plan.served)
+    return Way(True, ServedChecks(plan.served, plan.served_min, order.gateway))

@@ -1,8 +1,9 @@
 """The part of a recipe that says how its result is evaluated, and what it must reach."""
 
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from services.shared.strict_model import Strict
 from trainer.data.address import Data
@@ -13,6 +14,16 @@ HELD_OUT_TEXT = "held_out_text"
 """The task that `text` makes."""
 MAX_TASKS = 64
 
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern), Field(min_length=1, max_length=4096)]
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]{1,128}$")]
 
 
@@ -45,6 +56,22 @@ class Threshold(Strict):
         return self
 
 
+class ServedCheck(Strict):
+    """A question to the served candidate, and what the answer must be like."""
+
+    name: str | None = Field(None, min_length=1, max_length=64, description="What it is called. Default: its number.")
+    prompt: str = Field(min_length=1, max_length=65_536, description="What is asked, as one user's turn.")
+    pattern: Pattern | None = Field(None, description="Regular expression that is found in the answer.")
+    json_schema: dict[str, Any] | None = Field(None, description="JSON schema that the answer fits.")
+    max_tokens: int = Field(64, ge=1, le=65_536, description="Most tokens of the answer.")
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        if self.pattern is None and self.json_schema is None:
+            raise ValueError("a check needs pattern or json_schema")
+        return self
+
+
 class Evaluation(Strict):
     """How a result is evaluated: by lm-evaluation-harness, in the precision of its weights."""
 
@@ -63,6 +90,13 @@ class Evaluation(Strict):
     batch: int = Field(8, ge=1, le=4096, description="Questions that are computed together.")
     apply_chat_template: bool = Field(False, description="Ask by the chat template of the model.")
     thresholds: tuple[Threshold, ...] = Field((), max_length=256, description="What the result must reach.")
+
+    served: tuple[ServedCheck, ...] = Field(
+        (),
+        max_length=256,
+        description="Questions to the candidate while it is a canary, through the gateway; needs publish.rollout.",
+    )
+    served_min: float = Field(1.0, ge=0, le=1, description="Share of `served` that must pass, else the rollout ends.")
 
     @model_validator(mode="after")
     def _measures_something(self) -> Self:

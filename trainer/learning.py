@@ -18,7 +18,7 @@ from trainer.data.corpus import Corpus
 from trainer.data.report import Report
 from trainer.data.sample import Sample
 from trainer.data.split import Split, split
-from trainer.delivery import ADAPTER, MERGED, Delivery, Made
+from trainer.delivery import ADAPTER, MERGED, Delivery, Made, way_of
 from trainer.distill_recipe import DistillRecipe
 from trainer.distilling import Distilling
 from trainer.errors import Unfit
@@ -98,6 +98,7 @@ class Learning:
         if plan and isinstance(self._recipe, RewardRecipe):
             raise Unfit("evaluate is set, and a reward model answers no questions: leave it out")
         own = self._registrar, self._order.cache, self._watcher, self._clock
+        way_of(self._order, in_steps=False)  # what is wrong with it is told now
         return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
 
     # ---- what goes in ----
@@ -217,7 +218,9 @@ class Learning:
             publisher=self._registrar.publisher,
         )
         made = Made(found.folder, found.base, found.manifest, _speculates(found))
-        return asyncio.run(self._delivery.send(wanted, made, provenance, in_steps=outcome.in_steps))
+        return asyncio.run(
+            self._delivery.send(wanted, made, provenance, way_of(self._order, in_steps=outcome.in_steps))
+        )
 
     def _golden(self, found: Ingredients) -> tuple[Golden, ...]:
         if isinstance(found.recipe, RewardRecipe) or _is_draft(found.recipe):

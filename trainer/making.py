@@ -18,7 +18,7 @@ from trainer.data import reader
 from trainer.data.report import Report
 from trainer.data.sample import Sample
 from trainer.data.wrong import WrongData
-from trainer.delivery import MERGED, Delivery, Made
+from trainer.delivery import MERGED, Delivery, Made, way_of
 from trainer.evaluator import EVALUATION, RESULT, Evaluator
 from trainer.examples import Examples, Renderer
 from trainer.methods.preflight import check_length
@@ -180,6 +180,7 @@ class Making:
     def _evaluator(self) -> Evaluator | None:
         plan, folder = self._recipe.evaluate, self._order.folder / EVALUATION
         own = self._registrar, self._order.cache, self._watcher, self._clock
+        way_of(self._order, in_steps=False)  # what is wrong with it is told now
         return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
 
     # ---- making ----
@@ -246,7 +247,9 @@ class Making:
             publisher=self._registrar.publisher,
         )
         made = Made(folder, base.folder, base.manifest)
-        return asyncio.run(self._delivery.send(wanted, made, provenance, in_steps=outcome.in_steps))
+        return asyncio.run(
+            self._delivery.send(wanted, made, provenance, way_of(self._order, in_steps=outcome.in_steps))
+        )
 
     def _settings(self, base: Part, models: Sequence[Part]) -> dict[str, Any]:
         """The recipe with the versions that its references meant: all parents of the result."""

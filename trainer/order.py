@@ -16,7 +16,7 @@ class Order:
     """A run that is to be made.
 
     folder: its own; cache: of verified base models, shared between runs. teacher: where the teacher of a distillation
-    is served.
+    is served. gateway: where the served candidate is asked.
     """
 
     recipe: Recipe
@@ -24,6 +24,7 @@ class Order:
     cache: Path
     job: str | None = None
     teacher: Endpoint | None = None
+    gateway: Endpoint | None = None
 
 
 @dataclass(slots=True)

@@ -118,6 +118,12 @@ class Recipe(Strict):
             raise ValueError("base is not set: it names the model that the run begins with")
         return self
 
+    @model_validator(mode="after")
+    def _serves_what_is_checked(self) -> Self:
+        if self.evaluate and self.evaluate.served and not (self.publish and self.publish.rollout):
+            raise ValueError("evaluate.served asks the served candidate: set publish.rollout: true, or leave it out")
+        return self
+
     @property
     def reference(self) -> Reference:
         """`base`, parsed. Only pretraining can begin without one."""

@@ -35,7 +35,30 @@ class TeacherSettings(Settings):
         return Endpoint(self.teacher_url, self.teacher_api_key, self.teacher_concurrency, self.teacher_limit_s)
 
 
-class PublisherSettings(StoreSettings, SigningSettings, TlsSettings, TeacherSettings):
+class GatewaySettings(Settings):
+    """Where a run asks the candidate that it rolls out."""
+
+    gateway_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Base URL of the cluster's API, with /v1, for `evaluate.served` of recipes. Default: none;"
+        " `tidegate train run` asks the gateway of the local cluster.",
+    )
+    gateway_api_key: str | None = Field(
+        None,
+        min_length=1,
+        description="API key for gateway_url, of a tenant in `rollout.canary_tenants` of the pool. Default: none.",
+    )
+    gateway_limit_s: float = Field(120.0, gt=0, description="Seconds that one answer of the candidate may take.")
+
+    def gateway(self) -> Endpoint | None:
+        """The endpoint, if there is one."""
+        if self.gateway_url is None:
+            return None
+        return Endpoint(self.gateway_url, self.gateway_api_key, limit_s=self.gateway_limit_s)
+
+
+class PublisherSettings(StoreSettings, SigningSettings, TlsSettings, TeacherSettings, GatewaySettings):
     """Settings of every process that runs a recipe and publishes the result."""
 
     routers: Addresses = Field(

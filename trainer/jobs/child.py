@@ -108,7 +108,7 @@ def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str,
     if isinstance(recipe.data, Path):  # what a bucket holds stays there
         recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     settings = read(PublisherSettings)
-    order = Order(recipe, folder / "run", cache, job, settings.teacher())
+    order = Order(recipe, folder / "run", cache, job, settings.teacher(), settings.gateway())
     outcome = Run(order, settings.registrar(), events, clock=SystemClock(), random=Random()).make()  # noqa: S311
     return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.clients.data import local_data, stays
+from services.cli.clients.registrar import gateway
 from services.cli.clients.registrar import registrar as _registrar
 from services.cli.commands.evaluate import evaluate
 from services.cli.errors import WRONG_USE, CommandFailed
@@ -72,7 +73,8 @@ def run(
         loaded = loaded.model_copy(update={"publish": None})
     training = data_dir.absolute() / "training"
     folder = output.absolute() if output else training / "runs" / recipe.stem
-    order = Order(loaded, folder, training / "base", teacher=_teacher(loaded, data_dir))
+    served = gateway(data_dir) if _is_served(loaded) else None
+    order = Order(loaded, folder, training / "base", teacher=_teacher(loaded, data_dir), gateway=served)
     outcome = _run(order, _registrar(data_dir), err())
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
@@ -189,6 +191,10 @@ def _recipe(file: Path, changes: list[str] | None) -> "Recipe":
         return load(file, changes or ())
     except WrongSettings as error:
         raise CommandFailed(f"wrong recipe:\n{error}", status=WRONG_USE) from None
+
+
+def _is_served(recipe: "Recipe") -> bool:
+    return recipe.evaluate is not None and bool(recipe.evaluate.served)
 
 
 def _teacher(recipe: "Recipe", data_dir: Path) -> "Endpoint | None":

@@ -32,6 +32,7 @@ class ServedTeacher:
     respond: What becomes of a request; None: the connection is cut.
     asked: The requests' bodies, in the order in which they came.
     keys: Their Idempotency-Key, in the same order.
+    canary: Their x-tidegate-canary.
     most: The most requests that were there at the same time.
     """
 
@@ -39,6 +40,7 @@ class ServedTeacher:
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    canary: list[str | None] = field(default_factory=list)
     most: int = 0
     now: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -67,6 +69,7 @@ def served_teacher(respond: Callable[[dict[str, Any]], Told | None]) -> Iterator
             with teacher.lock:
                 teacher.asked.append(body)
                 teacher.keys.append(self.headers["idempotency-key"])
+                teacher.canary.append(self.headers["x-tidegate-canary"])
                 teacher.now += 1
                 teacher.most = max(teacher.most, teacher.now)
             told = teacher.respond(body)
