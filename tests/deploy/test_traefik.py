@@ -1,5 +1,7 @@
 """Traefik with the files of docker-compose.yml, but for ports: what it lets through, and its health check."""
 
+import asyncio
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +18,19 @@ from tests.robustness.gateways.balancer import PROGRAM, found
 from tests.support.wait import wait_until
 
 SOURCE = Path("docker/traefik")
+OTHERS = 10
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yields the URL of its REST entry point, and its file of settings. No gateway is behind it."""
+def running(folder: Path, gateway: str | None = None) -> Iterator[tuple[str, Path]]:
+    """Yields the URL of its REST entry point, and its file of settings. gateway: URL of one that is behind it."""
     settings = yaml.safe_load((SOURCE / "traefik.yml").read_text())
-    settings["providers"]["file"]["directory"] = str((SOURCE / "routes").absolute())
+    routes = yaml.safe_load((SOURCE / "routes/gateways.yml").read_text())
+    if gateway:
+        routes["http"]["services"]["rest"]["loadBalancer"]["servers"] = [{"url": gateway}]
+    (folder / "routes").mkdir()
+    (folder / "routes/gateways.yml").write_text(yaml.safe_dump(routes))
+    settings["providers"]["file"]["directory"] = str(folder / "routes")
     with Ports(Random()) as ports:
         for name, entry in settings["entryPoints"].items():
             host = entry["address"].rpartition(":")[0] or "127.0.0.1"
@@ -62,3 +70,68 @@ async def test_it_is_healthy_and_lets_only_public_paths_through(tmp_path: Path) 
             inside = ["/metrics", "/readyz", "/livez", "/docs/x", "/v2x", "/ping"]
             assert [path for path in inside if await status(path) != 404] == []
     assert not is_healthy(file)
+
+
+class Gateway:
+    """Answers each request with the length of its body. begun: the paths of requests whose headers have come."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await heading(reader):
+            self.begun.append(head.split()[1])
+            length = re.search(r"(?i)content-length: (\d+)", head)
+            answer = str(len(await reader.readexactly(int(length[1]) if length else 0)))
+            writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\n\r\n{answer}".encode())
+        writer.close()
+
+
+async def heading(reader: asyncio.StreamReader) -> str:
+    """Up to the body; empty at the end of the connection."""
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode()
+    except asyncio.IncompleteReadError:
+        return ""
+
+
+@pytest.mark.skipif(found() is None, reason=f"no {PROGRAM} on this machine")
+async def test_a_gateway_sees_no_request_before_its_end(tmp_path: Path) -> None:
+    """Else Traefik may cut the answer off: docs/deploy.md tells how."""
+    gateway = Gateway()
+    server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
+    address = "{}:{}".format(*server.sockets[0].getsockname())
+    limit = yaml.safe_load((SOURCE / "routes/gateways.yml").read_text())["http"]["middlewares"]["whole"]["retry"]
+    async with server, httpx.AsyncClient(trust_env=False) as client:
+        with running(tmp_path, f"http://{address}") as (url, _):
+
+            async def length(path: str, size: int) -> int:
+                """What the gateway got of a body of this size; 0 where no gateway answered."""
+                answer = await client.post(f"{url}/v1/{path}", content=b"x" * size)
+                return int(answer.text) if answer.status_code == 200 else 0
+
+            async def routed() -> bool:
+                try:
+                    return await length("first", 1) == 1
+                except httpx.ConnectError:
+                    return False
+
+            await wait_until(routed, description="it has its routes", timeout=30)
+            size = limit["maxRequestBodyBytes"]
+            reader, writer = await asyncio.open_connection(*address_of(url))
+            writer.write(f"POST /v1/slow HTTP/1.1\r\nHost: tide\r\nContent-Length: {size}\r\n\r\nx".encode())
+            # Whatever Traefik sends on at once would be there before all of these are answered.
+            assert [await length("others", size) for _ in range(OTHERS)] == [size] * OTHERS
+            assert "/v1/slow" not in gateway.begun
+            writer.write(b"x" * (size - 1))
+            assert "200" in (await heading(reader)).splitlines()[0]
+            assert await reader.readexactly(len(str(size))) == str(size).encode()
+            writer.close()
+            # Larger ones pass as they come.
+            assert await length("large", 3 * size) == 3 * size
+
+
+def address_of(url: str) -> tuple[str, int]:
+    told = httpx.URL(url)
+    assert told.port
+    return told.host, told.port
