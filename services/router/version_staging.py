@@ -40,22 +40,24 @@ class VersionStaging:
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
 
-    async def begin(self, queue: PoolQueue, version: str) -> Stage:
+    async def begin(self, queue: PoolQueue, version: str, *, speculator: bool = False) -> Stage:
         """Has all workers of a pool stage a version, in place of what they staged before.
+
+        speculator: the version is one of the pool's speculator.
 
         If they stage it already, this is the same stage, unless a worker has failed: then all try again.
         """
         stage_id, now = await self._kept(queue)
         if now == version:
-            stage = await self._ask(queue, stage_id, version)
+            stage = await self._ask(queue, stage_id, version, speculator=speculator)
             if not any(_has_failed(worker, stage_id) for worker in stage.workers):
                 return stage
         stage_id = f"stage-{secrets.token_hex(6)}"
         log.info("%s stages %s", queue.pool, version)
         await self._runner.client(queue.keys).set(queue.keys.key("stage"), f"{stage_id} {version}", ex=KEPT_S)
-        return await self._ask(queue, stage_id, version)
+        return await self._ask(queue, stage_id, version, speculator=speculator)
 
-    async def follow(self, queue: PoolQueue, stage_id: str, version: str) -> Stage:
+    async def follow(self, queue: PoolQueue, stage_id: str, version: str, *, speculator: bool = False) -> Stage:
         """How far the workers are. Those that have not begun are asked again.
 
         Raises:
@@ -65,7 +67,7 @@ class VersionStaging:
         if (kept_id, now) != (stage_id, version):
             why = f"another call has begun since, for {now}" if now else "the routers know nothing of it any more"
             raise Superseded(f"this call no longer stages {version} in {queue.pool}: {why}")
-        return await self._ask(queue, stage_id, version)
+        return await self._ask(queue, stage_id, version, speculator=speculator)
 
     async def _kept(self, queue: PoolQueue) -> tuple[str, str]:
         """Id and version of what the pool stages; ("", "") for nothing."""
@@ -74,12 +76,13 @@ class VersionStaging:
         stage_id, _, version = kept.decode().partition(" ") if kept else ("", "", "")
         return stage_id, version
 
-    async def _ask(self, queue: PoolQueue, stage_id: str, version: str) -> Stage:
+    async def _ask(self, queue: PoolQueue, stage_id: str, version: str, *, speculator: bool) -> Stage:
         row = await read_pool(self._runner.client(queue.keys), queue.keys, queue.sizing)
         attached = tuple(worker for worker in row.workers if worker.state != "detached")
         for worker in attached:
             if worker.heartbeat.staging.stage_id != stage_id:
-                await outbox.send(self._runner, queue.keys, StageAsked(worker.heartbeat.worker_id, stage_id, version))
+                asked = StageAsked(worker.heartbeat.worker_id, stage_id, version, speculator)
+                await outbox.send(self._runner, queue.keys, asked)
         return Stage(stage_id, attached)
 
 

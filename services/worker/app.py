@@ -276,7 +276,15 @@ class WorkerApp:
     def _build_standby(self) -> Standby:
         settings, cache = self._settings, self._model_cache
         in_use, limit_s = self._weight_updates.in_use, settings.stage_limit_s
-        return Standby(self.status, settings.cache_dir, self._fetch_version, in_use, cache.keep, limit_s=limit_s)
+        return Standby(
+            self.status,
+            settings.cache_dir,
+            self._fetch_version,
+            in_use,
+            cache.keep,
+            limit_s=limit_s,
+            fetch_drafter=self._stage_drafter,
+        )
 
     def _build_attachment(self) -> Attachment:
         return Attachment(
@@ -341,8 +349,16 @@ class WorkerApp:
         """Brings a version to the disk of every node. What is staged ahead of its rollout stays there too."""
         return await self._supply.fetch_version(version, {*in_use, *self._standby.folders}, watcher)
 
-    async def _fetch_drafter(self, version: str, target: Manifest, in_use: Collection[Path]) -> Drafter:
-        return await self._supply.fetch_drafter(version, target, {*in_use, *self._standby.folders})
+    async def _fetch_drafter(
+        self, version: str, target: Manifest, in_use: Collection[Path], watcher: Watcher | None = None
+    ) -> Drafter:
+        return await self._supply.fetch_drafter(version, target, {*in_use, *self._standby.folders}, watcher)
+
+    async def _stage_drafter(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Drafter:
+        """Raises RefusedModel too: nothing is served yet."""
+        if (serving := self._weight_updates.serving) is None:
+            raise RefusedModel("the worker has no model yet")
+        return await self._fetch_drafter(version, serving.manifest, in_use, watcher)
 
     async def _prove(self, manifest: Manifest) -> None:
         """Raises NotProven with the name of the version, or EngineDead when the engine takes too long."""
@@ -392,9 +408,13 @@ class WorkerApp:
     def _update_on_request(self, order: UpdateOrder) -> None:
         if order.speculator:
             if self._speculator_updates.accept(order):
-                self._tasks.start(self._speculator_updates.run(order), "speculator-update")
+                self._tasks.start(self._update_speculator(order), "speculator-update")
         elif self._weight_updates.accept(order):
             self._tasks.start(self._update(order), "weight-update")
+
+    async def _update_speculator(self, order: UpdateOrder) -> None:
+        await self._speculator_updates.run(order)
+        self._standby.rolled()
 
     async def _update(self, order: UpdateOrder) -> None:
         await self._weight_updates.run(order)

@@ -127,7 +127,8 @@ class Attachment:
             case "deliver":
                 self._on_update(_update_order(frame.deliver))
             case "stage":
-                self._on_stage(StageOrder(frame.stage.stage_id, frame.stage.model_version))
+                stage = frame.stage
+                self._on_stage(StageOrder(stage.stage_id, stage.model_version, stage.speculator))
 
     async def _await_welcome(self, call: _Call, router: str) -> float:
         """Returns the seconds between heartbeats. Raises TimeoutError, AioRpcError."""

@@ -15,7 +15,7 @@ from services.shared.manifests import WrongManifest
 from services.shared.objectstore import StoreError
 from services.shared.registry import UnknownVersion
 from services.shared.staging import RefusedModel, Watcher
-from services.worker.engine.contract import EngineDead, Model
+from services.worker.engine.contract import Drafter, EngineDead, Model
 from services.worker.standby_report import StandbyPhase, StandbyReport
 from services.worker.status import State, Status
 from services.worker.weight_update_report import Phase
@@ -33,16 +33,18 @@ class StageOrder:
     Attributes:
         stage_id: Names the order; the router repeats an order under the same id.
         version: SHA-256 of the manifest.
+        speculator: The version is one of the pool's speculator.
     """
 
     stage_id: str
     version: str
+    speculator: bool = False
 
 
 class Fetch(Protocol):
     """Brings a version to the disk of every node."""
 
-    async def __call__(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model:
+    async def __call__(self, version: str, in_use: Collection[Path], watcher: Watcher | None = None) -> Model | Drafter:
         """`in_use`: folders that must stay. Raises RefusedModel, WrongManifest, UnknownVersion, StoreError, OSError."""
         ...
 
@@ -59,6 +61,7 @@ class Standby:
         keep: Callable[[Collection[Path]], None],
         *,
         limit_s: float | None,
+        fetch_drafter: Fetch | None = None,
     ) -> None:
         """Prepares; nothing is fetched before an order.
 
@@ -69,7 +72,9 @@ class Standby:
             in_use: The folders of what is served, and was served before.
             keep: Unlocks all folders of the cache except the given ones.
             limit_s: Seconds that staging may take; None: as long as bytes arrive.
+            fetch_drafter: Brings a version of the speculator to local disk; default: as one of the model.
         """
+        self._fetch_drafter = fetch_drafter or fetch
         self._status, self._cache, self._fetch = status, cache, fetch
         self._in_use, self._keep, self._limit_s = in_use, keep, limit_s
         self._folder: Path | None = None
@@ -99,7 +104,8 @@ class Standby:
         """Carries out an order. A version that cannot be staged changes nothing else."""
         try:
             async with asyncio.timeout(self._limit_s):
-                await self._fetch(order.version, self._in_use(), self._watch)
+                fetch = self._fetch_drafter if order.speculator else self._fetch
+                await fetch(order.version, self._in_use(), self._watch)
         except Exception as error:  # noqa: BLE001 -- the worker serves on, and the router gets the reason
             self._folder = None
             self._end(order, StandbyPhase.FAILED, self._why(error))
@@ -111,8 +117,9 @@ class Standby:
 
         A worker that needs a restart keeps it until its process ends.
         """
-        last, update = self._status.standby, self._status.weight_update
-        if update and update.phase is Phase.NEEDS_RESTART:
+        last = self._status.standby
+        updates = (self._status.weight_update, self._status.speculator_update)
+        if any(update and update.phase is Phase.NEEDS_RESTART for update in updates):
             return
         if last and last.phase is not StandbyPhase.FETCHING:
             self._folder = None

@@ -97,7 +97,9 @@ class Supply:
         name = reference(self._pool.model, f"pools.{self._pool.name}.model").model
         return await self._on_all_nodes(fetching, Reference(name, version), in_use)
 
-    async def fetch_drafter(self, version: str, target: Manifest, in_use: Collection[Path]) -> Drafter:
+    async def fetch_drafter(
+        self, version: str, target: Manifest, in_use: Collection[Path], watcher: Watcher | None = None
+    ) -> Drafter:
         """Brings another version of the speculator to the disk of every node, for the model with manifest `target`.
 
         Raises what `fetch_version` raises.
@@ -105,7 +107,7 @@ class Supply:
         name = reference(
             reference_of(self._pool.engine) or "", f"pools.{self._pool.name}.engine.speculation.model"
         ).model
-        fetching = self._source.fetch_drafter(self._pool, version, target, in_use)
+        fetching = self._source.fetch_drafter(self._pool, version, target, in_use, watcher)
         return await self._on_all_nodes(fetching, Reference(name, version), in_use)
 
     async def _on_all_nodes(

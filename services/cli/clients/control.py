@@ -8,6 +8,7 @@ import grpc
 
 from services.cli.errors import WRONG_USE, CommandFailed
 from services.shared.certificates import Tls
+from services.shared.manifests import Manifest
 from services.shared.registry import Reference
 from services.shared.rpc import channel
 from services.shared.settings import TlsSettings, WrongSettings, read
@@ -102,6 +103,23 @@ async def pool_with_speculator(routers: Sequence[str], model: str, requested: st
         CommandFailed: The requested pool does not draft with it, or none or several pools do.
     """
     return _chosen(await speculators(routers), model, requested, "drafts with", "draft with")
+
+
+async def place_of(routers: Sequence[str], manifest: Manifest, requested: str | None) -> tuple[str, bool]:
+    """Where a version belongs: the pool, and whether it is one of its speculator.
+
+    Args:
+        routers: host:port of each router.
+        manifest: The version.
+        requested: The pool, if one is requested.
+
+    Raises:
+        CommandFailed: The requested pool does not use the model, or none or several pools do.
+    """
+    drafting = {reference.model for reference in (await speculators(routers)).values()}
+    if manifest.kind == "speculator" or manifest.model in drafting:
+        return await pool_with_speculator(routers, manifest.model, requested), True
+    return await pool_of(routers, manifest.model, requested), False
 
 
 def _chosen(found: dict[str, Reference], model: str, requested: str | None, does: str, do: str) -> str:

@@ -57,6 +57,7 @@ class Staging(BaseModel):
     pool: str
     version: str
     workers: tuple[StagingWorker, ...]
+    speculator: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -69,13 +70,13 @@ class Staging(BaseModel):
             raise CommandFailed("\n".join((f"{self.version[:12]} is not staged on every worker", *failed)))
 
 
-async def begin(routers: Sequence[str], pool: str, version: str) -> Staging:
+async def begin(routers: Sequence[str], pool: str, version: str, *, speculator: bool = False) -> Staging:
     """Has every worker of a pool stage a version, in place of what they staged before.
 
     Raises:
         CommandFailed: No router answers, or the pool has no worker.
     """
-    staging = await _ask(routers, pool, version, "")
+    staging = await _ask(routers, pool, version, "", speculator=speculator)
     if not staging.workers:
         raise CommandFailed(f"{pool} has no worker")
     return staging
@@ -98,7 +99,10 @@ async def follow(routers: Sequence[str], staging: Staging, changed: Callable[[St
     while not staging.has_ended:
         await asyncio.sleep(POLL_S)
         try:
-            later, heard_at = await _ask(routers, staging.pool, staging.version, staging.id), _now()
+            later, heard_at = (
+                await _ask(routers, staging.pool, staging.version, staging.id, speculator=staging.speculator),
+                _now(),
+            )
         except NoRouter:
             if _now() - heard_at > SILENCE_LIMIT_S:
                 raise
@@ -112,11 +116,11 @@ async def follow(routers: Sequence[str], staging: Staging, changed: Callable[[St
     return staging
 
 
-async def _ask(routers: Sequence[str], pool: str, version: str, stage_id: str) -> Staging:
-    request = pb.StageVersionRequest(pool=pool, model_version=version, stage_id=stage_id)
+async def _ask(routers: Sequence[str], pool: str, version: str, stage_id: str, *, speculator: bool) -> Staging:
+    request = pb.StageVersionRequest(pool=pool, model_version=version, stage_id=stage_id, speculator=speculator)
     response = await call(routers, lambda stub: stub.StageVersion(request, timeout=ANSWER_LIMIT_S))
     workers = sorted(map(StagingWorker.of, response.workers), key=lambda worker: worker.id)
-    return Staging(id=response.stage_id, pool=pool, version=version, workers=tuple(workers))
+    return Staging(id=response.stage_id, pool=pool, version=version, workers=tuple(workers), speculator=speculator)
 
 
 def _now() -> float:

@@ -244,16 +244,13 @@ async def _start(
     wait: bool,
 ) -> "Rollout":
     from services.cli.clients import rollouts
-    from services.cli.clients.control import pool_of, pool_with_speculator, speculators
+    from services.cli.clients.control import place_of
     from services.cli.clients.registry import find_manifest
     from services.shared.evaluation_message import evaluation_message
 
     manifest = await find_manifest(store, model, version)
-    drafting = {reference.model for reference in (await speculators(routers)).values()}
-    if manifest.kind == "speculator" or model in drafting:
-        to, way = await pool_with_speculator(routers, model, pool), way.model_copy(update={"speculator": True})
-    else:
-        to = await pool_of(routers, model, pool)
+    to, speculator = await place_of(routers, manifest, pool)
+    way = way.model_copy(update={"speculator": speculator})
     rollout = await rollouts.start(routers, to, manifest.version, way, asker, evaluation_message(manifest))
     return await _ended(routers, rollout) if wait else rollout
 

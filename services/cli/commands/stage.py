@@ -45,11 +45,12 @@ async def _stage(
     store: "ObjectStore", routers: Sequence[str], model: str, version: str, pool: str | None, *, wait: bool
 ) -> "Staging":
     from services.cli.clients import version_staging
-    from services.cli.clients.control import pool_of
+    from services.cli.clients.control import place_of
     from services.cli.clients.registry import find_manifest
     from services.cli.views.output import err
     from services.cli.views.version_staging import follow_staging
 
     manifest = await find_manifest(store, model, version)
-    begun = await version_staging.begin(routers, await pool_of(routers, model, pool), manifest.version)
+    to, speculator = await place_of(routers, manifest, pool)
+    begun = await version_staging.begin(routers, to, manifest.version, speculator=speculator)
     return await follow_staging(routers, begun, err()) if wait else begun

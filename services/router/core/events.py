@@ -130,6 +130,7 @@ class StageAsked:
     worker_id: Annotated[str, "worker"]
     stage_id: Annotated[str, "stage"]
     model_version: Annotated[str, "version"]
+    speculator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +222,7 @@ def decode_event(document: bytes) -> Event:
         raise ValueError(f"unknown event {found['kind']!r}")
     if event is DeliveryAsked:
         found.setdefault("mode", "")
+    if event in (DeliveryAsked, StageAsked):
         found.setdefault("speculator", False)
     return event(*_values(event, found))
 

@@ -208,9 +208,9 @@ class ControlService(ControlServiceServicer):
         queue = await self._queue(request.pool, context)
         await _check_version(request.model_version, context)
         if request.stage_id:
-            asked = self._staging.follow(queue, request.stage_id, request.model_version)
+            asked = self._staging.follow(queue, request.stage_id, request.model_version, speculator=request.speculator)
         else:
-            asked = self._staging.begin(queue, request.model_version)
+            asked = self._staging.begin(queue, request.model_version, speculator=request.speculator)
         stage = await _answered(asked, context)
         return pb.StageVersionResponse(
             stage_id=stage.stage_id,

@@ -165,7 +165,9 @@ class Sessions:
                     worker.ask(pb.AttachResponse(deliver=_deliver(event)))
             case StageAsked():
                 if worker := self._workers.get(event.worker_id):
-                    order = pb.StageOrder(stage_id=event.stage_id, model_version=event.model_version)
+                    order = pb.StageOrder(
+                        stage_id=event.stage_id, model_version=event.model_version, speculator=event.speculator
+                    )
                     worker.ask(pb.AttachResponse(stage=order))
             case Granted() | Revoked() | Expired() | Displaced() | Preempted():
                 if session := self._sessions.get(event.session):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.cli.clients import rollouts
-from services.cli.clients.control import pool_with_speculator, speculators
+from services.cli.clients import rollouts, version_staging
+from services.cli.clients.control import place_of, speculators
 from services.cli.clients.rollouts import Asker, Rollout, Way
 from services.cli.errors import CommandFailed
 from services.gateway.app import GatewayApp
@@ -54,7 +54,12 @@ async def test_every_worker_drafts_with_the_new_version_and_no_answer_changes(cl
     routers = (router.address,)
     tide, new = manifest_of(FILES), await publish_speculator(cluster.store, manifest_of(FILES), acceptance=0.2)
     assert await speculators(routers) == {"tide": Reference("draft")}
-    assert await pool_with_speculator(routers, "draft", None) == "tide"
+    assert await place_of(routers, new, None) == ("tide", True)
+    assert await place_of(routers, tide, None) == ("tide", False)
+    staged = await version_staging.begin(routers, "tide", new.version, speculator=True)
+    async with asyncio.timeout(LIMIT_S):
+        staged = await version_staging.follow(routers, staged, lambda _: None)
+    staged.check()
     async with clients(gateway) as http, long_answers(http) as answers:
         done = await ended(routers, await rollouts.start(routers, "tide", new.version, WAY, ALICE))
     assert (done.state, done.speculator, done.previous, done.workers_at_goal) == ("done", True, old.version, 2)

@@ -34,8 +34,8 @@ class Router(router_pb2_grpc.RouterServiceServicer):
     def drain(self, timeout_ms: int = 1000) -> None:
         self._outgoing.put_nowait(pb.AttachResponse(drain=pb.Drain(timeout_ms=timeout_ms)))
 
-    def order_stage(self, stage_id: str, version: str) -> None:
-        order = pb.StageOrder(stage_id=stage_id, model_version=version)
+    def order_stage(self, stage_id: str, version: str, *, speculator: bool = False) -> None:
+        order = pb.StageOrder(stage_id=stage_id, model_version=version, speculator=speculator)
         self._outgoing.put_nowait(pb.AttachResponse(stage=order))
 
     def order_update(

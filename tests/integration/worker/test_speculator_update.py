@@ -153,6 +153,26 @@ async def test_a_version_of_the_model_keeps_its_speculator_or_is_refused(
     assert drafting.engine.info.model_version == manifest_of(OTHER).version
 
 
+async def test_a_speculator_is_staged_ahead_of_its_rollout(
+    drafting: WorkerApp, router: Router, store: ObjectStore, tmp_path: Path
+) -> None:
+    new = await publish_speculator(store, manifest_of(FILES), acceptance=0.9)
+    router.order_stage("ahead", new.version, speculator=True)
+    await wait_until(
+        lambda: router.heartbeats[-1].staging.phase == router_pb2.STAGING_PHASE_STAGED, description="it is staged"
+    )
+    assert (tmp_path / "cache" / new.version / "config.json").exists()
+    wrong = await publish_speculator(store, manifest_of(FILES), vocab_size=7)
+    router.order_stage("wrong", wrong.version, speculator=True)
+    await wait_until(
+        lambda: router.heartbeats[-1].staging.phase == router_pb2.STAGING_PHASE_FAILED, description="it is refused"
+    )
+    assert "made for another tokenizer" in router.heartbeats[-1].staging.reason
+    router.order_update("forth", new.version, speculator=True)
+    assert (await ended(router, "forth")).phase == router_pb2.DELIVERY_PHASE_COMMITTED
+    await wait_until(lambda: not router.heartbeats[-1].HasField("staging"), description="nothing is kept ahead")
+
+
 async def test_a_worker_starts_with_the_speculator_that_the_router_names_and_says_so(
     start_worker: StartWorker, tmp_path: Path, router: Router, store: ObjectStore
 ) -> None:

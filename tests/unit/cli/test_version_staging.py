@@ -34,7 +34,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Staging | NoRouter]:
     """What the routers will answer, in order; the last one again and again."""
     waiting: list[Staging | NoRouter] = []
 
-    async def ask(routers: Sequence[str], pool: str, version: str, stage_id: str) -> Staging:
+    async def ask(routers: Sequence[str], pool: str, version: str, stage_id: str, *, speculator: bool) -> Staging:
         answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         if isinstance(answer, NoRouter):
             raise answer

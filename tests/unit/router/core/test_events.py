@@ -34,7 +34,7 @@ def test_json_names_stay_as_replicas_of_other_releases_know_them() -> None:
         "yield": "session request attempt",
         "drain": "worker timeout_ms",
         "deliver": "worker delivery version finish_timeout_ms mode speculator",
-        "stage": "worker stage version",
+        "stage": "worker stage version speculator",
     }
 
 

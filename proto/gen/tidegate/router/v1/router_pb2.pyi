@@ -1744,17 +1744,21 @@ class StageOrder(_message.Message):
 
     STAGE_ID_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     stage_id: _builtins.str
     model_version: _builtins.str
+    speculator: _builtins.bool
+    """The version is one of the pool's speculator."""
     def __init__(
         self,
         *,
         stage_id: _builtins.str = ...,
         model_version: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "stage_id", b"stage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "speculator", b"speculator", "stage_id", b"stage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2332,21 +2336,25 @@ class StageVersionRequest(_message.Message):
     POOL_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     STAGE_ID_FIELD_NUMBER: _builtins.int
+    SPECULATOR_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     model_version: _builtins.str
     """The whole version, 64 hex digits."""
     stage_id: _builtins.str
     """Of an earlier answer, to ask how far it is. Empty: begins, in place of another version that the pool stages."""
+    speculator: _builtins.bool
+    """The version is one of the pool's speculator."""
     def __init__(
         self,
         *,
         pool: _builtins.str = ...,
         model_version: _builtins.str = ...,
         stage_id: _builtins.str = ...,
+        speculator: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "pool", b"pool", "stage_id", b"stage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "pool", b"pool", "speculator", b"speculator", "stage_id", b"stage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
