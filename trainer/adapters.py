@@ -64,6 +64,7 @@ def adapter_manifest(
         training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
+        report=provenance.report,
         publisher=provenance.publisher,
         **facts,
     )

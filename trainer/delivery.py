@@ -1,5 +1,6 @@
 """The way of a run's result into the registry, and to the workers if the recipe says so."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -16,6 +17,8 @@ from trainer.order import Order
 from trainer.publish import Content, Provenance, Published, describe, offer, point, publish
 from trainer.recipe import ADAPTER_SUFFIX, Publish
 from trainer.registrar import Registrar
+from trainer.report.files import DOCUMENT, PAGE, REPORT
+from trainer.report.files import files as report_files
 from trainer.served_checks import ServedChecks, check_schemas
 from trainer.watcher import Watcher
 
@@ -61,6 +64,7 @@ class Delivery:
             NotAnnounced: No router could be told of the rollout.
             RolloutFailed: The rollout ended otherwise than it should.
         """
+        provenance = replace(provenance, report=report_files(made.folder))
         sent: list[Manifest] = []
         if wanted.adapter:
             sent.append(await self._send_adapter(wanted, made, provenance))
@@ -85,7 +89,7 @@ class Delivery:
             created=int(self._clock.wall()),
             speculates=made.speculates,
         )
-        sent = await self._send_files(checkpoint, draft)
+        sent = await self._send_files(_WithReport(checkpoint, made.folder), draft)
         to = Reference(draft.model, wanted.alias or CANDIDATE)
         await offer(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
         return sent
@@ -97,16 +101,28 @@ class Delivery:
         if made.manifest is None:
             raise AssertionError("a new model has no adapter")
         draft = adapter_manifest(wanted.name + ADAPTER_SUFFIX, paths, made.manifest, proof, self._clock.wall())
-        sent = await self._send_files(Folder(made.folder / ADAPTER), draft)
+        sent = await self._send_files(_WithReport(Folder(made.folder / ADAPTER), made.folder), draft)
         to = Reference(draft.model, wanted.alias or DEFAULT_ALIAS)
         await point(self._registrar.store, to, sent.version, clock=self._clock, random=self._random)
         return sent
 
     async def _send_files(self, content: Content, draft: Manifest) -> Manifest:
         self._watcher.phase(f"publishing {draft.model}")
-        progress = self._watcher.uploading(sum(file.size for file in draft.files))
+        progress = self._watcher.uploading(sum(file.size for file in (*draft.files, *draft.report)))
         sent: Published = await publish(self._registrar.store, content, self._registrar.key.sign(draft), progress)
         return sent.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _WithReport:
+    """The files of a version, and the report of its run."""
+
+    content: Content
+    run: Path
+
+    def read(self, name: str) -> AsyncIterator[bytes]:
+        """The content of a file, in chunks."""
+        return Folder(self.run / REPORT).read(name) if name in (PAGE, DOCUMENT) else self.content.read(name)
 
 
 def _adapter_golden(made: Made, golden: tuple[Golden, ...]) -> tuple[Golden, ...]:

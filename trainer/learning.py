@@ -11,7 +11,7 @@ from services.shared.clock import Clock
 from services.shared.manifests import Golden, Manifest, Measured, Speculates, Training
 from services.shared.registry import Reference, Registry
 from services.shared.staging import Stager
-from trainer import gate, loss_curve, record, remote_data
+from trainer import loss_curve, record, remote_data
 from trainer.checksums import is_sealed
 from trainer.data import reader
 from trainer.data.corpus import Corpus
@@ -22,8 +22,8 @@ from trainer.delivery import ADAPTER, MERGED, Delivery, Made, way_of
 from trainer.distill_recipe import DistillRecipe
 from trainer.distilling import Distilling
 from trainer.errors import Unfit
-from trainer.evaluator import EVALUATION, RESULT, Evaluator
 from trainer.examples import Renderer
+from trainer.judging import Judging, Origin
 from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.methods.preflight import check_manifest
 from trainer.order import Order, Outcome
@@ -73,33 +73,23 @@ class Learning:
     def make(self) -> Outcome:
         """Raises as Run.make does."""
         found = self._ingredients()
-        evaluator = self._evaluator()
+        judging = self._judging()
         done = self._learnt(found)
         if done.held_out_before is None or done.held_out_after is None or done.counts is None:
             raise AssertionError("a finished run has measured itself")
         outcome = Outcome(done.held_out_before, done.held_out_after, done.counts, found.report, done.figures)
         loss = Measured(value=done.held_out_after, parent=done.held_out_before if found.manifest else None)
+        judging.judge(outcome, loss, _origin(found))
         if found.recipe.publish:
-            gate.check(found.recipe.gate, loss, _start(found))
-        if evaluator:
-            named = found.recipe.publish.name if found.recipe.publish else None
-            parent = None if _is_draft(found.recipe) else found.manifest  # its target is better, and no measure for it
-            outcome.evaluated = evaluator.compare(found.folder / MERGED, RESULT, parent, named)
-        if found.recipe.publish:
-            if outcome.evaluated:
-                outcome.evaluated.check()
             if _is_draft(found.recipe):
-                loss = Measured(value=done.held_out_after)  # the same
+                loss = Measured(value=done.held_out_after)  # its target is better, and is no measure for it
             outcome.published.extend(self._publish(found.recipe.publish, found, outcome, loss))
         return outcome
 
-    def _evaluator(self) -> Evaluator | None:
-        plan, folder = self._recipe.evaluate, self._order.folder / EVALUATION
-        if plan and isinstance(self._recipe, RewardRecipe):
+    def _judging(self) -> Judging:
+        if self._recipe.evaluate and isinstance(self._recipe, RewardRecipe):
             raise Unfit("evaluate is set, and a reward model answers no questions: leave it out")
-        own = self._registrar, self._order.cache, self._watcher, self._clock
-        way_of(self._order, in_steps=False)  # what is wrong with it is told now
-        return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
+        return Judging(self._order, self._registrar, self._watcher, self._clock)
 
     # ---- what goes in ----
 
@@ -272,6 +262,12 @@ def _speculates(found: Ingredients) -> Speculates | None:
 def _start(found: Ingredients) -> str:
     """What the loss before the first step is of, for people."""
     return "(a draft model with random weights)" if _is_draft(found.recipe) else _short(found)
+
+
+def _origin(found: Ingredients) -> Origin:
+    """A draft model is compared with nothing: its target is better, and is no measure for it."""
+    compared = None if _is_draft(found.recipe) else found.manifest
+    return Origin(_source(found), found.manifest, compared, _start(found))
 
 
 def _source(found: Ingredients) -> str:

@@ -12,15 +12,15 @@ from services.shared.clock import Clock
 from services.shared.manifests import Manifest, Measured, Training
 from services.shared.registry import Reference, Registry
 from services.shared.staging import Stager
-from trainer import gate, record, remote_data
+from trainer import record, remote_data
 from trainer.checksums import is_sealed, seal
 from trainer.data import reader
 from trainer.data.report import Report
 from trainer.data.sample import Sample
 from trainer.data.wrong import WrongData
 from trainer.delivery import MERGED, Delivery, Made, way_of
-from trainer.evaluator import EVALUATION, RESULT, Evaluator
 from trainer.examples import Examples, Renderer
+from trainer.judging import Judging, Origin
 from trainer.methods.preflight import check_length
 from trainer.methods.relatives import check_version
 from trainer.order import Order, Outcome
@@ -119,7 +119,7 @@ class Making:
         digest = record.digest(self._recipe, measures.data)
         known = record.load(self._order.folder, digest)
         base, *models = asyncio.run(self._fetch(known))
-        evaluator = self._evaluator()
+        judging = Judging(self._order, self._registrar, self._watcher, self._clock)
         if known is None:
             versions = tuple(part.manifest.version for part in models)
             known = RunRecord(digest=digest, base=base.manifest.version, models=versions)
@@ -129,17 +129,12 @@ class Making:
         done = self._measured(known, base, measures)
         counts = done.counts or Counts(learnt=0, held_out=0, cut=0, dropped=0)
         outcome = Outcome(done.held_out_before, done.held_out_after, counts, measures.report, {})
-        if wanted := self._recipe.publish:
-            if outcome.loss is None:
-                self._watcher.note(_NO_DATA)
-            else:
-                gate.check(self._recipe.gate, outcome.loss, base.short, self._maker.advice)
-        if evaluator:
-            named = wanted.name if wanted else None
-            outcome.evaluated = evaluator.compare(self._order.folder / MERGED, RESULT, base.manifest, named)
+        wanted = self._recipe.publish
+        if wanted and outcome.loss is None:
+            self._watcher.note(_NO_DATA)
+        origin = Origin(self._maker.source(base, models), base.manifest, base.manifest, base.short, self._maker.advice)
+        judging.judge(outcome, outcome.loss, origin)
         if wanted:
-            if outcome.evaluated:
-                outcome.evaluated.check()
             outcome.published.extend(self._publish(wanted, base, models, measures, outcome))
         return outcome
 
@@ -176,12 +171,6 @@ class Making:
             self._watcher.phase(f"fetching {name}")
             parts.append(Part(name, manifest, await stager.stage(manifest)))
         return parts
-
-    def _evaluator(self) -> Evaluator | None:
-        plan, folder = self._recipe.evaluate, self._order.folder / EVALUATION
-        own = self._registrar, self._order.cache, self._watcher, self._clock
-        way_of(self._order, in_steps=False)  # what is wrong with it is told now
-        return Evaluator(plan, self._recipe.seed, folder, *own) if plan else None
 
     # ---- making ----
 

@@ -62,6 +62,7 @@ class Provenance:
     training: Training | None = None
     evaluation: Mapping[str, float | Measured] = field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
+    report: tuple[File, ...] = ()
     publisher: str | None = None
 
 
@@ -133,6 +134,7 @@ def describe_files(
         training=provenance.training,
         evaluation=dict(provenance.evaluation),
         golden=provenance.golden,
+        report=provenance.report,
         publisher=provenance.publisher,
     )
 
@@ -161,7 +163,7 @@ async def _upload_all(
     store: ObjectStore, content: Content, manifest: Manifest, progress: Callable[[int], None]
 ) -> None:
     there = {entry.name: entry.size async for entry in store.entries(object_name(manifest.model, manifest.version, ""))}
-    files = {file.name: file for file in manifest.files}
+    files = {file.name: file for file in (*manifest.files, *manifest.report)}
 
     async def upload(name: str) -> None:
         file, target = files[name], object_name(manifest.model, manifest.version, name)

@@ -128,6 +128,12 @@ class Manifest(Stored):
     training: Training | None = Field(None, exclude_if=lambda training: training is None)
     evaluation: dict[str, FiniteFloat | Measured] = Field(default_factory=dict)
     golden: tuple[Golden, ...] = ()
+    report: tuple[File, ...] = Field(
+        (),
+        max_length=16,
+        exclude_if=lambda report: not report,
+        description="the report of the run, for people; workers do not fetch it",
+    )
     publisher: str | None = Field(
         None,
         pattern=PUBLISHER,

@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command()(versions.show)
 app.command()(versions.diff)
 app.command()(versions.verify)
+app.command()(versions.report)
 app.command()(stage.stage)
 app.command()(promote.promote)
 app.command()(promote.rollback)

@@ -1,6 +1,7 @@
-"""`tidegate models show|diff|verify`: one version of the registry, two of them, and whether one is whole."""
+"""`tidegate models show|diff|verify|report`: one version, two of them, whether one is whole, and its report."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,6 +70,51 @@ def verify(
         out().print(f"{name}: all {len(manifest.files)} files are what {manifest.signer} signed")
     if faults:
         raise CommandFailed("\n".join([f"{name} cannot be loaded:", *faults]))
+
+
+def report(
+    model: Model,
+    version: OrLatest = "latest",
+    output: Annotated[Path | None, typer.Option(help="file for the page; default: MODEL-VERSION.html here")] = None,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Fetch the report of the run that made a version: a page for a browser, or its figures with --json."""
+    from services.cli.clients.registry import find_manifest, open_store
+    from services.cli.views.output import out
+
+    store = open_store(data_dir)
+
+    async def read() -> "tuple[Manifest, bytes]":
+        manifest = await find_manifest(store, model, version)
+        return manifest, await _report(store, manifest, ".json" if json else ".html")
+
+    manifest, content = asyncio.run(read())
+    if json:
+        typer.echo(content.decode(), nl=False)
+        return
+    file = output or Path(f"{manifest.model}-{manifest.version[:12]}.html")
+    file.write_bytes(content)
+    out().print(str(file), markup=False)
+
+
+async def _report(store: "ObjectStore", manifest: "Manifest", ending: str) -> bytes:
+    """The file of the report with that ending, which is what the manifest says. Raises CommandFailed."""
+    import hashlib
+
+    from services.shared.objectstore import StoreError
+    from services.shared.registry import object_name
+
+    named = next((file for file in manifest.report if file.name.endswith(ending)), None)
+    if named is None:
+        raise CommandFailed(f"{manifest.model}@{manifest.version[:12]} has no report: no run of this release made it")
+    try:
+        content, _ = await store.get(object_name(manifest.model, manifest.version, named.name))
+    except StoreError as error:
+        raise CommandFailed(f"the object store cannot be read: {error}") from None
+    if hashlib.sha256(content).hexdigest() != named.sha256:
+        raise CommandFailed(f"{named.name} of {manifest.model}@{manifest.version[:12]} is not what was signed")
+    return content
 
 
 async def _changes(store: "ObjectStore", model: str, old: str, new: str) -> "list[Change]":

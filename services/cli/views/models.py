@@ -118,6 +118,7 @@ def _facts(manifest: Manifest, aliases: list[str]) -> dict[str, Any]:
         "training": manifest.training.model_dump() if manifest.training else None,
         "evaluation": manifest.model_dump(mode="json")["evaluation"],
         "golden_prompts": len(manifest.golden),
+        "report": [file.name for file in manifest.report],
         "publisher": manifest.publisher,
         "created": f"{datetime.fromtimestamp(manifest.created, UTC):%Y-%m-%d %H:%M} UTC",
         "signer": manifest.signer,

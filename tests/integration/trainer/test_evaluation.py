@@ -1,8 +1,10 @@
 """A model of a few thousand weights is evaluated by lm-evaluation-harness, and published, refused or rolled out."""
 
 import asyncio
+import json
 import math
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from services.shared.clock import SystemClock
 from services.shared.manifests import Measured
 from services.shared.objectstore import ObjectStore
+from services.shared.registry import object_name
 from tests.integration.trainer import tiny
 from tests.integration.trainer.test_making import publish_as
 from tests.integration.trainer.test_run import Watcher as Quiet
@@ -105,6 +108,10 @@ def test_a_result_is_measured_beside_its_base_and_the_live_version(
     with pytest.raises(Worse, match=r"byte_perplexity is .*, and max = 1 \(refuse\)"):
         make(store, tmp_path, first, {**evaluate, "thresholds": [never]})
 
+    refused = json.loads((tmp_path / "run/report/report.json").read_bytes())
+    assert refused["decision"]["way"] == "refuse"
+    assert "max = 1" in refused["decision"]["reasons"][0]
+
     second = Watcher()
     live = {"metric": PERPLEXITY, "worse_than_live": -9.0, "otherwise": "canary"}
     outcome = make(store, tmp_path, second, {**evaluate, "thresholds": [live]})
@@ -129,6 +136,16 @@ def test_a_result_is_measured_beside_its_base_and_the_live_version(
         value=evaluated.result[PERPLEXITY].value, parent=evaluated.parent[PERPLEXITY].value
     )
     assert manifest.evaluation.keys() == evaluated.result.keys()
+
+    kept = {}
+    for file in manifest.report:
+        kept[file.name] = asyncio.run(store.get(object_name("near", manifest.version, file.name)))[0]
+    assert {name: sha256(content).hexdigest() for name, content in kept.items()} == {
+        file.name: file.sha256 for file in manifest.report
+    }
+    report = json.loads(kept["report.json"])
+    assert (report["decision"]["way"], report["evaluation"]["live_version"]) == ("canary", evaluated.live_version)
+    assert report["evaluation"]["result"][PERPLEXITY]["value"] == evaluated.result[PERPLEXITY].value
 
     plan = Evaluation.model_validate(evaluate)
     alone = Evaluator(
