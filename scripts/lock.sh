@@ -58,6 +58,13 @@ lock_lm_eval() {
     "$uv" pip compile requirements/lm-eval.in "${universal[@]}" "${common[@]}" "$@" -o requirements/lm-eval.lock
 }
 
+# llm-compressor for `algorithm: gptq`, in an environment of its own.
+lock_llm_compressor() {
+    "$uv" pip compile requirements/llm-compressor.in "${universal[@]}" "${common[@]}" "$@" \
+        --no-emit-package torch --override requirements/overrides-llm-compressor.txt \
+        -o requirements/llm-compressor.lock
+}
+
 # The router that `make bench` compares with.
 lock_peers() {
     "$uv" pip compile requirements/peers.in "${universal[@]}" "${common[@]}" "$@" -o requirements/peers.lock
@@ -77,6 +84,7 @@ else
     lock_images "$@"
     lock_clients "$@"
     lock_lm_eval "$@"
+    lock_llm_compressor "$@"
     lock_peers "$@"
     lock_podman_compose "$@"
 fi

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,7 @@ from trainer.errors import Unfit
 from trainer.examples import Renderer
 from trainer.judging import Judging, Origin
 from trainer.learning_recipe import LearningRecipe, RewardRecipe
-from trainer.methods.preflight import check_manifest
+from trainer.methods.preflight import check_machine, check_manifest
 from trainer.order import Order, Outcome
 from trainer.publish import Provenance
 from trainer.questions import questions
@@ -95,6 +96,7 @@ class Learning:
 
     def _ingredients(self) -> Ingredients:
         order = self._order
+        self._check_machine()
         if distilling := self._distilling():
             distilling.check()
         data = self._data()
@@ -125,6 +127,14 @@ class Learning:
             return None
         own = self._order.teacher, self._order.folder, self._watcher
         return Distilling(self._recipe, *own, clock=self._clock, random=self._random)
+
+    def _check_machine(self) -> None:
+        """Raises Unfit: This machine cannot do what the recipe wants."""
+        if self._recipe.load_in_4bit:
+            import torch
+
+            has_bitsandbytes = find_spec("bitsandbytes") is not None
+            check_machine(self._recipe, has_gpu=torch.cuda.is_available(), has_bitsandbytes=has_bitsandbytes)
 
     def _data(self) -> Path:
         """Where the data lies on this machine."""
@@ -172,7 +182,7 @@ class Learning:
         self._watcher.phase("saving")
         if found.recipe.adapter:
             fit.save_adapter(found.folder / ADAPTER, _pinned(found))
-        fit.save_merged(found.folder / MERGED)
+        fit.save_merged(found.folder / MERGED, found.folder / ADAPTER)
         self._plot(found.folder, known)
         return known
 

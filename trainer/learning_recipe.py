@@ -9,6 +9,9 @@ from trainer.recipe import Data, Recipe, Strict
 COSINE_FLOOR = 0.1
 """What `min_lr_ratio` is where nobody says it."""
 
+_IN_4_BITS = ("sft", "dpo", "kto", "distill")
+"""Methods for which the base may be held in 4 bits."""
+
 
 class Adapter(Strict):
     """Low-rank adaptation (Hu et al., 2021): W + scale * B A, where only A and B are trained; scale is alpha / r."""
@@ -45,6 +48,11 @@ class LearningRecipe(Recipe):
         1, ge=1, le=65_536, description="Batches whose gradients make one step together."
     )
     adapter: Adapter | None = Field(None, description="Learn a LoRA of this shape. Default: all weights learn.")
+    load_in_4bit: bool = Field(
+        False,
+        description="Hold the base in 4 bits while the adapter learns (QLoRA). Needs a GPU, bitsandbytes and dtype:"
+        " bfloat16.",
+    )
     optim: Literal["adamw_torch_fused", "adamw_torch", "adafactor", "sgd"] = Field(
         "adamw_torch_fused", description="Optimizer, as transformers names it."
     )
@@ -92,6 +100,18 @@ class LearningRecipe(Recipe):
             raise ValueError(
                 f"early_stopping_patience needs a checkpoint at each measurement: set save_every = {self.eval_every}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_what_learns_in_4_bits(self) -> Self:
+        if not self.load_in_4bit:
+            return self
+        if self.adapter is None:
+            raise ValueError("load_in_4bit is true, and weights of 4 bits cannot learn: set adapter, which learns then")
+        if self.method not in _IN_4_BITS:
+            raise ValueError(f"load_in_4bit is for method: {', '.join(_IN_4_BITS)}, and that is {self.method}")
+        if self.dtype != "bfloat16":
+            raise ValueError(f"load_in_4bit is true, which computes in bfloat16, and dtype is {self.dtype}: set that")
         return self
 
     @model_validator(mode="after")

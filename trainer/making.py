@@ -76,6 +76,18 @@ class Maker(Protocol):
         """What people may change when the gate refuses the result: one sentence."""
         ...
 
+    def take(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """Takes what it needs of the data, before anything is fetched.
+
+        Returns:
+            What is left to measure with.
+
+        Raises:
+            WrongData: There is too little of it.
+            Unfit: This machine lacks what the method needs.
+        """
+        ...
+
     def source(self, base: Part, models: Sequence[Part]) -> str:
         """Where the result comes from, for people."""
         ...
@@ -143,6 +155,7 @@ class Making:
     def _measures(self) -> _Measures:
         named = self._recipe.data
         if named is None:
+            self._maker.take(())
             return _Measures()
         if not isinstance(named, Path):
             self._watcher.phase(f"fetching {named}")
@@ -150,7 +163,7 @@ class Making:
         found = reader.load(named, self._recipe.format)
         for sentence in found.report.sentences():
             self._watcher.note(sentence)
-        return _Measures(named, tuple(found.samples), found.report)
+        return _Measures(named, tuple(self._maker.take(found.samples)), found.report)
 
     async def _fetch(self, known: RunRecord | None) -> list[Part]:
         """The base and the models. All versions are checked before the first is fetched.

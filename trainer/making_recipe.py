@@ -71,13 +71,34 @@ class RoundingGate(Gate):
 
 
 class QuantizeRecipe(Recipe):
-    """Quantizing: the matrices of a model are rounded to nearest, for less memory and more speed."""
+    """Quantizing: the matrices of a model are rounded, for less memory and more speed."""
 
     method: Literal["quantize"] = Field(description="How the model is made.")
     precision: Literal["int8", "int4", "fp8"] = Field(
         "int8", description="int8: weights and activations in 8 bits; int4: weights alone; fp8: both in E4M3."
     )
+    algorithm: Literal["rtn", "gptq"] = Field(
+        "rtn",
+        description="rtn: to nearest, without data. gptq: int4 that keeps what the layers make of the data, by"
+        " llm-compressor in an environment of its own (TIDEGATE_LLM_COMPRESSOR).",
+    )
+    calibration_samples: int = Field(
+        256, ge=1, le=65_536, description="Most examples that gptq looks at. They do not measure the loss."
+    )
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="Share of the samples that gptq does not look at, and that measure the loss."
+    )
     gate: RoundingGate = Field(RoundingGate(), description="What the result must be like to be published.")
+
+    @model_validator(mode="after")
+    def _gptq_has_what_it_needs(self) -> Self:
+        if self.algorithm != "gptq":
+            return self
+        if self.precision != "int4":
+            raise ValueError(f"algorithm: gptq makes precision: int4, and that is {self.precision}")
+        if self.data is None:
+            raise ValueError("algorithm: gptq needs data to look at: set data")
+        return self
 
     @model_validator(mode="after")
     def _publishes_what_it_makes(self) -> Self:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.checkpoint import read
+from trainer.data.sample import Sample
 from trainer.making import Part
 from trainer.making_recipe import MergeRecipe
 from trainer.methods.relatives import check_config, check_shapes, check_tokens
@@ -36,6 +37,10 @@ class Merging:
     def advice(self) -> str:
         """What people may change when the gate refuses the result."""
         return "Merge other models, or give them other weights."
+
+    def take(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """All data measures."""
+        return samples
 
     def source(self, base: Part, models: Sequence[Part]) -> str:
         """Where the result comes from, for people."""

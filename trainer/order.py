@@ -16,7 +16,7 @@ class Order:
     """A run that is to be made.
 
     folder: its own; cache: of verified base models, shared between runs. teacher: where the teacher of a distillation
-    is served. gateway: where the served candidate is asked.
+    is served. gateway: where the served candidate is asked. llm_compressor: the Python of its environment.
     """
 
     recipe: Recipe
@@ -25,6 +25,7 @@ class Order:
     job: str | None = None
     teacher: Endpoint | None = None
     gateway: Endpoint | None = None
+    llm_compressor: Path | None = None
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.shared.held_out import passages
 from services.shared.scratch import scratch
-from trainer.checkpoint import read
+from trainer.checkpoint import Checkpoint, read
 from trainer.errors import WrongCheckpoint
 from trainer.quiet import quiet, share_cores
 from trainer.selection import CONFIG, index_name
@@ -107,27 +107,59 @@ def quantize(folder: Path, target: Path, precision: Precision) -> None:
     """
     from safetensors.torch import load_file, save_file
 
-    checkpoint = read(folder)
-    config, selection = checkpoint.config.document, checkpoint.selection
-    if config.keys() & _QUANTIZED:
-        raise CannotQuantize(f"{folder} is quantized already: quantize the model that it was made from")
-    _check([folder / name for name in selection.weights], precision)
+    checkpoint = _checked(folder, precision)
     target.mkdir(parents=True, exist_ok=True)
     places: dict[str, str] = {}
-    for name in selection.weights:
+    for name in checkpoint.selection.weights:
         made = dict(_quantized(load_file(folder / name), precision))
         save_file(made, target / name, metadata={"format": "pt"})
         places |= dict.fromkeys(made, name)
-    written = {CONFIG: config | {"quantization_config": _description(precision)}}
-    if index := index_name(selection.names):
-        written[index] = {"metadata": {}, "weight_map": places}
+    if index := index_name(checkpoint.selection.names):
+        (target / index).write_text(json.dumps({"metadata": {}, "weight_map": places}, indent=2))
+    _write_rest(checkpoint, target, precision)
+
+
+def quantize_by(make: Callable[[dict[str, Any]], Path], folder: Path, target: Path, precision: Precision) -> None:
+    """The same with weights that something else makes, in the same format.
+
+    Args:
+        make: Is given the format of the weights in the words of compressed-tensors, and returns a folder with them.
+        folder: A model as save_pretrained writes it, not quantized.
+        target: A new or empty folder.
+        precision: Of the matrices.
+
+    Raises:
+        CannotQuantize, WrongCheckpoint, OSError: As `quantize`; and what `make` raises.
+    """
+    checkpoint = _checked(folder, precision)
+    made = make(_FORMATS[precision].weights)
+    target.mkdir(parents=True, exist_ok=True)
+    names = [file.name for file in made.iterdir()]
+    for name in (*(name for name in names if name.endswith(".safetensors")), *filter(None, [index_name(names)])):
+        shutil.copyfile(made / name, target / name)
+    _write_rest(checkpoint, target, precision)
+
+
+def _checked(folder: Path, precision: Precision) -> Checkpoint:
+    """Raises CannotQuantize, WrongCheckpoint."""
+    checkpoint = read(folder)
+    if checkpoint.config.document.keys() & _QUANTIZED:
+        raise CannotQuantize(f"{folder} is quantized already: quantize the model that it was made from")
+    _check([folder / name for name in checkpoint.selection.weights], precision)
+    return checkpoint
+
+
+def _write_rest(checkpoint: Checkpoint, target: Path, precision: Precision) -> None:
+    """What is no weights: config.json says how they are quantized, and all else is the model's."""
+    selection = checkpoint.selection
     for name in (*selection.tokenizer, *selection.other):
         place = target / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        if name in written:
-            place.write_text(json.dumps(written[name], indent=2))
-        else:
-            shutil.copyfile(folder / name, place)
+        if name == CONFIG:
+            document = checkpoint.config.document | {"quantization_config": _description(precision)}
+            place.write_text(json.dumps(document, indent=2))
+        elif name != index_name(selection.names):
+            shutil.copyfile(checkpoint.folder / name, place)
 
 
 def _check(files: Iterable[Path], precision: Precision) -> None:

@@ -14,7 +14,6 @@ from trainer.pretrain_recipe import PretrainRecipe
 from trainer.pretraining import Pretraining
 from trainer.quantizing import Quantizing
 from trainer.quiet import quiet, share_cores
-from trainer.recipe import Recipe
 from trainer.registrar import Registrar
 from trainer.watcher import Watcher
 
@@ -34,7 +33,8 @@ class Run:
         """Blocks for as long as it takes.
 
         Raises WrongData, AnotherRun, BrokenSeal, Diverged, Unfit, Worse, UnknownVersion, RefusedModel, WrongManifest,
-        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed, TeacherAway, TeacherRefused, ChangedResponses.
+        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed, TeacherAway, TeacherRefused, ChangedResponses,
+        GptqFailed.
         """
         folder = self._order.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class Run:
         share_cores()
         quiet()
         order, recipe = self._order, self._order.recipe
-        if maker := _maker(recipe):
+        if maker := _maker(order):
             own = self._registrar, self._watcher
             return Making(order, recipe, maker, *own, clock=self._clock, random=self._random).make()
         if isinstance(recipe, PretrainRecipe):
@@ -61,8 +61,9 @@ class Run:
         raise AssertionError(f"a recipe of {recipe.method} neither learns nor makes a model of others")
 
 
-def _maker(recipe: Recipe) -> Maker | None:
+def _maker(order: Order) -> Maker | None:
     """What makes a model without learning, if the recipe's method does so."""
+    recipe = order.recipe
     if isinstance(recipe, MergeRecipe):
         return Merging(recipe)
-    return Quantizing(recipe) if isinstance(recipe, QuantizeRecipe) else None
+    return Quantizing(recipe, order.llm_compressor) if isinstance(recipe, QuantizeRecipe) else None

@@ -58,7 +58,19 @@ class GatewaySettings(Settings):
         return Endpoint(self.gateway_url, self.gateway_api_key, limit_s=self.gateway_limit_s)
 
 
-class PublisherSettings(StoreSettings, SigningSettings, TlsSettings, TeacherSettings, GatewaySettings):
+class CompressorSettings(Settings):
+    """Where llm-compressor is installed."""
+
+    llm_compressor: Path | None = Field(
+        None,
+        description="Python of the environment in which scripts/llm_compressor.sh has installed llm-compressor, for"
+        " quantizing with algorithm: gptq. Default: none.",
+    )
+
+
+class PublisherSettings(
+    StoreSettings, SigningSettings, TlsSettings, TeacherSettings, GatewaySettings, CompressorSettings
+):
     """Settings of every process that runs a recipe and publishes the result."""
 
     routers: Addresses = Field(

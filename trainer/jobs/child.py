@@ -26,6 +26,7 @@ from trainer.checksums import BrokenSeal
 from trainer.data.wrong import WrongData
 from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
+from trainer.gptq import GptqFailed
 from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.order import Order
@@ -48,6 +49,7 @@ WRONG = (
     AnotherRun,
     BrokenSeal,
     ChangedResponses,
+    GptqFailed,
     Diverged,
     Unfit,
     Worse,
@@ -108,7 +110,8 @@ def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str,
     if isinstance(recipe.data, Path):  # what a bucket holds stays there
         recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
     settings = read(PublisherSettings)
-    order = Order(recipe, folder / "run", cache, job, settings.teacher(), settings.gateway())
+    own = settings.teacher(), settings.gateway(), settings.llm_compressor
+    order = Order(recipe, folder / "run", cache, job, *own)
     outcome = Run(order, settings.registrar(), events, clock=SystemClock(), random=Random()).make()  # noqa: S311
     return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)
 

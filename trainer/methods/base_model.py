@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
 
 from trainer.distill_recipe import DistillRecipe
 from trainer.learning_recipe import Adapter, LearningRecipe, RewardRecipe
@@ -36,8 +36,13 @@ def tokenizer_of(recipe: Recipe, base: Path, *, for_chats: bool) -> Any:
     return tokenizer
 
 
-def model_of(recipe: LearningRecipe, base: Path) -> Any:
+def model_of(recipe: LearningRecipe, base: Path, *, in_4_bits: bool = False) -> Any:
     """The base in float32, the precision in which weights learn; or the student that the recipe wants for it.
+
+    Args:
+        recipe: The run's.
+        base: Folder of the base.
+        in_4_bits: Hold the weights of its layers in 4 bits. Then only an adapter can learn.
 
     Raises:
         Unfit: Its weights are quantized, or it has not the layers that the recipe's adapter is for.
@@ -50,7 +55,11 @@ def model_of(recipe: LearningRecipe, base: Path) -> Any:
         model = scorer_of(str(recipe.base), base, attention(config))
     else:
         model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=torch.float32, local_files_only=True, attn_implementation=attention(config)
+            base,
+            dtype=torch.float32,
+            local_files_only=True,
+            attn_implementation=attention(config),
+            quantization_config=four_bits() if in_4_bits else None,
         )
         # transformers refuses to save some settings that it loads, and checks that after all the training. The result
         # gets the base's file as it is.
@@ -59,6 +68,16 @@ def model_of(recipe: LearningRecipe, base: Path) -> Any:
         tied = bool(model.config.get_text_config().tie_word_embeddings) and not isinstance(recipe, RewardRecipe)
         check_targets(recipe.adapter, _layers(model), tied=tied)
     return model
+
+
+def four_bits() -> BitsAndBytesConfig:
+    """QLoRA's format (Dettmers et al., 2023): NF4, whose scales are rounded too, computed in bfloat16."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 
 
 def attention(config: dict[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import datasets
 import torch
+from peft import PeftModel
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, set_seed
 
 from trainer.checksums import BrokenSeal, is_sealed, latest, seal
@@ -61,7 +62,7 @@ class Fit:
         material = method.material(recipe, Renderer(tokenizer, recipe.max_length), split)
         self.counts: Counts = material.counts
         _check_counts(self.counts, recipe.max_length)
-        model = model_of(recipe, base)
+        model = model_of(recipe, base, in_4_bits=recipe.load_in_4bit)
         is_scorer = isinstance(recipe, RewardRecipe)
         if is_scorer:
             # A reward is that of the last token that is no padding, so the result must know its padding token.
@@ -80,6 +81,8 @@ class Fit:
             callbacks=[Reporter(curve, watcher), Sealer(), *_stopping(recipe)],
         )
         self._trainer.remove_callback(PrinterCallback)
+        if recipe.load_in_4bit:
+            _learn_in_float32(self._trainer.model)
 
     @property
     def resumed_at(self) -> int:
@@ -115,13 +118,12 @@ class Fit:
         config.write_text(json.dumps(document, indent=2))
         seal(folder)
 
-    def save_merged(self, folder: Path) -> None:
-        """A whole model in the base's precision. Ends this run's use.
+    def save_merged(self, folder: Path, adapter: Path) -> None:
+        """A whole model in the base's precision. Ends this run's use. `adapter`: where that is saved, if there is one.
 
         Tokenizer and generation settings are the base's, byte for byte: the run changes neither.
         """
-        model = self._trainer.model
-        whole = model.merge_and_unload() if self._recipe.adapter else model
+        whole = self._whole(adapter)
         for config, name, token in self._tokens:
             setattr(config, name, token)
         whole.to(dtype_of(self._base)).save_pretrained(_fresh(folder))
@@ -130,6 +132,16 @@ class Fit:
             if is_tokenizer_file(file.name) or file.name == _GENERATION:
                 shutil.copyfile(file, folder / file.name)
         seal(folder)
+
+    def _whole(self, adapter: Path) -> Any:
+        """The model that was learnt."""
+        model = self._trainer.model
+        if not self._recipe.adapter:
+            return model
+        if not self._recipe.load_in_4bit:
+            return model.merge_and_unload()
+        # Merged into weights of 4 bits, most of the adapter would be rounded away: it goes onto the base as it is.
+        return PeftModel.from_pretrained(model_of(self._recipe, self._base), str(adapter)).merge_and_unload()
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
@@ -163,6 +175,13 @@ class Sealer(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Called by TRL after a checkpoint was written."""
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+def _learn_in_float32(model: Any) -> None:
+    """TRL makes an adapter on 4 bits bfloat16, which rounds small updates away, and is read back as float32."""
+    for weights in model.parameters():
+        if weights.requires_grad:
+            weights.data = weights.data.float()
 
 
 def _take_one_device(watcher: Watcher) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from services.shared.architectures import is_scorer
 from services.shared.manifests import Manifest
 from trainer.errors import Unfit
-from trainer.learning_recipe import Adapter
+from trainer.learning_recipe import Adapter, LearningRecipe
 from trainer.recipe import Recipe
 
 _MAX_LISTED = 30
@@ -39,6 +39,21 @@ def check_manifest(recipe: Recipe, base: Manifest) -> None:
             " or publish the adapter's run with merged: true, and name what that makes"
         )
     check_length(recipe, base)
+
+
+def check_machine(recipe: LearningRecipe, *, has_gpu: bool, has_bitsandbytes: bool) -> None:
+    """Checks what the machine has, before anything is fetched.
+
+    Raises:
+        Unfit: The recipe holds the base in 4 bits, and the machine cannot.
+    """
+    if not recipe.load_in_4bit or (has_gpu and has_bitsandbytes):
+        return
+    lacks = "has no GPU" if not has_gpu else "has no bitsandbytes (pip install bitsandbytes)"
+    raise Unfit(
+        f"load_in_4bit is true, and this machine {lacks}. Run the recipe where there are both, or leave load_in_4bit"
+        " out: the base is held in float32 then, which takes four bytes of memory for each of its weights"
+    )
 
 
 def check_length(recipe: Recipe, base: Manifest) -> None:

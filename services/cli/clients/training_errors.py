@@ -18,6 +18,7 @@ def told() -> Iterator[None]:
     from trainer.data.wrong import WrongData
     from trainer.errors import Unfit, WrongCheckpoint
     from trainer.gate import Worse
+    from trainer.gptq import GptqFailed
     from trainer.loss_curve import Diverged
     from trainer.record import AnotherRun
     from trainer.responses import ChangedResponses
@@ -32,7 +33,7 @@ def told() -> Iterator[None]:
         raise CommandFailed(str(error), status=REFUSED) from None
     except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced, RolloutFailed) as error:
         raise CommandFailed(str(error)) from None
-    except TeacherRefused as error:
+    except (TeacherRefused, GptqFailed) as error:
         raise CommandFailed(str(error)) from None
     except TeacherAway as error:
         raise CommandFailed(f"{error}; the answers so far are kept: call again to go on") from None

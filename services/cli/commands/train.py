@@ -74,7 +74,8 @@ def run(
     training = data_dir.absolute() / "training"
     folder = output.absolute() if output else training / "runs" / recipe.stem
     served = gateway(data_dir) if _is_served(loaded) else None
-    order = Order(loaded, folder, training / "base", teacher=_teacher(loaded, data_dir), gateway=served)
+    teacher, compressor = _teacher(loaded, data_dir), _llm_compressor()
+    order = Order(loaded, folder, training / "base", teacher=teacher, gateway=served, llm_compressor=compressor)
     outcome = _run(order, _registrar(data_dir), err())
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:
@@ -216,6 +217,17 @@ def _teacher(recipe: "Recipe", data_dir: Path) -> "Endpoint | None":
         given = {"teacher_url": values["OPENAI_BASE_URL"], "teacher_api_key": values["OPENAI_API_KEY"]}
         settings = settings.model_copy(update=given)
     return settings.teacher()
+
+
+def _llm_compressor() -> Path | None:
+    from services.shared.settings import WrongSettings, read
+    from trainer.settings import CompressorSettings
+
+    try:
+        python = read(CompressorSettings).llm_compressor
+    except WrongSettings as error:
+        raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
+    return python.absolute() if python else None
 
 
 @contextmanager

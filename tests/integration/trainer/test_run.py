@@ -26,7 +26,7 @@ from tests.support.signing import TRUSTED
 from trainer import loss_curve, record
 from trainer.checksums import SEAL, BrokenSeal, seal
 from trainer.data.wrong import WrongData
-from trainer.errors import WrongCheckpoint
+from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.loss_curve import Diverged
 from trainer.order import Outcome
@@ -180,6 +180,12 @@ def test_a_checkpoint_that_was_changed_is_refused_before_it_is_read(store: Objec
     again = Watcher()
     make(store, tmp_path, again)
     assert again.steps[0] == 1
+
+
+def test_four_bits_are_refused_where_there_is_no_gpu_before_anything_is_fetched(tmp_path: Path) -> None:
+    recipe: dict[str, Any] = {"load_in_4bit": True, "dtype": "bfloat16", "adapter": {"r": 4}}
+    with pytest.raises(Unfit, match="load_in_4bit is true, and this machine has no"):
+        make(ObjectStore(MemoryStore()), tmp_path, **recipe)
 
 
 def test_a_folder_of_another_recipe_is_left_alone(store: ObjectStore, tmp_path: Path) -> None:

@@ -14,12 +14,22 @@ from trainer.recipe import Recipe
 from trainer.recipe_file import load, parse
 
 GOOD: dict[str, Any] = {"base": "tiny", "method": "sft", "data": "chats.jsonl", "steps": 3, "learning_rate": 0.001}
+GPTQ: dict[str, Any] = {
+    "method": "quantize",
+    "algorithm": "gptq",
+    "precision": "int4",
+    "steps": None,
+    "learning_rate": None,
+}
 DISTILL: dict[str, Any] = {"method": "distill", "teacher": {"model": "big"}}
 
 
 def written(folder: Path, **changed: Any) -> Path:
     file = folder / "recipe.yaml"
-    file.write_text(yaml.safe_dump({**GOOD, **changed}))
+    given = {**GOOD, **changed}
+    if given["method"] == "quantize":
+        given = {key: value for key, value in given.items() if value is not None}
+    file.write_text(yaml.safe_dump(given))
     return file
 
 
@@ -47,6 +57,11 @@ def test_data_lies_beside_the_recipe(tmp_path: Path) -> None:
         ({"method": "dpo", "adapter": {"dropout": 0.1}}, "adapter.dropout is set, and DPO"),
         ({"method": "dpo", "packing": True}, "packing = True: unknown key"),
         ({"method": "dpo", "loss": "simpo"}, "loss = 'simpo'"),
+        ({"load_in_4bit": True, "dtype": "bfloat16"}, "weights of 4 bits cannot learn: set adapter"),
+        ({"load_in_4bit": True, "adapter": {}}, "computes in bfloat16, and dtype is float32"),
+        ({"load_in_4bit": True, "adapter": {}, "dtype": "bfloat16", "method": "reward"}, "and that is reward"),
+        ({**GPTQ, "precision": "int8"}, "algorithm: gptq makes precision: int4, and that is int8"),
+        ({**GPTQ, "data": None}, "algorithm: gptq needs data to look at"),
         ({"method": "kto", "batch": 1}, "batch = 1"),
         ({"method": "kto", "adapter": {"dropout": 0.1}}, "KTO compares with the base without dropout"),
         ({"method": "reward", "adapter": {"dropout": 0.1}}, "reward models without dropout"),

@@ -8,7 +8,7 @@ import pytest
 from services.shared.manifests import Manifest
 from tests.unit.shared.test_manifests import manifest
 from trainer.errors import Unfit
-from trainer.learning_recipe import Adapter
+from trainer.learning_recipe import Adapter, LearningRecipe
 from trainer.methods import preflight
 from trainer.recipe import Recipe
 from trainer.recipe_file import parse
@@ -53,6 +53,21 @@ def test_what_the_registry_knows_of_a_base_is_checked(base: Manifest, told: str)
     with pytest.raises(Unfit, match=told):
         preflight.check_manifest(recipe(), base)
     preflight.check_manifest(recipe(), manifest(context_tokens=1024))
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "has_bitsandbytes", "told"),
+    [(False, True, "this machine has no GPU"), (True, False, "has no bitsandbytes"), (True, True, None)],
+)
+def test_four_bits_need_a_gpu_and_their_library(has_gpu: bool, has_bitsandbytes: bool, told: str | None) -> None:
+    wanted = recipe(load_in_4bit=True, adapter={}, dtype="bfloat16")
+    assert isinstance(wanted, LearningRecipe)
+    machine = {"has_gpu": has_gpu, "has_bitsandbytes": has_bitsandbytes}
+    if told is None:
+        preflight.check_machine(wanted, **machine)
+        return
+    with pytest.raises(Unfit, match=f"load_in_4bit is true, and this machine .*{told.split()[-1]}"):
+        preflight.check_machine(wanted, **machine)
 
 
 def test_a_quantized_base_is_refused() -> None:
