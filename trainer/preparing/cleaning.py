@@ -71,14 +71,14 @@ class Cleaning:
         return Near(self.work / NEAR, settings, self.recipe.seed, Words(self.recipe.words)) if settings else None
 
     def _find_exact(self) -> None:
-        self._run("exact signatures", Kept(self._filtered), self._exact.signatures())
-        self._run("exact duplicates", self._exact.find(), tasks=1)
+        self._run("exact_signatures", Kept(self._filtered), self._exact.signatures())
+        self._run("exact_duplicates", self._exact.find(), tasks=1)
 
     def _find_near(self) -> None:
         if near := self._near():
-            self._run("near signatures", *self._left(drops=False, near=False), near.signatures())
-            self._run("near pairs", near.buckets(), tasks=near.settings.num_buckets)
-            self._run("near duplicates", near.clusters(), tasks=1)
+            self._run("near_signatures", *self._left(drops=False, near=False), near.signatures())
+            self._run("near_pairs", near.buckets(), tasks=near.settings.num_buckets)
+            self._run("near_duplicates", near.clusters(), tasks=1)
 
     def _left(self, *, drops: bool, near: bool = True) -> list[PipelineStep]:
         """What reads the documents without duplicates. `drops`: it writes down what it leaves out."""

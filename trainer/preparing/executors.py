@@ -79,6 +79,8 @@ class Stages:
                 raise WrongData(
                     f"{len(left)} tasks of {name} did not end within {STAGE_LIMIT_S:.0f} s: see {self.logs}"
                 )
+            if not waited:
+                self.told(f"{name}: waiting for {len(left)} tasks; their log is in {self.logs / name}")
             self.sleep(POLL_S)
             waited += POLL_S
 
@@ -125,12 +127,14 @@ class LocalExecutor(LocalPipelineExecutor):  # type: ignore[misc]
                 lock.release()
 
 
-def check_executor(kind: Kind, options: Mapping[str, Any]) -> None:
+def check_executor(kind: Kind, options: Mapping[str, Any], work: Path) -> None:
     """Looks whether an executor can be had.
 
     Raises:
         WrongData: A package or program is missing, or an option is unknown.
     """
+    if kind == "slurm" and len(str(work).split()) > 1:
+        raise WrongData(f"work = {work}: datatrove's job script breaks at the space: name a folder without one")
     if kind == "slurm" and shutil.which("sbatch") is None:
         raise WrongData("executor = slurm: there is no sbatch on the PATH: start it where jobs are submitted")
     if kind == "ray" and importlib.util.find_spec("ray") is None:
@@ -161,6 +165,7 @@ def check_nobody_works(logs: Path) -> None:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Keeps datatrove's log from the terminal. It is written to files as well."""
+    logger.remove()  # what writes to the terminal since datatrove was imported
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
         try:
             yield

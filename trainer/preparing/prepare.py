@@ -60,7 +60,7 @@ class Preparing:
         Raises:
             WrongData: Something in the recipe or the data is wrong; the message says what.
         """
-        check_executor(self._recipe.executor, self._recipe.executor_options)
+        check_executor(self._recipe.executor, self._recipe.executor_options, self._work)
         self._work.mkdir(parents=True, exist_ok=True)
         if (lock := FolderLock.to_write(self._work)) is None:
             raise WrongData(f"{self._work}: another process prepares data in this folder")

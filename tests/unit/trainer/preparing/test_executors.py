@@ -13,16 +13,19 @@ from trainer.preparing import executors
 from trainer.preparing.documents import Kept
 from trainer.preparing.executors import Busy, Stages, check_executor, check_nobody_works
 
+WORK = Path("/shared/corpus.work")
 OPTIONS = {"time": "1:00:00", "partition": "cpu"}
 
 
 def test_a_missing_program_or_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(WrongData, match="executor = slurm: there is no sbatch"):
-        check_executor("slurm", OPTIONS)
+        check_executor("slurm", OPTIONS, WORK)
+    with pytest.raises(WrongData, match="name a folder without one"):
+        check_executor("slurm", OPTIONS, Path("/shared/my corpus"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WrongData, match="executor = ray: the package ray is not installed"):
-        check_executor("ray", {})
+        check_executor("ray", {}, WORK)
 
 
 @pytest.mark.parametrize(
@@ -38,12 +41,12 @@ def test_wrong_options_are_named(
 ) -> None:
     _with_sbatch(monkeypatch, tmp_path)
     with pytest.raises(WrongData, match=said):
-        check_executor("slurm", options)
+        check_executor("slurm", options, WORK)
 
 
 def test_slurm_gets_the_stage_and_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _with_sbatch(monkeypatch, tmp_path)
-    check_executor("slurm", OPTIONS)
+    check_executor("slurm", OPTIONS, WORK)
     given: list[SlurmPipelineExecutor] = []
     # Slurm's submits the tasks, and does not wait for them.
     monkeypatch.setattr(SlurmPipelineExecutor, "run", lambda executor: given.append(executor))
@@ -58,7 +61,7 @@ def test_slurm_gets_the_stage_and_is_waited_for(monkeypatch: pytest.MonkeyPatch,
     (executor,) = given
     assert (executor.pipeline, executor.tasks, executor.workers) == ([step], 2, 2)
     assert (executor.time, executor.partition) == ("1:00:00", "cpu")
-    assert told == ["clean"]
+    assert told == ["clean", f"clean: waiting for 2 tasks; their log is in {tmp_path / 'logs' / 'clean'}"]
 
 
 def test_a_stage_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,18 +1,18 @@
 """From raw text with planted faults to shards: each fault is found, counted, and nothing else is lost."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tests.unit.trainer.preparing import planted
 from trainer.data.shards import Shards, open_shards
 from trainer.data.wrong import WrongData
 from trainer.preparing import tokenizer_folder
-from trainer.preparing.prepare import Preparing, World
+from trainer.preparing.prepare import FetchTokenizer, Preparing, World
 from trainer.preparing.recipe_file import load
 from trainer.preparing.report import Amount, Preparation
 
@@ -25,8 +25,13 @@ async def _no_registry(model: str, folder: Path) -> None:
     raise AssertionError(f"{model} is asked for")
 
 
-def _prepare(recipe: Path, *changes: str, told: Callable[[str], None] = lambda _: None) -> Preparation:
-    return Preparing(load(recipe, changes), World(_no_registry, _never_sleep, told)).make()
+def _prepare(
+    recipe: Path,
+    *changes: str,
+    told: Callable[[str], None] = lambda _: None,
+    fetch_tokenizer: FetchTokenizer = _no_registry,
+) -> Preparation:
+    return Preparing(load(recipe, changes), World(fetch_tokenizer, _never_sleep, told)).make()
 
 
 def _never_sleep(seconds: float) -> None:
@@ -203,21 +208,44 @@ def test_a_source_that_changed_meanwhile_is_noticed(tmp_path: Path) -> None:
 
 def test_a_run_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("Too short.")
-    (tmp_path / "tokenizer").mkdir()
-    shutil.copy(_tokenizer_file(tmp_path), tmp_path / "tokenizer" / "tokenizer.json")
-    recipe = tmp_path / "prepare.yaml"
-    recipe.write_text(
-        "{sources: {one: {path: one.txt}}, output: corpus, tokenizer: tokenizer, eos_token: '<end>',"
-        " gopher_quality: {}, exact_dedup: false}"
-    )
+    recipe = _small_recipe(tmp_path, "gopher_quality: {}")
     with pytest.raises(WrongData, match=r"no document is left of 1: see .*corpus\.work/report\.json"):
-        _prepare(recipe)
+        _prepare(recipe, fetch_tokenizer=_words)
 
 
-def _tokenizer_file(folder: Path) -> Path:
-    from tokenizers import Tokenizer, models
+def test_a_tokenizer_of_the_registry_is_fetched_once(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("a b a")
+    recipe = _small_recipe(tmp_path, "bos_token: <begin>")
 
-    tokenizer: Any = Tokenizer(models.WordLevel({"<end>": 0, "a": 1}, unk_token="a"))
-    file = folder / "words.json"
-    tokenizer.save(str(file))
-    return file
+    def stop(stage: str) -> None:
+        if stage == "shards":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        _prepare(recipe, told=stop, fetch_tokenizer=_words)
+    _prepare(recipe)  # the alias may have moved meanwhile: the run keeps to what it has
+    shards = open_shards(tmp_path / "corpus")
+    assert (shards.manifest.bos_id, shards.manifest.eos_id) == (1, 0)
+    (file,) = shards.files(shards.manifest.sources[0])
+    assert file.ids.tolist() == [1, 2, 3, 2, 0]
+
+
+def _small_recipe(folder: Path, more: str) -> Path:
+    recipe = folder / "prepare.yaml"
+    recipe.write_text(
+        "{sources: {one: {path: one.txt}}, output: corpus, tokenizer: words@stable, eos_token: <end>,"
+        f" exact_dedup: false, {more}}}"
+    )
+    return recipe
+
+
+async def _words(model: str, folder: Path) -> None:
+    assert model == "words@stable"
+    _write_words(folder)
+
+
+def _write_words(folder: Path) -> None:
+    tokenizer: Any = Tokenizer(models.WordLevel({"<end>": 0, "<begin>": 1, "a": 2, "b": 3}, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
