@@ -139,8 +139,9 @@ def _documents(samples: Iterator[Sample], tokenizer: Any) -> Iterator[Sequence[i
     """The tokens of each sample, with the end token behind them."""
     end = tokenizer.eos_token_id
     for batch, are_texts in _batches(samples, tokenizer):
-        # A chat template has written the special tokens already.
-        for ids in tokenizer(batch, add_special_tokens=are_texts)["input_ids"]:
+        # A chat template has written the special tokens already. What a text says of them are letters.
+        made = tokenizer(batch, add_special_tokens=are_texts, split_special_tokens=are_texts)
+        for ids in made["input_ids"]:
             yield ids if ids[-1:] == [end] else [*ids, end]
 
 
