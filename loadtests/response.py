@@ -111,7 +111,7 @@ class ResponseReader:
     def _outcome_stream(self) -> tuple[Outcome, str]:
         if self._done_s is None or not self._finished:
             return Outcome.BROKEN_STREAM, "ended without " + ("finish_reason" if self._done_s else "[DONE]")
-        if not self.sample.token_times:
+        if not self.sample.token_times and not self.sample.output_tokens:
             return Outcome.WRONG_SHAPE, "no event had any text"
         self.sample.output_tokens = self.sample.output_tokens or len(self.sample.token_times)
         return self._outcome_length()
@@ -119,9 +119,12 @@ class ResponseReader:
     def _outcome_whole(self) -> tuple[Outcome, str]:
         try:
             document = orjson.loads(self._body)
-            if not document["choices"][0]["message"]["content"]:
-                return Outcome.WRONG_SHAPE, "the message is empty"
+            if document.get("object") == "list":
+                return _outcome_of_vectors(document)
             self._take_usage(document["usage"])
+            # A few tokens may make no text, such as the first bytes of a character.
+            if not document["choices"][0]["message"]["content"] and not self.sample.output_tokens:
+                return Outcome.WRONG_SHAPE, "the message is empty"
         except (orjson.JSONDecodeError, LookupError, TypeError, ValueError) as error:
             return Outcome.WRONG_SHAPE, f"{type(error).__name__}: {error}"
         return self._outcome_length()
@@ -141,6 +144,13 @@ class ResponseReader:
         else:
             self.sample.fail(outcome, detail, now_s)
         self.ended.set_result(None)
+
+
+def _outcome_of_vectors(document: Any) -> tuple[Outcome, str]:
+    """An answer to a request for embeddings is right if each input has a vector."""
+    if all(item["embedding"] for item in document["data"]):
+        return Outcome.OK, ""
+    return Outcome.WRONG_SHAPE, "a vector is empty"
 
 
 def _is_json(body: bytes | bytearray) -> bool:

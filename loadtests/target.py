@@ -11,6 +11,7 @@ from services.shared.settings import WrongSettings
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
+EMBEDDINGS = "/embeddings"
 MODELS = "/models"
 
 

@@ -15,22 +15,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import checkouts, first_token, models, peers, requests, tokens
+from loadtests.bench import checkouts, first_token, models, peers, requests, tokens, whole
 from loadtests.bench.figures import Findings, Report
 from loadtests.bench.load_generator import Load
 from loadtests.tables import number
 
 PIPED_WIDTH = 160
-ONE_LAYER = Load(requests=64, concurrency=64, tokens=256, streamed=True)
+RUST_FRONT_END = "vLLM's front end in Rust (VLLM_USE_RUST_FRONTEND=1): vLLM's wheels for CPUs do not have it"
 SMOLLM2 = Load(requests=64, concurrency=64, tokens=64, streamed=True)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Measurement(StrEnum):
-    """What can be measured. `one-layer`: CPU and tokens per second of a model that costs almost nothing."""
+    """What can be measured. `whole`: CPU of requests and tokens, with a model that costs almost nothing."""
 
-    ONE_LAYER = "one-layer"
+    WHOLE = "whole"
     SMOLLM2 = "smollm2"
     FIRST_TOKEN = "first-token"  # noqa: S105 (of an answer)
     REQUESTS = "requests"
@@ -43,7 +43,7 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="measured rounds of each load; the medians are shown")] = 3,
     tokens_each: Annotated[
-        int | None, typer.Option("--tokens", min=2, help="tokens of each answer, where tokens are measured")
+        int | None, typer.Option("--tokens", min=2, help="tokens of each answer of `smollm2`")
     ] = None,
     peers_at: Annotated[
         Path | None,
@@ -69,7 +69,7 @@ def bench(
     if against and not (against / ".venv/bin/python").exists():
         raise typer.BadParameter(f"{against} has no .venv: run `make setup` there", param_hint="--against")
     console, load = Console(stderr=True), os.getloadavg()[0]
-    report = Report(load=load)
+    report = Report(load=load, left_out=[RUST_FRONT_END])
     wanted: Sequence[Measurement] = measurements or ([] if against else list(Measurement))
     programs = _programs(peers_at, report) if wanted else None
     with TemporaryDirectory(prefix="tidegate-bench-") as folder:
@@ -103,14 +103,10 @@ async def _measure(
         case Measurement.REQUESTS:
             return await requests.measure(folder, programs, rounds) if programs else Findings()
         case Measurement.SMOLLM2:
-            # The engine takes nearly all of the time. The one-layer model measures the CPU of the front ends better.
-            return await tokens.measure(folder, None, models.smollm2(), _load(SMOLLM2, tokens_each), rounds)
-        case Measurement.ONE_LAYER:
-            return await tokens.measure(folder, programs, models.one_layer(), _load(ONE_LAYER, tokens_each), rounds)
-
-
-def _load(usual: Load, tokens_each: int | None) -> Load:
-    return replace(usual, tokens=tokens_each or usual.tokens)
+            load = replace(SMOLLM2, tokens=tokens_each or SMOLLM2.tokens)
+            return await tokens.measure(folder, models.smollm2(), load, rounds)
+        case Measurement.WHOLE:
+            return await whole.measure(folder, programs, rounds)
 
 
 def show(report: Report, console: Console) -> None:

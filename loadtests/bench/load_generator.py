@@ -14,7 +14,7 @@ from loadtests import words
 from loadtests.bench.process import cpu_s
 from loadtests.client import Client
 from loadtests.sample import Outcome, Sample
-from loadtests.target import CHAT, Target
+from loadtests.target import CHAT, EMBEDDINGS, Target
 
 PROMPT_TOKENS = 32
 TIMEOUT_S = 120.0
@@ -28,13 +28,15 @@ class RequestsFailed(Exception):
 class Load:
     """What one round sends.
 
-    With `concurrency` equal to `requests`, all are sent at the same moment. `tokens` is the length of each answer.
+    With `concurrency` equal to `requests`, all are sent at the same moment. `tokens` is the length of each answer; 0 of
+    vectors. `path` is CHAT or EMBEDDINGS.
     """
 
     requests: int
     concurrency: int
     tokens: int
     streamed: bool
+    path: str = CHAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class RoundResult:
     @property
     def ttft_ms(self) -> float:
         """Median time to first token in milliseconds."""
-        return 1e3 * median(sample.ttft_s or 0.0 for sample in self.samples)
+        return 1e3 * median(ttft for sample in self.samples if (ttft := sample.ttft_s) is not None)
 
     @property
     def longest_gap_ms(self) -> float:
@@ -124,11 +126,13 @@ class LoadGenerator:
         for request in requests:
             sample = Sample(len(samples), "default", load.streamed, time.monotonic())
             samples.append(sample)
-            await self._client.perform(request, sample, load.tokens)
+            await self._client.perform(request, sample, load.tokens or None)
 
     def _request(self, load: Load) -> bytes:
         """Every request has its own prompt."""
         prompt = words.text(PROMPT_TOKENS, Random(next(self._numbers)))  # noqa: S311
+        if load.path == EMBEDDINGS:
+            return self._target.post(load.path, {"model": self._model, "input": prompt})
         body: dict[str, object] = {
             "model": self._model,
             "messages": [{"role": "user", "content": prompt}],

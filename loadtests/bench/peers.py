@@ -51,13 +51,23 @@ def programs(environment: Path | None) -> Path:
 
 
 @contextmanager
-def vllm_serve(model: Path, name: str, like: psutil.Process, log: Path) -> Iterator[tuple[Target, psutil.Process]]:
-    """Runs `vllm serve` with the engine settings, preloaded libraries and threads of our worker `like`."""
+def vllm_serve(
+    model: Path, name: str, like: psutil.Process, log: Path, *options: str
+) -> Iterator[tuple[Target, psutil.Process]]:
+    """Runs `vllm serve` with the engine settings, preloaded libraries and threads of our worker `like`.
+
+    Args:
+        model: Folder of the model.
+        name: What clients call it.
+        like: Our worker.
+        log: File for the output.
+        *options: More options.
+    """
     port = free_port()
-    options = [part for option in ENGINE.items() for part in option]
+    settings = [part for option in ENGINE.items() for part in option]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--enforce-eager", "--disable-uvicorn-access-log", *options]
+    command += ["--enforce-eager", "--disable-uvicorn-access-log", *settings, *options]
     with server(command, port, "/health", log, _settings_of(like)) as process:
         yield _target(port), process
 
