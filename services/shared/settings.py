@@ -195,9 +195,16 @@ def _description(kind: type[BaseModel], location: tuple[int | str, ...]) -> str:
     models, description = {kind}, None
     for part in location:
         fields = [model.model_fields[part] for model in models if isinstance(part, str) and part in model.model_fields]
+        if not fields:
+            models = {model for model in models if _has_tag(model, part)} or models
         description = fields[0].description if fields else None
         models = {model for field in fields for model in _models_in(field.annotation)} or models
     return description or "it is required"
+
+
+def _has_tag(model: type[BaseModel], part: int | str) -> bool:
+    """Whether a model is the one of a union that has this tag."""
+    return isinstance(part, str) and any(part in get_args(field.annotation) for field in model.model_fields.values())
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
