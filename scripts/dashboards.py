@@ -429,6 +429,31 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 (f"tidegate_trainer_steps{{{R}}}", "{{instance}} of"),
             ),
             panel("Loss", "none", (f"tidegate_trainer_loss{{{R}}}", "{{instance}}"), about="Nats a token."),
+            panel("Learning rate", "none", (f"tidegate_trainer_learning_rate{{{R}}}", "{{instance}}")),
+            panel(
+                "Gradient norm",
+                "none",
+                (f"tidegate_trainer_gradient_norm{{{R}}}", "{{instance}}"),
+                about="Before it is clipped.",
+            ),
+            panel(
+                "Tokens learnt",
+                "none",
+                (f"tidegate_trainer_tokens_per_second{{{R}}}", "{{instance}}"),
+                about="A second.",
+            ),
+            panel(
+                "Memory",
+                "bytes",
+                (f"tidegate_trainer_memory_bytes{{{R}}}", "{{instance}}"),
+                about="The most that the job has taken, of the GPU or else of the machine.",
+            ),
+            panel(
+                "Model FLOPs utilization",
+                "percentunit",
+                (f"tidegate_trainer_mfu_ratio{{{R}}}", "{{instance}}"),
+                about="Where the peak of the device is known, or TIDEGATE_PEAK_TFLOPS says it.",
+            ),
         ),
     ),
     "ledger": (

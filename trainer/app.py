@@ -32,7 +32,7 @@ class TrainerApp:
         settings.registrar()  # a wrong key is told now, not when the first job has been trained
         self._settings, self._clock = settings, clock or SystemClock()
         self._owner = settings.trainer_id or f"{platform.node()}-{os.getpid()}"
-        self._metrics = Metrics()
+        self._metrics = Metrics(settings.peak_tflops)
         self._engine, self._is_migrated = engine_of(settings.database_url), False
         self._queue = JobQueue(self._engine, self._clock, Terms(settings.lease_s, settings.max_attempts))
         self._runner = Runner(

@@ -1,6 +1,7 @@
 """A run in which the base learns: from its data to what is published."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,7 +13,7 @@ from services.shared.clock import Clock
 from services.shared.manifests import Golden, Manifest, Measured, Speculates, Training
 from services.shared.registry import Reference, Registry
 from services.shared.staging import Stager
-from trainer import loss_curve, record, remote_data
+from trainer import loss_curve, record, remote_data, reporters
 from trainer.checksums import is_sealed
 from trainer.data import reader
 from trainer.data.corpus import Corpus
@@ -90,6 +91,7 @@ class Learning:
     def _judging(self) -> Judging:
         if self._recipe.evaluate and isinstance(self._recipe, RewardRecipe):
             raise Unfit("evaluate is set, and a reward model answers no questions: leave it out")
+        reporters.prepare(self._recipe.report_to, self._order.folder, os.environ)
         return Judging(self._order, self._registrar, self._watcher, self._clock)
 
     # ---- what goes in ----

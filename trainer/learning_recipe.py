@@ -79,6 +79,13 @@ class LearningRecipe(Recipe):
     eval_every: int | None = Field(
         None, ge=1, description="Steps between two measurements of the held-out loss. Default: before and after only."
     )
+    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = Field(
+        (),
+        max_length=3,
+        exclude_if=lambda names: not names,
+        description="Where curves are sent besides the run's folder; each needs its package and its own environment"
+        " (MLFLOW_TRACKING_URI, WANDB_API_KEY).",
+    )
     early_stopping_patience: int | None = Field(
         None,
         ge=1,

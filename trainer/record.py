@@ -67,7 +67,7 @@ def digest(recipe: Recipe, data: Path | None) -> str:
 
 def settings(recipe: Recipe) -> dict[str, Any]:
     """What of a recipe decides the result, beside the data. Paths of this machine are no part of it."""
-    found = recipe.model_dump(mode="json", exclude={"data", "evaluate", "gate", "publish"})
+    found = recipe.model_dump(mode="json", exclude={"data", "evaluate", "gate", "publish", "report_to"})
     if tokenizer := found.get("tokenizer"):
         found["tokenizer"] = Path(tokenizer).name
     return found

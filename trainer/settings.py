@@ -110,5 +110,11 @@ class TrainerSettings(PublisherSettings, LogSettings):
         60.0, ge=1, description="Seconds without a sign of life after which a job goes to another trainer."
     )
     poll_s: float = Field(1.0, gt=0, description="Seconds between two looks of an idle trainer into the queue.")
+    peak_tflops: float | None = Field(
+        None,
+        gt=0,
+        description="Peak of one device in TFLOPS, dense, in the precision of the runs, for"
+        " `tidegate_trainer_mfu_ratio`. Default: by the name of the GPU; if it is not known, there is no such figure.",
+    )
     kept_jobs: int = Field(20, ge=0, le=10_000, description="Folders of ended jobs that are kept.")
     max_attempts: int = Field(3, ge=1, le=100, description="Times that a job is started before it counts as failed.")

@@ -1,7 +1,9 @@
 """A training job: what was asked for, and how it stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from trainer.step_figures import StepFigures
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ENDED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
@@ -48,12 +50,13 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running job is. `loss` is in nats a token."""
+    """How far a running job is. `loss` is in nats a token. figures: what the last step cost."""
 
     step: int = 0
     steps: int = 0
     loss: float | None = None
     phase: str = ""
+    figures: StepFigures = field(default_factory=StepFigures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from trainer.jobs import folders
 from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Phase, Step, Succeeded, parse
 from trainer.jobs.job import Failure, Lease, Order, Progress
 from trainer.jobs.queue import JobQueue, UnknownJob
+from trainer.step_figures import read as read_figures
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,8 @@ class Runner:
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=self._queue.terms.lease_s / BEATS_A_LEASE)
-                self._seen(making.progress)
+                figures = read_figures(self._work / lease.job.id / "run")
+                self._seen(replace(making.progress, figures=figures))
                 try:
                     order = await asyncio.to_thread(self._queue.heartbeat, lease, making.progress)
                 except SQLAlchemyError as error:

@@ -47,7 +47,7 @@ def arguments(recipe: LearningRecipe, folder: Path, *, cpu: bool) -> dict[str, A
         "logging_nan_inf_filter": False,  # it would log another number in place of NaN
         "use_cpu": cpu,
         "dataloader_pin_memory": False,
-        "report_to": "none",
+        "report_to": list(recipe.report_to) or "none",
         "disable_tqdm": True,
     }
 

@@ -18,6 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, set_seed
 
+from services.shared.clock import SystemClock
 from trainer.checksums import BrokenSeal, is_sealed, latest, seal
 from trainer.data.corpus import Corpus
 from trainer.data.sample import Text
@@ -29,6 +30,7 @@ from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.loss_curve import Curve, finite
 from trainer.methods.arguments import LOSS, arguments
 from trainer.methods.base_model import dtype_of, lora_config, model_of, tokenizer_of
+from trainer.methods.meter import Meter
 from trainer.methods.pick import pick
 from trainer.methods.preflight import padding
 from trainer.record import Counts
@@ -78,7 +80,7 @@ class Fit:
             eval_dataset=material.held_out,
             processing_class=tokenizer,
             peft_config=lora_config(recipe.adapter, scores=is_scorer) if recipe.adapter else None,
-            callbacks=[Reporter(curve, watcher), Sealer(), *_stopping(recipe)],
+            callbacks=[Reporter(curve, watcher), Sealer(), Meter(folder, SystemClock()), *_stopping(recipe)],
         )
         self._trainer.remove_callback(PrinterCallback)
         if recipe.load_in_4bit:

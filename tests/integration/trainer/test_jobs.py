@@ -1,6 +1,7 @@
 """The trainer's loop over a real database, with small processes in place of training, and once with the real thing."""
 
 import asyncio
+import math
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from trainer.jobs.database import connect
 from trainer.jobs.job import Job, Lease
 from trainer.jobs.queue import JobQueue, Terms
 from trainer.settings import TrainerSettings
+from trainer.step_figures import StepFigures
 
 STEPS = 'import sys, time; print(\'{"event": "step", "done": 1, "total": 9, "loss": 2.5}\', flush=True)\n'
 ENDLESS = STEPS + "sys.stdin.read()"
@@ -88,6 +90,37 @@ def words(process: psutil.Process) -> str:
 async def until(queue: JobQueue, name: str, wanted: Callable[[Job], bool], timeout: float = 30) -> Job:
     await wait_until(lambda: wanted(queue.get(name)), description=f"{name} gets there", timeout=timeout)
     return queue.get(name)
+
+
+FIGURES = StepFigures(
+    learning_rate=0.001, grad_norm=1.5, tokens_per_second=640.0, memory_bytes=4096, flops_per_second=5e11, devices=2
+)
+
+
+async def test_the_figures_of_the_job_that_runs_are_metrics(queue: JobQueue, start: StartTrainer) -> None:
+    told = "import pathlib, sys; run = pathlib.Path(sys.argv[1], 'run'); run.mkdir()\n"
+    told += f"(run / 'figures.json').write_text({FIGURES.model_dump_json()!r})\n"
+    trainer = await start(told + ENDLESS, peak_tflops=1.0)
+    wanted = {
+        "learning_rate": 0.001,
+        "gradient_norm": 1.5,
+        "tokens_per_second": 640.0,
+        "memory_bytes": 4096.0,
+        "mfu_ratio": 0.25,
+    }
+    async with httpx.AsyncClient(base_url=f"http://{trainer.http_address}") as client:
+
+        async def shown() -> dict[str, float]:
+            lines = (await client.get("/metrics")).text.splitlines()
+            named = dict(line.rsplit(" ", 1) for line in lines if line.startswith("tidegate_trainer_"))
+            return {name: float(named[f"tidegate_trainer_{name}"]) for name in wanted}
+
+        async def are_shown() -> bool:
+            return await shown() == wanted
+
+        assert all(math.isnan(value) for value in (await shown()).values())
+        queue.submit("{}", "")
+        await wait_until(are_shown, description="the figures are shown")
 
 
 @pytest.mark.parametrize(
