@@ -169,10 +169,17 @@ def inspect(reader: Reader, measure: Measure, max_length: int) -> Inspection:
             lengths.add(row.length)
             fates[_fate(row, max_length)] += 1
         if len(shown) < SHOWN:
-            shown.append(measure.spans(sample))
+            shown.append([*_verdict(sample), *measure.spans(sample)])
     counts_tokens = measure.unit == "tokens"
     limited = Limited(max_length, fates["whole"], fates["cut"], fates["dropped"]) if counts_tokens else None
     return Inspection(kind, reader.report, measure.unit, lengths, limited, shown)
+
+
+def _verdict(sample: Sample) -> list[Span]:
+    """What people think of a judged answer: a bad one is learnt not to be said."""
+    if not isinstance(sample, Conversation) or sample.good is None:
+        return []
+    return [Span("[good]\n" if sample.good else "[bad]\n", learnt=False)]
 
 
 def _fate(row: Row, max_length: int) -> str:

@@ -30,6 +30,11 @@ def test_both_sides_of_a_pair_count(tmp_path: Path) -> None:
     assert [span.text for span in found.shown[0] if span.learnt] == ["de\n", "f\n"]
 
 
+def test_a_judged_answer_is_shown_with_what_people_think_of_it(tmp_path: Path) -> None:
+    found = inspected(tmp_path, *[{"prompt": "abc", "completion": "de", "label": label} for label in (True, False)])
+    assert (found.kind, [shown[0].text for shown in found.shown]) == ("judged answers", ["[good]\n", "[bad]\n"])
+
+
 def test_only_the_first_samples_are_shown(tmp_path: Path) -> None:
     found = inspected(tmp_path, *[{"text": "a"}] * 5)
     assert (len(found.shown), found.report.kept) == (3, 5)
