@@ -102,10 +102,12 @@ class Stock:
         assert set().union(*by_hash.values()) <= set(by_cache)
         for worker_id, worker in model.workers.items():
             found = self._hash(f"worker:{worker_id}")
-            if worker.report and "cache" in found:
-                tokens = sum(int(prefix_hash.split(".")[1]) for prefix_hash in by_cache.get(found["cache"], ()))
-                assert int(found["cached"]) == tokens
-        known = {self._hash(f"worker:{worker_id}").get("cache") for worker_id in model.workers}
+            for cache, counted in (("cache", "cached"), ("former", "former_cached")):
+                if worker.report and found.get(cache):
+                    tokens = sum(int(prefix_hash.split(".")[1]) for prefix_hash in by_cache.get(found[cache], ()))
+                    assert int(found[counted]) == tokens
+        workers = [self._hash(f"worker:{worker_id}") for worker_id in model.workers]
+        known = {found.get(cache) for found in workers for cache in ("cache", "former")}
         assert set(by_cache) <= known | self._set("forgotten"), "caches that will never be cleared away"
 
     def _check_waiting_for(self, model: Model) -> None:
