@@ -10,13 +10,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer import llm_compressor
 from trainer.errors import Unfit
 
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 """Variables that the other process gets. Keys of the store are none of its business."""
 _QUIET = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1"}
 _LAST_BYTES = 4096
+_PROGRAM = Path(__file__).with_name("llm_compressor.py")
+"""It is run and not imported: what it imports is in the other environment."""
 HOW = "Install it with scripts/llm_compressor.sh, and set TIDEGATE_LLM_COMPRESSOR=.tools/llm-compressor/bin/python"
 
 
@@ -52,8 +53,7 @@ def run(python: Path, base: Path, work: Path, calibration: Sequence[Sequence[int
     target, log, examples = work / "made", work / "llm-compressor.log", work / "calibration.json"
     examples.write_text(json.dumps([list(row) for row in calibration]))
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | _QUIET
-    program = str(Path(llm_compressor.__file__))
-    argv = [str(python), "-I", program, str(base), str(target), str(examples), json.dumps(scheme)]
+    argv = [str(python), "-I", str(_PROGRAM), str(base), str(target), str(examples), json.dumps(scheme)]
     with log.open("wb") as out:
         # The pipe stays open for as long as this process lives: the other one ends when it closes.
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT, env=env, cwd=work)  # noqa: S603
