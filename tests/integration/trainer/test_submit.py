@@ -66,3 +66,31 @@ def test_a_recipe_without_data_is_sent_alone(database: str, tmp_path: Path) -> N
     assert lease
     assert lease.data == ""
     assert parse(json.loads(lease.job.recipe)).data is None
+
+
+PRETRAINING = {"method": "pretrain", "model": {"size": "1m"}, "tokenizer": "tiny", "steps": 3, "learning_rate": 0.001}
+
+
+def test_the_trainer_itself_reads_what_a_pretraining_learns_in_a_bucket(database: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**PRETRAINING, "data": "s3://corpora/web", "weights": {"web": 1.0}}))
+    submit(file, json=True)
+    engine = connect(database)
+    lease = JobQueue(engine, SystemClock()).lease("a trainer")
+    engine.dispose()
+    assert lease
+    assert lease.data == ""
+    assert parse(json.loads(lease.job.recipe)).data == "s3://corpora/web"
+
+
+@pytest.mark.parametrize("changed", [{"weights": {"web": 1.0}}, {"tokenizer": "words"}])
+def test_what_a_trainer_cannot_reach_is_not_sent_to_it(
+    database: str, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "texts.jsonl").write_text('{"text": "high tide"}\n{"text": "low tide"}\n')
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**PRETRAINING, "data": "texts.jsonl", **changed}))
+    with pytest.raises(CommandFailed, match=r"name s3://bucket/prefix|name a model in the registry"):
+        submit(file)
+    assert not (tmp_path / "jobs.db").exists()
