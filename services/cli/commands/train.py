@@ -96,7 +96,7 @@ def run(
         out().print(f"held-out loss {outcome.held_out_before:.3f} -> {outcome.held_out_after:.3f}")
     for name, figure in outcome.figures.items():
         out().print(f"{name.replace('_', ' ')} {figure:.3f}")
-    if outcome.report:
+    if outcome.report or outcome.counts.learnt:
         out().print(f"{outcome.counts.learnt} examples learnt, {outcome.counts.held_out} held out")
     if outcome.evaluated:
         print_evaluation(outcome.evaluated)
