@@ -27,7 +27,7 @@ from trainer.data.wrong import WrongData
 from trainer.errors import Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.gptq import GptqFailed
-from trainer.jobs.events import Event, Failed, Phase, Step, Succeeded
+from trainer.jobs.events import Event, Failed, Note, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.order import Order
 from trainer.recipe_file import parse
@@ -80,6 +80,7 @@ class EventWriter:
     def note(self, text: str) -> None:
         """Writes what people should know into the log."""
         log.warning("%s", text)
+        self.tell(Note(text=text[:MAX_REASON]))
 
     def step(self, done: int, total: int, loss: float) -> None:
         """Reports a finished step and its loss (nats a token)."""

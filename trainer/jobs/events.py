@@ -29,6 +29,13 @@ class Step(JobEvent):
     loss: float
 
 
+class Note(JobEvent):
+    """What people should know about the run."""
+
+    event: Literal["note"] = "note"
+    text: str
+
+
 class Succeeded(JobEvent):
     """published: model@version each."""
 
@@ -44,7 +51,7 @@ class Failed(JobEvent):
     again: bool
 
 
-Event = Annotated[Phase | Step | Succeeded | Failed, Field(discriminator="event")]
+Event = Annotated[Phase | Step | Note | Succeeded | Failed, Field(discriminator="event")]
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 

@@ -7,13 +7,16 @@ clocks: a lease must be much longer than these differ. A job's data is dropped w
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Row, and_, case, func, insert, or_, select, text, update
 
 from services.shared.clock import Clock
+from trainer.jobs import log
 from trainer.jobs.job import MAX_DATA_BYTES, Failure, Job, Lease, Order, Progress
+from trainer.jobs.log import Line
 from trainer.jobs.table import jobs
 
 MAX_QUEUED = 1000
@@ -63,7 +66,13 @@ class JobQueue:
             if waiting >= MAX_QUEUED:
                 raise QueueFull(f"{waiting} jobs are waiting already")
             connection.execute(insert(jobs).values(row))
+            log.prune(connection, MAX_LISTED)
         return self.get(name)
+
+    def log(self, name: str, after: int = 0) -> list[Line]:
+        """Lines of a job's log after the line with that number, at most log.MAX_READ. Raises UnknownJob."""
+        self.get(name)
+        return log.read(self._engine, name, after)
 
     def get(self, name: str) -> Job:
         """Raises UnknownJob."""
@@ -125,13 +134,15 @@ class JobQueue:
             row = connection.execute(taking).one_or_none()
         return Lease(_job(row), row.data, row.attempts, owner) if row else None
 
-    def heartbeat(self, lease: Lease, progress: Progress) -> Order:
-        """Renews the lease and notes the progress."""
+    def heartbeat(self, lease: Lease, progress: Progress, lines: Sequence[str] = ()) -> Order:
+        """Renews the lease, notes the progress, and appends lines to the job's log."""
         values = {"step": progress.step, "steps": progress.steps, "loss": progress.loss, "phase": progress.phase[:200]}
         renewed = self._clock.wall() + self.terms.lease_s
         change = update(jobs).where(_holds(lease)).values(lease_until=renewed, **values).returning(jobs.c.cancelling)
         with self._engine.begin() as connection:
             row = connection.execute(change).one_or_none()
+            if row is not None and lines:
+                log.add(connection, lease.job.id, lines, self._clock.wall())
         if row is None:
             return "lost"
         return "cancel" if row.cancelling else "go on"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.shared.clock import Clock
 from services.shared.lifecycle import unbroken
 from trainer.jobs import folders
-from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Phase, Step, Succeeded, parse
+from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Note, Phase, Step, Succeeded, parse
 from trainer.jobs.job import Failure, Lease, Order, Progress
 from trainer.jobs.queue import JobQueue, UnknownJob
 from trainer.step_figures import read as read_figures
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 BEATS_A_LEASE = 4
 NOTE_TRIES = 5
 NOTE_PAUSE_S = 2.0
+MAX_WAITING = 1000
+"""Lines of a log that wait for the next heartbeat; more are left out."""
+STEP_LINES = 500
+"""Steps of a run that its log has, evenly."""
 
 
 class Runner:
@@ -90,7 +94,9 @@ class Runner:
                 figures = read_figures(self._work / lease.job.id / "run")
                 self._seen(replace(making.progress, figures=figures))
                 try:
-                    order = await asyncio.to_thread(self._queue.heartbeat, lease, making.progress)
+                    lines = tuple(making.lines)
+                    order = await asyncio.to_thread(self._queue.heartbeat, lease, making.progress, lines)
+                    del making.lines[: len(lines)]
                 except SQLAlchemyError as error:
                     log.warning("job %s: no heartbeat: %s", lease.job.id, error)
                     order = "lost" if self._clock.monotonic() - renewed > self._queue.terms.lease_s else "go on"
@@ -116,6 +122,10 @@ class Runner:
     def _note(self, lease: Lease, making: "_Making", order: Order) -> str:
         if order == "lost":
             return "lost"
+        lines = [*making.lines, making.end_line(order)]
+        if self._queue.heartbeat(lease, making.progress, lines) == "lost":
+            return "lost"
+        making.lines.clear()
         if isinstance(making.end, Succeeded):
             noted, outcome = self._queue.succeed(lease, making.end.published), "succeeded"
         elif order == "cancel":
@@ -144,6 +154,7 @@ class _Making:
         self._process = process
         self.progress = Progress()
         self.end: Succeeded | Failed | None = None
+        self.lines: list[str] = []
 
     async def read(self) -> None:
         """Until the process has closed its output and ended."""
@@ -165,6 +176,12 @@ class _Making:
             pass
         await self._process.wait()
 
+    def end_line(self, order: Order) -> str:
+        """What the log says of the end."""
+        if isinstance(self.end, Succeeded):
+            return f"published {', '.join(self.end.published) or 'nothing'}"
+        return "cancelled" if order == "cancel" else f"failed: {self.failure().reason}"
+
     def failure(self) -> Failure:
         if isinstance(self.end, Failed):
             return Failure(self.end.reason, self.end.again)
@@ -174,9 +191,23 @@ class _Making:
 
     def _hear(self, event: Event) -> None:
         now = self.progress
+        if len(self.lines) < MAX_WAITING and (line := _line(event)):
+            self.lines.append(line)
         if isinstance(event, Phase):
             self.progress = Progress(now.step, now.steps, now.loss, event.name)
         elif isinstance(event, Step):
             self.progress = Progress(event.done, event.total, event.loss, now.phase)
-        else:
+        elif isinstance(event, Succeeded | Failed):
             self.end = event
+
+
+def _line(event: Event) -> str | None:
+    """What the log says of an event that is no end; of steps, about STEP_LINES in a run."""
+    if isinstance(event, Phase):
+        return event.name
+    if isinstance(event, Note):
+        return f"note: {event.text}"
+    if isinstance(event, Step):
+        is_said = event.done % max(event.total // STEP_LINES, 1) == 0 or event.done == event.total
+        return f"step {event.done} of {event.total}: loss {event.loss:.4f}" if is_said else None
+    return None

@@ -1,4 +1,4 @@
-"""The table of training jobs. A change here needs a migration beside it (trainer/jobs/migrations/versions)."""
+"""The tables of training jobs and their logs. A change needs a migration beside it (trainer/jobs/migrations)."""
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
@@ -25,4 +25,12 @@ jobs = Table(
     Column("error", Text),
     Column("published", Text, nullable=False, default="[]"),
     Index("training_jobs_by_state", "state", "submitted"),
+)
+log = Table(
+    "training_log",
+    metadata,
+    Column("job", String(40), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("text", Text, nullable=False),
 )

@@ -174,6 +174,25 @@ def cancel(
     print_json(job_document(found)) if json else out().print(f"{job}: {job_state(found)}")
 
 
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(help="id of the job")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until the job has ended, or Ctrl-C")] = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Show the log of a job, wherever it runs. A new line is there within a quarter of the trainer's lease."""
+    from contextlib import suppress
+
+    from services.cli.views.training_jobs import follow_log
+    from trainer.jobs.queue import UnknownJob
+
+    try:
+        with _queue(data_dir) as queue, suppress(KeyboardInterrupt):
+            follow_log(queue, job, follow=follow)
+    except UnknownJob:
+        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
+
+
 def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome":
     from services.cli.clients.training_errors import told
     from services.cli.views.training_progress import TrainingProgress

@@ -142,6 +142,9 @@ async def test_a_job_ends_as_its_process_does(
     assert job.state == state
     assert (error or "") in (job.error or "")
     assert job.published == (("tuned@1",) if state == "succeeded" else ())
+    said = [line.text for line in queue.log(job.id)]
+    assert said[:-1] == ([] if script in (CRASH, UNENDING) else ["step 1 of 9: loss 2.5000"])
+    assert said[-1] == ("published tuned@1" if state == "succeeded" else f"failed: {job.error}")
     async with httpx.AsyncClient(base_url=f"http://{trainer.http_address}") as client:
         assert (await client.get("/readyz")).status_code == (await client.get("/livez")).status_code == 200
         metrics = (await client.get("/metrics")).text

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, insert, select, text
 
 from tests.support.clock import ManualClock
 from tests.support.postgres import Postgres
+from trainer.jobs import log
 from trainer.jobs import queue as module
 from trainer.jobs.database import connect, engine_of, migrate
 from trainer.jobs.job import Failure, Lease, Progress
@@ -66,6 +67,37 @@ def test_jobs_are_taken_in_order_and_once(queue: JobQueue, clock: Clock) -> None
     assert queue.lease("four") is None
     assert queue.counts() == {"running": 3}
     assert [job.id for job in queue.list()] == names[::-1]
+
+
+def test_the_log_of_a_job_is_its_owner_s_to_write_and_has_a_bound(
+    queue: JobQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "MAX_LINES", 4)
+    name = queue.submit("{}", "").id
+    lost = taken(queue, "one")
+    queue.heartbeat(lost, Progress(), ["loading", "training"])
+    clock.pass_(100)
+    lease = taken(queue, "two")
+    assert queue.heartbeat(lost, Progress(), ["too late"]) == "lost"
+    queue.heartbeat(lease, Progress(), ["training from step 2"])
+    assert [(line.number, line.text) for line in queue.log(name, 1)] == [(2, "training"), (3, "training from step 2")]
+    queue.heartbeat(lease, Progress(), ["a", "b"])
+    queue.heartbeat(lease, Progress(), ["c"])
+    assert [line.text for line in queue.log(name, 3)] == [log.LAST]
+    with pytest.raises(UnknownJob):
+        queue.log("job-none")
+
+
+def test_logs_of_jobs_that_are_not_listed_any_more_go(
+    queue: JobQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LISTED", 2)
+    names = []
+    for _ in range(3):
+        names.append(queue.submit("{}", "").id)
+        queue.heartbeat(taken(queue), Progress(), ["a line"])
+        clock.pass_(1)
+    assert [len(queue.log(name)) for name in names] == [0, 1, 1]
 
 
 def test_a_lease_holds_as_long_as_it_is_renewed(queue: JobQueue, clock: Clock) -> None:
@@ -280,19 +312,21 @@ def test_migrations_make_what_the_table_says(url: str) -> None:
         options = {"version_table": "trainer_schema", "compare_type": True}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, metadata) == []
-        assert context.get_current_revision() == "0001"
+        assert context.get_current_revision() == "0002"
     engine.dispose()
 
 
 def test_a_table_that_was_made_without_migrations_is_taken_over_with_its_jobs(url: str, clock: Clock) -> None:
     engine = engine_of(url)
-    metadata.create_all(engine)
-    job = JobQueue(engine, clock).submit("{}", "some data")
+    metadata.create_all(engine, tables=[jobs])
+    row = {"id": "job-1", "state": "queued", "recipe": "{}", "data": "some data", "submitted": 1, "not_before": 1}
+    with engine.begin() as connection:
+        connection.execute(insert(jobs).values(row))
     migrate(engine)
-    assert taken(JobQueue(engine, clock)).job.id == job.id
+    assert taken(JobQueue(engine, clock)).job.id == "job-1"
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": "trainer_schema"})
-        assert context.get_current_revision() == "0001"
+        assert context.get_current_revision() == "0002"
         assert compare_metadata(context, metadata) == []
     engine.dispose()
 
@@ -302,5 +336,5 @@ def test_trainers_that_start_together_migrate_once(url: str) -> None:
         engines = list(pool.map(lambda _: connect(url), range(4)))
     for engine in engines:
         with engine.connect() as connection:
-            assert connection.scalars(text("SELECT version_num FROM trainer_schema")).all() == ["0001"]
+            assert connection.scalars(text("SELECT version_num FROM trainer_schema")).all() == ["0002"]
         engine.dispose()
