@@ -247,7 +247,8 @@ def test_prometheus_asks_where_metrics_need_no_key(services: dict[str, Any]) -> 
 
 def test_traefik_and_prometheus_know_the_services_by_name(services: dict[str, Any]) -> None:
     routes = yaml.safe_load(Path("docker/traefik/routes/gateways.yml").read_text())["http"]["services"]
-    urls = [server["url"] for service in routes.values() for server in service["loadBalancer"]["servers"]]
+    balanced = [service["loadBalancer"] for service in routes.values() if "loadBalancer" in service]
+    urls = [server["url"] for balancer in balanced for server in balancer["servers"]]
     jobs = yaml.safe_load(Path("docker/prometheus.yml").read_text())["scrape_configs"]
     named = [target for job in jobs for static in job.get("static_configs", []) for target in static["targets"]]
     named += [name for job in jobs for dns in job.get("dns_sd_configs", []) for name in dns["names"]]

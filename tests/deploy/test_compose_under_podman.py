@@ -190,7 +190,7 @@ def problem(log: RequestLog, expected: Response) -> str | None:
 
 
 def traefik_errors(installation: PodmanInstallation) -> str:
-    """Why Traefik has cut answers off, in its own words: docs/deploy.md has one reason that is not ours."""
+    """Why Traefik has cut answers off, in its own words: docs/deploy.md has the only reason that was ever found."""
     told = installation.containers.podman("logs", installation.names()["traefik"])
     errors = [line for line in told.splitlines() if TRAEFIK_ERROR in line]
     return "\n".join([f"Traefik: {len(errors)} of {TRAEFIK_ERROR!r}", *errors[-10:]])

@@ -19,6 +19,7 @@ from tests.support.wait import wait_until
 
 SOURCE = Path("docker/traefik")
 OTHERS = 10
+READY = "/readyz"
 
 
 @contextmanager
@@ -27,7 +28,8 @@ def running(folder: Path, gateway: str | None = None) -> Iterator[tuple[str, Pat
     settings = yaml.safe_load((SOURCE / "traefik.yml").read_text())
     routes = yaml.safe_load((SOURCE / "routes/gateways.yml").read_text())
     if gateway:
-        routes["http"]["services"]["rest"]["loadBalancer"]["servers"] = [{"url": gateway}]
+        for name in ("rest", "rest-any"):
+            routes["http"]["services"][name]["loadBalancer"]["servers"] = [{"url": gateway}]
     (folder / "routes").mkdir()
     (folder / "routes/gateways.yml").write_text(yaml.safe_dump(routes))
     settings["providers"]["file"]["directory"] = str(folder / "routes")
@@ -62,18 +64,22 @@ async def test_it_is_healthy_and_lets_only_public_paths_through(tmp_path: Path) 
                 return (await client.get(path)).status_code
 
             async def routed() -> bool:
-                return await status("/v1/models") == 503
+                return await status("/v1/models") == 502
 
             await wait_until(routed, description="it has its routes, and no gateway", timeout=30)
             public = ["/", "/docs", "/openapi.json", "/console/", "/v1/chat/completions", "/v2", "/v2/health/ready"]
-            assert [path for path in public if await status(path) != 503] == []
+            assert [path for path in public if await status(path) != 502] == []
             inside = ["/metrics", "/readyz", "/livez", "/docs/x", "/v2x", "/ping"]
             assert [path for path in inside if await status(path) != 404] == []
     assert not is_healthy(file)
 
 
 class Gateway:
-    """Answers each request with the length of its body. begun: the paths of requests whose headers have come."""
+    """Answers each request with the length of its body, and every check with 503, as one that is not ready.
+
+    Attributes:
+        begun: the paths of requests whose headers have come.
+    """
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -83,7 +89,8 @@ class Gateway:
             self.begun.append(head.split()[1])
             length = re.search(r"(?i)content-length: (\d+)", head)
             answer = str(len(await reader.readexactly(int(length[1]) if length else 0)))
-            writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\n\r\n{answer}".encode())
+            status = "503 Service Unavailable" if self.begun[-1] == READY else "200 OK"
+            writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n{answer}".encode())
         writer.close()
 
 
@@ -129,6 +136,20 @@ async def test_a_gateway_sees_no_request_before_its_end(tmp_path: Path) -> None:
             writer.close()
             # Larger ones pass as they come.
             assert await length("large", 3 * size) == 3 * size
+
+
+@pytest.mark.skipif(found() is None, reason=f"no {PROGRAM} on this machine")
+async def test_a_gateway_that_seems_not_ready_is_asked_where_no_other_is(tmp_path: Path) -> None:
+    gateway = Gateway()
+    server = await asyncio.start_server(gateway.serve, "127.0.0.1", 0)
+    address = "{}:{}".format(*server.sockets[0].getsockname())
+    async with server, httpx.AsyncClient(trust_env=False) as client:
+        with running(tmp_path, f"http://{address}") as (url, _):
+            # The second check begins after Traefik has noted the first one.
+            checked_twice = lambda: gateway.begun.count(READY) >= 2  # noqa: E731
+            await wait_until(checked_twice, description="Traefik knows that it is not ready", timeout=60)
+            answer = await client.post(f"{url}/v1/chat", content=b"tide")
+            assert (answer.status_code, answer.text) == (200, "4")
 
 
 def address_of(url: str) -> tuple[str, int]:

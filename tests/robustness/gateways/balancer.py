@@ -69,12 +69,15 @@ def _settings(folder: Path, web: str, api: str) -> dict[str, object]:
 def _routes(gateways: list[str]) -> dict[str, object]:
     """Those of docker-compose.yml for REST, but for the addresses, and with checks that follow sooner."""
     http = yaml.safe_load(ROUTES.read_text())["http"]
-    rest, balanced = http["routers"]["rest"], http["services"]["rest"]["loadBalancer"]
-    balanced |= {"servers": [{"url": f"http://{address}"} for address in gateways], "healthCheck": CHECK}
+    rest, services = http["routers"]["rest"], http["services"]
+    servers = [{"url": f"http://{address}"} for address in gateways]
+    for name in ("rest", "rest-any"):
+        services[name]["loadBalancer"]["servers"] = servers
+    services["rest"]["loadBalancer"]["healthCheck"] = CHECK
     return {
         "http": {
             "routers": {"rest": rest | {"entryPoints": ["web"]}},
             "middlewares": http["middlewares"],
-            "services": {"rest": {"loadBalancer": balanced}},
+            "services": {name: service for name, service in services.items() if name.startswith("rest")},
         }
     }
