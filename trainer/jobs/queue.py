@@ -2,7 +2,8 @@
 
 A job is taken with one UPDATE that repeats the condition it was chosen by, so two trainers never both take it. Whoever
 has it renews its lease; what expires is taken up again, at most `max_attempts` times. Times are the trainers' own wall
-clocks: a lease must be much longer than these differ. A job's data is dropped when it ends: the table stays small.
+clocks: a lease must be much longer than these differ. A job's data is dropped when it has succeeded, so the table stays
+small; that of the last KEPT_DATA jobs that failed or were cancelled stays, for `retry`.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Engine, Row, and_, case, func, insert, or_, select, text, true, update
 
 from services.shared.clock import Clock
 from trainer.jobs import log
@@ -21,13 +22,20 @@ from trainer.jobs.table import jobs
 
 MAX_QUEUED = 1000
 MAX_LISTED = 200
+KEPT_DATA = 20
+"""Jobs that ended without success whose data is kept."""
 RETRY_AFTER_S = 5.0
 
+_UNSUCCESSFUL = jobs.c.state.in_(("failed", "cancelled"))
 _SHOWN = [column for column in jobs.c if column.name not in ("data", "not_before", "lease_until")]
 
 
 class QueueFull(Exception):
     """MAX_QUEUED jobs wait already."""
+
+
+class CannotRetry(Exception):
+    """The job cannot be put into the queue again; the message says why."""
 
 
 class UnknownJob(Exception):
@@ -67,6 +75,8 @@ class JobQueue:
                 raise QueueFull(f"{waiting} jobs are waiting already")
             connection.execute(insert(jobs).values(row))
             log.prune(connection, MAX_LISTED)
+            kept = select(jobs.c.id).where(_UNSUCCESSFUL).order_by(jobs.c.ended.desc()).limit(KEPT_DATA)
+            connection.execute(update(jobs).where(_UNSUCCESSFUL, jobs.c.id.not_in(kept)).values(data=""))
         return self.get(name)
 
     def log(self, name: str, after: int = 0) -> list[Line]:
@@ -95,12 +105,30 @@ class JobQueue:
             "cancelling": True,
             "state": case((waits, "cancelled"), else_=jobs.c.state),
             "ended": case((waits, self._clock.wall()), else_=jobs.c.ended),
-            "data": case((waits, ""), else_=jobs.c.data),
         }
         # One statement: between two the job could go from one state to the other, unseen by both.
         open_ = and_(jobs.c.id == name, jobs.c.state.in_(("queued", "running")))
         with self._engine.begin() as connection:
             connection.execute(update(jobs).where(open_).values(change))
+        return self.get(name)
+
+    def retry(self, name: str) -> Job:
+        """Puts a job that failed or was cancelled into the queue again; its run begins anew.
+
+        Raises:
+            UnknownJob: There is no such job.
+            CannotRetry: It has not ended, it succeeded, or its data is not kept any more.
+        """
+        job = self.get(name)
+        if job.state not in ("failed", "cancelled"):
+            raise CannotRetry(f"{name} is {job.state}: only a job that failed or was cancelled is tried again")
+        needs_data = isinstance(named := json.loads(job.recipe).get("data"), str) and not named.startswith("s3://")
+        change = {"state": "queued", "attempts": 0, "cancelling": False, "owner": None, "ended": None, "error": None}
+        there = and_(jobs.c.id == name, _UNSUCCESSFUL, jobs.c.data != "" if needs_data else true())
+        with self._engine.begin() as connection:
+            again = update(jobs).where(there).values(**change, not_before=self._clock.wall())
+            if connection.execute(again).rowcount != 1:
+                raise CannotRetry(f"the data of {name} is not kept any more: submit its recipe again")
         return self.get(name)
 
     def counts(self) -> dict[str, int]:
@@ -149,7 +177,7 @@ class JobQueue:
 
     def succeed(self, lease: Lease, published: tuple[str, ...]) -> bool:
         """False: the lease was lost."""
-        return self._end(lease, state="succeeded", published=json.dumps(published), error=None)
+        return self._end(lease, state="succeeded", published=json.dumps(published), error=None, data="")
 
     def fail(self, lease: Lease, failure: Failure) -> bool:
         """Queues it again where that may help and tries are left. False: the lease was lost."""
@@ -194,7 +222,7 @@ class JobQueue:
 
 
 def _ended(now: float) -> dict[str, Any]:
-    return {"ended": now, "lease_until": None, "data": ""}
+    return {"ended": now, "lease_until": None}
 
 
 def _expired(now: float) -> ColumnElement[bool]:

@@ -175,6 +175,27 @@ def cancel(
 
 
 @app.command()
+def retry(
+    job: Annotated[str, typer.Argument(help="id of the job")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Put a job that failed or was cancelled into the queue again. Its run begins anew."""
+    from services.cli.views.output import out, print_json
+    from services.cli.views.training_jobs import job_document, job_state
+    from trainer.jobs.queue import CannotRetry, UnknownJob
+
+    try:
+        with _queue(data_dir) as queue:
+            found = queue.retry(job)
+    except UnknownJob:
+        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
+    except CannotRetry as error:
+        raise CommandFailed(str(error), status=WRONG_USE) from None
+    print_json(job_document(found)) if json else out().print(f"{job}: {job_state(found)}")
+
+
+@app.command()
 def logs(
     job: Annotated[str, typer.Argument(help="id of the job")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on until the job has ended, or Ctrl-C")] = False,

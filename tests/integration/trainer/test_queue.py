@@ -17,7 +17,7 @@ from trainer.jobs import log
 from trainer.jobs import queue as module
 from trainer.jobs.database import connect, engine_of, migrate
 from trainer.jobs.job import Failure, Lease, Progress
-from trainer.jobs.queue import JobQueue, QueueFull, Terms, UnknownJob
+from trainer.jobs.queue import CannotRetry, JobQueue, QueueFull, Terms, UnknownJob
 from trainer.jobs.table import jobs, metadata
 
 
@@ -218,7 +218,7 @@ def test_a_cancelled_job_that_goes_back_has_ended(queue: JobQueue, end: str) -> 
     assert queue.lease("two") is None
 
 
-def test_the_data_of_a_job_goes_when_it_ends(queue: JobQueue, clock: Clock) -> None:
+def test_the_data_of_a_job_goes_when_it_has_succeeded(queue: JobQueue, clock: Clock) -> None:
     for number in range(4):
         queue.submit("{}", f"data {number}")
         clock.pass_(1)
@@ -228,7 +228,42 @@ def test_the_data_of_a_job_goes_when_it_ends(queue: JobQueue, clock: Clock) -> N
     assert queue.give_back(third)
     assert taken(queue, "again").data == "data 2"
     queue.cancel(queue.list()[0].id)
-    assert left_data(queue) == {"running": "data 2", "succeeded": "", "failed": "", "cancelled": ""}
+    left = left_data(queue)
+    assert (left["running"], left["succeeded"]) == ("data 2", "")
+    assert left["failed"]
+    assert left["cancelled"]
+
+
+def test_a_job_that_failed_or_was_cancelled_is_tried_again(queue: JobQueue, clock: Clock) -> None:
+    name = queue.submit('{"data": "data.jsonl"}', "its data").id
+    with pytest.raises(CannotRetry, match="is queued"):
+        queue.retry(name)
+    queue.fail(taken(queue), Failure("no such model", again=False))
+    again = queue.retry(name)
+    assert (again.state, again.attempts, again.error, again.ended) == ("queued", 0, None, None)
+    assert taken(queue, "two").data == "its data"
+    queue.cancel(name)
+    clock.pass_(100)
+    assert queue.lease("three") is None  # the second trainer vanished
+    assert queue.retry(name).cancelling is False
+    queue.succeed(taken(queue), ())
+    with pytest.raises(CannotRetry, match="is succeeded"):
+        queue.retry(name)
+
+
+def test_the_data_of_the_last_jobs_without_success_is_kept(
+    queue: JobQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT_DATA", 1)
+    names = []
+    for recipe in ('{"data": "data.jsonl"}', '{"data": "s3://chats"}', '{"data": "data.jsonl"}'):
+        names.append(queue.submit(recipe, "its data").id)
+        queue.fail(taken(queue), Failure("no such model", again=False))
+        clock.pass_(1)
+    queue.submit("{}", "")
+    with pytest.raises(CannotRetry, match="is not kept any more: submit its recipe again"):
+        queue.retry(names[0])
+    assert [queue.retry(name).state for name in names[1:]] == ["queued", "queued"]
 
 
 def left_data(queue: JobQueue) -> dict[str, str]:
