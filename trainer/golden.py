@@ -199,6 +199,7 @@ def golden_of_folder(
     found = [golden for prompt, replies in answered if (golden := _golden(prompt, _lower(rough, prompt, replies)))]
     if parent is None:
         return tuple(found[:MAX_PROMPTS])
+    del rough  # one model at a time is in memory
     before = Answerer.load(parent)
     return tuple(sorted(found, key=before.agrees)[:MAX_PROMPTS])
 
