@@ -324,6 +324,18 @@ DASHBOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ),
                 about="Where the last positions are hardly ever accepted, fewer draft tokens are cheaper.",
             ),
+            panel(
+                "Workers that draft",
+                "short",
+                (f"sum by (pool) (tidegate_worker_drafting{{{P}}})", "{{pool}}"),
+                about="Of those that switch drafts off where they do not pay.",
+            ),
+            panel(
+                "Drafts switched",
+                "ops",
+                (rate("tidegate_worker_draft_switches_total", P, "pool, to"), "{{pool}} {{to}}"),
+                about="A few at the start of a worker and when its load changes. Many: its times are very uneven.",
+            ),
         ),
     ),
     "adapters": (

@@ -10,6 +10,15 @@ from services.shared.vllm_args import REFUSED, refusal
 Medium = Literal["image", "audio", "video"]
 
 
+SWITCHED = ("ngram", "draft_model", "eagle", "eagle3", "mtp")
+"""Methods whose drafts vLLM can leave out of a step."""
+_ADAPTIVE = (
+    "Drafts only where it pays: the worker measures tokens a second with and without drafts, by size of the batch, and"
+    " switches drafts off and on (docs/speculation.md). Default: true on CPUs; false on GPUs, where vLLM captures"
+    " smaller CUDA graphs for it."
+)
+
+
 class Ngram(Strict):
     """Speculative decoding without a model: drafts the tokens that followed the last few tokens earlier in the text."""
 
@@ -19,6 +28,13 @@ class Ngram(Strict):
     tokens: int = Field(3, ge=1, le=16, description="Draft tokens in each engine step.")
     lookup_max: int = Field(4, ge=1, le=16, description="Longest run of last tokens that is searched for, in tokens.")
     lookup_min: int = Field(2, ge=1, le=16, description="Shortest run of last tokens that is searched for, in tokens.")
+    adaptive: bool | None = Field(None, description=_ADAPTIVE)
+
+    @model_validator(mode="after")
+    def _can_adapt(self) -> "Ngram":
+        if self.adaptive and self.method == "ngram_gpu":
+            raise ValueError("adaptive = true: drafts of ngram_gpu are not switched. Leave the key out")
+        return self
 
 
 class Draft(Strict):
@@ -37,6 +53,15 @@ class Draft(Strict):
         description="Draft tokens in each engine step. Default: what the speculator's manifest says; 3 for a model that"
         " was not imported as a speculator.",
     )
+    adaptive: bool | None = Field(
+        None, description=f"{_ADAPTIVE} Only with draft_model, eagle and eagle3: vLLM cannot switch the others."
+    )
+
+    @model_validator(mode="after")
+    def _can_adapt(self) -> "Draft":
+        if self.adaptive and self.method not in SWITCHED:
+            raise ValueError(f"adaptive = true: vLLM cannot switch drafts of {self.method}. Leave the key out")
+        return self
 
 
 class Suffix(Strict):
@@ -63,6 +88,7 @@ class Mtp(Strict):
         le=16,
         description="Draft tokens in each engine step. Default: what the speculator's manifest says; 1 without one.",
     )
+    adaptive: bool | None = Field(None, description=_ADAPTIVE)
 
 
 Speculation = Annotated[Ngram | Draft | Suffix | Mtp, Field(discriminator="method")]
@@ -269,6 +295,11 @@ class SimulatedDraft(Strict):
     draft_ms: float = Field(0.5, ge=0, description="Milliseconds that drafting adds to a step, for each draft token.")
     check_ms: float = Field(
         0.01, ge=0, description="Milliseconds that checking adds to a step, for each draft token of each sequence."
+    )
+    adaptive: bool = Field(
+        True,
+        description="Drafts only where it pays: the worker measures tokens a second with and without drafts, by size of"
+        " the batch, and switches drafts off and on (docs/speculation.md).",
     )
 
 

@@ -5,7 +5,7 @@ Nothing here imports vLLM: that takes seconds.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from services.shared.engine_settings import VllmEngine
+from services.shared.engine_settings import SWITCHED, Speculation, Suffix, VllmEngine
 from services.shared.settings import WrongSettings
 
 _CPU_KV_GIB = 1.0
@@ -31,12 +31,20 @@ def for_device(config: VllmEngine, *, on_cpu: bool, key: str) -> VllmEngine:
         WrongSettings: A setting does not go with the device.
     """
     compiles = not on_cpu if config.compile is None else config.compile
+    config = config.model_copy(update={"speculation": _switched(config.speculation, on_cpu=on_cpu)})
     if not on_cpu:
         return config.model_copy(update={"compile": compiles})
     _check_for_cpu(config, key)
     sized = config.kv_memory_gib is not None or config.gpu_memory_utilization is not None
     kv_gib = config.kv_memory_gib if sized else _CPU_KV_GIB
     return config.model_copy(update={"compile": compiles, "kv_memory_gib": kv_gib})
+
+
+def _switched(speculation: Speculation | None, *, on_cpu: bool) -> Speculation | None:
+    """Drafts are switched on CPUs, unless the pool says otherwise and where vLLM can."""
+    if speculation is None or isinstance(speculation, Suffix) or speculation.adaptive is not None:
+        return speculation
+    return speculation.model_copy(update={"adaptive": on_cpu and speculation.method in SWITCHED})
 
 
 def _check_for_cpu(config: VllmEngine, key: str) -> None:

@@ -102,6 +102,7 @@ class _EngineCollector(Collector):
         yield CounterMetricFamily("tidegate_worker_steps", "Steps of the engine", load.steps)
         yield CounterMetricFamily("tidegate_worker_tokens_generated", "Tokens generated", load.generated_tokens)
         yield from _by_position(load)
+        yield from _switches(load)
         if info := self._info():
             yield GaugeMetricFamily("tidegate_worker_kv_tokens", "Tokens that fit into the KV cache", info.kv_tokens)
             yield GaugeMetricFamily("tidegate_worker_slots", "Sequences that run together at most", info.max_running)
@@ -123,3 +124,16 @@ def _by_position(load: EngineLoad) -> Iterator[Metric]:
         for position, count in enumerate(counts, start=1):
             family.add_metric([str(position)], count)
         yield family
+
+
+def _switches(load: EngineLoad) -> Iterator[Metric]:
+    drafting = GaugeMetricFamily("tidegate_worker_drafting", "Whether the next step drafts")
+    switches = CounterMetricFamily(
+        "tidegate_worker_draft_switches", "Times that drafts were switched, for some size of the batch", labels=["to"]
+    )
+    if load.drafts is not None:
+        drafting.add_metric([], load.drafts)
+        switches.add_metric(["on"], load.switched_on)
+        switches.add_metric(["off"], load.switched_off)
+    yield drafting
+    yield switches

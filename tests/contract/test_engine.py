@@ -40,6 +40,7 @@ from services.worker.engine.contract import (
     TextPrompt,
     TokenPrompt,
 )
+from services.worker.engine.speculation_switch import SpeculationSwitch
 from services.worker.golden import NotProven, prove
 from tests.contract.cuts import cut, deltas, points, whole
 from tests.contract.resumption import Case, Resumption, resume_everywhere
@@ -692,15 +693,40 @@ async def test_steps_and_tokens_only_grow(engine: Engine) -> None:
     assert engine.load().steps > before.steps
 
 
-async def test_ngram_speculation_drafts(engine: Engine) -> None:
-    """vLLM only: on a text that repeats itself, drafts are made and accepted."""
+async def test_ngram_speculation_drafts_while_the_switch_is_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM only: on a text that repeats itself, drafts are made and accepted, and left out where they are off."""
     if engine.info.vocab_size < 40_000:
-        pytest.skip("the simulated engine does not speculate")
-    events = await collect(engine, request("draft", TextPrompt("one two three four " * 12), max_tokens=32))
-    assert isinstance(events[-1], Ended)
-    assert 0 < events[-1].usage.accepted_draft_tokens < 32
+        pytest.skip("the simulated engine has no n-grams")
+    from services.worker.engine.vllm.engine import VllmEngine as Running
+
+    assert isinstance(engine, Running)
+    assert engine._draft_flag
+    answers, accepted = [], []
+    for number, on in enumerate((True, False, True)):
+        monkeypatch.setattr(engine._stats, "_switch", Told(on=on))
+        engine._draft_flag.set(on=on)
+        asked = request(f"draft-{number}", TextPrompt("one two three four " * 12), max_tokens=32)
+        events = await collect(engine, asked)
+        answers.append([token for event in events if isinstance(event, Delta) for token in event.token_ids])
+        assert isinstance(events[-1], Ended)
+        accepted.append(events[-1].usage.accepted_draft_tokens)
+        assert engine.load().drafts is on
+    assert answers[0] == answers[1] == answers[2]
+    assert 0 < accepted[0] < 32
+    assert accepted[1] == 0 < accepted[2]
     assert _counter("vllm:spec_decode_num_drafts_total") > 0
     assert _counter("vllm:spec_decode_num_accepted_tokens_total") > 0
+
+
+class Told(SpeculationSwitch):
+    """A switch that a test sets."""
+
+    def __init__(self, *, on: bool) -> None:
+        super().__init__()
+        self._drafts = on
+
+    def plan(self, sequences: int) -> bool:
+        return self._drafts
 
 
 async def test_an_argument_of_args_arrives_in_vllm(engine: Engine) -> None:

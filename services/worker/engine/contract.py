@@ -409,6 +409,9 @@ class EngineLoad:
         drafted: Draft tokens since the start that were checked, by their position in the draft, from the first; empty
             without speculative decoding.
         accepted: Those of them that were accepted.
+        drafts: Whether the next step drafts; None: nothing decides about that.
+        switched_on: How often drafts were switched on since the start, for some size of the batch.
+        switched_off: How often they were switched off.
     """
 
     running: int = 0
@@ -418,6 +421,9 @@ class EngineLoad:
     generated_tokens: int = 0
     drafted: tuple[int, ...] = ()
     accepted: tuple[int, ...] = ()
+    drafts: bool | None = None
+    switched_on: int = 0
+    switched_off: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def test_workers_on_several_nodes_have_no_adapters(tmp_path: Path) -> None:
         ("media: {smell: 1}", "media.smell"),
         ("media: {image: -1}", "media.image = -1"),
         ("speculation: {method: mlp}", "speculation"),
+        ("speculation: {method: medusa, model: d, adaptive: true}", "vLLM cannot switch drafts of medusa"),
         ("args: {max_num_seqs: 4}", "args: max_num_seqs: set the key `max_running` of `engine` instead"),
         ("args: {--max-num-seqs: 4}", "--max-num-seqs: set the key `max_running`"),
         ("args: {context_tokens: 64}", "context_tokens: a key of `engine`, not of `args`"),

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from services.shared import vllm_device
-from services.shared.engine_settings import Ngram, VllmEngine
+from services.shared.engine_settings import Draft, Ngram, Speculation, Suffix, VllmEngine
 from services.shared.settings import WrongSettings
 from services.shared.vllm_device import for_device
 
@@ -59,3 +59,16 @@ def test_a_build_for_cpus_is_known_by_name_or_version(
 
     monkeypatch.setattr(vllm_device, "version", version)
     assert vllm_device.on_cpu() is cpu
+
+
+def test_drafts_are_switched_on_cpus_where_vllm_can() -> None:
+    def switched(speculation: Speculation, *, on_cpu: bool) -> bool | None:
+        found = for_device(VllmEngine(speculation=speculation), on_cpu=on_cpu, key="engine").speculation
+        return getattr(found, "adaptive", None)
+
+    ngram, medusa = Ngram(method="ngram"), Draft(method="medusa", model="draft")
+    assert (switched(ngram, on_cpu=True), switched(ngram, on_cpu=False)) == (True, False)
+    assert (switched(medusa, on_cpu=True), switched(Suffix(method="suffix"), on_cpu=True)) == (False, None)
+    for adaptive in (True, False):
+        chosen = ngram.model_copy(update={"adaptive": adaptive})
+        assert switched(chosen, on_cpu=True) == switched(chosen, on_cpu=False) == adaptive

@@ -47,6 +47,7 @@ from services.worker.engine.simulated.scheduler import Scheduler, Sequence, Shar
 from services.worker.engine.simulated.tokens import END, VOCABULARY, token_str
 from services.worker.engine.simulated.vectors import DIMENSIONS, vector
 from services.worker.engine.simulated.version import SimulatedVersion
+from services.worker.engine.speculation_switch import SpeculationSwitch, Step
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class SimulatedEngine:
         self._runs: dict[Sequence, Run] = {}
         self._version: SimulatedVersion | None = None
         self._drafter: SimulatedDrafter | None = None
+        self._drafts = True
+        self._switch = SpeculationSwitch() if config.speculation and config.speculation.adaptive else None
         self._adapter_room = adapters.max_loaded if adapters else 0
         self._adapters: dict[int, Adapter] = {}
         self._loop: asyncio.Task[None] | None = None
@@ -87,6 +90,8 @@ class SimulatedEngine:
         self._run_on(SimulatedVersion(model))
         if model.draft:
             self._drafter = self._drafter_of(model.draft)
+        else:
+            self._switch = None
         self._loop = asyncio.create_task(self._run(), name="simulated-engine")
         self._loop.add_done_callback(self._ended)
 
@@ -119,6 +124,9 @@ class SimulatedEngine:
             generated_tokens=self._generated,
             drafted=tuple(self._drafter.drafted) if self._drafter else (),
             accepted=tuple(self._drafter.accepted) if self._drafter else (),
+            drafts=self._switch.drafts if self._switch else None,
+            switched_on=self._switch.switched_on if self._switch else 0,
+            switched_off=self._switch.switched_off if self._switch else 0,
         )
 
     @property
@@ -335,11 +343,17 @@ class SimulatedEngine:
         if self._faults.kills([self._runs[share.sequence].prompt_text for share in shares]):
             self._die("the engine crashed")
             return
+        if self._switch and shares:
+            self._drafts = self._switch.plan(len(shares))
+        before, began = self._generated, self._clock.monotonic()
         await self._clock.sleep(self._cost_s(shares))
         while self._faults.hang:
             await self._clock.sleep(_HANG_POLL_S)
         self._steps += 1
         self._finish(shares)
+        if self._switch and shares and not any(share.prefill for share in shares):
+            took_s = self._clock.monotonic() - began
+            self._switch.saw(Step(len(shares), self._generated - before, took_s))
 
     def _finish(self, shares: list[Share]) -> None:
         """Passes the tokens of a step on to the requests."""
@@ -347,7 +361,7 @@ class SimulatedEngine:
         for sequence in self._scheduler.commit(shares):
             self._runs[sequence].started(sequence.cached_tokens or 0)
             # As in vLLM, a sequence has a draft from its second token on.
-            right = self._drafter.draft() if self._drafter and sequence in decoded else 0
+            right = self._drafter.draft() if self._drafter and self._drafts and sequence in decoded else 0
             goes_on = self._advance(sequence)
             for position in range(right):
                 if not goes_on or not self._drafter or not self._scheduler.compute_ahead(sequence):
@@ -378,7 +392,8 @@ class SimulatedEngine:
 
     def _draft_ms(self, sequences: int) -> float:
         """What drafting for so many sequences and checking it adds to a step."""
-        if (speculation := self._config.speculation) is None or self._drafter is None or not sequences:
+        speculation = self._config.speculation
+        if speculation is None or self._drafter is None or not self._drafts or not sequences:
             return 0.0
         return self._drafter.tokens * (speculation.draft_ms + speculation.check_ms * sequences)
 

@@ -44,12 +44,13 @@ from services.worker.engine.node import Node
 from services.worker.engine.vllm import parent_watch
 from services.worker.engine.vllm.cpu_options import cpu_arguments
 from services.worker.engine.vllm.draft_check import check_draft
+from services.worker.engine.vllm.draft_flag import DraftFlag
 from services.worker.engine.vllm.embed import VllmEmbedding
 from services.worker.engine.vllm.environment import name_node
 from services.worker.engine.vllm.grammars import grammar_of, grammar_param
 from services.worker.engine.vllm.loaded import Loaded
 from services.worker.engine.vllm.lora import add_lora, lora_arguments
-from services.worker.engine.vllm.options import engine_arguments
+from services.worker.engine.vllm.options import engine_arguments, is_switched
 from services.worker.engine.vllm.prefill_speed import prefill_tokens_per_s
 from services.worker.engine.vllm.reload import no_swap
 from services.worker.engine.vllm.render import Renderer, invalid_prompt
@@ -80,7 +81,8 @@ class VllmEngine:
     ) -> None:
         self._config, self._clock, self._adapters = config, clock, adapters
         self._traces_endpoint = traces_endpoint
-        self._stats = StepStats()
+        self._stats = StepStats(clock)
+        self._draft_flag: DraftFlag | None = None
         self._building: asyncio.Future[AsyncLLM] | None = None
         self._loaded: Loaded | None = None
         self._death: str | None = None
@@ -138,6 +140,9 @@ class VllmEngine:
         if node is not None:
             name_node(node.address)
         arguments = self._arguments(model, node)
+        if is_switched(self._config.speculation):
+            self._draft_flag = DraftFlag.make()
+            self._stats.switch_drafts(self._draft_flag)
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), stat_loggers=[self._stats.logger])
         # vLLM reads the environment at every token. Its engine process caches what it has read; this process does too.
         enable_envs_cache()
@@ -387,6 +392,9 @@ class VllmEngine:
             if llm.output_handler is not None:
                 llm.output_handler.cancel()  # otherwise it would report the end as a failure
             await asyncio.to_thread(llm.shutdown, timeout=_EXIT_S if self._config.ranks == 1 else None)
+        if self._draft_flag:
+            self._draft_flag.close()
+            self._draft_flag = None
 
     def _alive(self) -> Loaded:
         """Returns the started engine. Raises EngineDead."""

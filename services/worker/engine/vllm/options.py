@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from services.shared.engine_settings import Draft, Mtp, Ngram, Speculation, VllmEngine
+from services.shared.engine_settings import Draft, Mtp, Ngram, Speculation, Suffix, VllmEngine
 from services.shared.speculators import draft_length
 from services.worker.engine.contract import Model
 from services.worker.engine.node import Node
 
 _GIB = 2**30
+SCHEDULER = "services.worker.engine.vllm.switched_scheduler.make"
 WORKER_EXTENSION = "services.worker.engine.vllm.worker_extension.WorkerExtension"
 """A name, because vLLM imports the class in the processes of the model."""
 
@@ -70,6 +71,12 @@ def engine_arguments(
         }
     if config.speculation is not None:
         arguments["speculative_config"] = speculative_config(config.speculation, model)
+        if is_switched(config.speculation):
+            # One range with one number of tokens: switched_scheduler.py needs vLLM's table, and fills it itself.
+            tokens = draft_tokens(config.speculation, model)
+            table = {"num_speculative_tokens_per_batch_size": [(1, config.max_running, tokens)]}
+            arguments["speculative_config"] |= table
+            arguments["scheduler_cls"] = SCHEDULER
         arguments["per_request_spec_decode_metrics"] = "summary"
     # `args` has no name that stands above: config.py refuses those.
     return config.args | arguments
@@ -92,6 +99,11 @@ def speculative_config(speculation: Speculation, model: Model) -> dict[str, Any]
             raise ValueError(f"speculation needs the speculator {speculation.model}, and none was staged")
         drafting["model"] = str(model.draft.folder)
     return drafting
+
+
+def is_switched(speculation: Speculation | None) -> bool:
+    """Whether drafts are switched on and off."""
+    return speculation is not None and not isinstance(speculation, Suffix) and bool(speculation.adaptive)
 
 
 def draft_tokens(speculation: Speculation, model: Model) -> int:

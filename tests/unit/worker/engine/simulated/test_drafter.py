@@ -30,7 +30,7 @@ async def started(draft: Drafter | None, *, kv_tokens: int = 4096) -> SimulatedE
         {
             "context_tokens": 256,
             "kv_tokens": kv_tokens,
-            "speculation": {"model": "draft", "tokens": 3} if draft else None,
+            "speculation": {"model": "draft", "tokens": 3, "adaptive": False} if draft else None,
         }
     )
     engine = SimulatedEngine(config, InstantClock())
@@ -76,3 +76,37 @@ async def test_drafts_need_room_for_their_kv_and_preempt_nobody(tmp_path: Path) 
     assert engine.load().kv_tokens_used == 0
     for one in (engine, plain):
         await one.stop()
+
+
+@pytest.mark.parametrize(("acceptance", "draft_ms", "pays"), [(0.9, 1.0, True), (0.2, 8.0, False)])
+async def test_drafts_are_left_out_where_they_do_not_pay(
+    tmp_path: Path, acceptance: float, draft_ms: float, pays: bool
+) -> None:
+    """What costs 24 ms a step and brings a fifth of a token is measured to be slower, and hardly ever drafted again."""
+    config = Config.model_validate(
+        {
+            "context_tokens": 8192,
+            "kv_tokens": 16384,
+            "step_ms": 10,
+            "speculation": {"model": "draft", "tokens": 3, "draft_ms": draft_ms},
+        }
+    )
+    engine = SimulatedEngine(config, SteppingClock())
+    await engine.start(replace(simulated_model(), draft=drafter(tmp_path, acceptance)))
+    ids, _ = await answer(engine, tokens=2000)
+    plain = await started(None)
+    assert ids[:TOKENS] == (await answer(plain))[0]
+    load = engine.load()
+    assert load.drafts is pays
+    assert (load.switched_off, load.switched_on) == ((0, 0) if pays else (1, 0))
+    assert (load.drafted[0] > 0.8 * load.steps) is pays
+    for one in (engine, plain):
+        await one.stop()
+
+
+class SteppingClock(InstantClock):
+    """Nobody waits, and time passes all the same."""
+
+    async def sleep(self, seconds: float) -> None:
+        self._now += seconds
+        await asyncio.sleep(0)

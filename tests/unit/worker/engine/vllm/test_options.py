@@ -9,7 +9,7 @@ from services.shared.engine_settings import Draft, Mtp, Ngram, Suffix, VllmEngin
 from services.shared.vllm_args import refusal
 from services.worker.engine.contract import Drafter
 from services.worker.engine.node import Node
-from services.worker.engine.vllm.options import engine_arguments, speculative_config
+from services.worker.engine.vllm.options import SCHEDULER, engine_arguments, speculative_config
 from tests.unit.worker.models import simulated_model
 
 MODEL = simulated_model()
@@ -113,3 +113,12 @@ def test_a_draft_is_the_staged_folder() -> None:
     assert speculative_config(draft, replace(MODEL, draft=drafter))["model"] == "drafts"
     with pytest.raises(ValueError, match="none was staged"):
         speculative_config(draft, MODEL)
+
+
+def test_switched_drafts_need_vllms_table_and_our_scheduler() -> None:
+    plain = VllmEngine(max_running=7, speculation=Ngram(method="ngram", tokens=4))
+    assert "scheduler_cls" not in engine_arguments(plain, MODEL)
+    switched = VllmEngine(max_running=7, speculation=Ngram(method="ngram", tokens=4, adaptive=True))
+    arguments = engine_arguments(switched, MODEL)
+    assert arguments["speculative_config"]["num_speculative_tokens_per_batch_size"] == [(1, 7, 4)]
+    assert arguments["scheduler_cls"] == SCHEDULER
