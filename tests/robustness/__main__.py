@@ -50,6 +50,7 @@ SCENARIOS = (
     Scenario("groups", 1, lambda s: {"requests": s / 10}),
     Scenario("architectures", 1, lambda s: {"requests": s / 20}),
     Scenario("quantized", 1, lambda s: {}),
+    Scenario("speculators", 2, lambda s: {"train": s / 2, "questions": s / 10}),
     Scenario("backup", 0.2, lambda s: {}),
     Scenario("checkpoints", 0.5, lambda s: {"count": s * 10}),
     Scenario("pretraining", 1, lambda s: {"steps": s / 2, "kills": s / 20}),
