@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from services.shared.clock import Clock
 from services.shared.manifests import Golden, Manifest, Measured, Speculates, Training
 from services.shared.registry import Reference, Registry
 from services.shared.staging import Stager
-from trainer import loss_curve, record, remote_data, reporters
-from trainer.checksums import is_sealed
+from trainer import processes, record, remote_data, reporters
+from trainer.checksums import is_sealed, latest
 from trainer.data import reader
 from trainer.data.corpus import Corpus
 from trainer.data.report import Report
@@ -26,13 +27,15 @@ from trainer.distilling import Distilling
 from trainer.errors import Unfit
 from trainer.examples import Renderer
 from trainer.judging import Judging, Origin
+from trainer.learner import Learner
 from trainer.learning_recipe import LearningRecipe, RewardRecipe
 from trainer.methods.preflight import check_machine, check_manifest
 from trainer.order import Order, Outcome
 from trainer.publish import Provenance
 from trainer.questions import questions
+from trainer.ranks import launcher, task
 from trainer.recipe import Publish
-from trainer.record import Counts, RunRecord
+from trainer.record import RunRecord, Skip
 from trainer.registrar import Registrar
 from trainer.responses import Collected
 from trainer.watcher import Watcher
@@ -74,6 +77,7 @@ class Learning:
 
     def make(self) -> Outcome:
         """Raises as Run.make does."""
+        processes.check(self._recipe, self._order.processes)
         found = self._ingredients()
         judging = self._judging()
         done = self._learnt(found)
@@ -166,40 +170,22 @@ class Learning:
         return self._learn(found, known)
 
     def _learn(self, found: Ingredients, known: RunRecord) -> RunRecord:
-        self._watcher.phase("loading the base model")
-        from trainer.methods.fit import Fit
-
-        fit = Fit(found.recipe, found.base, found.split, found.folder, self._watcher)
-        known = self._note(found, known, counts=fit.counts)
-        if lost := record.lost_answers(fit.counts, found.recipe.max_length):
-            self._watcher.note(lost)
-        if known.held_out_before is None:
-            self._watcher.phase("measuring the base on held-out samples")
-            known = self._note(found, known, held_out_before=fit.measure()[0])
-        self._watcher.phase(f"training from step {fit.resumed_at}" if fit.resumed_at else "training")
-        fit.train()
-        self._watcher.phase("measuring the result on held-out samples")
-        loss, figures = fit.measure()
-        known = self._note(found, known, held_out_after=loss, figures=figures)
-        self._watcher.phase("saving")
-        if found.recipe.adapter:
-            fit.save_adapter(found.folder / ADAPTER, _pinned(found))
-        fit.save_merged(found.folder / MERGED, found.folder / ADAPTER)
-        self._plot(found.folder, known)
-        return known
+        count, name = self._order.processes, _pinned(found) if found.manifest else ""
+        if count == 1:
+            own = found.recipe, found.base, found.split, found.folder, name
+            return Learner(*own, self._watcher, processes.ALONE).learn(known)
+        latest(found.folder / record.CHECKPOINTS)  # removes what was never finished, before several processes look
+        with TemporaryDirectory(prefix="tidegate-task-") as scratch:
+            file = task.write(Path(scratch), found.recipe, found.split, found.base, found.folder, name, known)
+            self._watcher.phase(f"starting {count} processes")
+            launcher.learn(file, count, self._watcher)
+        return self._record(found)
 
     def _record(self, found: Ingredients) -> RunRecord:
         known = record.load(found.folder, record.digest(found.recipe, found.data))
         if known is None:
             raise AssertionError("the record was written before learning began")
         return known
-
-    def _note(self, found: Ingredients, known: RunRecord, **changes: float | Counts | dict[str, float]) -> RunRecord:
-        return record.save(found.folder, known.model_copy(update=changes))
-
-    def _plot(self, folder: Path, known: RunRecord) -> None:
-        losses = (known.held_out_before or 0.0, known.held_out_after or 0.0)
-        loss_curve.plot(loss_curve.read(folder / "metrics.jsonl"), losses, folder / "loss.png")
 
     # ---- what comes out ----
 
@@ -212,7 +198,7 @@ class Learning:
             training_job=self._order.job or f"run-{record.digest(found.recipe, found.data)[:12]}",
             training=Training(
                 data_sha256=record.data_digest(found.data),
-                recipe=_settings(found),
+                recipe=_settings(found, self._record(found).skipped),
                 **outcome.counts.model_dump(),
             ),
             evaluation={"held_out_loss": loss, **outcome.figures, **outcome.evaluation},
@@ -292,9 +278,14 @@ def _source(found: Ingredients) -> str:
     return f"trained from {_short(found)} by {means}"
 
 
-def _settings(found: Ingredients) -> dict[str, Any]:
-    """The recipe; of a distillation with the version that its base meant, and what the teacher answered."""
+def _settings(found: Ingredients, skipped: Sequence[Skip]) -> dict[str, Any]:
+    """The recipe, with the batches that were skipped.
+
+    That of a distillation has the version that its base meant, and what the teacher answered.
+    """
     settings = record.settings(found.recipe)
+    if skipped:
+        settings["spikes"]["skipped"] = [skip.model_dump(include={"step", "reason"}) for skip in skipped]
     if found.responses:
         settings["base"] = _pinned(found)
         settings["teacher"] |= {"responses": found.responses.count, "responses_sha256": found.responses.sha256}

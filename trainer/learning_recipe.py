@@ -28,6 +28,26 @@ class Adapter(Strict):
     )
 
 
+class Spikes(Strict):
+    """What is done when a loss or a gradient is far from usual: back to the last checkpoint, without that batch."""
+
+    skips: int = Field(3, ge=0, le=1000, description="Most batches that a run skips. 0: none, and nothing is watched.")
+    factor: float = Field(
+        20.0,
+        ge=3,
+        le=1e6,
+        description="Robust standard deviations above the median that make a spike. One is 1.4826 median absolute"
+        " deviations, and at least a tenth of the median, 0.05 of a loss and 0.1 of a gradient's norm.",
+    )
+    window: int = Field(100, ge=20, le=10_000, description="Steps that say what is usual.")
+
+
+class Parallel(Strict):
+    """How several processes learn together. How many there are, says who starts the run."""
+
+    strategy: Literal["ddp"] = Field("ddp", description="ddp: each process holds the whole model.")
+
+
 class LearningRecipe(Recipe):
     """What every run that learns needs to know. Exactly one of `steps` and `epochs` sets its length."""
 
@@ -74,6 +94,14 @@ class LearningRecipe(Recipe):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Precision of the computation. Weights learn in float32 (bfloat16: mixed precision)."
+    )
+    parallel: Parallel | None = Field(
+        None,
+        exclude_if=lambda parallel: parallel is None,
+        description="How several processes learn together (tidegate train run --processes). Default: ddp.",
+    )
+    spikes: Spikes = Field(
+        Spikes(), description="Spikes of the loss or the gradient: back to the last checkpoint, and that batch skipped."
     )
     save_every: int = Field(50, ge=1, description="Steps between two checkpoints.")
     eval_every: int | None = Field(

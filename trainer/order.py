@@ -16,7 +16,8 @@ class Order:
     """A run that is to be made.
 
     folder: its own; cache: of verified base models, shared between runs. teacher: where the teacher of a distillation
-    is served. gateway: where the served candidate is asked. llm_compressor: the Python of its environment.
+    is served. gateway: where the served candidate is asked. llm_compressor: the Python of its environment. processes:
+    that learn together.
     """
 
     recipe: Recipe
@@ -26,6 +27,7 @@ class Order:
     teacher: Endpoint | None = None
     gateway: Endpoint | None = None
     llm_compressor: Path | None = None
+    processes: int = 1
 
 
 @dataclass(slots=True)

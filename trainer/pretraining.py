@@ -22,6 +22,7 @@ from trainer.order import Order
 from trainer.pretrain_recipe import PretrainRecipe
 from trainer.record import RunRecord
 from trainer.registrar import Registrar
+from trainer.sequences import corpus_of
 from trainer.token_lengths import fetch_tokenizer, tokenizer_of_folder
 from trainer.tokenized import sources_of, tokenize
 from trainer.watcher import Watcher
@@ -59,7 +60,7 @@ class Pretraining(Learning):
         base, manifest = self._start(known, digest, prepared)
         shards, report = (prepared, None) if prepared else self._tokenized(data, base)
         self._check_tokens(base, shards)
-        corpus = self._corpus(shards)
+        corpus = corpus_of(self._own, shards)
         self._tell(corpus)
         return Ingredients(self._own, folder, data, report, corpus, base, manifest)
 
@@ -142,17 +143,6 @@ class Pretraining(Learning):
                 f" {wanted.get(token)} there, and {own.get(token)} in the model. Prepare the data again with the"
                 " tokenizer of the model"
             )
-
-    def _corpus(self, shards: Shards) -> Corpus:
-        own = self._own
-        return Corpus(
-            shards,
-            length=own.max_length,
-            held_out=own.held_out,
-            most_held_out=own.max_held_out,
-            weights=own.weights or {},
-            seed=own.seed,
-        )
 
     def _tell(self, corpus: Corpus) -> None:
         from trainer.methods.pretrain import steps

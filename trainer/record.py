@@ -16,6 +16,14 @@ DATA = "data"
 """Folder for data that was brought from a bucket. It may be there before the record is."""
 
 
+CHECKPOINTS = "checkpoints"
+"""Folder of a run for what it goes on from."""
+
+
+ROWS = 2
+"""Which order of rows (row_order.py) a run follows: a run that began with another cannot go on."""
+
+
 class AnotherRun(Exception):
     """The output folder holds a run of another recipe or other data."""
 
@@ -31,11 +39,25 @@ class Counts(BaseModel):
     dropped: int
 
 
+class Skip(BaseModel):
+    """A batch that a run skips, since it made a spike.
+
+    step: at which it was seen. place: of the batch in the order of rows, in steps. reason: what was seen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    place: int
+    reason: str
+
+
 class RunRecord(BaseModel):
     """How far a run has come.
 
     digest: of the recipe and its data. base: the version that its reference meant when the run began, None for a new
     model; models: those of a merge, in the recipe's order. figures: what its method measures beside the loss.
+    skipped: batches, in the order in which they were seen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +69,7 @@ class RunRecord(BaseModel):
     held_out_before: float | None = None
     held_out_after: float | None = None
     figures: dict[str, float] = {}
+    skipped: tuple[Skip, ...] = ()
 
 
 def lost_answers(counts: Counts, max_length: int) -> str | None:
@@ -62,7 +85,7 @@ def lost_answers(counts: Counts, max_length: int) -> str | None:
 
 def digest(recipe: Recipe, data: Path | None) -> str:
     """Of all that decides the result; how it is judged and published does not. data: where it lies here."""
-    return digest_of([settings(recipe), data_digest(data)])
+    return digest_of([settings(recipe), data_digest(data), ROWS])
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -99,7 +122,9 @@ def load(folder: Path, wanted: str) -> RunRecord | None:
         return None
     record = RunRecord.model_validate_json(file.read_bytes())
     if record.digest != wanted:
-        raise AnotherRun(f"{folder} holds the run of another recipe, or of other data; name another folder")
+        raise AnotherRun(
+            f"{folder} holds the run of another recipe, of other data or of an older release; name another folder"
+        )
     return record
 
 

@@ -33,8 +33,8 @@ class Run:
         """Blocks for as long as it takes.
 
         Raises WrongData, AnotherRun, BrokenSeal, Diverged, Unfit, Worse, UnknownVersion, RefusedModel, WrongManifest,
-        WrongCheckpoint, InUse, StoreError, NotAnnounced, RolloutFailed, TeacherAway, TeacherRefused, ChangedResponses,
-        GptqFailed.
+        WrongCheckpoint, RankDied, NoRoom, InUse, StoreError, NotAnnounced, RolloutFailed, TeacherAway, TeacherRefused,
+        ChangedResponses, GptqFailed.
         """
         folder = self._order.folder
         folder.mkdir(parents=True, exist_ok=True)

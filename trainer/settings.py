@@ -93,7 +93,18 @@ class PublisherSettings(
         return Registrar(connect(self), key, trusted, self.routers, self.tls(), self.publisher)
 
 
-class TrainerSettings(PublisherSettings, LogSettings):
+class JobSettings(PublisherSettings):
+    """Settings of the process that runs a job."""
+
+    train_processes: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Processes that learn a job together, each on a GPU of its own where there are GPUs.",
+    )
+
+
+class TrainerSettings(JobSettings, LogSettings):
     """Settings of the trainer."""
 
     http_listen: Address = Field(description="host:port on which the process listens for HTTP: probes and metrics.")

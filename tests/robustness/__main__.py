@@ -57,6 +57,7 @@ SCENARIOS = (
     Scenario("publishing", 1, lambda s: {"kills": s, "races": s / 2}),
     Scenario("staging", 1, lambda s: {"gib": 20, "kills": 3}),
     Scenario("gates", 2, lambda s: {"bad": s / 200, "good": s / 60}),
+    Scenario("training", 1, lambda s: {"kills": s / 120}),
     Scenario("clients", 2, lambda s: {"departures": s * 8, "stalls": 200, "flood": s / 5}),
 )
 """The divisors are the seconds that one fault or request takes on two cores, without the start of the cluster."""

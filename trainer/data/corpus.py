@@ -48,6 +48,7 @@ class Corpus:
     Attributes:
         sources: In the order of their shards.
         eos_id: The token that ends every document.
+        shards: The folder of the tokens.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Corpus:
         found = shards.manifest.sources
         if strange := sorted(weights.keys() - {source.name for source in found}):
             raise WrongData(f"weights: there is no source {strange[0]!r}: {_listed(source.name for source in found)}")
-        self.eos_id = shards.manifest.eos_id
+        self.eos_id, self.shards = shards.manifest.eos_id, shards.folder
         streams = [TokenStream(shards, source) for source in found]
         counts = [len(stream) // length for stream in streams]
         for source, stream, count in zip(found, streams, counts, strict=True):

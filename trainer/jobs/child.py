@@ -24,17 +24,18 @@ from services.shared.telemetry import configure_logging
 from trainer.announce import NotAnnounced, RolloutFailed
 from trainer.checksums import BrokenSeal
 from trainer.data.wrong import WrongData
-from trainer.errors import Unfit, WrongCheckpoint
+from trainer.errors import NoRoom, Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.gptq import GptqFailed
 from trainer.jobs.events import Event, Failed, Note, Phase, Step, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.order import Order
+from trainer.ranks.failures import RankDied
 from trainer.recipe_file import parse
 from trainer.record import AnotherRun
 from trainer.responses import ChangedResponses
 from trainer.run import InUse, Run
-from trainer.settings import PublisherSettings
+from trainer.settings import JobSettings
 from trainer.teacher import TeacherAway, TeacherRefused
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ WRONG = (
     TeacherRefused,
 )
 """Trying again would end the same way."""
-UNWELL = (StoreError, NotAnnounced, InUse, TeacherAway)
+UNWELL = (StoreError, NotAnnounced, InUse, RankDied, NoRoom, TeacherAway)
 MAX_REASON = 4000
 """Characters: an event is a line of bounded length."""
 
@@ -110,8 +111,8 @@ def _run(folder: Path, job: str, cache: Path, events: EventWriter) -> tuple[str,
     recipe = parse(json.loads((folder / "recipe.json").read_bytes()))
     if isinstance(recipe.data, Path):  # what a bucket holds stays there
         recipe = recipe.model_copy(update={"data": folder / "data.jsonl"})
-    settings = read(PublisherSettings)
-    own = settings.teacher(), settings.gateway(), settings.llm_compressor
+    settings = read(JobSettings)
+    own = settings.teacher(), settings.gateway(), settings.llm_compressor, settings.train_processes
     order = Order(recipe, folder / "run", cache, job, *own)
     outcome = Run(order, settings.registrar(), events, clock=SystemClock(), random=Random()).make()  # noqa: S311
     return tuple(f"{manifest.model}@{manifest.version}" for manifest in outcome.published)

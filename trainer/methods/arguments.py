@@ -10,20 +10,21 @@ LOSS = "eval_loss"
 """What early stopping looks at."""
 
 
-def arguments(recipe: LearningRecipe, folder: Path, *, cpu: bool) -> dict[str, Any]:
+def arguments(recipe: LearningRecipe, folder: Path, *, cpu: bool, processes: int = 1) -> dict[str, Any]:
     """Keyword arguments of TrainingArguments, and so of all that TRL derives from it.
 
     Args:
         recipe: The run's.
         folder: For checkpoints.
         cpu: Whether to compute on the CPU though there may be a GPU.
+        processes: That learn together; each learns its part of a batch.
     """
     return {
         "output_dir": str(folder),
         "max_steps": recipe.steps or -1,
         "num_train_epochs": recipe.epochs or 1.0,
         "learning_rate": recipe.learning_rate,
-        "per_device_train_batch_size": recipe.batch,
+        "per_device_train_batch_size": recipe.batch // processes,
         "per_device_eval_batch_size": recipe.batch,
         "gradient_accumulation_steps": recipe.gradient_accumulation_steps,
         "max_length": recipe.max_length,

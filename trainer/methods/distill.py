@@ -14,6 +14,7 @@ from trainer.distill_recipe import DistillRecipe
 from trainer.examples import Renderer
 from trainer.methods import sft
 from trainer.methods.material import Material
+from trainer.methods.ordered import Ordered
 
 FIGURES: Mapping[str, str] = MappingProxyType({"held_out_token_accuracy": "eval_mean_token_accuracy"})
 """What is measured of held-out answers beside the loss: the share of tokens that are the model's first choice. For a
@@ -31,4 +32,8 @@ def material(recipe: DistillRecipe, renderer: Renderer, split: Split) -> Materia
 
 def trainer(recipe: DistillRecipe, arguments: dict[str, Any], **common: Any) -> SFTTrainer:
     """The trainer of this method; `arguments` and `common` are what all methods share."""
-    return SFTTrainer(args=SFTConfig(**arguments), **common)
+    return _Ordered(args=SFTConfig(**arguments), **common)
+
+
+class _Ordered(Ordered, SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer with our order of rows."""

@@ -15,6 +15,7 @@ from trainer.data.split import Split
 from trainer.examples import Renderer
 from trainer.learning_recipe import DpoRecipe
 from trainer.methods.material import Material, counts_of
+from trainer.methods.ordered import Ordered
 from trainer.pairs import Pairs, pairs
 
 FIGURES: Mapping[str, str] = MappingProxyType({"held_out_accuracy": "eval_rewards/accuracies"})
@@ -38,7 +39,7 @@ def trainer(recipe: DpoRecipe, arguments: dict[str, Any], **common: Any) -> DPOT
     return _Tokenized(args=DPOConfig(**arguments, **own), **common)
 
 
-class _Tokenized(DPOTrainer):  # type: ignore[misc]
+class _Tokenized(Ordered, DPOTrainer):  # type: ignore[misc]
     """Takes pairs as tokens: TRL would render them again, and count nothing of what it cuts."""
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:

@@ -9,7 +9,7 @@ builds tensors and plain values and nothing that runs. Nothing is read before it
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,21 @@ from trainer.data.split import Split
 from trainer.data.wrong import WrongData
 from trainer.devices import VISIBLE, first_device
 from trainer.examples import Renderer
-from trainer.learning_recipe import LearningRecipe, RewardRecipe
-from trainer.loss_curve import Curve, finite
+from trainer.learning_recipe import KtoRecipe, LearningRecipe, RewardRecipe
+from trainer.loss_curve import Curve, finite, read
 from trainer.methods.arguments import LOSS, arguments
 from trainer.methods.base_model import dtype_of, lora_config, model_of, tokenizer_of
 from trainer.methods.meter import Meter
+from trainer.methods.ordered import Ordered, barrier
 from trainer.methods.pick import pick
 from trainer.methods.preflight import padding
-from trainer.record import Counts
+from trainer.processes import ALONE, Processes
+from trainer.record import CHECKPOINTS, Counts, Skip
+from trainer.row_order import RowOrder
 from trainer.selection import is_tokenizer_file
+from trainer.spikes import Spike, SpikeWatch
 from trainer.watcher import Watcher
 
-CHECKPOINTS = "checkpoints"
 _GENERATION = "generation_config.json"
 _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "use_cache")
 """Settings of a model that the library's trainer changes: tokens as the tokenizer has them, and no cache."""
@@ -47,12 +50,24 @@ class Fit:
     """One run in `folder`."""
 
     def __init__(
-        self, recipe: LearningRecipe, base: Path, split: Split | Corpus, folder: Path, watcher: Watcher
+        self,
+        recipe: LearningRecipe,
+        base: Path,
+        split: Split | Corpus,
+        folder: Path,
+        watcher: Watcher,
+        processes: Processes = ALONE,
+        *,
+        skipped: Collection[int] = (),
     ) -> None:
-        """Raises BrokenSeal, Unfit, and WrongData when `max_length` leaves nothing to learn or to measure."""
+        """`skipped`: places in the order of rows, in steps.
+
+        Raises BrokenSeal, Unfit, and WrongData when `max_length` leaves nothing to learn or to measure.
+        """
         datasets.disable_progress_bars()
-        _take_one_device(watcher)
-        self._recipe, self._base = recipe, base
+        if processes.count == 1:
+            _take_one_device(watcher)
+        self._recipe, self._base, self._processes = recipe, base, processes
         self._resume = latest(folder / CHECKPOINTS)
         set_seed(recipe.seed)
         tokenizer = tokenizer_of(recipe, base, for_chats=_holds_chats(split))
@@ -71,20 +86,37 @@ class Fit:
             model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         configs = (model.config, model.config.get_text_config())
         self._tokens = [(one, name, getattr(one, name)) for one in configs for name in _TOKENS if hasattr(one, name)]
-        curve = Curve(folder / "metrics.jsonl", self.resumed_at)
+        metrics = folder / "metrics.jsonl"
+        before = [line for line in read(metrics) if line["step"] <= self.resumed_at]
+        curve = Curve(metrics, self.resumed_at) if processes.writes else None
+        spikes = recipe.spikes
+        watches = spikes.skips and not isinstance(recipe, KtoRecipe)  # whose batches are TRL's
+        self._reporter = Reporter(
+            curve, watcher, SpikeWatch(spikes, before) if watches else None, left=spikes.skips - len(skipped)
+        )
         self._trainer: Trainer = method.trainer(
             recipe,
-            arguments(recipe, folder / CHECKPOINTS, cpu=not torch.cuda.is_available()),
+            arguments(recipe, folder / CHECKPOINTS, cpu=not torch.cuda.is_available(), processes=processes.count),
             model=model,
             train_dataset=material.learnt,
             eval_dataset=material.held_out,
             processing_class=tokenizer,
             peft_config=lora_config(recipe.adapter, scores=is_scorer) if recipe.adapter else None,
-            callbacks=[Reporter(curve, watcher), Sealer(), Meter(folder, SystemClock()), *_stopping(recipe)],
+            callbacks=[self._reporter, Sealer(processes), Meter(folder, SystemClock()), *_stopping(recipe)],
         )
         self._trainer.remove_callback(PrinterCallback)
         if recipe.load_in_4bit:
             _learn_in_float32(self._trainer.model)
+        if isinstance(self._trainer, Ordered):
+            self._take_order(frozenset(skipped), in_order=isinstance(split, Corpus))
+
+    def _take_order(self, skipped: frozenset[int], *, in_order: bool) -> None:
+        """How many packed rows there are is known only now, so the length of the run is too."""
+        recipe, trainer = self._recipe, self._trainer
+        a_step, rows = recipe.batch * recipe.gradient_accumulation_steps, len(trainer.train_dataset)
+        trainer.order = RowOrder(rows, recipe.seed, a_step, skipped, in_order=in_order)
+        if not in_order:
+            trainer.args.max_steps = recipe.steps or trainer.order.steps(recipe.epochs or 1.0)
 
     @property
     def resumed_at(self) -> int:
@@ -97,8 +129,23 @@ class Fit:
         figures = {name: float(found[key]) for name, key in self._figures.items()}
         return finite(float(found[LOSS]), "the loss on held-out data"), figures
 
-    def train(self) -> None:
-        """Raises Diverged, BrokenSeal."""
+    def train(self) -> Skip | None:
+        """Learns to the end of the run.
+
+        Returns:
+            A batch that made a spike. The run is to go on from its last checkpoint without it, by another Fit.
+
+        Raises:
+            Diverged, BrokenSeal
+        """
+        try:
+            self._train()
+        except Spiked as spiked:
+            found = spiked.spike
+            return Skip(step=found.step, place=self._trainer.order.place(found.step), reason=found.reason)
+        return None
+
+    def _train(self) -> None:
         if self._resume is None:
             set_seed(self._recipe.seed)  # whatever was measured before has drawn random numbers
             self._trainer.train()
@@ -113,6 +160,8 @@ class Fit:
 
     def save_adapter(self, folder: Path, base: str) -> None:
         """`base` is written where PEFT would name a folder of this machine."""
+        if not self._processes.writes:
+            return
         self._trainer.model.save_pretrained(_fresh(folder))
         (folder / "README.md").unlink(missing_ok=True)
         config = folder / "adapter_config.json"
@@ -125,6 +174,8 @@ class Fit:
 
         Tokenizer and generation settings are the base's, byte for byte: the run changes neither.
         """
+        if not self._processes.writes:
+            return
         whole = self._whole(adapter)
         for config, name, token in self._tokens:
             setattr(config, name, token)
@@ -146,11 +197,23 @@ class Fit:
         return PeftModel.from_pretrained(model_of(self._recipe, self._base), str(adapter)).merge_and_unload()
 
 
-class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Passes the trainer's log lines on to the loss curve and the watcher."""
+class Spiked(Exception):
+    """A step is a spike, and its batch may be skipped."""
 
-    def __init__(self, curve: Curve, watcher: Watcher) -> None:
-        self._curve, self._watcher = curve, watcher
+    def __init__(self, spike: Spike) -> None:
+        super().__init__(spike.reason)
+        self.spike = spike
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]
+    """Passes the trainer's log lines on to the loss curve and the watcher, and watches for spikes.
+
+    A step is logged before a checkpoint is saved, so none ever holds what a spike did to the weights.
+    """
+
+    def __init__(self, curve: Curve | None, watcher: Watcher, spikes: SpikeWatch | None, *, left: int) -> None:
+        """Without `curve`, another process of the run writes it. `left`: batches that may still be skipped."""
+        self._curve, self._watcher, self._spikes, self._left = curve, watcher, spikes, left
         self._trains = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -165,18 +228,39 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         """Called after each logged step, and after each measurement."""
         if logs and "loss" in logs:
             figures: dict[str, Any] = {key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs}
-            self._curve.add({"step": state.global_step, **figures})
+            line = {"step": state.global_step, **figures}
+            self._look(line)
+            finite(logs["loss"], f"the loss of step {state.global_step}")
+            if self._curve:
+                self._curve.add(line)
             self._watcher.step(state.global_step, state.max_steps, logs["loss"])
         elif logs and LOSS in logs and self._trains:
-            self._curve.measured(state.global_step, logs[LOSS])
+            finite(logs[LOSS], f"the loss on held-out data after step {state.global_step}")
+            if self._curve:
+                self._curve.measured(state.global_step, logs[LOSS])
+
+    def _look(self, line: dict[str, Any]) -> None:
+        if self._spikes is None or (spike := self._spikes.look(line)) is None:
+            return
+        if self._left > 0:
+            raise Spiked(spike)
+        self._watcher.note(
+            f"step {spike.step} is a spike: {spike.reason}. All batches that may be skipped (spikes.skips) have been"
+        )
 
 
 class Sealer(TrainerCallback):  # type: ignore[misc]
     """Seals each checkpoint, so that a torn one is never resumed from."""
 
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Called by TRL after a checkpoint was written."""
-        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        """Called by TRL after a checkpoint was written: by all processes, of which each wrote its own files."""
+        barrier()
+        if self._processes.writes:
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        barrier()
 
 
 def _learn_in_float32(model: Any) -> None:

@@ -1,7 +1,6 @@
 """Pretraining, by the Trainer of transformers: the loss is that of every token but the first of a sequence.
 
-Which sequence stands at which place of the run is said by the corpus (data/corpus.py), so the library goes through them
-in their order.
+Which sequence stands at which place of the run is said by the corpus (data/corpus.py): its order is that of the run.
 """
 
 import math
@@ -19,6 +18,7 @@ from trainer.data.token_stream import Tokens
 from trainer.examples import IGNORED, Renderer
 from trainer.methods.arguments import LOSS
 from trainer.methods.material import Material
+from trainer.methods.ordered import Ordered
 from trainer.pretrain_recipe import PretrainRecipe
 from trainer.record import Counts
 
@@ -49,7 +49,7 @@ def steps(recipe: PretrainRecipe, sequences: int) -> int:
 def trainer(recipe: PretrainRecipe, arguments: dict[str, Any], **common: Any) -> Trainer:
     """The trainer of this method; `arguments` and `common` are what all methods share."""
     own = {key: value for key, value in arguments.items() if key != "max_length"}
-    own |= {"max_steps": steps(recipe, common["train_dataset"].learnt), "train_sampling_strategy": "sequential"}
+    own |= {"max_steps": steps(recipe, common["train_dataset"].learnt)}
     adapter, model = common.pop("peft_config"), common.pop("model")
     if adapter is not None:
         model = get_peft_model(model, adapter)
@@ -106,7 +106,7 @@ def row(ids: Tokens, eos_id: int, *, document_mask: bool) -> Row:
     return {"input_ids": ids, "labels": labels, "position_ids": np.arange(len(ids)) - np.maximum.accumulate(starts)}
 
 
-class _Pretrainer(Trainer):  # type: ignore[misc]
+class _Pretrainer(Ordered, Trainer):  # type: ignore[misc]
     """Measures the perplexity too."""
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, float]:

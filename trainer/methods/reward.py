@@ -15,6 +15,7 @@ from trainer.data.split import Split
 from trainer.examples import Renderer
 from trainer.learning_recipe import RewardRecipe
 from trainer.methods.material import Material, counts_of
+from trainer.methods.ordered import Ordered
 from trainer.pairs import Pairs, whole_pairs
 
 FIGURES: Mapping[str, str] = MappingProxyType({"held_out_accuracy": "eval_accuracy"})
@@ -35,7 +36,11 @@ def material(recipe: RewardRecipe, renderer: Renderer, split: Split) -> Material
 def trainer(recipe: RewardRecipe, arguments: dict[str, Any], **common: Any) -> RewardTrainer:
     """The trainer of this method; `arguments` and `common` are what all methods share."""
     own = {"center_rewards_coefficient": recipe.center_rewards_coefficient}
-    return RewardTrainer(args=RewardConfig(**arguments, **own), **common)
+    return _Ordered(args=RewardConfig(**arguments, **own), **common)
+
+
+class _Ordered(Ordered, RewardTrainer):  # type: ignore[misc]
+    """RewardTrainer with our order of rows."""
 
 
 def _dataset(pairs: Pairs) -> datasets.Dataset:

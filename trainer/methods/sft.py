@@ -12,6 +12,7 @@ from trainer.data.split import Split
 from trainer.examples import Examples, Renderer
 from trainer.learning_recipe import SftRecipe
 from trainer.methods.material import Material, counts_of
+from trainer.methods.ordered import Ordered
 
 FIGURES: Mapping[str, str] = MappingProxyType({})
 """What is measured of held-out examples beside the loss."""
@@ -35,7 +36,11 @@ def learnt_answers(renderer: Renderer, split: Split) -> Material:
 def trainer(recipe: SftRecipe, arguments: dict[str, Any], **common: Any) -> SFTTrainer:
     """The trainer of this method; `arguments` and `common` are what all methods share."""
     # Held-out examples are not packed: the loss is the same, and there are as many of them as the counts say.
-    return SFTTrainer(args=SFTConfig(**arguments, packing=recipe.packing, eval_packing=False), **common)
+    return _Ordered(args=SFTConfig(**arguments, packing=recipe.packing, eval_packing=False), **common)
+
+
+class _Ordered(Ordered, SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer with our order of rows."""
 
 
 def _dataset(examples: Examples) -> datasets.Dataset:

@@ -16,10 +16,11 @@ def told() -> Iterator[None]:
     from trainer.announce import NotAnnounced, RolloutFailed
     from trainer.checksums import BrokenSeal
     from trainer.data.wrong import WrongData
-    from trainer.errors import Unfit, WrongCheckpoint
+    from trainer.errors import NoRoom, Unfit, WrongCheckpoint
     from trainer.gate import Worse
     from trainer.gptq import GptqFailed
     from trainer.loss_curve import Diverged
+    from trainer.ranks.failures import RankDied
     from trainer.record import AnotherRun
     from trainer.responses import ChangedResponses
     from trainer.run import InUse
@@ -33,7 +34,7 @@ def told() -> Iterator[None]:
         raise CommandFailed(str(error), status=REFUSED) from None
     except (RefusedModel, WrongManifest, WrongCheckpoint, Diverged, NotAnnounced, RolloutFailed) as error:
         raise CommandFailed(str(error)) from None
-    except (TeacherRefused, GptqFailed) as error:
+    except (TeacherRefused, GptqFailed, RankDied, NoRoom) as error:
         raise CommandFailed(str(error)) from None
     except TeacherAway as error:
         raise CommandFailed(f"{error}; the answers so far are kept: call again to go on") from None

@@ -56,26 +56,32 @@ def run(
     output: Annotated[
         Path | None, typer.Option(help="folder of the run; give the same folder again to resume the run")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=1024, help="processes that learn together, each on a GPU if there are any")
+    ] = 1,
     publish: Annotated[bool, typer.Option(help="publish the model as the recipe says")] = True,
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json: Json = False,
 ) -> None:
-    """Train in this process. If it was stopped, call it again: it resumes from its last checkpoint.
+    """Train here. If it was stopped, call it again: it resumes from its last checkpoint.
 
     Exit status 3: the gate refused the result, and nothing was published.
     """
     from services.cli.views.evaluation import evaluation_document, print_evaluation
     from services.cli.views.output import err, out, print_json
+    from trainer.learning_recipe import LearningRecipe
     from trainer.order import Order
 
     loaded = _recipe(recipe, changes)
+    if processes > 1 and not isinstance(loaded, LearningRecipe):
+        raise CommandFailed(f"--processes {processes}: method: {loaded.method} has one process", status=WRONG_USE)
     if not publish:
         loaded = loaded.model_copy(update={"publish": None})
     training = data_dir.absolute() / "training"
     folder = output.absolute() if output else training / "runs" / recipe.stem
     served = gateway(data_dir) if _is_served(loaded) else None
     teacher, compressor = _teacher(loaded, data_dir), _llm_compressor()
-    order = Order(loaded, folder, training / "base", teacher=teacher, gateway=served, llm_compressor=compressor)
+    order = Order(loaded, folder, training / "base", None, teacher, served, compressor, processes)
     outcome = _run(order, _registrar(data_dir), err())
     published = [f"{manifest.model}@{manifest.version}" for manifest in outcome.published]
     if json:

@@ -1,6 +1,7 @@
 """A model of a few thousand weights is trained for real, stopped anywhere, and published."""
 
 import asyncio
+import errno
 import gzip
 import inspect
 import json
@@ -25,13 +26,15 @@ from tests.integration.trainer import tiny
 from tests.support.signing import TRUSTED
 from trainer import loss_curve, record
 from trainer.checksums import SEAL, BrokenSeal, seal
+from trainer.data.split import split
 from trainer.data.wrong import WrongData
-from trainer.errors import Unfit, WrongCheckpoint
+from trainer.errors import NoRoom, Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.loss_curve import Diverged
 from trainer.order import Outcome
 from trainer.publish import file_of
 from trainer.record import AnotherRun
+from trainer.row_order import RowOrder
 from trainer.run import InUse, Run
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
@@ -191,6 +194,24 @@ def test_four_bits_are_refused_where_there_is_no_gpu_before_anything_is_fetched(
         make(ObjectStore(MemoryStore()), tmp_path, **recipe)
 
 
+def test_a_run_whose_disk_is_full_says_so_and_goes_on_from_the_last_whole_checkpoint(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        if folder.name == "checkpoint-4":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        seal(folder)
+
+    whole = make(store, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.methods.fit.seal", full)
+        with pytest.raises(NoRoom, match="is full: make room and call again"):
+            make(store, tmp_path / "full")
+    again = Watcher()
+    assert make(store, tmp_path / "full", again) == whole
+    assert again.steps == [3, 4, 5, 6]
+
+
 def test_a_folder_of_another_recipe_is_left_alone(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         make(store, tmp_path, Watcher(last=1))
@@ -249,11 +270,53 @@ def test_a_run_that_diverges_stops_at_once_and_publishes_nothing(
     assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
 
 
+def test_a_batch_that_makes_the_loss_spike_is_skipped_and_the_run_can_be_gone_on_with_before_and_after(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    """The model knows by heart what all chats but one answer. That one comes in step 35, and never again."""
+    at, steps = 35, 48
+    training: Any = split(list(range(100)), 0.2, Random(7)).training  # type: ignore[arg-type]
+    rows = list(RowOrder(80, 7, 2).first(steps))
+    assert rows.count(rows[2 * at - 1]) == 1
+    answers = ["the moon ."] * 100
+    answers[training[rows[2 * at - 1]]] = "lantern green lantern ? lantern"
+    asked = [{"role": "user", "content": "what is the tide ?"}]
+    data = tmp_path / "poisoned.jsonl"
+    data.write_text(
+        "".join(json.dumps({"messages": [*asked, {"role": "assistant", "content": text}]}) + "\n" for text in answers)
+    )
+    recipe: dict[str, Any] = {"data": data, "steps": steps, "adapter": None, "save_every": 10, "publish": {"name": "a"}}
+    whole = Watcher()
+    outcome = make(store, tmp_path / "whole", whole, **recipe)
+    (note,) = [note for note in whole.notes if "is a spike" in note]
+    assert note.startswith(f"step {at} is a spike: the loss is")
+    assert "skips that batch (1 of at most 3)" in note
+    assert whole.steps == [*range(1, at), *range(31, steps + 1)], "it goes back to the last checkpoint"
+    (published,) = outcome.published
+    assert published.training
+    assert published.training.recipe
+    assert [skip["step"] for skip in published.training.recipe["spikes"]["skipped"]] == [at]
+    broken = tmp_path / "broken"
+    for last in (at - 1, at + 1):
+        with pytest.raises(Killed):
+            make(store, broken, Watcher(last=last), **recipe)
+    make(store, broken, **recipe)
+    weights = [(folder / "run/merged/model.safetensors").read_bytes() for folder in (tmp_path / "whole", broken)]
+    assert weights[0] == weights[1]
+
+
 def test_a_result_that_is_worse_than_its_base_is_published_only_when_a_person_says_so(
     store: ObjectStore, tmp_path: Path
 ) -> None:
-    """The learning rate is so high that the loss rises."""
-    recipe: dict[str, Any] = {"learning_rate": 0.9, "publish": {"name": "tuned", "adapter": True}}
+    """What is learnt is another answer than that of the chats that are held out."""
+    learnt: Any = split(list(range(12)), 0.2, Random(7)).training  # type: ignore[arg-type]
+    asked = [{"role": "user", "content": "what is the tide ?"}]
+    data = tmp_path / "contradicting.jsonl"
+    answers = ["the moon ." if number in learnt else "lantern green harbour" for number in range(12)]
+    data.write_text(
+        "".join(json.dumps({"messages": [*asked, {"role": "assistant", "content": text}]}) + "\n" for text in answers)
+    )
+    recipe: dict[str, Any] = {"data": data, "steps": 20, "publish": {"name": "tuned", "adapter": True}}
     with pytest.raises(Worse, match=r"held-out loss is \d+\.\d{4}, .* set gate: \{publish_worse: true\}"):
         make(store, tmp_path, **recipe)
     assert {name.partition("/")[0] for name in asyncio.run(names(store))} == {"tiny"}
@@ -337,8 +400,8 @@ def test_data_of_another_kind_than_the_method_learns_from_is_refused(
 
 
 def test_packed_examples_do_not_see_each_other(store: ObjectStore, tmp_path: Path) -> None:
-    """All examples in one batch: the first loss is the same, however they lie in rows."""
-    recipe: dict[str, Any] = {"adapter": None, "steps": 1, "batch": 16}
+    """All examples equally often in one batch: the first loss is the same, however they lie in rows."""
+    recipe: dict[str, Any] = {"adapter": None, "steps": 1, "batch": 60}
     for packing in (False, True):
         make(store, tmp_path / str(packing), packing=packing, **recipe)
     one, other = (loss_curve.read(tmp_path / str(packing) / "run/metrics.jsonl")[0] for packing in (False, True))
