@@ -28,6 +28,9 @@ _CHANNEL: list[tuple[str, Any]] = [
     *_COMMON,
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
+    # A lookup whose packets were lost goes on for longer than the loss: for half a minute with several name servers and
+    # search domains. So it is begun again.
+    ("grpc.dns_ares_query_timeout", 3_000),
     # Two clients in one process must not share a connection: when one closes it, the other would lose it too.
     ("grpc.use_local_subchannel_pool", 1),
 ]

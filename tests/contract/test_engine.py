@@ -503,7 +503,8 @@ async def test_without_a_limit_the_answer_fits_the_context(engine: Engine) -> No
     assert len(tokens(await collect(engine, request("all", prompt)))) == 5
 
 
-SAID_PROMPT = TokenPrompt(tuple(range(300, 600)))
+SAID_PROMPT = TokenPrompt(tuple(range(700, 1000)))
+"""No other prompt begins like it: what one version has cached outlives a swap, whatever test asked for it."""
 
 
 async def said(engine: Engine, name: str) -> tuple[list[int], int]:

@@ -25,6 +25,7 @@ SILENT = {
     "vllm:": "the engines are simulated (test_metric_names.py looks the names up in vLLM)",
     "llm_gpu_memory_bytes": "there is no GPU",
     "tidegate_gateway_retries_total": "no worker fails",
+    "_draft": "no pool of the cluster speculates",
     'model=~".+:.+"': "the cluster has no adapters",
 }
 """What queries hold that find nothing here, and why."""

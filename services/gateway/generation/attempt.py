@@ -180,7 +180,7 @@ class Attempt:
             case router_pb2.Revoke():
                 raise self._failed(router_pb2.RevokeReason.Name(item.reason), self._cause_of(item.reason))
             case WorkerLost():
-                raise self._failed("connection lost", self._engine_died())
+                raise self._lost(item)
 
     def _queue(self, queued: router_pb2.Queued) -> None:
         self.queued = queued
@@ -234,6 +234,11 @@ class Attempt:
         if reason == router_pb2.REVOKE_REASON_WORKER_LOST and not self._running:
             return FailureCause.LOST_BEFORE_START
         return FailureCause.OTHER if reason == router_pb2.REVOKE_REASON_UNSPECIFIED else self._engine_died()
+
+    def _lost(self, lost: WorkerLost) -> WorkerFailed:
+        if not lost.reached:
+            return self._failed("no connection", FailureCause.UNREACHABLE)
+        return self._failed("connection lost", self._engine_died())
 
     def _engine_died(self) -> FailureCause:
         """An engine that died before it had the request did not die of it."""

@@ -80,6 +80,7 @@ class GenerationStream:
         self._progress = progress or Progress(choices_expected=generation.sampling.n or 1)
         self._tokens_before = self._progress.completion_tokens
         self._broken_at: float | None = None
+        self._due_at: float | None = None
         self._began_at: float | None = None
         self._mailbox = Mailbox(MAX_UNREAD_ITEMS)
         self._attempt = self._new_attempt()
@@ -236,6 +237,7 @@ class GenerationStream:
         self._mailbox.deliver_to(None)
 
     async def _read(self) -> None:
+        await self._submit_when_due()
         try:
             await self._attempt.read()
         except WorkerFailed as failure:
@@ -265,7 +267,17 @@ class GenerationStream:
         unread = self._attempt.deltas
         self._attempt = self._new_attempt()
         self._attempt.deltas = unread
-        self._attempt.submit(self._time_left())
+        if self._retries.pause_s:
+            self._due_at = self._clock.monotonic() + self._retries.pause_s
+        else:
+            self._attempt.submit(self._time_left())
+
+    async def _submit_when_due(self) -> None:
+        """Submits an attempt that has to wait before. If cancelled, it may be called again."""
+        if self._due_at is not None:
+            await self._clock.sleep(max(0.0, self._due_at - self._clock.monotonic()))
+            self._due_at = None
+            self._attempt.submit(self._time_left())
 
     def _observe_resumption(self) -> None:
         if self._broken_at is not None and self._attempt.has_brought_tokens:

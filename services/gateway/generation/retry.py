@@ -10,6 +10,9 @@ from services.shared.errors import EngineFailed, Overloaded, TidegateError
 MAX_FAILURES = 3
 MAX_HANDOVERS = 100
 MAX_LOST_BEFORE_START = 10
+# Before a worker that could not be connected to is tried again. The first pause doubles with each.
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 2.0
 
 
 class FailureCause(Enum):
@@ -19,6 +22,8 @@ class FailureCause(Enum):
     """The engine went down with the request in it."""
     LOST_BEFORE_START = auto()
     """The worker's lease ran out, and it never said that the request had begun: it may not have reached the engine."""
+    UNREACHABLE = auto()
+    """The worker could not be connected to, such as while its name is not found: it never had the request."""
     HANDED_OVER = auto()
     """The worker is draining, or serves another version by now."""
     PREEMPTED = auto()
@@ -76,6 +81,7 @@ class Retries:
         engine_deaths: in a row. The router refuses a request that seems to kill engines.
         version_rule: for the next attempt. An answer that a worker gave back to change its weights may cross versions
             from then on; it prefers the version of its last tokens.
+        pause_s: seconds until the next attempt. The router grants a worker that failed again where there is no other.
     """
 
     attempt: int = 1
@@ -85,6 +91,7 @@ class Retries:
     excluded: list[str] = field(default_factory=list)
     engine_deaths: int = 0
     version_rule: VersionRule = VersionRule.SAME
+    pause_s: float = 0.0
 
     def after(self, failure: WorkerFailed, progress: Progress) -> None:
         """Moves on to the next attempt.
@@ -112,13 +119,15 @@ class Retries:
         ):
             raise self._given_up(failure)
         self.attempt += 1
+        again = failure.cause is FailureCause.UNREACHABLE and failure.worker_id in self.excluded
+        self.pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** (self.lost_before_start - 2)) if again else 0.0
         if failure.cause not in _BLAMELESS and failure.worker_id not in self.excluded:
             self.excluded.append(failure.worker_id)
 
     def _count(self, cause: FailureCause) -> None:
         if cause in _GIVEN_AWAY:
             self.handovers += 1
-        elif cause is FailureCause.LOST_BEFORE_START:
+        elif cause in (FailureCause.LOST_BEFORE_START, FailureCause.UNREACHABLE):
             self.lost_before_start += 1
         else:
             self.failures += 1

@@ -32,9 +32,13 @@ class Outbox(Generic[Frame]):
 
     Args:
         limit: most frames that may wait.
+
+    Attributes:
+        reaches: frames were written, so there was a connection.
     """
 
     def __init__(self, limit: int) -> None:
+        self.reaches = False
         self._frames: deque[Frame] = deque()
         self._limit = limit
         self._filled = asyncio.Event()
@@ -61,6 +65,7 @@ class Outbox(Generic[Frame]):
             while self._frames:
                 together = self._next()
                 await write(together)
+                self.reaches = True
                 for _ in together:
                     self._frames.popleft()
 

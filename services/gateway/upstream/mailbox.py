@@ -3,14 +3,18 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from services.shared.errors import EngineFailed
 from tidegate.router.v1 import router_pb2
 from tidegate.worker.v1 import worker_pb2
 
 
+@dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The connection to the worker broke."""
+    """The connection to the worker broke. reached: it existed before, so the worker may have had the request."""
+
+    reached: bool = True
 
 
 Item = (

@@ -82,7 +82,7 @@ class WorkerStream:
         """Tells every request on the stream that it is gone."""
         readers, self._readers = self._readers, {}
         for reader in readers.values():
-            reader.mailbox.put(WorkerLost())
+            reader.mailbox.put(WorkerLost(reached=self._outbox.reaches))
 
     def _take(self, response: worker_pb2.ServeResponse) -> None:
         """Hands on what one engine step produced. Frames of another epoch or attempt are dropped."""

@@ -107,7 +107,8 @@ class VllmEngine:
             steps = install(llm)
             if self._config.pipeline_parallel > 1 and current_platform.is_cpu():
                 await _make_stage_buffers(llm)
-            await self._check_tasks(llm)
+            if self._config.runner == "pooling":
+                await _check_that_it_embeds(llm)
         except (RuntimeError, ValueError, OSError) as error:
             self._death = f"vLLM did not start: {error}"
             raise EngineDead(self._death) from error
@@ -125,12 +126,6 @@ class VllmEngine:
         self._loaded = loaded = Loaded(llm, steps, model, info, online, renderer, grammars, token_bytes)
         speed = await prefill_tokens_per_s(self, self._clock)
         self._loaded = replace(loaded, info=replace(info, prefill_tokens_per_s=speed))
-
-    async def _check_tasks(self, llm: AsyncLLM) -> None:
-        """Raises ValueError if vLLM cannot embed with a model that should."""
-        tasks = await llm.get_supported_tasks()
-        if self._config.runner == "pooling" and "embed" not in tasks:
-            raise ValueError(f"engine.runner = pooling: this model cannot embed, it does {', '.join(tasks)}")
 
     def _build(self, model: Model, node: Node | None) -> AsyncLLM:
         # At level INFO, vLLM adds a logger that sums up every step for log lines that nobody needs.
@@ -401,6 +396,13 @@ class VllmEngine:
         if self.death or self._loaded is None:
             raise EngineDead(self.death or "the engine has not started")
         return self._loaded
+
+
+async def _check_that_it_embeds(llm: AsyncLLM) -> None:
+    """Raises ValueError if vLLM cannot embed with the model."""
+    tasks = await llm.get_supported_tasks()
+    if "embed" not in tasks:
+        raise ValueError(f"engine.runner = pooling: this model cannot embed, it does {', '.join(tasks)}")
 
 
 async def _make_stage_buffers(llm: AsyncLLM) -> None:

@@ -50,6 +50,28 @@ def test_failures_in_a_row_are_bounded() -> None:
         retries.after(failure(cause=FailureCause.ENGINE_DIED), NOTHING)
 
 
+def test_a_worker_that_cannot_be_connected_to_is_tried_again_after_pauses() -> None:
+    """The router grants it again where there is no other."""
+    retries, pauses = Retries(), []
+    for _ in range(MAX_LOST_BEFORE_START - 1):
+        retries.after(failure("w1", FailureCause.UNREACHABLE), NOTHING)
+        pauses.append(retries.pause_s)
+    assert pauses == [0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+    with pytest.raises(Overloaded):
+        retries.after(failure("w1", FailureCause.UNREACHABLE), NOTHING)
+
+
+def test_another_worker_is_tried_at_once() -> None:
+    retries = Retries()
+    for worker in ("w1", "w2", "w3"):
+        retries.after(failure(worker, FailureCause.UNREACHABLE), NOTHING)
+        assert retries.pause_s == 0.0
+    retries.after(failure("w1", FailureCause.UNREACHABLE), NOTHING)
+    assert retries.pause_s > 0
+    retries.after(failure("w1", FailureCause.LOST_BEFORE_START), NOTHING)
+    assert retries.pause_s == 0.0
+
+
 def test_an_attempt_that_gained_tokens_clears_the_record() -> None:
     """However often workers are lost under a long answer: one that grows is not the cause."""
     retries = Retries()
