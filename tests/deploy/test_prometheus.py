@@ -30,8 +30,8 @@ SILENT = {
 }
 """What queries hold that find nothing here, and why."""
 
-QUIET = ("swap_seconds", "delivery_gap_seconds", "resume_gap_seconds")
-"""Histograms of what does not happen here: they are there, and have no quantiles."""
+QUIET = ("swap_seconds", "delivery_gap_seconds", "resume_gap_seconds", "tidegate_trainer_")
+"""What does not happen here, such as training: histograms are there without quantiles, and gauges are NaN."""
 
 
 def promtool(tools: dict[str, str], *arguments: str) -> None:
