@@ -30,8 +30,12 @@ SILENT = {
 }
 """What queries hold that find nothing here, and why."""
 
-QUIET = ("swap_seconds", "delivery_gap_seconds", "resume_gap_seconds", "tidegate_trainer_")
-"""What does not happen here, such as training: histograms are there without quantiles, and gauges are NaN."""
+JOB_FIGURES = ("loss", "learning_rate", "gradient_norm", "tokens_per_second", "memory_bytes", "mfu_ratio")
+QUIET = (
+    *("swap_seconds", "delivery_gap_seconds", "resume_gap_seconds"),
+    *(f"tidegate_trainer_{name}" for name in JOB_FIGURES),
+)
+"""What does not happen here: histograms are there and have no quantiles; figures of a training job are NaN."""
 
 
 def promtool(tools: dict[str, str], *arguments: str) -> None:

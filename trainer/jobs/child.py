@@ -27,7 +27,7 @@ from trainer.data.wrong import WrongData
 from trainer.errors import NoRoom, Unfit, WrongCheckpoint
 from trainer.gate import Worse
 from trainer.gptq import GptqFailed
-from trainer.jobs.events import Event, Failed, Note, Phase, Step, Succeeded
+from trainer.jobs.events import Event, Failed, Succeeded
 from trainer.loss_curve import Diverged
 from trainer.order import Order
 from trainer.ranks.failures import RankDied
@@ -35,6 +35,7 @@ from trainer.recipe_file import parse
 from trainer.record import AnotherRun
 from trainer.responses import ChangedResponses
 from trainer.run import InUse, Run
+from trainer.run_events import Note, Phase, Step
 from trainer.settings import JobSettings
 from trainer.teacher import TeacherAway, TeacherRefused
 

@@ -2,48 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
+
+from trainer.run_events import Note, Phase, RunEvent, Step
 
 MAX_LINE_BYTES = 64 * 1024
 
 
-class JobEvent(BaseModel):
-    """Base of all events."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Phase(JobEvent):
-    """A phase of the run begins."""
-
-    event: Literal["phase"] = "phase"
-    name: str
-
-
-class Step(JobEvent):
-    """A step has ended. `loss` is in nats a token."""
-
-    event: Literal["step"] = "step"
-    done: int
-    total: int
-    loss: float
-
-
-class Note(JobEvent):
-    """What people should know about the run."""
-
-    event: Literal["note"] = "note"
-    text: str
-
-
-class Succeeded(JobEvent):
+class Succeeded(RunEvent):
     """published: model@version each."""
 
     event: Literal["succeeded"] = "succeeded"
     published: tuple[str, ...]
 
 
-class Failed(JobEvent):
+class Failed(RunEvent):
     """again: trying again may help."""
 
     event: Literal["failed"] = "failed"

@@ -13,9 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.shared.clock import Clock
 from services.shared.lifecycle import unbroken
 from trainer.jobs import folders
-from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Note, Phase, Step, Succeeded, parse
+from trainer.jobs.events import MAX_LINE_BYTES, Event, Failed, Succeeded, parse
 from trainer.jobs.job import Failure, Lease, Order, Progress
 from trainer.jobs.queue import JobQueue, UnknownJob
+from trainer.run_events import Note, Phase, Step
 from trainer.step_figures import read as read_figures
 
 log = logging.getLogger(__name__)

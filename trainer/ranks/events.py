@@ -2,44 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from trainer.run_events import Note, Phase, RunEvent, Step
 from trainer.watcher import Watcher
 
 MAX_REASON = 4000
 """Characters of a reason: an event is a line of bounded length."""
 
 
-class RankEvent(BaseModel):
-    """Base of all events."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Phase(RankEvent):
-    """A phase of the run begins."""
-
-    event: Literal["phase"] = "phase"
-    name: str
-
-
-class Note(RankEvent):
-    """What people should know about the run."""
-
-    event: Literal["note"] = "note"
-    text: str
-
-
-class Step(RankEvent):
-    """A step has ended. `loss` is in nats a token."""
-
-    event: Literal["step"] = "step"
-    done: int
-    total: int
-    loss: float
-
-
-class Failed(RankEvent):
+class Failed(RunEvent):
     """The processes have ended without a result.
 
     rank: of the one that failed first. kind: name of the exception that it raised, if it raised one. signal: that

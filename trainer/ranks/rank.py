@@ -15,9 +15,10 @@ from trainer.processes import Processes, check_devices
 from trainer.quiet import quiet, share_cores
 from trainer.ranks import lifeline
 from trainer.ranks.agent import STORE
-from trainer.ranks.events import Event, Note, Phase, Step
+from trainer.ranks.events import Event
 from trainer.ranks.failures import KINDS
 from trainer.ranks.task import Task
+from trainer.run_events import Note, Phase, Step
 
 COLLECTIVE_LIMIT_S = 1800
 """Seconds that processes wait for each other. One that hangs without ending ends the run then."""

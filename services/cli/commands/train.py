@@ -170,13 +170,9 @@ def cancel(
     """Cancel a job. A running job ends within a few seconds."""
     from services.cli.views.output import out, print_json
     from services.cli.views.training_jobs import job_document, job_state
-    from trainer.jobs.queue import UnknownJob
 
-    try:
-        with _queue(data_dir) as queue:
-            found = queue.cancel(job)
-    except UnknownJob:
-        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
+    with _queue_with(job, data_dir) as queue:
+        found = queue.cancel(job)
     print_json(job_document(found)) if json else out().print(f"{job}: {job_state(found)}")
 
 
@@ -189,13 +185,11 @@ def retry(
     """Put a job that failed or was cancelled into the queue again. Its run begins anew."""
     from services.cli.views.output import out, print_json
     from services.cli.views.training_jobs import job_document, job_state
-    from trainer.jobs.queue import CannotRetry, UnknownJob
+    from trainer.jobs.queue import CannotRetry
 
     try:
-        with _queue(data_dir) as queue:
+        with _queue_with(job, data_dir) as queue:
             found = queue.retry(job)
-    except UnknownJob:
-        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
     except CannotRetry as error:
         raise CommandFailed(str(error), status=WRONG_USE) from None
     print_json(job_document(found)) if json else out().print(f"{job}: {job_state(found)}")
@@ -211,13 +205,9 @@ def logs(
     from contextlib import suppress
 
     from services.cli.views.training_jobs import follow_log
-    from trainer.jobs.queue import UnknownJob
 
-    try:
-        with _queue(data_dir) as queue, suppress(KeyboardInterrupt):
-            follow_log(queue, job, follow=follow)
-    except UnknownJob:
-        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
+    with _queue_with(job, data_dir) as queue, suppress(KeyboardInterrupt):
+        follow_log(queue, job, follow=follow)
 
 
 def _run(order: "Order", registrar: "Registrar", console: "Console") -> "Outcome":
@@ -274,6 +264,18 @@ def _llm_compressor() -> Path | None:
     except WrongSettings as error:
         raise CommandFailed(f"wrong configuration:\n{error}", status=WRONG_USE) from None
     return python.absolute() if python else None
+
+
+@contextmanager
+def _queue_with(job: str, data_dir: Path) -> "Iterator[JobQueue]":
+    """The same queue, for what is done with one job. Raises CommandFailed, also where there is no such job."""
+    from trainer.jobs.queue import UnknownJob
+
+    try:
+        with _queue(data_dir) as queue:
+            yield queue
+    except UnknownJob:
+        raise CommandFailed(f"there is no job {job}: `tidegate train jobs` lists them", status=WRONG_USE) from None
 
 
 @contextmanager

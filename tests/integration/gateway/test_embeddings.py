@@ -77,14 +77,6 @@ async def test_another_worker_of_the_version_goes_on(embedding: Cluster, start: 
     assert embedding.router.submits[-1].model_version == VERSION
 
 
-async def test_the_cache_knows_vectors_too(embedding: Cluster) -> None:
-    """Nothing about a vector is drawn at random."""
-    answer = await embedding.http.post(
-        "/v1/embeddings", json={"model": EMBEDDER, "input": TEXTS}, headers={"x-tidegate-cache": "use"}
-    )
-    assert (answer.status_code, answer.headers["x-tidegate-cache"]) == (200, "bypass")
-
-
 @pytest.mark.parametrize(
     ("path", "body", "param", "code"),
     [

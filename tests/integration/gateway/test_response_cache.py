@@ -15,7 +15,7 @@ from services.gateway.app import GatewayApp
 from services.gateway.domain.catalog import Catalog
 from tests.integration.gateway.conftest import ADMIN_KEY, KEY, Started, settings
 from tests.integration.gateway.test_ledger import written
-from tests.support.fakes import MODEL, VERSION, Behaviour, FakeRouter, FakeWorker, text
+from tests.support.fakes import EMBEDDER, MODEL, VERSION, Behaviour, FakeRouter, FakeWorker, text
 from tests.support.wait import wait_until
 from tidegate.inference.v1 import inference_pb2, inference_pb2_grpc
 
@@ -28,7 +28,10 @@ USE = {"x-tidegate-cache": "use"}
 @pytest.fixture
 async def gateway(start: Started, router: FakeRouter, tmp_path: Path) -> GatewayApp:
     config = tmp_path / "cached.yaml"
-    config.write_text(f"pools: [{{name: {MODEL}, model: m, response_cache: {{max_mib: 1}}}}]\n")
+    config.write_text(
+        "pools:\n"
+        + "".join(f"- {{name: {pool}, model: m, response_cache: {{max_mib: 1}}}}\n" for pool in (MODEL, EMBEDDER))
+    )
     made: GatewayApp = await start(GatewayApp(settings(router.address, config=config), random=Random(1)))
     await wait_until(lambda: made.ready() is None, description="the gateway is ready")
     return made
@@ -63,6 +66,25 @@ async def test_the_second_request_is_a_hit_in_every_format(http: httpx.AsyncClie
     assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"]
     assert stream.text.endswith("data: [DONE]\n\n")
     assert text(5).split()[-1] in stream.text
+
+
+async def test_vectors_come_from_the_cache_too(http: httpx.AsyncClient, router: FakeRouter, worker: FakeWorker) -> None:
+    """Nothing about them is drawn at random."""
+    router.embeds = True
+    router.send_catalog(VERSION)
+
+    async def listed() -> bool:
+        return EMBEDDER in (await http.get("/v1/models")).text
+
+    await wait_until(listed, description="the pool is in the catalog")
+    asked = {"model": EMBEDDER, "input": ["high tide", "ebb"]}
+    first, second, other = [
+        await http.post("/v1/embeddings", json=asked | changes, headers=USE) for changes in ({}, {}, {"input": ["ebb"]})
+    ]
+    assert [answer.headers["x-tidegate-cache"] for answer in (first, second, other)] == ["miss", "hit", "miss"]
+    assert first.json()["data"] == second.json()["data"]
+    assert [item["embedding"] for item in other.json()["data"]] == [[3.0, 101.0]]
+    assert len(worker.starts) == 2
 
 
 async def test_a_stream_is_recorded_while_its_client_gets_tokens_as_they_come(

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from trainer.errors import Unfit
-from trainer.ranks.events import Failed, Note, Phase, Step
+from trainer.ranks.events import Failed
 from trainer.ranks.failures import RankDied, raised
 from trainer.ranks.launcher import learn
+from trainer.run_events import Note, Phase, Step
 
 TASK = Path("task.json")
 FAILED = Failed(rank=1, kind=None, reason="", signal="SIGKILL", status=-9)
